@@ -1,0 +1,1 @@
+"""One run on given devices: networks, losses, the loop, checkpoints, evaluation. Knows nothing of SLURM."""

@@ -1,0 +1,349 @@
+"""What a run computes: one frozen ``RunConfig``, hashed whole; its hash names the run folder.
+
+Enters: values from a TOML or JSON file or a grid. Leaves: validated dataclasses, their canonical JSON, the run id,
+and the runs that a run needs. Nothing here imports torch, so planning a grid stays fast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from datasets.errors import InputError
+
+SCHEMA_VERSION = 1
+"""Enters every run's hash; raised when the meaning of a field changes, so that old results are not reused."""
+
+DatasetName = Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]
+NetworkName = Literal["densenet121", "densenet40"]
+Scope = Literal["all", "last34"]
+AttentionForm = Literal["eq2", "mean_square", "original_at"]
+BetaRole = Literal["divide", "multiply"]
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _check_choice(key: str, value: object, literal: Any) -> None:
+    choices = get_args(literal)
+    _check(value in choices, f"{key} = {value!r} is unknown; known: {', '.join(map(str, choices))}")
+
+
+def parse_subset(subset: str) -> int | None:
+    """Number of training images that a subset name stands for: ``1k`` is 1,000, ``full`` is None."""
+    if subset == "full":
+        return None
+    match = re.fullmatch(r"([1-9]\d*)(k?)", subset)
+    if match is None:
+        raise ValueError(f"subset = {subset!r} is unknown; use full or a count such as 1k, 5k, 50k or 200")
+    return int(match[1]) * (1000 if match[2] else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are augmented while training."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    dataset: DatasetName
+    """Name of the dataset; its beton is looked up by this name."""
+    subset: str = "full"
+    """``full`` or a number of training images: 1k, 5k, 50k, 200. Subsets are nested."""
+    image_size: int = 256
+    """Side of the square image in pixels; must equal the beton's."""
+    rotation_deg: float = 15.0
+    """Training images are rotated by an angle uniform in plus or minus this many degrees."""
+    flip_probability: float = 0.5
+    """Probability of a horizontal flip of a training image."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        _check_choice("data.dataset", self.dataset, DatasetName)
+        parse_subset(self.subset)
+        _check(
+            self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32"
+        )
+        _check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
+        _check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The student (or teacher in training): architecture and which parameters are trained."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    name: NetworkName = "densenet121"
+    """densenet121, or densenet40 of the paper's Table 4."""
+    scope: Scope = "all"
+    """``all`` parameters, or ``last34``: transition3, denseblock4, norm5 and classifier of DenseNet-121."""
+    head_relu: bool = False
+    """A ReLU between the two 1x1 convolutions of DenseNet-40; Table 4 lists none."""
+    frozen_bn: Literal["update", "eval"] = "update"
+    """Whether batch norms outside the scope go on updating their statistics (PyTorch's default)."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and the one impossible pair."""
+        _check_choice("network.name", self.name, NetworkName)
+        _check_choice("network.scope", self.scope, Scope)
+        _check_choice("network.frozen_bn", self.frozen_bn, Literal["update", "eval"])
+        _check(self.scope == "all" or self.name == "densenet121", "network.scope = last34 needs densenet121")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where weights come from: torchvision's ImageNet file, a run of ours, or a random draw."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    kind: Literal["imagenet", "run", "none"] = "imagenet"
+    """``imagenet`` (IMAGENET1K_V1), ``run`` (the best checkpoint of ``run``), or ``none`` (random)."""
+    run: RunConfig | None = None
+    """The run whose weights are used when kind is ``run``."""
+
+    def __post_init__(self) -> None:
+        """A run is named exactly when it is used."""
+        _check_choice("kind", self.kind, Literal["imagenet", "run", "none"])
+        _check((self.run is not None) == (self.kind == "run"), "a run is given exactly when kind = 'run'")
+
+    @property
+    def source(self) -> str:
+        """Short name for tables: imagenet, none, or the dataset of the run."""
+        return self.kind if self.run is None else self.run.data.dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferLearning:
+    """Cross-entropy alone, from initial weights: the first term of the paper's equation (1)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    method: Literal["transfer_learning"] = "transfer_learning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetaSearch:
+    """A search over beta on the validation split, with one seed; the winner is used wherever this is referred to."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    template: RunConfig
+    """An attention-transfer run; its own beta is replaced by each point in turn."""
+    points: tuple[float, ...]
+    """The betas tried; the highest best validation AUROC wins, the smaller beta on a tie."""
+
+    def __post_init__(self) -> None:
+        """The template must have a beta to replace."""
+        _check(len(self.points) > 0, "a beta search needs at least one point")
+        _check(
+            isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer"
+        )
+
+    @cached_property
+    def runs(self) -> tuple[RunConfig, ...]:
+        """One run for each point, in the order of the points."""
+        objective = self.template.objective
+        assert isinstance(objective, AttentionTransfer)
+        return tuple(
+            dataclasses.replace(self.template, objective=dataclasses.replace(objective, beta=beta))
+            for beta in self.points
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionTransfer:
+    """Cross-entropy plus the weighted distance of attention planes: the paper's equations (1) and (2)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    method: Literal["attention_transfer"] = "attention_transfer"
+    teacher: Weights
+    """The frozen DenseNet-121 whose planes the student imitates."""
+    beta: float | BetaSearch = 1.0
+    """The paper's beta, or the search that chooses it."""
+    beta_role: BetaRole = "divide"
+    """``divide``: weight 1/beta, as the paper's text says; ``multiply``: weight beta, as its equation (1) says."""
+    form: AttentionForm = "eq2"
+    """``eq2`` of the paper; ``mean_square`` of the same planes; ``original_at`` of Zagoruyko and Komodakis."""
+    weight: float | None = None
+    """The canonical weight of the attention loss, given directly instead of by beta and its role."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that have no canonical weight."""
+        _check_choice("objective.beta_role", self.beta_role, BetaRole)
+        _check_choice("objective.form", self.form, AttentionForm)
+        if not isinstance(self.beta, BetaSearch):
+            _check(
+                self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off"
+            )
+        _check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
+
+    def attention_weight(self, beta: float | None = None) -> float:
+        """Lambda in L = CE + lambda * L_AT; ``beta`` is the value that a search chose."""
+        if self.weight is not None:
+            return self.weight
+        if beta is None:
+            if isinstance(self.beta, BetaSearch):
+                raise ValueError("beta is chosen by a search that has not been resolved")
+            beta = self.beta
+        return 1.0 / beta if self.beta_role == "divide" else beta
+
+
+Objective = TransferLearning | AttentionTransfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Optimisation: Adam, its learning rate by epoch, and which checkpoint is kept."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    epochs: int = 128
+    """Number of epochs at most."""
+    batch_size: int = 32
+    """Images in one optimiser step over all processes together."""
+    learning_rate: float = 5e-5
+    """Adam's learning rate at epoch 0."""
+    policy: Literal["step", "plateau"] = "step"
+    """``step`` halves every ``halve_every`` epochs; ``plateau`` halves once the validation loss stalls."""
+    halve_every: int = 16
+    """Epochs between halvings under ``step``."""
+    plateau_patience: int = 3
+    """Epochs without a better validation loss after which ``plateau`` halves at each epoch."""
+    clip_value: float | None = None
+    """Gradients are clamped element by element to plus or minus this value."""
+    patience: int | None = None
+    """Stop after this many epochs without a better selection value; None never stops early."""
+    select_by: Literal["mean_auroc", "loss"] = "mean_auroc"
+    """Which validation value decides the best checkpoint."""
+    validate_every: int = 1
+    """Epochs between validations; the last epoch is always validated."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts and rates that are not positive."""
+        for name in ("epochs", "batch_size", "halve_every", "plateau_patience", "validate_every"):
+            _check(getattr(self, name) >= 1, f"schedule.{name} must be at least 1")
+        _check(self.learning_rate > 0, "schedule.learning_rate must be positive")
+        _check_choice("schedule.policy", self.policy, Literal["step", "plateau"])
+        _check_choice("schedule.select_by", self.select_by, Literal["mean_auroc", "loss"])
+        _check(self.clip_value is None or self.clip_value > 0, "schedule.clip_value must be positive")
+        _check(self.patience is None or self.patience >= 1, "schedule.patience must be at least 1")
+
+
+def chexclusion() -> Schedule:
+    """Schedule of the MIMIC-CXR teacher after CheXclusion: Adam 5e-4, plateau, batch 48, gradients in ±0.5.
+
+    Source: the public code of Seyyed-Kalantari et al., "CheXclusion"; the optimiser's moments are kept across epochs.
+    """
+    return Schedule(
+        epochs=65,
+        batch_size=48,
+        learning_rate=5e-4,
+        policy="plateau",
+        clip_value=0.5,
+        patience=10,
+        select_by="loss",
+    )
+
+
+SCHEDULE_PRESETS = {"paper": Schedule, "chexclusion": chexclusion}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run's numbers. Placement and speed live in ``RuntimeConfig``."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    data: DataConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    init: Weights = field(default_factory=Weights)
+    objective: Annotated[Objective, Field(discriminator="method")] = field(default_factory=TransferLearning)
+    schedule: Schedule = field(default_factory=Schedule)
+    seed: int = 0
+    """Decides random weights, the order of images and their augmentation; split and subset stay as they are."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the whole config and the schema version."""
+        payload = {"schema": SCHEMA_VERSION, "config": to_dict(self)}
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def name(self) -> str:
+        """Readable name: dataset, subset, init, method, network, seed."""
+        net = {"densenet121": "d121", "densenet40": "d40"}[self.network.name]
+        scope = "" if self.network.scope == "all" else f"_{self.network.scope}"
+        method = "tl"
+        if isinstance(self.objective, AttentionTransfer):
+            method = f"at-{self.objective.teacher.source.removesuffix('_cxr')}"
+        return f"{self.data.dataset}_{self.data.subset}_{self.init.source}_{method}_{net}{scope}_s{self.seed}"
+
+    @cached_property
+    def run_id(self) -> str:
+        """Name of the run folder: the readable name and the start of the hash."""
+        return f"{self.name}-{self.hash[:10]}"
+
+    @cached_property
+    def needs(self) -> tuple[RunConfig, ...]:
+        """The runs whose files this run reads: initial weights, teacher, beta search; each once."""
+        found: list[RunConfig] = []
+        if self.init.run is not None:
+            found.append(self.init.run)
+        if isinstance(self.objective, AttentionTransfer):
+            if self.objective.teacher.run is not None:
+                found.append(self.objective.teacher.run)
+            if isinstance(self.objective.beta, BetaSearch):
+                found.extend(self.objective.beta.runs)
+        return tuple({run.run_id: run for run in found}.values())
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values, every field written out."""
+    result: dict[str, Any] = dataclasses.asdict(config)
+    return json.loads(json.dumps(result))  # type: ignore[no-any-return]
+
+
+@cache
+def _adapter() -> Any:
+    return TypeAdapter(RunConfig)
+
+
+def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
+    """Validate plain values; ``where`` names their file in the error.
+
+    Raises:
+        InputError: for an unknown key or a value out of range, naming key, value and what is known.
+    """
+    try:
+        config: RunConfig = _adapter().validate_python(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(where, item) for item in error.errors())) from None
+    return config
+
+
+def _explain(where: str, item: Any) -> str:
+    owners: dict[str, type] = {
+        "data": DataConfig,
+        "network": NetworkConfig,
+        "init": Weights,
+        "objective": AttentionTransfer,
+        "schedule": Schedule,
+    }
+    location = [str(part) for part in item["loc"]]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "unexpected_keyword_argument":
+        owner = owners.get(location[0], RunConfig) if len(location) > 1 else RunConfig
+        known = ", ".join(f.name for f in dataclasses.fields(owner))
+        message = f"unknown key; known keys: {known}"
+    return f"{where}: {'.'.join(location)}: {message}"

@@ -1,0 +1,92 @@
+"""The files of one run: where they are and how they are read. A later layer learns about a run from these alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import InputError
+from datasets.files import read_json
+from harness.config import RunConfig, from_dict
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths below one run's folder.
+
+    config.json         the resolved RunConfig: ``{"schema", "run_id", "name", "config"}``
+    provenance.json     versions, host, devices, commit, content hash of the beton, resolved attention weight
+    metrics.jsonl       one JSON object a line, appended: one per epoch
+    status.json         ``{"state": "running" | "done" | "failed", "epoch", "epochs", "updated", "error", ...}``
+    checkpoint/last     newest whole checkpoint; checkpoint/best: the best by the selection value
+    predictions.parquet test split of the best checkpoint: ids, targets and logits by label
+    result.json         written last: its presence means that the run is done
+    log.txt             what the process printed, when an executor started it
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def provenance_file(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def best_dir(self) -> Path:
+        return self.path / "checkpoint" / "best"
+
+    @property
+    def last_dir(self) -> Path:
+        return self.path / "checkpoint" / "last"
+
+    @property
+    def predictions_file(self) -> Path:
+        return self.path / "predictions.parquet"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.txt"
+
+    def config(self) -> RunConfig:
+        """The run's config.
+
+        Raises:
+            InputError: when the folder is not a run folder.
+        """
+        document = read_json(self.config_file)
+        if not isinstance(document, dict) or "config" not in document:
+            raise InputError(f"{self.config_file}: not a run's config; expected the key 'config'")
+        return from_dict(document["config"], where=str(self.config_file))
+
+    def result(self) -> dict[str, Any] | None:
+        """The run's result, or None while it is not done."""
+        return read_json(self.result_file) if self.result_file.exists() else None
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Lines of metrics.jsonl in order; a torn last line, as a killed process leaves it, is passed over."""
+        if not self.metrics_file.exists():
+            return
+        with self.metrics_file.open(encoding="utf-8") as lines:
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    continue

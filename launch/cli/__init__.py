@@ -1,0 +1,107 @@
+"""The ``cxr`` command: picks the command's module, lets tyro read its arguments, turns errors into exit statuses.
+
+A command is a frozen dataclass with a ``run`` method; its module is imported only when it is asked for, so that
+``cxr grid plan`` never waits for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class Command(Protocol):
+    """What every command offers."""
+
+    def run(self) -> None:
+        """Do the work; raise InputError for bad input."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of ``cxr --help`` and where the command lives."""
+
+    module: str
+    name: str
+    summary: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "phantom": Entry(
+        "launch.cli.phantom", "Phantom", "write made-up datasets in the layouts of the real ones"
+    ),
+    "split": Entry("launch.cli.split", "Split", "split a dataset by patient and write the manifest"),
+    "convert": Entry("launch.cli.convert", "Convert", "turn images and tables into one beton file"),
+    "inspect": Entry("launch.cli.inspect", "Inspect", "print what a beton holds and check that it is whole"),
+    "models": Entry("launch.cli.models", "Models", "list the networks and their parameter counts"),
+    "train": Entry("launch.cli.train", "Train", "train one run from a TOML or JSON config"),
+    "evaluate": Entry("launch.cli.evaluate", "Evaluate", "score a run's best checkpoint on a split"),
+    "grid plan": Entry("launch.cli.grid", "Plan", "list the runs of a grid and what each needs"),
+    "grid submit": Entry("launch.cli.grid", "Submit", "run a grid's missing runs on this machine"),
+    "grid status": Entry("launch.cli.grid", "Status", "show where each run of a grid stands"),
+    "report": Entry("launch.cli.report", "Report", "tables and curves from a folder of runs"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``cxr``; exits with 0, 1 (failure), 2 (bad input) or 130 (interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print_help()
+        sys.exit(EXIT_OK)
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"cxr-harness {version('cxr-harness')}")
+        sys.exit(EXIT_OK)
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    from datasets.errors import InputError
+
+    try:
+        words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+        name = " ".join(arguments[:words])
+        if name not in COMMANDS:
+            raise InputError(_unknown(arguments))
+        entry = COMMANDS[name]
+        command_class: type[Command] = getattr(importlib.import_module(entry.module), entry.name)
+        import tyro
+
+        command = tyro.cli(command_class, prog=f"cxr {name}", args=arguments[words:])
+        command.run()
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    return EXIT_OK
+
+
+def _unknown(arguments: list[str]) -> str:
+    import difflib
+
+    asked = " ".join(arguments[:2]) if arguments[0] == "grid" else arguments[0]
+    near = difflib.get_close_matches(asked, COMMANDS, n=1)
+    hint = f"did you mean 'cxr {near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
+    return f"cxr {asked}: no such command; {hint}"
+
+
+def _print_help() -> None:
+    print("usage: cxr COMMAND [OPTIONS]\n\nA training harness for knowledge transfer on chest X-rays.\n")
+    width = max(map(len, COMMANDS)) + 2
+    for name, entry in COMMANDS.items():
+        print(f"  {name:<{width}}{entry.summary}")
+    print("\n'cxr COMMAND --help' explains one command. Exit status: 0 done, 2 bad input, 1 failure.")
