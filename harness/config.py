@@ -70,9 +70,7 @@ class DataConfig:
         """Refuse values outside their range."""
         _check_choice("data.dataset", self.dataset, DatasetName)
         parse_subset(self.subset)
-        _check(
-            self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32"
-        )
+        _check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
         _check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
         _check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
 
@@ -145,9 +143,7 @@ class BetaSearch:
     def __post_init__(self) -> None:
         """The template must have a beta to replace."""
         _check(len(self.points) > 0, "a beta search needs at least one point")
-        _check(
-            isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer"
-        )
+        _check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
 
     @cached_property
     def runs(self) -> tuple[RunConfig, ...]:
@@ -183,9 +179,7 @@ class AttentionTransfer:
         _check_choice("objective.beta_role", self.beta_role, BetaRole)
         _check_choice("objective.form", self.form, AttentionForm)
         if not isinstance(self.beta, BetaSearch):
-            _check(
-                self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off"
-            )
+            _check(self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off")
         _check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
 
     def attention_weight(self, beta: float | None = None) -> float:

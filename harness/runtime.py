@@ -38,6 +38,5 @@ class RuntimeConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in dataclasses.asdict(self).items()
+            key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(self).items()
         }

@@ -33,9 +33,7 @@ class Entry:
 
 
 COMMANDS: dict[str, Entry] = {
-    "phantom": Entry(
-        "launch.cli.phantom", "Phantom", "write made-up datasets in the layouts of the real ones"
-    ),
+    "phantom": Entry("launch.cli.phantom", "Phantom", "write made-up datasets in the layouts of the real ones"),
     "split": Entry("launch.cli.split", "Split", "split a dataset by patient and write the manifest"),
     "convert": Entry("launch.cli.convert", "Convert", "turn images and tables into one beton file"),
     "inspect": Entry("launch.cli.inspect", "Inspect", "print what a beton holds and check that it is whole"),
