@@ -12,11 +12,15 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
+from harness.checks import STRICT, check, check_choice
+from harness.schedule_config import SCHEDULE_PRESETS as SCHEDULE_PRESETS
+from harness.schedule_config import Schedule as Schedule
+from harness.schedule_config import chexclusion as chexclusion
 
 SCHEMA_VERSION = 1
 """Enters every run's hash; raised when the meaning of a field changes, so that old results are not reused."""
@@ -26,17 +30,6 @@ NetworkName = Literal["densenet121", "densenet40"]
 Scope = Literal["all", "last34"]
 AttentionForm = Literal["eq2", "mean_square", "original_at"]
 BetaRole = Literal["divide", "multiply"]
-_STRICT: dict[str, Any] = {"extra": "forbid"}
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _check_choice(key: str, value: object, literal: Any) -> None:
-    choices = get_args(literal)
-    _check(value in choices, f"{key} = {value!r} is unknown; known: {', '.join(map(str, choices))}")
 
 
 def parse_subset(subset: str) -> int | None:
@@ -53,7 +46,7 @@ def parse_subset(subset: str) -> int | None:
 class DataConfig:
     """Which images, and how they are augmented while training."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     dataset: DatasetName
     """Name of the dataset; its beton is looked up by this name."""
@@ -68,18 +61,18 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        _check_choice("data.dataset", self.dataset, DatasetName)
+        check_choice("data.dataset", self.dataset, DatasetName)
         parse_subset(self.subset)
-        _check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
-        _check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
-        _check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
+        check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
+        check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
+        check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The student (or teacher in training): architecture and which parameters are trained."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: NetworkName = "densenet121"
     """densenet121, or densenet40 of the paper's Table 4."""
@@ -92,17 +85,17 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse unknown names and the one impossible pair."""
-        _check_choice("network.name", self.name, NetworkName)
-        _check_choice("network.scope", self.scope, Scope)
-        _check_choice("network.frozen_bn", self.frozen_bn, Literal["update", "eval"])
-        _check(self.scope == "all" or self.name == "densenet121", "network.scope = last34 needs densenet121")
+        check_choice("network.name", self.name, NetworkName)
+        check_choice("network.scope", self.scope, Scope)
+        check_choice("network.frozen_bn", self.frozen_bn, Literal["update", "eval"])
+        check(self.scope == "all" or self.name == "densenet121", "network.scope = last34 needs densenet121")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Where weights come from: torchvision's ImageNet file, a run of ours, or a random draw."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     kind: Literal["imagenet", "run", "none"] = "imagenet"
     """``imagenet`` (IMAGENET1K_V1), ``run`` (the best checkpoint of ``run``), or ``none`` (random)."""
@@ -111,8 +104,8 @@ class Weights:
 
     def __post_init__(self) -> None:
         """A run is named exactly when it is used."""
-        _check_choice("kind", self.kind, Literal["imagenet", "run", "none"])
-        _check((self.run is not None) == (self.kind == "run"), "a run is given exactly when kind = 'run'")
+        check_choice("kind", self.kind, Literal["imagenet", "run", "none"])
+        check((self.run is not None) == (self.kind == "run"), "a run is given exactly when kind = 'run'")
 
     @property
     def source(self) -> str:
@@ -124,7 +117,7 @@ class Weights:
 class TransferLearning:
     """Cross-entropy alone, from initial weights: the first term of the paper's equation (1)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     method: Literal["transfer_learning"] = "transfer_learning"
 
@@ -133,7 +126,7 @@ class TransferLearning:
 class BetaSearch:
     """A search over beta on the validation split, with one seed; the winner is used wherever this is referred to."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     template: RunConfig
     """An attention-transfer run; its own beta is replaced by each point in turn."""
@@ -142,8 +135,8 @@ class BetaSearch:
 
     def __post_init__(self) -> None:
         """The template must have a beta to replace."""
-        _check(len(self.points) > 0, "a beta search needs at least one point")
-        _check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
+        check(len(self.points) > 0, "a beta search needs at least one point")
+        check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
 
     @cached_property
     def runs(self) -> tuple[RunConfig, ...]:
@@ -160,7 +153,7 @@ class BetaSearch:
 class AttentionTransfer:
     """Cross-entropy plus the weighted distance of attention planes: the paper's equations (1) and (2)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     method: Literal["attention_transfer"] = "attention_transfer"
     teacher: Weights
@@ -176,11 +169,11 @@ class AttentionTransfer:
 
     def __post_init__(self) -> None:
         """Refuse values that have no canonical weight."""
-        _check_choice("objective.beta_role", self.beta_role, BetaRole)
-        _check_choice("objective.form", self.form, AttentionForm)
+        check_choice("objective.beta_role", self.beta_role, BetaRole)
+        check_choice("objective.form", self.form, AttentionForm)
         if not isinstance(self.beta, BetaSearch):
-            _check(self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off")
-        _check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
+            check(self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off")
+        check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
 
     def attention_weight(self, beta: float | None = None) -> float:
         """Lambda in L = CE + lambda * L_AT; ``beta`` is the value that a search chose."""
@@ -197,67 +190,10 @@ Objective = TransferLearning | AttentionTransfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """Optimisation: Adam, its learning rate by epoch, and which checkpoint is kept."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
-    epochs: int = 128
-    """Number of epochs at most."""
-    batch_size: int = 32
-    """Images in one optimiser step over all processes together."""
-    learning_rate: float = 5e-5
-    """Adam's learning rate at epoch 0."""
-    policy: Literal["step", "plateau"] = "step"
-    """``step`` halves every ``halve_every`` epochs; ``plateau`` halves once the validation loss stalls."""
-    halve_every: int = 16
-    """Epochs between halvings under ``step``."""
-    plateau_patience: int = 3
-    """Epochs without a better validation loss after which ``plateau`` halves at each epoch."""
-    clip_value: float | None = None
-    """Gradients are clamped element by element to plus or minus this value."""
-    patience: int | None = None
-    """Stop after this many epochs without a better selection value; None never stops early."""
-    select_by: Literal["mean_auroc", "loss"] = "mean_auroc"
-    """Which validation value decides the best checkpoint."""
-    validate_every: int = 1
-    """Epochs between validations; the last epoch is always validated."""
-
-    def __post_init__(self) -> None:
-        """Refuse counts and rates that are not positive."""
-        for name in ("epochs", "batch_size", "halve_every", "plateau_patience", "validate_every"):
-            _check(getattr(self, name) >= 1, f"schedule.{name} must be at least 1")
-        _check(self.learning_rate > 0, "schedule.learning_rate must be positive")
-        _check_choice("schedule.policy", self.policy, Literal["step", "plateau"])
-        _check_choice("schedule.select_by", self.select_by, Literal["mean_auroc", "loss"])
-        _check(self.clip_value is None or self.clip_value > 0, "schedule.clip_value must be positive")
-        _check(self.patience is None or self.patience >= 1, "schedule.patience must be at least 1")
-
-
-def chexclusion() -> Schedule:
-    """Schedule of the MIMIC-CXR teacher after CheXclusion: Adam 5e-4, plateau, batch 48, gradients in ±0.5.
-
-    Source: the public code of Seyyed-Kalantari et al., "CheXclusion"; the optimiser's moments are kept across epochs.
-    """
-    return Schedule(
-        epochs=65,
-        batch_size=48,
-        learning_rate=5e-4,
-        policy="plateau",
-        clip_value=0.5,
-        patience=10,
-        select_by="loss",
-    )
-
-
-SCHEDULE_PRESETS = {"paper": Schedule, "chexclusion": chexclusion}
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run's numbers. Placement and speed live in ``RuntimeConfig``."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)

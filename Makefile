@@ -1,0 +1,39 @@
+# make demo   the main job on made-up data: phantom images to a table of results
+# make test   every test that this machine can run
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+VENV := .venv
+CXR := $(VENV)/bin/cxr
+DATA := data/demo
+RUNS := runs/demo
+
+.PHONY: setup demo demo-data test lint format bench clean
+
+setup:
+	@.ci/setup
+
+demo: demo-data
+	$(CXR) grid submit demo --runs-dir $(RUNS) --data-dir $(DATA) --precision bf16
+	$(CXR) report $(RUNS) --out $(RUNS)/report
+	@echo "runs: $(RUNS)/    report: $(RUNS)/report/index.html"
+
+demo-data: setup
+	$(CXR) phantom $(DATA)/phantom --patients 1000 --seed 0 --size 128
+	$(CXR) convert chexpert --root $(DATA)/phantom/CheXpert-v1.0-small --out $(DATA)/chexpert.beton --size 64
+	$(CXR) convert chestxray14 --root $(DATA)/phantom/ChestX-ray14 --out $(DATA)/chestxray14.beton --size 64
+	$(CXR) convert mimic_cxr --root $(DATA)/phantom/MIMIC-CXR-JPG --out $(DATA)/mimic_cxr.beton --size 64
+
+test: setup
+	$(VENV)/bin/python -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(DATA) $(RUNS)
