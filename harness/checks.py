@@ -1,4 +1,4 @@
-"""Checks that config dataclasses share: a value comes in, a ValueError that names the key and the choices goes out."""
+"""Checks that config dataclasses share: a value comes in, a ValueError naming key and choices goes out."""
 
 from __future__ import annotations
 
