@@ -1,0 +1,120 @@
+"""JSON values of a run folder's files come in; checked, typed records go out, or one line saying what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from datasets.errors import InputError
+
+Auroc = Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
+MEAN_TOLERANCE = 1e-4
+"""Largest difference, in AUROC, between a recorded mean and the mean of its labels: float32 rounding and no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScore:
+    """Scores on the test split; a label with one class has no AUROC and is None."""
+
+    mean_auroc: Auroc | None
+    auroc: dict[str, Auroc | None]
+    num_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        """The mean must be the mean of the labels that have an AUROC."""
+        values = [value for value in self.auroc.values() if value is not None]
+        if (self.mean_auroc is None) != (not values):
+            raise ValueError("mean_auroc and auroc disagree on whether any label has an AUROC")
+        if self.mean_auroc is not None:
+            mean = sum(values) / len(values)
+            if abs(mean - self.mean_auroc) > MEAN_TOLERANCE:
+                raise ValueError(f"mean_auroc is {self.mean_auroc:.6f} but its labels' mean is {mean:.6f}")
+
+    @property
+    def defined(self) -> frozenset[str]:
+        """Labels that have an AUROC."""
+        return frozenset(label for label, value in self.auroc.items() if value is not None)
+
+    def mean_over(self, labels: frozenset[str]) -> float | None:
+        """Unweighted mean AUROC over ``labels``, all of which are defined; None for no labels."""
+        values = [value for label, value in self.auroc.items() if label in labels and value is not None]
+        return sum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanScore:
+    """The mean AUROC of one split; None where no label has one."""
+
+    mean_auroc: Auroc | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What the report needs of ``result.json``."""
+
+    run_id: str
+    test: TestScore
+    validation: MeanScore = field(default_factory=MeanScore)
+    best_epoch: int | None = None
+    attention_weight: FiniteFloat | None = None
+    images_per_s: FiniteFloat | None = None
+    seconds: FiniteFloat | None = None
+    train_images: int | None = None
+    content_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochScores:
+    """What the report needs of one line of ``metrics.jsonl``; ``step`` counts optimiser steps."""
+
+    epoch: int
+    step: int
+    train: MeanScore
+    validation: MeanScore | None = None
+
+
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_EPOCH: TypeAdapter[EpochScores] = TypeAdapter(EpochScores)
+
+
+def parse_result(value: Any) -> Result:
+    """Check ``result.json``.
+
+    Raises:
+        InputError: naming the first key that is missing or out of range.
+    """
+    try:
+        return _RESULT.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        raise InputError(f"result.json: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def parse_epochs(values: list[Any]) -> tuple[tuple[EpochScores, ...], int]:
+    """Epochs in order, the last line of an epoch winning, and the number of lines that cannot be used."""
+    epochs: dict[int, EpochScores] = {}
+    unusable = 0
+    for value in values:
+        try:
+            scores = _EPOCH.validate_python(value)
+        except ValidationError:
+            unusable += 1
+        else:
+            epochs[scores.epoch] = scores
+    return tuple(epochs[epoch] for epoch in sorted(epochs)), unusable
+
+
+def says_phantom(*documents: Any) -> bool:
+    """Whether a document marks its images as made up: a key ``phantom`` that is true, at any depth."""
+    for document in documents:
+        if isinstance(document, dict):
+            if document.get("phantom"):
+                return True
+            if says_phantom(*document.values()):
+                return True
+        elif isinstance(document, list) and says_phantom(*document):
+            return True
+    return False

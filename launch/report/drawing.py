@@ -1,0 +1,85 @@
+"""Names and sizes come in; figures with our colours, markers and layout go out, as whole PNG files."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, told apart without colour vision; markers tell series apart in grey print too."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_FIRST = (
+    "Transfer learning",
+    "Attention transfer, MIMIC-CXR teacher",
+    "Attention transfer, ImageNet teacher",
+    "Transfer learning, last 34 layers",
+)
+_PANEL_INCHES = (4.6, 3.3)
+_LEGEND_LINE_INCHES = 0.22
+_LEGEND_WIDTH = 58
+"""Characters in one line of the legend, two of which stand side by side."""
+_DOTS_PER_INCH = 130
+LABEL_SIZE = 9
+"""Size in points of axis labels and panel titles."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one series looks."""
+
+    colour: str
+    marker: str
+
+    def sample(self, text: str) -> Line2D:
+        """A line for the legend."""
+        from matplotlib.lines import Line2D
+
+        lines = textwrap.fill(text, _LEGEND_WIDTH)
+        return Line2D([], [], color=self.colour, marker=self.marker, markersize=5, label=lines)
+
+
+def series_styles(texts: Sequence[str]) -> dict[str, Style]:
+    """A style for each text: the paper's methods look the same in every figure; others in order of appearance."""
+    found = set(texts)
+    ordered = dict.fromkeys((*_FIRST, *texts))
+    places = {text: i for i, text in enumerate(ordered) if text in found}
+    return {text: Style(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for text, i in places.items()}
+
+
+def panels(rows: int, columns: int, legend: list[Line2D]) -> tuple[Figure, list[list[Axes]]]:
+    """A grid of axes with one legend below it, which therefore covers no curve."""
+    from matplotlib.figure import Figure
+
+    width, height = _PANEL_INCHES
+    legend_columns = max(1, min(columns, 2))
+    lines = sum(str(line.get_label()).count("\n") + 1 for line in legend)
+    legend_inches = _LEGEND_LINE_INCHES * (math.ceil(lines / legend_columns) + 2)
+    figure = Figure(figsize=(width * columns, height * rows + legend_inches), layout="constrained")
+    figure.legend(handles=legend, loc="outside lower center", ncols=legend_columns, fontsize=8, frameon=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey="row").tolist()
+
+
+def label_axes(axes: Axes, *, title: str, x: str, y: str) -> None:
+    """Title, axis labels with their units, grid."""
+    axes.set_title(title, fontsize=LABEL_SIZE)
+    axes.set_xlabel(x, fontsize=LABEL_SIZE)
+    axes.set_ylabel(y, fontsize=LABEL_SIZE)
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=8)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write whole or not at all; a Figure made without pyplot draws with Agg and needs no display."""
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=_DOTS_PER_INCH, facecolor="white", metadata={"Software": None})

@@ -1,0 +1,121 @@
+"""A run's config comes in; the words that name its cell in a table go out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harness.config import AttentionTransfer, BetaSearch, RunConfig, Weights, parse_subset, to_dict
+
+_WORDS = {
+    "chexpert": "CheXpert",
+    "chestxray14": "ChestX-ray14",
+    "chestxray14_5.6k": "ChestX-ray14 5.6k",
+    "mimic_cxr": "MIMIC-CXR",
+    "imagenet": "ImageNet",
+    "none": "random",
+    "densenet121": "DenseNet-121",
+    "densenet40": "DenseNet-40",
+    "transfer_learning": "Transfer learning",
+    "attention_transfer": "Attention transfer",
+    "all": "all layers",
+    "last34": "last 34 layers",
+}
+
+
+def word(name: str) -> str:
+    """The name as a reader knows it: ``densenet121`` is DenseNet-121; unknown names stay as they are."""
+    return _WORDS.get(name, name)
+
+
+class CellLabel(NamedTuple):
+    """The seven fields by which the paper's tables tell cells apart; ``teacher`` is ``none`` without a teacher."""
+
+    dataset: str
+    subset: str
+    init: str
+    method: str
+    teacher: str
+    network: str
+    scope: str
+
+    @property
+    def teacher_text(self) -> str:
+        """Teacher for a table; a dash where there is none."""
+        return "-" if self.method == "transfer_learning" else word(self.teacher)
+
+    @property
+    def method_text(self) -> str:
+        """Method, teacher and scope in one phrase."""
+        text = word(self.method)
+        if self.method == "attention_transfer":
+            text += f", {self.teacher_text} teacher"
+        return text if self.scope == "all" else f"{text}, {word(self.scope)}"
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Cells that are compared in one table: same dataset, subset and initial weights."""
+        return (self.dataset, self.subset, self.init)
+
+    @property
+    def group_text(self) -> str:
+        """The group in words."""
+        return f"{word(self.dataset)}, {subset_text(self.subset)}, {word(self.init)} initial weights"
+
+    @property
+    def order(self) -> tuple[str, float, str, bool, str, str, str]:
+        """Sort key: sizes ascending, transfer learning before attention transfer."""
+        size = subset_size(self.subset)
+        tail = (self.method != "transfer_learning", self.teacher, self.network, self.scope)
+        return (self.dataset, size, self.init, *tail)
+
+
+def subset_size(subset: str) -> float:
+    """Number of images for sorting; the full training split sorts last."""
+    size = parse_subset(subset)
+    return float("inf") if size is None else float(size)
+
+
+def subset_text(subset: str) -> str:
+    """A subset in words: ``1k`` is '1k training images'."""
+    return "all training images" if subset == "full" else f"{subset} training images"
+
+
+def cell_label(config: RunConfig) -> CellLabel:
+    """The cell that ``config`` belongs to; subsets of one size have one name."""
+    objective = config.objective
+    size = parse_subset(config.data.subset)
+    subset = "full" if size is None else f"{size // 1000}k" if size % 1000 == 0 else str(size)
+    return CellLabel(
+        dataset=config.data.dataset,
+        subset=subset,
+        init=config.init.source,
+        method=objective.method,
+        teacher=objective.teacher.source if isinstance(objective, AttentionTransfer) else "none",
+        network=config.network.name,
+        scope=config.network.scope,
+    )
+
+
+def flat_fields(config: RunConfig) -> dict[str, str]:
+    """Every field but the seed as ``schedule.epochs: 128``; a run or search inside is one value, named shortly."""
+    fields: dict[str, str] = {}
+    for section, values in to_dict(config).items():
+        if section == "seed":
+            continue
+        for key, value in values.items():
+            fields[f"{section}.{key}"] = str(value)
+    fields["init.run"] = _run_text(config.init)
+    if isinstance(config.objective, AttentionTransfer):
+        fields["objective.teacher"] = (
+            f"{config.objective.teacher.source} {_run_text(config.objective.teacher)}".strip()
+        )
+        beta = config.objective.beta
+        if isinstance(beta, BetaSearch):
+            fields["objective.beta"] = f"best of {len(beta.points)} for {beta.template.run_id}"
+        else:
+            fields["objective.beta"] = f"{beta:g}"
+    return fields
+
+
+def _run_text(weights: Weights) -> str:
+    return "" if weights.run is None else weights.run.run_id
