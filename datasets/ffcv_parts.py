@@ -1,0 +1,35 @@
+"""The parts of FFCV that are in use, imported in one place without FFCV's side effects on the process.
+
+``import ffcv`` takes seconds, sets torch to one thread and starts numba's thread pool; here the pool is
+chosen and started first and torch's setting is put back. Import FFCV through this module only.
+"""
+
+from __future__ import annotations
+
+from datasets.threads import keeping_torch_threads, num_loader_threads, start_numba_threads
+
+start_numba_threads(num_loader_threads(None))
+with keeping_torch_threads():
+    from ffcv.fields.base import ARG_TYPE, Field
+    from ffcv.loader.epoch_iterator import EpochIterator
+    from ffcv.loader.loader import Loader
+    from ffcv.memory_managers.base import MemoryContext, MemoryManager
+    from ffcv.pipeline.graph import Graph
+    from ffcv.pipeline.operation import Operation
+    from ffcv.pipeline.pipeline_spec import PipelineSpec
+    from ffcv.pipeline.state import State
+    from ffcv.reader import Reader
+
+__all__ = [
+    "ARG_TYPE",
+    "EpochIterator",
+    "Field",
+    "Graph",
+    "Loader",
+    "MemoryContext",
+    "MemoryManager",
+    "Operation",
+    "PipelineSpec",
+    "Reader",
+    "State",
+]

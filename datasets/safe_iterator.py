@@ -1,0 +1,99 @@
+"""One epoch in the background: a loader and an order come in, decoded batches or the producer's error go out.
+
+FFCV's own iterator loses an error in its thread and then waits for ever, leaks the thread when a loop ends early, and
+blocks when asked for more after the end.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, Full
+from typing import Any
+
+import numpy as np
+
+from datasets.ffcv_ops import EpochState
+from datasets.ffcv_parts import EpochIterator
+from datasets.threads import start_numba_threads
+
+POLL_S = 0.2
+"""How often a waiting thread looks whether the other side is gone."""
+
+
+class LoaderFailedError(RuntimeError):
+    """Reading a batch failed in the loader's thread; the cause is chained."""
+
+
+class SafeEpochIterator(EpochIterator):  # type: ignore[misc]
+    """FFCV's producer thread with an end: every way out of it reaches the consumer, ``close`` always joins it."""
+
+    def __init__(self, loader: Any, order: np.ndarray, epoch: int) -> None:
+        self.epoch = epoch
+        self.error: BaseException | None = None
+        self.finished = False
+        super().__init__(loader, order)
+
+    def run(self) -> None:
+        """Decode batch after batch; runs in the producer thread, which FFCV's ``__init__`` starts."""
+        try:
+            start_numba_threads(self.loader.num_workers)
+            self.storage_state = EpochState(self.memory_context.state, self.epoch)
+            slots = self.loader.batches_ahead + 2
+            for number, indices in enumerate(self.iter_ixes):
+                if not self._offer(self.run_pipeline(number, indices, number % slots, None)):
+                    return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the consumer must hear of it
+            self.error = error
+        self._offer(None)
+
+    def _offer(self, item: Any) -> bool:
+        """Hand ``item`` to the consumer; False once the consumer has closed."""
+        while not self.terminate_event.is_set():
+            try:
+                self.output_queue.put(item, timeout=POLL_S)
+            except Full:
+                continue
+            return True
+        return False
+
+    def __next__(self) -> Any:
+        """The next batch.
+
+        Raises:
+            LoaderFailedError: when the producer failed; batches before the failure have been handed out.
+            StopIteration: after the last batch, after a failure and after ``close``, as often as asked.
+        """
+        item = None if self.finished else self._take()
+        if item is not None:
+            return item
+        self.close()
+        error, self.error = self.error, None
+        if error is not None:
+            raise LoaderFailedError(f"{self.loader.path}: reading a batch failed: {error!r}") from error
+        raise StopIteration
+
+    def _take(self) -> Any:
+        while True:
+            try:
+                return self.output_queue.get(timeout=POLL_S)
+            except Empty:
+                if not self.is_alive() and self.output_queue.empty():
+                    return None
+
+    def close(self) -> None:
+        """End the producer, wait for it and let go of the batches it had ready. Harmless when called again."""
+        self.finished = True
+        self.terminate_event.set()
+        while self.is_alive():
+            self._drain()
+            self.join(timeout=POLL_S / 10)
+        self._drain()
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self.output_queue.get_nowait()
+        except Empty:
+            return
+
+    def __del__(self) -> None:
+        """FFCV would close here, which never happens while the thread lives; ``BatchIterator`` closes instead."""
