@@ -1,0 +1,110 @@
+"""``cxr convert``: a dataset's tables and images come in; a beton with its companions goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from datasets.records import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn a dataset's images and tables into one beton file, the form that training reads.
+
+    Every image is decoded to 8-bit gray, resized and cropped once. OUT.beton, OUT.beton.json (counts, hashes, what
+    was left out and why) and OUT.samples.parquet (patients, splits) belong together. The same command goes on where
+    it was stopped, and does nothing when the beton is there already.
+
+    Example: cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
+    """
+
+    dataset: tyro.conf.Positional[Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]]
+    """Which dataset's layout to expect below ROOT."""
+    root: Path
+    """The dataset's folder or its parent, as it was downloaded."""
+    out: Path
+    """The beton to write, such as data/chexpert.beton."""
+    size: int = 256
+    """Side of the square images in pixels, a multiple of 32."""
+    workers: int | None = None
+    """Decoder processes; default: the cores this process may use. The result does not depend on it."""
+    resize: Literal["shorter", "squash"] = "shorter"
+    """``shorter``: the shorter side becomes SIZE, then the centre is cropped; ``squash``: both sides become SIZE."""
+    uncertain: Literal["zero", "one", "ignore"] = "zero"
+    """What an uncertain label (-1) becomes: negative, positive, or left out of the loss."""
+    views: Literal["all", "frontal", "lateral"] = "all"
+    """Which projections are kept."""
+    split: Literal["random", "official"] = "random"
+    """``random``: 80/10/10 by patient; ``official``: the dataset's own."""
+    split_seed: int = 0
+    """Seed of the random split."""
+    test_ids: Path | None = None
+    """File of test patients, one id a line; the others are split 8:1."""
+    manifest: Path | None = None
+    """Take splits and subsets from this file of 'cxr split' instead."""
+    subset_seed: int = 0
+    """Seed of the nested training subsets (1k, 5k, 50k)."""
+    max_rejects: float = 0.01
+    """Stop when more than this fraction of the images is missing or unusable."""
+    on_error: Literal["reject", "stop"] = "reject"
+    """``reject``: leave an unusable image out and list it; ``stop``: end at the first."""
+    overwrite: bool = False
+    """Replace OUT even if it is there."""
+
+    def run(self) -> None:
+        from datasets.convert import convert
+        from datasets.records import read_records
+
+        self._check()
+        records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
+        splits, ranks, settings = self._split(records)
+        convert(
+            records,
+            splits,
+            ranks,
+            self.out,
+            size=self.size,
+            resize=self.resize,
+            workers=self.workers,
+            max_rejects=self.max_rejects,
+            on_error=self.on_error,
+            overwrite=self.overwrite,
+            split_settings=settings,
+        )
+        from rich.console import Console
+
+        from datasets.beton import Beton
+        from datasets.summary import render
+
+        Console().print(render(Beton.open(self.out)))
+
+    def _check(self) -> None:
+        from datasets.errors import InputError
+
+        if self.out.suffix != ".beton":
+            raise InputError(f"--out {self.out}: the name must end in .beton")
+        if self.subset_seed < 0:
+            raise InputError(f"--subset-seed {self.subset_seed} must not be negative")
+        if self.manifest is not None and (self.split != "random" or self.test_ids is not None):
+            raise InputError("--manifest already says how images are split; leave out --split and --test-ids")
+
+    def _split(self, records: Records) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Splits and subset ranks of the records, and how they were made."""
+        from datasets.files import sha256_file
+        from datasets.manifest import apply_manifest, read_manifest, split_settings
+        from datasets.splits import SplitConfig, assign_splits, subset_ranks
+
+        if self.manifest is not None:
+            splits, ranks = apply_manifest(records, read_manifest(self.manifest))
+            return splits, ranks, {"manifest": sha256_file(self.manifest)}
+        config = SplitConfig(kind=self.split, seed=self.split_seed, test_ids=self.test_ids)
+        splits = assign_splits(records, config)
+        ranks = subset_ranks(records.frame["name"], splits, self.subset_seed)
+        return splits, ranks, {"split": split_settings(config), "subset_seed": self.subset_seed}

@@ -1,0 +1,63 @@
+"""``cxr evaluate``: a run folder and a split come in; AUROC by label goes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score the best checkpoint of a run on a split of its beton, or of another one with the same labels.
+
+    Example: cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --split test
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """The run's folder."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Images to score; train is the run's own training subset."""
+    data_dir: Path = Path()
+    """Folder that holds DATASET.beton."""
+    beton: Path | None = None
+    """The beton to score on, instead of the one in DATA_DIR."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network; fp16 needs a GPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes CUDA when there is one."""
+    num_workers: int | None = None
+    """Loader threads; default: the cores this process may use."""
+    num_threads: int | None = None
+    """torch threads on the CPU; default: the cores this process may use."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> None:
+        from harness.evaluate import evaluate_run
+        from harness.run_folder import RunFolder
+        from harness.runtime import RuntimeConfig
+
+        runtime = RuntimeConfig(
+            data_dir=self.data_dir,
+            beton=self.beton,
+            precision=self.precision,
+            device=self.device,
+            num_workers=self.num_workers,
+            num_threads=self.num_threads,
+        )
+        result = evaluate_run(RunFolder(self.folder), self.split, runtime)
+        print(json.dumps(result, indent=2) if self.json else _table(result))
+
+
+def _table(result: dict[str, Any]) -> str:
+    width = max(map(len, [*result["auroc"], "mean of the defined"]))
+    rows = [*result["auroc"].items(), ("mean of the defined", result["mean_auroc"])]
+    lines = [f"{result['run_id']}: {result['dataset']} {result['split']}, {result['num_samples']:,} images"]
+    lines += [f"  {label:<{width}}  {'undefined' if value is None else f'{value:.4f}'}" for label, value in rows]
+    if result["undefined_labels"]:
+        lines.append(f"  one class only, left out of the mean: {', '.join(result['undefined_labels'])}")
+    return "\n".join(lines)

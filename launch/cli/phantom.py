@@ -1,0 +1,47 @@
+"""``cxr phantom``: a folder and a seed enter, made-up datasets in the layouts of the real ones leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phantom:
+    """Write made-up chest-radiograph-like images in the exact on-disk layouts of three real datasets.
+
+    They are drawn by formulas from a seed. They try and test the harness without patient data and never stand in for
+    results on real data. Example: cxr phantom data/phantom --patients 800 --seed 1 --size 128
+    """
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Folder for the datasets: new, empty, or written by an earlier call (which then goes on or adds to it)."""
+    patients: int
+    """Patients per dataset, at least 5; expect 1.5 to 2.5 images per patient."""
+    seed: int = 0
+    """Same seed, patients and size give the same files, whatever the number of workers."""
+    size: int = 320
+    """Shorter side of the images in pixels."""
+    workers: int | None = None
+    """Processes that draw; default: the cores this process may use."""
+    datasets: str = "chexpert,chestxray14,mimic_cxr"
+    """Which datasets to write, with commas between; call again with other numbers for the others."""
+
+    def run(self) -> None:
+        """Write the datasets and print where they are."""
+        from datasets.phantom.write import write_phantom
+
+        written = write_phantom(
+            self.directory,
+            [name.strip() for name in self.datasets.split(",")],
+            patients=self.patients,
+            seed=self.seed,
+            size=self.size,
+            workers=self.workers,
+        )
+        for each in written:
+            state = "written" if each.fresh else "there already"
+            print(f"{each.folder}: {each.patients:,} patients, {each.images:,} made-up images, {state}")

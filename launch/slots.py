@@ -1,0 +1,82 @@
+"""Places for runs on this machine: wishes and the hardware come in; slots go out. No torch needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from datasets.errors import InputError
+
+CPU_SLOTS = 2
+"""Runs at once without a GPU: a second one fills the gaps of the first; more would only share the cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Room for one run at a time."""
+
+    number: int
+    environment: dict[str, str] = field(default_factory=dict)
+    """Added to the run's environment: which GPU it sees."""
+
+
+def make_slots(device: Literal["auto", "cpu", "cuda"], asked: int | None) -> tuple[Slot, ...]:
+    """One slot for each GPU, else at most two on the CPU; ``asked`` slots share the GPUs in turn.
+
+    Raises:
+        InputError: for a count below 1, or when ``cuda`` is asked for and there is no GPU.
+    """
+    if asked is not None and asked < 1:
+        raise InputError(f"--slots {asked}: expected at least 1")
+    gpus = () if device == "cpu" else visible_gpus(os.environ)
+    if device == "cuda" and not gpus:
+        raise InputError("--device cuda: neither nvidia-smi nor CUDA_VISIBLE_DEVICES shows a GPU; use --device cpu")
+    if not gpus:
+        return tuple(Slot(number=i) for i in range(asked or min(CPU_SLOTS, num_cores())))
+    return tuple(
+        Slot(number=i, environment={"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}) for i in range(asked or len(gpus))
+    )
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the GPUs as CUDA_VISIBLE_DEVICES takes them: from that variable, else from nvidia-smi."""
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return parse_gpu_list(_nvidia_smi())
+    found = []
+    for name in (part.strip() for part in named.split(",")):
+        if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name):  # CUDA ignores what follows the first invalid name
+            break
+        found.append(name)
+    return tuple(found)
+
+
+def parse_gpu_list(text: str) -> tuple[str, ...]:
+    """UUIDs in the output of ``nvidia-smi -L``; a GPU that is cut into MIG devices counts as these."""
+    gpus: list[list[str]] = []
+    for line in text.splitlines():
+        match = re.search(r"UUID: ((GPU|MIG)-[^)\s]+)\)", line)
+        if match is None:
+            continue
+        if match[2] == "GPU":
+            gpus.append([match[1]])
+        elif gpus:
+            gpus[-1].append(match[1])
+    return tuple(name for gpu in gpus for name in (gpu[1:] or gpu))
+
+
+def _nvidia_smi() -> str:
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (FileNotFoundError, PermissionError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
