@@ -1,0 +1,158 @@
+"""Records with their splits come in; a beton, its samples table and its sidecar go out, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from datasets.beton import Beton
+from datasets.beton_writer import BetonWriter, journal_path
+from datasets.decode_pool import DecodePool, Reject, default_workers
+from datasets.errors import InputError
+from datasets.progress import progress
+from datasets.publish import publish, take_back, versions
+from datasets.records import Records
+from datasets.request import Request
+from datasets.resize import Resize
+from datasets.sidecar import Sidecar
+
+OnError = Literal["reject", "stop"]
+SHOWN_REJECTS = 5
+
+
+def convert(
+    records: Records,
+    splits: np.ndarray,
+    ranks: np.ndarray,
+    out: Path,
+    *,
+    size: int = 256,
+    resize: Resize = "shorter",
+    workers: int | None = None,
+    max_rejects: float = 0.01,
+    on_error: OnError = "reject",
+    overwrite: bool = False,
+    split_settings: dict[str, Any] | None = None,
+) -> Sidecar:
+    """Decode every image of ``records`` to a ``size`` x ``size`` page and write the beton ``out``.
+
+    An existing beton made by an equal request is left as it is, and an interrupted conversion goes on where it was.
+    The bytes written do not depend on ``workers``.
+
+    Args:
+        records: candidates, sorted by path.
+        splits: (N,) of str.
+        ranks: (N,) int64, see ``datasets.splits.subset_ranks``.
+        out: path of the beton; its companions lie beside it.
+        size: side of the pages in pixels, a multiple of 32.
+        resize: see ``datasets.resize.fit``.
+        workers: decoder processes; the cores that this process may use when None.
+        max_rejects: fraction of all images that may be refused, those in ``records.rejects`` included.
+        on_error: ``stop`` ends at the first image that cannot be used.
+        overwrite: replace ``out`` even if it is whole.
+        split_settings: how splits and ranks were made, for the sidecar.
+
+    Raises:
+        InputError: too many rejects, ``out`` exists and is another beton, the disk is full.
+    """
+    if not 0.0 <= max_rejects <= 1.0:
+        raise InputError(f"max_rejects = {max_rejects} is a fraction and must lie in 0..1")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers = {workers} must be at least 1")
+    out = Path(out)
+    request = Request(
+        records=records,
+        splits=np.asarray(splits),
+        ranks=np.asarray(ranks),
+        size=size,
+        resize=resize,
+        split_settings=split_settings or {},
+    )
+    take_back(out)
+    existing = None if overwrite else _existing(out, request)
+    if existing is not None:
+        note = "; --overwrite tries its rejects again" if existing.sidecar.rejects else ""
+        print(f"{out}: whole already, made from the same tables with the same settings{note}", file=sys.stderr)
+        return existing.sidecar
+    unfinished = journal_path(out).exists()
+    with BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer:
+        if unfinished:
+            note = f"going on after {writer.next:,} images" if writer.next else "nothing of it can be used"
+            print(f"{out}: an earlier conversion was not finished; {note}", file=sys.stderr)
+        guard = RejectGuard(records, writer, max_rejects=max_rejects, on_error=on_error)
+        _decode(request, writer, guard, workers or default_workers())
+        return publish(request, writer)
+
+
+class RejectGuard:
+    """Ends a conversion when more images are refused than allowed."""
+
+    def __init__(self, records: Records, writer: BetonWriter, *, max_rejects: float, on_error: OnError) -> None:
+        self._records = records
+        self._max_rejects, self._on_error = max_rejects, on_error
+        self._found: list[tuple[str, str]] = []
+        self._total = len(records.frame) + len(records.rejects)
+        for path, reason in zip(records.rejects["path"], records.rejects["reason"], strict=True):
+            self.add(str(path), str(reason))
+        for position, reason in writer.rejects.items():
+            self.add(str(records.frame["path"].iat[position]), reason)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, path: str, reason: str) -> None:
+        """Count one more refused image.
+
+        Raises:
+            InputError: if it is one too many; the first few are listed on standard error.
+        """
+        self._found.append((path, reason))
+        if self._on_error == "stop":
+            raise InputError(f"{self._records.root / path}: {reason} (--on-error reject leaves such images out)")
+        if len(self._found) <= self._max_rejects * self._total:
+            return
+        for refused, why in self._found[:SHOWN_REJECTS]:
+            print(f"  {refused}: {why}", file=sys.stderr)
+        raise InputError(
+            f"{self._records.root}: {len(self._found):,} of {self._total:,} images cannot be used so far, more than "
+            f"--max-rejects {self._max_rejects:g} allows; the last: {path}: {reason}"
+        )
+
+
+def _decode(request: Request, writer: BetonWriter, guard: RejectGuard, workers: int) -> None:
+    paths = request.paths[writer.next :]
+    pool = DecodePool(request.records.root, size=request.size, resize=request.resize, workers=workers)
+    with pool, progress(f"converting {request.records.dataset}", len(paths)) as advance:
+        for path, outcome in zip(paths, pool.decode(paths), strict=True):
+            if isinstance(outcome, Reject):
+                guard.add(path, outcome.reason)
+            writer.add(outcome)
+            advance(1, f"{len(guard)} rejected" if len(guard) else "")
+    writer.flush()
+
+
+def _existing(out: Path, request: Request) -> Beton | None:
+    """The beton that is already there, if it is what is asked for."""
+    if not out.exists():
+        return None
+    try:
+        beton = Beton.open(out)
+    except InputError as error:
+        raise InputError(f"{out} exists but cannot be used ({error}); --overwrite replaces it") from None
+    if beton.sidecar.request_hash == request.hash:
+        return beton
+    raise InputError(
+        f"{out}: a beton of {beton.sidecar.dataset} made from other tables or settings is there; "
+        "choose another --out, or replace it with --overwrite"
+    )
+
+
+def _journal_key(request: Request) -> str:
+    """Unfinished work is taken up only if the rest will be decoded by the same code."""
+    text = json.dumps([request.hash, versions()], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

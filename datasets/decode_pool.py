@@ -1,0 +1,181 @@
+"""Paths of images come in, their pages or the reasons against them go out in the same order: decoded by processes.
+
+One image is one message, so a worker that dies is traced to the image that it was decoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from multiprocessing import connection, get_context, resource_tracker
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from datasets.errors import InputError
+from datasets.resize import Resize
+
+AHEAD_PER_WORKER = 3
+"""Images that a worker has in hand, so that it never waits for the parent."""
+WINDOW_PER_WORKER = 16
+"""How far the workers may run ahead of the oldest image that is still being decoded."""
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+"""Signals that say that the decoder, not the machine, failed."""
+PAGE, REJECT = b"P", b"R"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A decoded image: S x S gray bytes and their checksums."""
+
+    pixels: bytes
+    crc32: int
+    sha256: bytes
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Why an image cannot be used."""
+
+    reason: str
+
+
+Outcome = Page | Reject
+
+
+def default_workers() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: connection.Connection
+    in_hand: deque[int] = field(default_factory=deque)
+
+
+class DecodePool(AbstractContextManager["DecodePool"]):
+    """Worker processes that decode images below ``root`` to pages; leaving the context ends them at once."""
+
+    def __init__(self, root: Path, *, size: int, resize: Resize, workers: int) -> None:
+        self._arguments = (str(root), size, resize)
+        self._context = get_context("spawn")
+        self._num_workers = workers
+        self._workers: list[_Worker] = []
+
+    def __exit__(self, *exc: object) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def decode(self, paths: Sequence[str]) -> Iterator[Outcome]:
+        """Yield one outcome for each path, in the order of the paths, whatever the number of workers.
+
+        Raises:
+            InputError: if a worker was killed from outside.
+            RuntimeError: if a worker failed by a fault of ours; its traceback is on standard error.
+        """
+        waiting = deque(range(len(paths)))
+        done: dict[int, Outcome] = {}
+        for position in range(len(paths)):
+            while position not in done:
+                self._hand_out(paths, waiting, position + WINDOW_PER_WORKER * self._num_workers)
+                self._collect(paths, waiting, done)
+            yield done.pop(position)
+
+    def _hand_out(self, paths: Sequence[str], waiting: deque[int], limit: int) -> None:
+        for _ in range(min(self._num_workers, len(waiting)) - len(self._workers)):
+            self._workers.append(self._start())
+        for _ in range(AHEAD_PER_WORKER):
+            for worker in self._workers:
+                if len(worker.in_hand) < AHEAD_PER_WORKER and waiting and waiting[0] < limit:
+                    position = waiting.popleft()
+                    worker.in_hand.append(position)
+                    try:
+                        worker.pipe.send_bytes(os.fsencode(paths[position]))
+                    except (BrokenPipeError, ConnectionResetError):
+                        return  # the worker is dead: _collect reads what it left behind, then its end
+
+    def _collect(self, paths: Sequence[str], waiting: deque[int], done: dict[int, Outcome]) -> None:
+        """Wait until some worker has answered or died and take what there is."""
+        ready = connection.wait([worker.pipe for worker in self._workers])
+        for worker in [worker for worker in self._workers if worker.pipe in ready]:
+            try:
+                message = worker.pipe.recv_bytes()
+            except (EOFError, OSError):
+                self._bury(worker, paths, waiting, done)
+            else:
+                done[worker.in_hand.popleft()] = _parse(message)
+
+    def _bury(self, worker: _Worker, paths: Sequence[str], waiting: deque[int], done: dict[int, Outcome]) -> None:
+        """Blame the image that a dead worker was decoding and give the others in its hand to the rest."""
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        status = worker.process.exitcode or 0
+        name = paths[worker.in_hand[0]] if worker.in_hand else "no image"
+        if status == -signal.SIGKILL:
+            raise InputError(
+                f"a decode worker was killed at {name}, perhaps for want of memory; "
+                "the same command, with fewer --workers, goes on where it was"
+            )
+        if -status not in CRASHES or not worker.in_hand:
+            raise RuntimeError(f"a decode worker ended with status {status} at {name}")
+        crash = signal.Signals(-status).name
+        done[worker.in_hand.popleft()] = Reject(f"the decoder crashed on it ({crash})")
+        waiting.extendleft(reversed(worker.in_hand))
+
+    def _start(self) -> _Worker:
+        """Start a worker that Ctrl-C does not reach: the parent alone decides when the workers end."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
+        # The tracker's own start unblocks SIGINT, so it must run before the block that the worker inherits.
+        resource_tracker.ensure_running()
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        theirs.close()
+        return _Worker(process, ours)
+
+
+def _parse(message: bytes) -> Outcome:
+    if message[:1] == REJECT:
+        return Reject(message[1:].decode())
+    (crc32,) = struct.unpack_from("<I", message, 1)
+    return Page(message[37:], crc32, message[5:37])
+
+
+def _work(pipe: connection.Connection, root: str, size: int, resize: Resize) -> None:
+    """Body of a worker: answer each path until the parent closes the pipe or is gone."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    while True:
+        try:
+            path = os.path.join(root, os.fsdecode(pipe.recv_bytes()))  # noqa: PTH118 (a path may hold odd bytes)
+            pipe.send_bytes(_answer(Path(path), size, resize))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _answer(path: Path, size: int, resize: Resize) -> bytes:
+    from datasets.decode import ImageError, decode_gray
+    from datasets.resize import fit
+
+    try:
+        page = fit(decode_gray(path), size, resize).tobytes()
+    except ImageError as error:
+        return REJECT + str(error).encode(errors="replace")
+    return PAGE + struct.pack("<I", zlib.crc32(page)) + hashlib.sha256(page).digest() + page

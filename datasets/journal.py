@@ -1,0 +1,84 @@
+"""Finished blocks of a growing beton come in as lines; after a kill the same lines come back, up to a torn one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets.errors import InputError
+
+
+@dataclass
+class Block:
+    """Candidates ``first`` to ``next - 1``: checksums of those with a page, reasons against the others."""
+
+    first: int
+    next: int
+    rejects: list[tuple[int, str, str]] = field(default_factory=list)
+    """Position, reason, and the stamp of the file that was refused."""
+    crc32: list[int] = field(default_factory=list)
+    sha256: list[str] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> list[int]:
+        """Positions of the candidates with a page."""
+        rejected = {position for position, _, _ in self.rejects}
+        return [position for position in range(self.first, self.next) if position not in rejected]
+
+
+class Journal(AbstractContextManager["Journal"]):
+    """Append-only list of blocks, bound to a key; while it is open nobody else can open it.
+
+    Raises:
+        InputError: if another process has it open.
+    """
+
+    def __init__(self, path: Path, *, key: str) -> None:
+        self.path = path
+        self._header = json.dumps({"key": key}).encode() + b"\n"
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise InputError(f"{path}: another conversion is writing this beton; wait for it to end") from None
+        except OSError:
+            pass  # some network file systems have no locks; there a second writer goes unnoticed
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def read(self) -> Iterator[tuple[Block, int]]:
+        """Blocks written under the same key, each with the journal's length up to and with its line."""
+        self._file.seek(0)
+        if self._file.readline() != self._header:
+            return
+        num_bytes = len(self._header)
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                values = json.loads(line)
+            except ValueError:
+                return
+            num_bytes += len(line)
+            values["rejects"] = [tuple(reject) for reject in values["rejects"]]
+            yield Block(**values), num_bytes
+
+    def cut(self, num_bytes: int) -> None:
+        """Keep the first ``num_bytes`` bytes of what was read; with 0 begin anew under this journal's key."""
+        self._file.truncate(num_bytes)
+        if num_bytes == 0:
+            self._append(self._header)
+
+    def append(self, block: Block) -> None:
+        """Add a block whose pages are already in the beton."""
+        self._append(json.dumps(vars(block)).encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        self._file.write(line)
+        self._file.flush()

@@ -1,0 +1,90 @@
+"""Records, splits and settings come in; what a beton shall hold, as one value with a hash, goes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from datasets.beton_format import Layout
+from datasets.errors import InputError
+from datasets.records import Records
+from datasets.resize import Resize
+from datasets.sidecar import FORMAT_VERSION
+
+SIZE_STEP = 32
+"""The networks halve the image five times."""
+SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """The candidates of a beton and what is to be done with them; equal hashes give equal betons."""
+
+    records: Records
+    splits: np.ndarray
+    """(N,) of str."""
+    ranks: np.ndarray
+    """(N,) int64: place of a train image in the order of subsets, -1 elsewhere."""
+    size: int
+    resize: Resize
+    split_settings: dict[str, Any] = field(default_factory=dict)
+    """How splits and ranks were made, as plain JSON values; for the sidecar alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no network takes, and arrays of another length."""
+        if self.size < SIZE_STEP or self.size % SIZE_STEP != 0:
+            raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels")
+        lengths = {len(self.records.frame), len(self.records.targets), len(self.splits), len(self.ranks)}
+        if len(lengths) != 1:
+            raise ValueError(f"records, targets, splits and ranks differ in length: {sorted(lengths)}")
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of each candidate below the root, in index order."""
+        return list(self.records.frame["path"])
+
+    @property
+    def layout(self) -> Layout:
+        """Places for all candidates, since rejects are known only at the end."""
+        num_candidates, num_labels = self.records.targets.shape
+        return Layout.for_capacity(num_candidates, image_size=self.size, num_labels=num_labels)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the sidecar says under ``settings``."""
+        own = {"resize": self.resize, "uncertain": self.records.uncertain, "views": self.records.views}
+        return {**own, **self.split_settings}
+
+    def stamp(self, position: int) -> str:
+        """Length and time of change of a candidate's file, or that it is absent."""
+        try:
+            status = (self.records.root / str(self.records.frame["path"].iat[position])).stat()
+        except OSError as error:
+            return f"absent ({error.errno})"
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    @cached_property
+    def hash(self) -> str:
+        """``sha256:<hex>`` over format, dataset, size, settings, tables and every candidate; not over the root."""
+        total = hashlib.sha256()
+        head = {
+            "format_version": FORMAT_VERSION,
+            "dataset": self.records.dataset,
+            "labels": list(self.records.labels),
+            "size": self.size,
+            "settings": self.settings,
+            "tables": [asdict(table) for table in self.records.tables],
+            "rejects": [list(map(str, row)) for row in self.records.rejects.itertuples(index=False)],
+        }
+        total.update(json.dumps(head, sort_keys=True).encode())
+        for name in SAMPLE_COLUMNS[1:]:
+            total.update(json.dumps(self.records.frame[name].astype(str).tolist()).encode())
+        total.update(np.ascontiguousarray(self.records.targets).tobytes())
+        total.update(json.dumps([str(split) for split in self.splits]).encode())
+        total.update(np.asarray(self.ranks, dtype="<i8").tobytes())
+        return f"sha256:{total.hexdigest()}"

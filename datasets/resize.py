@@ -1,0 +1,30 @@
+"""Gray pixels of any size come in, one square page of S x S leaves: the paper's Resize and CenterCrop."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+Resize = Literal["shorter", "squash"]
+"""``shorter``: the shorter side becomes S, then the centre is cropped; ``squash``: both sides become S."""
+
+
+def fit(gray: np.ndarray, size: int, resize: Resize = "shorter") -> np.ndarray:
+    """Resize (H, W) uint8 to (size, size) uint8 with Pillow's antialiased bilinear (triangle) filter.
+
+    The result equals torchvision's ``Resize(size)`` and ``CenterCrop(size)`` on a PIL image bit for bit, which is
+    what the paper's reference code runs. Enlarging uses the same filter.
+    """
+    if resize not in get_args(Resize):
+        raise ValueError(f"resize = {resize!r} is unknown; known: {', '.join(get_args(Resize))}")
+    height, width = gray.shape
+    scaled_width = scaled_height = size
+    if resize == "shorter" and width > height:
+        scaled_width = int(size * width / height)
+    elif resize == "shorter":
+        scaled_height = int(size * height / width)
+    scaled = np.asarray(Image.fromarray(gray).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR))
+    top, left = round((scaled_height - size) / 2.0), round((scaled_width - size) / 2.0)
+    return np.ascontiguousarray(scaled[top : top + size, left : left + size])
