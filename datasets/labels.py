@@ -1,0 +1,91 @@
+"""Label names: a name as a table spells it comes in, the canonical name goes out; and the values of targets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from datasets.errors import InputError
+
+CHEXPERT_LABELS: tuple[str, ...] = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+"""The 14 labels of CheXpert in the order of its tables; MIMIC-CXR's are put in this order too."""
+
+CHESTXRAY14_LABELS: tuple[str, ...] = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""The 14 diseases of ChestX-ray14; its 'No Finding' is the absence of all of them, not an output."""
+
+NO_FINDING = "No Finding"
+
+NEGATIVE = 0
+POSITIVE = 1
+IGNORED = 255
+"""Target of a label that the loss leaves out."""
+
+Uncertain = Literal["zero", "one", "ignore"]
+"""What an uncertain label (-1) becomes: negative (U-zero), positive (U-one), or left out of the loss (U-ignore)."""
+
+Views = Literal["all", "frontal", "lateral"]
+"""Which projections are kept."""
+
+_ALIASES = {
+    "Airspace Opacity": "Lung Opacity",
+    "Infiltrate": "Infiltration",
+}
+
+
+def _key(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()).lower()
+
+
+_CANONICAL: dict[str, str] = {
+    **{_key(name): name for name in (*CHEXPERT_LABELS, *CHESTXRAY14_LABELS)},
+    **{_key(alias): name for alias, name in _ALIASES.items()},
+}
+
+
+def canonical(name: str) -> str:
+    """Canonical spelling of a label: 'Airspace Opacity' is 'Lung Opacity', 'Pleural Thickening' 'Pleural_Thickening'.
+
+    Letter case, underscores and surrounding blanks do not matter. 'Effusion' (ChestX-ray14) and 'Pleural Effusion'
+    (CheXpert) stay apart: they were annotated differently.
+
+    Raises:
+        InputError: for a name that no dataset here uses.
+    """
+    found = _CANONICAL.get(_key(name))
+    if found is None:
+        raise InputError(f"unknown label {name!r}; known labels: {', '.join(dict.fromkeys(_CANONICAL.values()))}")
+    return found
+
+
+def is_label(name: str) -> bool:
+    """Whether ``canonical`` knows the name."""
+    return _key(name) in _CANONICAL

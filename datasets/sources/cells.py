@@ -1,0 +1,124 @@
+"""Cells of the tables: text columns come in, label values, ages and sexes go out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets.errors import InputError
+from datasets.labels import NO_FINDING, canonical, is_label
+from datasets.tables import Table
+
+UNCERTAIN = -1
+"""Label value of 'uncertain' in the tables and in ``SourceRows.values``."""
+
+_BLANK = {"", "nan", "none", "null"}
+_YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "D": 1 / 365}
+_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+
+
+def named_parts(column: pd.Series, pattern: str) -> pd.DataFrame:
+    """Named groups of a pattern (RE2 syntax) as text columns; missing in rows that the pattern does not match."""
+    groups = pc.extract_regex(pa.array(column, type=pa.string()), pattern)
+    names = [field.name for field in groups.type]
+    parts: pd.DataFrame = pa.table([pc.struct_field(groups, name) for name in names], names=names).to_pandas()
+    return parts.set_axis(column.index)
+
+
+def label_columns(path: Path, header: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Columns of a table that hold ``labels``, in the order of ``labels``, whatever their spelling and order.
+
+    Raises:
+        InputError: when a label has no column, or two under different names.
+    """
+    found: dict[str, str] = {}
+    for column in header:
+        if not is_label(column):
+            continue
+        label = canonical(column)
+        if label in found:
+            raise InputError(f"{path}: columns {found[label]!r} and {column!r} are the same label; keep one")
+        found[label] = column
+    missing = [label for label in labels if label not in found]
+    if missing:
+        raise InputError(f"{path}: no column for the label {', '.join(missing)}; expected {', '.join(labels)}")
+    return [found[label] for label in labels]
+
+
+def label_values(table: Table, columns: Sequence[str]) -> npt.NDArray[np.int8]:
+    """(N, L) of 1 positive, 0 negative or not mentioned (blank), -1 uncertain.
+
+    Raises:
+        InputError: naming row and column of the first cell that is none of these.
+    """
+    values = np.zeros((len(table.frame), len(columns)), dtype=np.int8)
+    for position, column in enumerate(columns):
+        codes, texts = pd.factorize(table.frame[column])
+        parsed = [_label_value(text) for text in texts]
+        if None in parsed:
+            at = int(np.flatnonzero(codes == parsed.index(None))[0])
+            row, text = int(table.frame.index[at]), texts[parsed.index(None)]
+            raise InputError(
+                f"{table.where(row)}, column {column!r}: {text!r}; expected 1, 0, -1 (uncertain) or a blank"
+            )
+        values[:, position] = np.asarray(parsed, dtype=np.int8)[codes]
+    return values
+
+
+def _label_value(text: str) -> int | None:
+    if text.lower() in _BLANK:
+        return 0
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value in (0.0, 1.0, float(UNCERTAIN)) else None
+
+
+def finding_values(table: Table, column: str, labels: Sequence[str]) -> npt.NDArray[np.int8]:
+    """(N, L) of 1 and 0 from a column such as 'Edema|Mass': whole tokens between bars, 'No Finding' for none.
+
+    Raises:
+        InputError: naming the row of an unknown token, of a blank, or of 'No Finding' beside a finding.
+    """
+    codes, texts = pd.factorize(table.frame[column])
+    lines = np.zeros((len(texts), len(labels)), dtype=np.int8)
+    for line, text in enumerate(texts):
+        try:
+            lines[line] = _finding_line(text, labels)
+        except InputError as error:
+            row = int(table.frame.index[int(np.flatnonzero(codes == line)[0])])
+            raise InputError(f"{table.where(row)}, column {column!r}: {error}") from None
+    return lines[codes]
+
+
+def _finding_line(text: str, labels: Sequence[str]) -> list[int]:
+    known = ", ".join((*labels, NO_FINDING))
+    if not text:
+        raise InputError(f"blank; expected one or more of {known}, with '|' between")
+    tokens = [token.strip() for token in text.split("|")]
+    names = {canonical(token) if is_label(token) else token for token in tokens}
+    unknown = sorted(names - {*labels, NO_FINDING})
+    if unknown:
+        raise InputError(f"unknown label {unknown[0]!r}; known labels: {known}")
+    if NO_FINDING in names and len(names) > 1:
+        raise InputError(f"{text!r} says '{NO_FINDING}' beside a finding")
+    return [int(label in names) for label in labels]
+
+
+def ages_in_years(column: pd.Series) -> pd.Series:
+    """Whole years as nullable Int16 from '60', '060Y', '011M' (months) or '013D' (days); missing where unreadable."""
+    parts = named_parts(column.str.upper(), r"^(?P<number>\d{1,4})(?:\.0+)?(?P<unit>[YMD]?)$")
+    years = pd.to_numeric(parts["number"]) * parts["unit"].map(_YEARS_PER_UNIT).fillna(1.0)
+    return years.map(np.floor).astype("Int16")
+
+
+def sexes(column: pd.Series) -> pd.Series:
+    """'F' or 'M'; missing for anything else, such as 'Unknown'."""
+    return column.str.lower().map(_SEXES).astype("str")

@@ -1,0 +1,134 @@
+"""ChestX-ray14, whole or its 5,606-image Kaggle sample: one table below a root comes in, rows in one schema go out.
+
+Of the table only 'Image Index', 'Finding Labels' and 'Patient ID' are needed. Images are found by their base name in
+``images/``, ``images_001/images/`` to ``images_012/images/``, ``sample/images/``, or beside the table.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from datasets.errors import InputError
+from datasets.labels import CHESTXRAY14_LABELS
+from datasets.sources.cells import ages_in_years, finding_values, sexes
+from datasets.sources.folders import below, find_home, refusals, table_file
+from datasets.sources.rows import SourceRows, usable
+from datasets.tables import SourceTable, Table, read_lines, read_table
+
+WHOLE_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+"""The corrected release first: where both lie in one folder, it is the one that is read."""
+SAMPLE_TABLES = ("sample_labels.csv",)
+REQUIRED = ("Image Index", "Finding Labels", "Patient ID")
+SEX_COLUMNS = ("Patient Sex", "Patient Gender")
+OFFICIAL_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+IMAGE_FOLDER = re.compile(r"images(_\d+)?|sample")
+DEEPEST = 3
+VIEWS = {"PA": "frontal", "AP": "frontal"}
+
+
+def read_whole(root: Path, *, check_files: bool) -> SourceRows:
+    """Rows of Data_Entry_2017*.csv, with the official train_val and test lists where they are there."""
+    return _read(root, WHOLE_TABLES, check_files)
+
+
+def read_sample(root: Path, *, check_files: bool) -> SourceRows:
+    """Rows of sample_labels.csv; the zip holds every image twice, the copy nearer to the root is taken."""
+    return _read(root, SAMPLE_TABLES, check_files)
+
+
+def _read(root: Path, names: tuple[str, ...], check_files: bool) -> SourceRows:
+    home = find_home(root, names, REQUIRED[:1])
+    file = next(file for name in names if (file := table_file(home, name)) is not None)
+    table = read_table(file, REQUIRED, [*SEX_COLUMNS, "Patient Age", "View Position"])
+    columns, reasons = _columns(table)
+    names_column = columns["name"]
+    official, lists = _official_split(home, names_column)
+    columns["official_split"] = official
+    nominal = below(root, home) + "images/" + names_column
+    places = image_index(root, home) if check_files else {}
+    columns["path"] = names_column.map(places).fillna(nominal).astype("str") if places else nominal
+    frame, refused = usable(table, columns, reasons)
+    values = finding_values(table, "Finding Labels", CHESTXRAY14_LABELS)
+    return SourceRows(
+        labels=CHESTXRAY14_LABELS,
+        frame=frame,
+        values=values[(reasons == "").to_numpy()],
+        tables=(table.source, *lists),
+        looked_in="images/, images_001/images/ and so on, sample/images/, and beside the table",
+        refused=refused,
+    )
+
+
+def _columns(table: Table) -> tuple[dict[str, pd.Series], pd.Series]:
+    """Common columns and, per row, the reason for refusing it; the patient is 'Patient ID' in eight digits."""
+    frame = table.frame
+    names = frame["Image Index"]
+    ids = frame["Patient ID"]
+    bad_ids = ~ids.str.fullmatch(r"\d{1,8}")
+    if bad_ids.any():
+        row = table.first(bad_ids)
+        raise InputError(f"{table.where(row)}, column 'Patient ID': {ids[row]!r}; expected a number")
+    patients = ids.str.zfill(8)
+    well_formed = names.str.fullmatch(r"\d{8}_\d{3}\.png")
+    reasons = refusals(names, well_formed, "NNNNNNNN_NNN.png")
+    strangers = (reasons == "") & (names.str.slice(0, 8) != patients)
+    reasons = reasons.mask(strangers, "its first eight digits differ from 'Patient ID'")
+    columns = {
+        "raw": names,
+        "name": names,
+        "patient": patients,
+        "study": names.str.slice(9, 12),
+        "view": pd.Series("unknown", index=frame.index, dtype="str"),
+    }
+    if "View Position" in frame:
+        columns["view"] = frame["View Position"].str.upper().map(VIEWS).fillna("unknown")
+    if "Patient Age" in frame:
+        columns["age"] = ages_in_years(frame["Patient Age"])
+    for column in SEX_COLUMNS:
+        if column in frame:
+            columns["sex"] = sexes(frame[column])
+    return columns, reasons
+
+
+def _official_split(home: Path, names: pd.Series) -> tuple[pd.Series, list[SourceTable]]:
+    """'train' (which stands for train and validation), 'test' or '' of each image, and the lists that were read."""
+    official = pd.Series("", index=names.index, dtype="str")
+    sources = []
+    for name, split in OFFICIAL_LISTS.items():
+        file = table_file(home, name)
+        if file is None:
+            continue
+        lines, source = read_lines(file)
+        listed = names.isin(set(lines))
+        twice = listed & (official != "")
+        if twice.any():
+            raise InputError(f"{file}: {names[twice].iloc[0]} is in the other official list too")
+        official = official.mask(listed, split)
+        sources.append(source)
+    return official, sources
+
+
+def image_index(root: Path, home: Path) -> dict[str, str]:
+    """Path below ``root`` of every PNG by its base name; the copy with the fewest folders above it wins."""
+    index: dict[str, str] = {}
+    waiting = [(0, folder) for folder in dict.fromkeys([home, root])]
+    seen = set()
+    while waiting:
+        depth, folder = waiting.pop(0)
+        if folder in seen:
+            continue
+        seen.add(folder)
+        prefix = below(root, folder)
+        children = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".png"):
+                    index.setdefault(entry.name, prefix + entry.name)
+                elif IMAGE_FOLDER.fullmatch(entry.name) and entry.is_dir() and depth < DEEPEST:
+                    children.append((depth + 1, folder / entry.name))
+        waiting.extend(sorted(children))
+    return index

@@ -1,0 +1,123 @@
+"""Where things lie below a user's root: table names and image paths come in, folders and existing files go out."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from datasets.errors import InputError
+from datasets.tables import read_header
+
+LIST_FROM = 4
+"""From this many wanted files on, listing a folder is cheaper than asking for each of them."""
+
+
+def table_file(folder: Path, name: str) -> Path | None:
+    """``name`` or ``name.gz`` in a folder, in this order."""
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def find_home(root: Path, names: Sequence[str], columns: Collection[str]) -> Path:
+    """Folder that holds one of the named tables: ``root`` itself, or the one folder right below it that does.
+
+    A table below ``root`` counts only when it has one of ``columns``: 'train.csv' is a common name.
+
+    Raises:
+        InputError: when there is none, or more than one to choose from.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the dataset's folder or its parent as root")
+    if any(table_file(root, name) for name in names):
+        return root
+    homes = [folder for folder in _subfolders(root) if _holds(folder, names, columns)]
+    if not homes:
+        looked = ", ".join(f"{name}[.gz]" for name in names)
+        raise InputError(f"{root}: no table found; looked for {looked} in it and in the folders right below it")
+    if len(homes) > 1:
+        found = ", ".join(folder.name for folder in homes)
+        raise InputError(f"{root}: tables in more than one folder ({found}); give one of them as root")
+    return homes[0]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _holds(folder: Path, names: Sequence[str], columns: Collection[str]) -> bool:
+    files = [file for name in names if (file := table_file(folder, name)) is not None]
+    return any(set(columns) & set(read_header(file)) for file in files)
+
+
+def below(root: Path, folder: Path) -> str:
+    """Posix prefix, '' or ending in '/', of ``folder`` below ``root``."""
+    relative = folder.relative_to(root).as_posix()
+    return "" if relative == "." else f"{relative}/"
+
+
+def names_in(folder: Path) -> list[str]:
+    """Sorted names in a folder; none when it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def refusals(paths: pd.Series, well_formed: pd.Series, expected: str) -> pd.Series:
+    """Reason for which each path of a table cannot be used; '' where it can.
+
+    Symbolic links below the root are followed wherever they lead: large sets of images often lie on another disk.
+    """
+    slashed = paths.str.replace("\\", "/", regex=False)
+    absolute = slashed.str.match(r"/|~|[A-Za-z]:")
+    climbs = slashed.str.contains(r"(?:^|/)\.\.(?:/|$)")
+    reasons = pd.Series("", index=paths.index, dtype="str")
+    reasons = reasons.mask(~well_formed, f"expected {expected}")
+    reasons = reasons.mask(climbs, "points outside the root: '..'")
+    return reasons.mask(absolute, "points outside the root: an absolute path")
+
+
+def existing(root: Path, paths: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Which of the posix paths below ``root`` are files; a folder is listed once when many of its files are asked.
+
+    Returns:
+        (N,) bool, in the order of ``paths``.
+    """
+    split = [path.rpartition("/") for path in paths]
+    found = np.zeros(len(split), dtype=bool)
+    order = sorted(range(len(split)), key=lambda i: split[i][0])
+    for folder, group in groupby(order, key=lambda i: split[i][0]):
+        members = list(group)
+        place = f"{root}/{folder}"
+        if len(members) < LIST_FROM:
+            found[members] = [_is_file(f"{place}/{split[i][2]}") for i in members]
+        else:
+            files = _files_in(place)
+            found[members] = [split[i][2] in files for i in members]
+    return found
+
+
+def _is_file(path: str) -> bool:
+    try:
+        # Path.stat takes twice as long, and there may be 400,000 files to ask for.
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _files_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()

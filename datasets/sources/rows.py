@@ -1,0 +1,74 @@
+"""What every source reader hands over: the rows of its tables in one schema, before views, files and policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from datasets.tables import SourceTable, Table
+
+COLUMNS = ("path", "name", "patient", "study", "view", "official_split", "sex", "age")
+REJECT_COLUMNS = ("path", "reason", "table", "row")
+
+
+def no_rejects() -> pd.DataFrame:
+    """An empty frame of ``REJECT_COLUMNS``."""
+    dtypes = zip(REJECT_COLUMNS, ("str", "str", "str", "int64"), strict=True)
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceRows:
+    """Rows of one dataset's tables that name an image in the expected form."""
+
+    labels: tuple[str, ...]
+    """Canonical names, one for each column of ``values``."""
+    frame: pd.DataFrame
+    """Columns ``COLUMNS``, then ``table`` and ``row``: where each row came from."""
+    values: npt.NDArray[np.int8]
+    """(N, L): 1 positive, 0 negative or not mentioned, -1 uncertain."""
+    tables: tuple[SourceTable, ...]
+    looked_in: str
+    """Where images are looked for, as the end of a sentence."""
+    refused: pd.DataFrame = field(default_factory=no_rejects)
+    """Rows whose path cannot be used, in ``REJECT_COLUMNS``."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Reason to number of images that the tables themselves leave out."""
+
+
+def usable(table: Table, columns: dict[str, pd.Series], reasons: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a table's rows by ``reasons``: the usable ones in the common schema, the others as rejects.
+
+    Args:
+        columns: the common columns that this source knows, and 'raw', the path as the table writes it.
+        reasons: '' for a usable row.
+    """
+    index = table.frame.index
+    blank = pd.Series("", index=index, dtype="str")
+    frame = pd.DataFrame({name: columns.get(name, blank) for name in COLUMNS}, index=index)
+    frame["sex"] = columns.get("sex", blank.where(blank != "")).astype("str")
+    frame["age"] = columns.get("age", pd.Series(pd.NA, index=index)).astype("Int16")
+    frame["table"] = table.source.name
+    frame["row"] = index.to_numpy(dtype=np.int64)
+    bad = reasons != ""
+    refused = pd.DataFrame({"path": columns["raw"], "reason": reasons, "table": frame["table"], "row": frame["row"]})
+    return frame[~bad], refused[bad]
+
+
+def stack(parts: Sequence[SourceRows]) -> SourceRows:
+    """Rows of several tables of one layout, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    return SourceRows(
+        labels=parts[0].labels,
+        frame=pd.concat([part.frame for part in parts], ignore_index=True),
+        values=np.concatenate([part.values for part in parts]),
+        tables=tuple(table for part in parts for table in part.tables),
+        looked_in=parts[0].looked_in,
+        refused=pd.concat([part.refused for part in parts], ignore_index=True),
+        dropped={reason: count for part in parts for reason, count in part.dropped.items()},
+    )

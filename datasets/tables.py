@@ -1,0 +1,194 @@
+"""Reading one CSV: a path, plain or gzipped, comes in; its columns as text, row numbers and SHA-256 go out.
+
+Every cell stays text; a row with too few or too many cells is refused, and blank rows are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from datasets.errors import InputError
+
+GZIP_MAGIC = b"\x1f\x8b"
+HEAD_BYTES = 1 << 20
+BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """Which table was read: enough to tell one release of the labels from another."""
+
+    name: str
+    """File name, without its folder."""
+    sha256: str
+    """Of the bytes as they lie on disk, compressed or not."""
+    num_rows: int
+    """Rows below the header that are not blank."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some columns of one CSV, as text without surrounding blanks; '' where a cell is blank."""
+
+    path: Path
+    source: SourceTable
+    frame: pd.DataFrame
+    """The asked columns that the file has; its index is the row in the file, counted from 1 at its top."""
+
+    def where(self, row: int) -> str:
+        """Start of an error message about one row."""
+        return f"{self.path}, row {row}"
+
+    def first(self, chosen: pd.Series) -> int:
+        """Row in the file of the first True of a mask over ``frame``."""
+        return int(self.frame.index[int(np.flatnonzero(chosen)[0])])
+
+
+def read_header(path: Path) -> list[str]:
+    """Column names of a CSV, without surrounding blanks; '' for an unnamed column.
+
+    Raises:
+        InputError: when the file cannot be read, is empty, or names a column twice.
+    """
+    return _header(path, _first_records(path, _decompress(path, _read_bytes(path), HEAD_BYTES), 1)[0])
+
+
+def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = (), *, header_line: int = 1) -> Table:
+    """Read the required columns and those of the optional ones that are there.
+
+    Args:
+        path: a CSV, plain or gzipped.
+        required: columns without which the table is refused.
+        optional: columns that are read when the table has them.
+        header_line: line that names the columns; those above it are passed over.
+
+    Raises:
+        InputError: naming the file, and the row or the columns that are wrong.
+    """
+    raw = _read_bytes(path)
+    data = _decompress(path, raw).split(b"\n", header_line - 1)[-1]
+    records = _first_records(path, data, 2)
+    header = _header(path, records[0])
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(map(repr, missing))}; its columns are {', '.join(filter(None, header))}"
+        )
+    wanted = [*required, *(name for name in optional if name in header)]
+    positions = [header.index(name) for name in wanted]
+    frame = _parse(path, data, positions, _row_width(header, records), header_line)
+    frame.columns = pd.Index(wanted)
+    frame.index = pd.RangeIndex(header_line + 1, header_line + 1 + len(frame))
+    frame = frame[(frame != "").any(axis=1)]
+    return Table(path, SourceTable(path.name, hashlib.sha256(raw).hexdigest(), len(frame)), frame)
+
+
+def read_lines(path: Path) -> tuple[list[str], SourceTable]:
+    """Lines of a text file that are not blank, without surrounding blanks; the last may lack its newline."""
+    raw = _read_bytes(path)
+    try:
+        text = _decompress(path, raw).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error})") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines, SourceTable(path.name, hashlib.sha256(raw).hexdigest(), len(lines))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _decompress(path: Path, raw: bytes, limit: int = -1) -> bytes:
+    """Text bytes of a file that may be gzipped whatever its name; ``limit`` bounds how many are unpacked."""
+    if not raw.startswith(GZIP_MAGIC):
+        return raw
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(raw)).read(limit)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
+
+
+def _first_records(path: Path, data: bytes, count: int) -> list[list[str]]:
+    try:
+        head = data[:HEAD_BYTES].decode("utf-8-sig", errors="strict" if len(data) < HEAD_BYTES else "ignore")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}); expected a CSV table") from None
+    reader = csv.reader(io.StringIO(head))
+    records = [record for _, record in zip(range(count), reader, strict=False)]
+    if not records or not any(cell.strip() for cell in records[0]):
+        raise InputError(f"{path}: empty; expected a CSV table whose first line names its columns")
+    return records
+
+
+def _header(path: Path, record: list[str]) -> list[str]:
+    header = [cell.strip() for cell in record]
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} is there twice; which one holds is unclear")
+    return header
+
+
+def _row_width(header: list[str], records: list[list[str]]) -> int:
+    """Cells of a row: an unnamed last column may stand in the header alone, or in the rows alone."""
+    width = len(records[1]) if len(records) > 1 else 0
+    if width == len(header) + 1 and records[1][-1] == "":
+        return width
+    if width == len(header) - 1 and header[-1] == "":
+        return width
+    return len(header)
+
+
+def _parse(path: Path, data: bytes, positions: list[int], width: int, header_line: int) -> pd.DataFrame:
+    ragged: list[Any] = []
+
+    def note(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    names = [str(position) for position in range(width)]
+    used = [names[position] for position in positions]
+    try:
+        table = pyarrow.csv.read_csv(
+            io.BytesIO(data),
+            # One thread: only then does the parser know the number of a ragged row.
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False, column_names=names, skip_rows=1, block_size=BLOCK_BYTES
+            ),
+            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=note, ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(used, pa.string()), strings_can_be_null=False, include_columns=used
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not a readable CSV table ({str(error).splitlines()[0]})") from None
+    if ragged:
+        first, row = ragged[0], ragged[0].number + header_line - 1
+        raise InputError(
+            f"{path}, row {row}: {first.actual_columns} cells, expected {first.expected_columns}; "
+            "the file may be cut short or its cells shifted"
+        )
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    if table.num_rows != lines - 1:
+        raise InputError(f"{path}: {lines:,} lines but {table.num_rows + 1:,} rows; a quote may be left open")
+    trimmed = [pc.utf8_trim_whitespace(table.column(name)) for name in used]
+    frame: pd.DataFrame = pa.table(trimmed, names=used).to_pandas()
+    return frame
