@@ -1,0 +1,100 @@
+"""ChestX-ray14 on disk: a job and a patient number enter, PNG files and rows of Data_Entry_2017_v2020.csv leave.
+
+Oddities of the real release that are kept: one RGBA and one 16-bit PNG, a patient whose rows are not in the order of
+the file names, follow-up numbers that differ from the file's suffix, list files without a final newline, pacemakers
+and broken ribs that no label names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from datasets.phantom.findings import CHESTXRAY14_NAMES, Case
+from datasets.phantom.layout import Job, Layout, Rows, Table, draw_pixels
+from datasets.phantom.patients import Patient, draw_patient, generator
+
+FOLDER = "ChestX-ray14"
+TABLE, TRAIN_VAL, TEST = "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"
+COLUMNS = (
+    "Image Index",
+    "Finding Labels",
+    "Follow-up #",
+    "Patient ID",
+    "Patient Age",
+    "Patient Gender",
+    "View Position",
+    "OriginalImage[Width",
+    "Height]",
+    "OriginalImagePixelSpacing[x",
+    "y]",
+)
+"""As a CSV reader sees them: the commas inside the brackets make eleven columns of the nine."""
+
+_RGBA, _SIXTEEN_BIT, _OUT_OF_ORDER = 1, 2, 3
+_FOLDERS = 12
+_ORIGINALS = ((2048, 2500, "0.168"), (2500, 2048, "0.168"), (2500, 2048, "0.171"), (2992, 2991, "0.143"))
+
+
+def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
+    """Write the pictures of one patient below ``root`` and return their rows and list entries."""
+    patient = draw_patient(job.seed, job.dataset, number)
+    if number == _OUT_OF_ORDER:
+        patient = replace(patient, studies=(patient.studies[0],) * 3)
+    rng = generator(job.seed, job.dataset, number, 1_000_000)
+    folder = root / f"images_{1 + (number - 1) * _FOLDERS // job.patients:03d}" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    order = list(range(len(patient.studies)))
+    if number == _OUT_OF_ORDER:
+        order = [*order[1:], 0]
+    rows = []
+    for follow_up, study in enumerate(order):
+        name = f"{number:08d}_{study:03d}.png"
+        _save_png(folder / name, draw_pixels(job, patient, study, 0), number if study == 0 else 0)
+        rows.append((name, *_row(patient, study, follow_up, rng)))
+    listed = TEST if number % 5 == 2 else TRAIN_VAL
+    return {TABLE: rows, listed: [(row[0],) for row in rows]}, len(rows)
+
+
+def _row(patient: Patient, study: int, follow_up: int, rng: np.random.Generator) -> tuple[str, ...]:
+    width, height, spacing = _ORIGINALS[int(rng.integers(len(_ORIGINALS)))]
+    shown = patient.studies[study]
+    return (
+        finding_labels(shown.case),
+        str(follow_up),
+        str(patient.number),
+        str(patient.age + follow_up),
+        patient.anatomy.sex[0],
+        shown.views[0],
+        str(width),
+        str(height),
+        spacing,
+        spacing,
+    )
+
+
+def finding_labels(case: Case) -> str:
+    """Names of the findings in alphabetical order joined by '|', or No Finding."""
+    names = sorted(CHESTXRAY14_NAMES[finding.name] for finding in case if finding.name in CHESTXRAY14_NAMES)
+    return "|".join(names) or "No Finding"
+
+
+def _save_png(path: Path, gray: NDArray[np.uint8], odd: int) -> None:
+    if odd == _RGBA:
+        image = Image.fromarray(np.dstack((gray, gray, gray, np.full_like(gray, 255))))
+    elif odd == _SIXTEEN_BIT:
+        image = Image.fromarray(gray.astype(np.uint16) * np.uint16(257))
+    else:
+        image = Image.fromarray(gray)
+    image.save(path, "PNG", compress_level=1)
+
+
+LAYOUT = Layout(
+    folder=FOLDER,
+    tables={TABLE: Table(columns=COLUMNS), TRAIN_VAL: Table(), TEST: Table()},
+    write_patient=write_patient,
+)
