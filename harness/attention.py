@@ -24,13 +24,18 @@ def attention_loss(student: Tensor, teacher: Tensor, form: AttentionForm) -> Ten
     Raises:
         ValueError: when the shapes differ, or are not those of planes.
     """
+    check_planes(student, teacher)
+    with torch.autocast(student.device.type, enabled=False):
+        return FORMS[form](student.float(), teacher.float())
+
+
+def check_planes(student: Tensor, teacher: Tensor) -> None:
+    """Raise ValueError unless both are planes (B, C, H, W) of one shape: broadcasting would pair the wrong ones."""
     if student.ndim != 4 or student.shape != teacher.shape:
         raise ValueError(
             f"attention planes of shape {tuple(student.shape)} (student) and {tuple(teacher.shape)} (teacher); "
             "expected (B, C, H, W), the same for both"
         )
-    with torch.autocast(student.device.type, enabled=False):
-        return FORMS[form](student.float(), teacher.float())
 
 
 def equation_2(student: Tensor, teacher: Tensor) -> Tensor:

@@ -57,12 +57,17 @@ def save_last(
     scaler: torch.amp.GradScaler | None,
     position: Position,
     metadata: Mapping[str, str],
+    beside: nn.Module | None = None,
 ) -> None:
-    """Write the checkpoint from which a run goes on; the one before stays until this one is whole."""
+    """Write the checkpoint from which a run goes on; the one before stays until this one is whole.
+
+    ``beside`` is what the run trains beside the network; it is in no file of weights.
+    """
     state = {
         "position": dataclasses.asdict(position),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
+        "beside": beside.state_dict() if beside is not None else None,
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
@@ -72,9 +77,13 @@ def save_last(
 
 
 def load_last(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+    folder: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    beside: nn.Module | None = None,
 ) -> Position | None:
-    """Put the last whole checkpoint into network, optimiser, scaler and random state; None when there is none."""
+    """Put the last whole checkpoint into network, optimiser, scaler, ``beside`` and random state; None if none."""
     found = whole_folder(folder)
     if found is None:
         return None
@@ -82,7 +91,9 @@ def load_last(
         network.load_state_dict(load_file(found / WEIGHTS_NAME))
         state = torch.load(found / STATE_NAME, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
-    except (SafetensorError, OSError, RuntimeError, KeyError) as error:
+        if beside is not None:
+            beside.load_state_dict(state["beside"])
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
         cause = str(error).splitlines()[0]
         raise InputError(f"{found}: cannot be read ({cause}); remove this folder to start the run anew") from error
     if scaler is not None and state["scaler"] is not None:

@@ -6,6 +6,8 @@ from typing import Any, get_args
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
 """pydantic's setting under which an unknown key is refused."""
+OMIT_IF_NONE = {"omit_if_none": True}
+"""Metadata of a field that a config is written without while it is None, so that it enters no other config's hash."""
 
 
 def check(condition: bool, message: str) -> None:

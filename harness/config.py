@@ -12,15 +12,27 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
 from harness.checks import STRICT, check, check_choice
+from harness.objective_config import AttentionForm as AttentionForm
+from harness.objective_config import AttentionTransfer as AttentionTransfer
+from harness.objective_config import BetaRole as BetaRole
+from harness.objective_config import BetaSearch as BetaSearch
+from harness.objective_config import ChannelWise as ChannelWise
+from harness.objective_config import Embedding as Embedding
+from harness.objective_config import FitNet as FitNet
+from harness.objective_config import LogitDistillation as LogitDistillation
+from harness.objective_config import Objective as Objective
+from harness.objective_config import Relational as Relational
+from harness.objective_config import TransferLearning as TransferLearning
 from harness.schedule_config import SCHEDULE_PRESETS as SCHEDULE_PRESETS
 from harness.schedule_config import Schedule as Schedule
 from harness.schedule_config import chexclusion as chexclusion
+from harness.weights_config import Weights as Weights
 
 SCHEMA_VERSION = 1
 """Enters every run's hash; raised when the meaning of a field changes, so that old results are not reused."""
@@ -28,8 +40,6 @@ SCHEMA_VERSION = 1
 DatasetName = Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]
 NetworkName = Literal["densenet121", "densenet40"]
 Scope = Literal["all", "last34"]
-AttentionForm = Literal["eq2", "mean_square", "original_at"]
-BetaRole = Literal["divide", "multiply"]
 
 
 def parse_subset(subset: str) -> int | None:
@@ -92,104 +102,6 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Where weights come from: torchvision's ImageNet file, a run of ours, or a random draw."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    kind: Literal["imagenet", "run", "none"] = "imagenet"
-    """``imagenet`` (IMAGENET1K_V1), ``run`` (the best checkpoint of ``run``), or ``none`` (random)."""
-    run: RunConfig | None = None
-    """The run whose weights are used when kind is ``run``."""
-
-    def __post_init__(self) -> None:
-        """A run is named exactly when it is used."""
-        check_choice("kind", self.kind, Literal["imagenet", "run", "none"])
-        check((self.run is not None) == (self.kind == "run"), "a run is given exactly when kind = 'run'")
-
-    @property
-    def source(self) -> str:
-        """Short name for tables: imagenet, none, or the dataset of the run."""
-        return self.kind if self.run is None else self.run.data.dataset
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransferLearning:
-    """Cross-entropy alone, from initial weights: the first term of the paper's equation (1)."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    method: Literal["transfer_learning"] = "transfer_learning"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BetaSearch:
-    """A search over beta on the validation split, with one seed; the winner is used wherever this is referred to."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    template: RunConfig
-    """An attention-transfer run; its own beta is replaced by each point in turn."""
-    points: tuple[float, ...]
-    """The betas tried; the highest best validation AUROC wins, the smaller beta on a tie."""
-
-    def __post_init__(self) -> None:
-        """The template must have a beta to replace."""
-        check(len(self.points) > 0, "a beta search needs at least one point")
-        check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
-
-    @cached_property
-    def runs(self) -> tuple[RunConfig, ...]:
-        """One run for each point, in the order of the points."""
-        objective = self.template.objective
-        assert isinstance(objective, AttentionTransfer)
-        return tuple(
-            dataclasses.replace(self.template, objective=dataclasses.replace(objective, beta=beta))
-            for beta in self.points
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttentionTransfer:
-    """Cross-entropy plus the weighted distance of attention planes: the paper's equations (1) and (2)."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    method: Literal["attention_transfer"] = "attention_transfer"
-    teacher: Weights
-    """The frozen DenseNet-121 whose planes the student imitates."""
-    beta: float | BetaSearch = 1.0
-    """The paper's beta, or the search that chooses it."""
-    beta_role: BetaRole = "divide"
-    """``divide``: weight 1/beta, as the paper's text says; ``multiply``: weight beta, as its equation (1) says."""
-    form: AttentionForm = "eq2"
-    """``eq2`` of the paper; ``mean_square`` of the same planes; ``original_at`` of Zagoruyko and Komodakis."""
-    weight: float | None = None
-    """The canonical weight of the attention loss, given directly instead of by beta and its role."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that have no canonical weight."""
-        check_choice("objective.beta_role", self.beta_role, BetaRole)
-        check_choice("objective.form", self.form, AttentionForm)
-        if not isinstance(self.beta, BetaSearch):
-            check(self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off")
-        check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
-
-    def attention_weight(self, beta: float | None = None) -> float:
-        """Lambda in L = CE + lambda * L_AT; ``beta`` is the value that a search chose."""
-        if self.weight is not None:
-            return self.weight
-        if beta is None:
-            if isinstance(self.beta, BetaSearch):
-                raise ValueError("beta is chosen by a search that has not been resolved")
-            beta = self.beta
-        return 1.0 / beta if self.beta_role == "divide" else beta
-
-
-Objective = TransferLearning | AttentionTransfer
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run's numbers. Placement and speed live in ``RuntimeConfig``."""
 
@@ -214,9 +126,9 @@ class RunConfig:
         """Readable name: dataset, subset, init, method, network, seed."""
         net = {"densenet121": "d121", "densenet40": "d40"}[self.network.name]
         scope = "" if self.network.scope == "all" else f"_{self.network.scope}"
-        method = "tl"
-        if isinstance(self.objective, AttentionTransfer):
-            method = f"at-{self.objective.teacher.source.removesuffix('_cxr')}"
+        method = self.objective.tag
+        if self.objective.teacher is not None:
+            method = f"{method}-{self.objective.teacher.source.removesuffix('_cxr')}"
         return f"{self.data.dataset}_{self.data.subset}_{self.init.source}_{method}_{net}{scope}_s{self.seed}"
 
     @cached_property
@@ -227,21 +139,25 @@ class RunConfig:
     @cached_property
     def needs(self) -> tuple[RunConfig, ...]:
         """The runs whose files this run reads: initial weights, teacher, beta search; each once."""
-        found: list[RunConfig] = []
-        if self.init.run is not None:
-            found.append(self.init.run)
-        if isinstance(self.objective, AttentionTransfer):
-            if self.objective.teacher.run is not None:
-                found.append(self.objective.teacher.run)
-            if isinstance(self.objective.beta, BetaSearch):
-                found.extend(self.objective.beta.runs)
-        return tuple({run.run_id: run for run in found}.values())
+        initial = () if self.init.run is None else (self.init.run,)
+        return tuple({run.run_id: run for run in (*initial, *self.objective.needs)}.values())
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values, every field written out."""
-    result: dict[str, Any] = dataclasses.asdict(config)
-    return json.loads(json.dumps(result))  # type: ignore[no-any-return]
+    """A config as plain JSON values, every field written out unless ``OMIT_IF_NONE`` says otherwise."""
+    result: dict[str, Any] = json.loads(json.dumps(_plain(config)))
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        items = [(item, getattr(value, item.name)) for item in dataclasses.fields(value)]
+        return {
+            item.name: _plain(inner)
+            for item, inner in items
+            if inner is not None or not item.metadata.get("omit_if_none")
+        }
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 @cache
@@ -263,17 +179,23 @@ def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
 
 
 def _explain(where: str, item: Any) -> str:
-    owners: dict[str, type] = {
-        "data": DataConfig,
-        "network": NetworkConfig,
-        "init": Weights,
-        "objective": AttentionTransfer,
-        "schedule": Schedule,
-    }
     location = [str(part) for part in item["loc"]]
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "unexpected_keyword_argument":
-        owner = owners.get(location[0], RunConfig) if len(location) > 1 else RunConfig
+        # The innermost part before the key that names a table; RunConfig where there is none.
+        owner = _OWNERS.get(location[-2], RunConfig) if len(location) > 1 else RunConfig
         known = ", ".join(f.name for f in dataclasses.fields(owner))
         message = f"unknown key; known keys: {known}"
     return f"{where}: {'.'.join(location)}: {message}"
+
+
+_OWNERS: dict[str, type] = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "init": Weights,
+    "teacher": Weights,
+    "schedule": Schedule,
+    "BetaSearch": BetaSearch,
+    **{str(objective.method): objective for objective in get_args(Objective)},
+}
+"""The dataclass of each table that a config file may hold, as pydantic names it in the place of an error."""

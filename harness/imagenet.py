@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import socket
 import sys
@@ -13,15 +12,13 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torchvision.models import DenseNet121_Weights
 
 from datasets.errors import InputError
 from datasets.files import sha256_file
 from harness.checkpoint import Tensors
 from harness.config import NetworkConfig
-from harness.weight_files import SourceWeights, check_tensors
+from harness.weight_files import SourceWeights, check_tensors, one_line, read_tensors, with_counters
 
 DOWNLOAD_TIMEOUT_S = 30.0
 _OLD_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -44,38 +41,14 @@ def read_imagenet(path: Path | None) -> SourceWeights:
             _download(url, path)
     elif not path.exists():
         raise InputError(f"{path}: no such file; expected torchvision's {name}, to be had from {url}")
-    tensors = _with_new_names(_read(path))
+    tensors = _with_new_names(read_tensors(path))
     network = NetworkConfig(name="densenet121")
     check_tensors(tensors, network, path, expected=f"torchvision's {name}")
     return SourceWeights(network, tensors, f"ImageNet weights {path} ({_identity(path, name)})")
 
 
-def _read(path: Path) -> Tensors:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
-        raise InputError(f"{path}: not a readable file of weights ({_one_line(error)})") from None
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InputError(f"{path}: not a state dict; expected a dictionary of names and tensors")
-    return dict(content)
-
-
 def _with_new_names(tensors: Tensors) -> Tensors:
-    renamed = {_OLD_KEY.sub(r"\1\2", key): value for key, value in tensors.items()}
-    # Files from before PyTorch 0.4.1, torchvision's among them, do not count the batches that a batch norm has seen.
-    for key in [key for key in renamed if key.endswith(".running_mean")]:
-        renamed.setdefault(key.removesuffix("running_mean") + "num_batches_tracked", torch.tensor(0))
-    return renamed
+    return with_counters({_OLD_KEY.sub(r"\1\2", key): value for key, value in tensors.items()})
 
 
 def _identity(path: Path, name: str) -> str:
@@ -92,7 +65,7 @@ def _download(url: str, destination: Path) -> None:
             DenseNet121_Weights.IMAGENET1K_V1.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (OSError, RuntimeError, HTTPException) as error:
         raise InputError(
-            f"no ImageNet weights: {destination} is absent and downloading {url} failed ({_one_line(error)}); "
+            f"no ImageNet weights: {destination} is absent and downloading {url} failed ({one_line(error)}); "
             f"fetch {destination.name} where there is a network and put it there, or pass --imagenet-weights FILE"
         ) from None
 
@@ -106,8 +79,3 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.errors import InputError
-from harness.config import Weights
+from harness.config import NetworkConfig, Weights
 from harness.imagenet import read_imagenet
 from harness.networks import Network, draw_weights
+from harness.runtime import FolderOf
 from harness.weight_files import SourceWeights, read_run
+from harness.xrv import for_three_channels, read_xrv
 
 
-def initialise(network: Network, config: Weights, *, runs_dir: Path, imagenet_weights: Path | None, seed: int) -> str:
+def initialise(
+    network: Network,
+    config: Weights,
+    *,
+    folder_of: FolderOf,
+    imagenet_weights: Path | None,
+    seed: int,
+    xrv_weights: Sequence[Path] = (),
+) -> str:
     """Set every weight of ``network``; return where they are from.
 
     The classifier is always random: heads of other label sets have the same shape and would fit without a word.
     Random weights are a function of ``seed`` and the layer's name alone. ``imagenet_weights`` is the path of
-    torchvision's file; without it torchvision's cache or download is used.
+    torchvision's file; without it torchvision's cache or download is used. ``xrv_weights`` are torchxrayvision files,
+    of which the config's is found by its hash.
 
     Raises:
         InputError: when the weights are not there, are damaged, or belong to a network that does not fit.
@@ -26,16 +38,23 @@ def initialise(network: Network, config: Weights, *, runs_dir: Path, imagenet_we
         warn_random("the network starts from random weights")
         draw_weights(network, seed)
         return f"random weights of seed {seed}"
-    source = read_source(config, runs_dir=runs_dir, imagenet_weights=imagenet_weights)
+    source = read_source(config, folder_of=folder_of, imagenet_weights=imagenet_weights, xrv_weights=xrv_weights)
     _check_fits(network, source)
     draw_weights(network, seed)
     part = _load_shared(network, source)
     return f"{part} from {source.origin}; the rest random with seed {seed}"
 
 
-def read_source(config: Weights, *, runs_dir: Path, imagenet_weights: Path | None) -> SourceWeights:
-    """The tensors that a config of kind ``imagenet`` or ``run`` names."""
-    return read_imagenet(imagenet_weights) if config.run is None else read_run(config.run, runs_dir)
+def read_source(
+    config: Weights, *, folder_of: FolderOf, imagenet_weights: Path | None, xrv_weights: Sequence[Path] = ()
+) -> SourceWeights:
+    """The tensors, for a network of ours, that a config of kind ``imagenet``, ``run`` or ``xrv`` names."""
+    if config.kind == "xrv":
+        found = read_xrv(config, xrv_weights)
+        return SourceWeights(
+            NetworkConfig(name="densenet121"), for_three_channels(found.tensors), found.origin, found.labels
+        )
+    return read_imagenet(imagenet_weights) if config.run is None else read_run(config.run, folder_of)
 
 
 def warn_random(what: str) -> None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from harness.config import RunConfig
+from harness.run_folder import RunFolder
+
+FolderOf = Callable[[RunConfig], RunFolder]
+"""Tells where a run lies; ``RuntimeConfig.folder_of`` is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +28,8 @@ class RuntimeConfig:
     """The beton of this run, instead of the one in data_dir."""
     imagenet_weights: Path | None = None
     """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
+    xrv_weights: tuple[Path, ...] = ()
+    """Files of torchxrayvision weights; the one whose hash a config names is used."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the networks; losses are always float32. fp16 needs a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -30,13 +40,18 @@ class RuntimeConfig:
     """torch threads on the CPU; None takes the cores this process may use."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run folder."""
+    run_folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where runs given by path lie, by run id; every other run is in runs_dir."""
 
     def beton_for(self, dataset: str) -> Path:
         """Path of the beton that holds ``dataset``."""
         return self.beton if self.beton is not None else self.data_dir / f"{dataset}.beton"
 
+    def folder_of(self, config: RunConfig) -> RunFolder:
+        """Folder of a run: the one it was given by, or runs_dir/run_id."""
+        return RunFolder(self.run_folders.get(config.run_id, self.runs_dir / config.run_id))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(self).items()
-        }
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.config import AttentionTransfer, RunConfig, parse_subset
+from harness.config import RunConfig, parse_subset
 from launch.grid import GridRun, needs_first
 
 DEFAULT_SPLITS: dict[str, dict[str, int]] = {
@@ -27,7 +27,7 @@ def run_cost(config: RunConfig, splits: Mapping[str, Mapping[str, int]]) -> floa
     asked = parse_subset(config.data.subset)
     images = sizes["train"] if asked is None else min(asked, sizes["train"])
     forward = FORWARD[config.network.name]
-    teacher = FORWARD["densenet121"] if isinstance(config.objective, AttentionTransfer) else 0.0
+    teacher = 0.0 if config.objective.teacher is None else FORWARD["densenet121"]
     return config.schedule.epochs * (images * (TRAIN_STEP * forward + teacher) + sizes["validation"] * forward)
 
 

@@ -63,14 +63,14 @@ def _identity(run: GridRun) -> dict[str, str]:
 
 
 def config_summary(config: RunConfig) -> dict[str, Any]:
-    """The fields in which the runs of a grid differ; beta is a number, ``search``, or null without a teacher."""
+    """The fields in which the runs of a grid differ; beta is a number, ``search``, or null without one."""
     objective = config.objective
     summary: dict[str, Any] = {
         "dataset": config.data.dataset,
         "subset": config.data.subset,
         "init": config.init.source,
         "method": objective.method,
-        "teacher": None,
+        "teacher": None if objective.teacher is None else objective.teacher.source,
         "beta": None,
         "network": config.network.name,
         "scope": config.network.scope,
@@ -78,8 +78,7 @@ def config_summary(config: RunConfig) -> dict[str, Any]:
         "seed": config.seed,
     }
     if isinstance(objective, AttentionTransfer):
-        beta = "search" if isinstance(objective.beta, BetaSearch) else objective.beta
-        summary |= {"teacher": objective.teacher.source, "beta": beta}
+        summary["beta"] = "search" if isinstance(objective.beta, BetaSearch) else objective.beta
     return summary
 
 

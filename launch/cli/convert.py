@@ -37,6 +37,9 @@ class Convert:
     """Decoder processes; default: the cores this process may use. The result does not depend on it."""
     resize: Literal["shorter", "squash"] = "shorter"
     """``shorter``: the shorter side becomes SIZE, then the centre is cropped; ``squash``: both sides become SIZE."""
+    large_jpeg: Literal["reduced", "full"] = "reduced"
+    """``reduced``: decode a JPEG far larger than SIZE straight to fewer pixels, several times faster and within one
+    gray level nearly everywhere; ``full``: decode every pixel first, as the paper's code does."""
     uncertain: Literal["zero", "one", "ignore"] = "zero"
     """What an uncertain label (-1) becomes: negative, positive, or left out of the loss."""
     views: Literal["all", "frontal", "lateral"] = "all"
@@ -72,6 +75,7 @@ class Convert:
             self.out,
             size=self.size,
             resize=self.resize,
+            large_jpeg=self.large_jpeg,
             workers=self.workers,
             max_rejects=self.max_rejects,
             on_error=self.on_error,

@@ -32,6 +32,8 @@ class Train:
     """The run's beton, instead of the one in DATA_DIR."""
     imagenet_weights: Path | None = None
     """torchvision's densenet121 ImageNet file; default: torchvision's cache, or a download."""
+    xrv_weights: tuple[Path, ...] | None = None
+    """Files of torchxrayvision weights, for a teacher or initial weights with kind = "xrv"."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """Arithmetic of the networks; default: fp32. fp16 needs a GPU."""
     device: Literal["auto", "cpu", "cuda"] | None = None

@@ -17,6 +17,10 @@ _WORDS = {
     "densenet40": "DenseNet-40",
     "transfer_learning": "Transfer learning",
     "attention_transfer": "Attention transfer",
+    "logit_distillation": "Logit distillation",
+    "fitnet": "FitNet hints",
+    "relational": "Relational distillation",
+    "channel_wise": "Channel-wise distillation",
     "all": "all layers",
     "last34": "last 34 layers",
 }
@@ -47,7 +51,7 @@ class CellLabel(NamedTuple):
     def method_text(self) -> str:
         """Method, teacher and scope in one phrase."""
         text = word(self.method)
-        if self.method == "attention_transfer":
+        if self.method != "transfer_learning":
             text += f", {self.teacher_text} teacher"
         return text if self.scope == "all" else f"{text}, {word(self.scope)}"
 
@@ -90,7 +94,7 @@ def cell_label(config: RunConfig) -> CellLabel:
         subset=subset,
         init=config.init.source,
         method=objective.method,
-        teacher=objective.teacher.source if isinstance(objective, AttentionTransfer) else "none",
+        teacher="none" if objective.teacher is None else objective.teacher.source,
         network=config.network.name,
         scope=config.network.scope,
     )
@@ -105,10 +109,10 @@ def flat_fields(config: RunConfig) -> dict[str, str]:
         for key, value in values.items():
             fields[f"{section}.{key}"] = str(value)
     fields["init.run"] = _run_text(config.init)
+    teacher = config.objective.teacher
+    if teacher is not None:
+        fields["objective.teacher"] = f"{teacher.source} {_run_text(teacher)}".strip()
     if isinstance(config.objective, AttentionTransfer):
-        fields["objective.teacher"] = (
-            f"{config.objective.teacher.source} {_run_text(config.objective.teacher)}".strip()
-        )
         beta = config.objective.beta
         if isinstance(beta, BetaSearch):
             fields["objective.beta"] = f"best of {len(beta.points)} for {beta.template.run_id}"
@@ -118,4 +122,6 @@ def flat_fields(config: RunConfig) -> dict[str, str]:
 
 
 def _run_text(weights: Weights) -> str:
+    if weights.sha256 is not None:
+        return weights.sha256[:8]
     return "" if weights.run is None else weights.run.run_id

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models import DenseNet121_Weights, densenet169
-from weights_fixtures import imagenet_state, with_old_names, write_run
+from weights_fixtures import imagenet_state, runs_in, with_old_names, write_run
 
 from datasets.errors import InputError
 from harness.config import DataConfig, NetworkConfig, RunConfig, Weights
@@ -50,7 +50,7 @@ def start(
     network: NetworkConfig, weights: Weights, *, runs_dir: Path = Path("none"), path: Path | None, seed: int = 3
 ):
     built = build_network(network, 3)
-    sentence = initialise(built, weights, runs_dir=runs_dir, imagenet_weights=path, seed=seed)
+    sentence = initialise(built, weights, folder_of=runs_in(runs_dir), imagenet_weights=path, seed=seed)
     return built.state_dict(), sentence
 
 
@@ -246,5 +246,5 @@ def test_a_refused_source_leaves_the_network_as_it_was(tmp_path):
     network = build_network(DENSENET40, 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(InputError):
-        initialise(network, IMAGENET, runs_dir=tmp_path, imagenet_weights=tmp_path / "absent.pth", seed=8)
+        initialise(network, IMAGENET, folder_of=runs_in(tmp_path), imagenet_weights=tmp_path / "absent.pth", seed=8)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

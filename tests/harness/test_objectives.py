@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from weights_fixtures import runs_in
 
 from harness.attention import attention_loss
 from harness.config import (
@@ -31,7 +32,7 @@ TARGETS[0, 0] = 255
 
 @pytest.fixture(scope="module")
 def teacher() -> Network:
-    return load_teacher(Weights(kind="none"), runs_dir=Path("none"), imagenet_weights=None)
+    return load_teacher(Weights(kind="none"), folder_of=runs_in(Path("none")), imagenet_weights=None)
 
 
 def student(name: str = "densenet40") -> Network:
@@ -139,7 +140,7 @@ def test_an_objective_works_while_validating(teacher):
 
 def build(config: TransferLearning | AttentionTransfer, weight: float | None = None) -> Objective:
     return build_objective(
-        config, weight=weight, runs_dir=Path("none"), imagenet_weights=None, device=torch.device("cpu")
+        config, weight=weight, folder_of=runs_in(Path("none")), imagenet_weights=None, device=torch.device("cpu")
     )
 
 

@@ -1,0 +1,94 @@
+"""Device, precision and threads of one process: a RuntimeConfig comes in, an Accelerator goes out."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+import torch
+from accelerate import Accelerator as Accelerator  # type: ignore[import-untyped]
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
+
+from datasets.errors import InputError
+from datasets.threads import usable_cores
+from harness.runtime import RuntimeConfig
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
+    """Accelerator on the wanted device in the wanted precision, over all processes that the launcher started.
+
+    Raises:
+        InputError: for CUDA where there is none, or a precision that the device cannot do.
+        RuntimeError: when the launcher's processes did not find each other: each would train alone and overwrite
+            the others' files.
+    """
+    use_cuda = _uses_cuda(runtime)
+    if runtime.precision == "fp16" and not use_cuda:
+        raise InputError("precision fp16 needs a GPU: on the CPU it would silently be fp32; use bf16 or fp32")
+    if runtime.precision == "bf16" and use_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(f"precision bf16: {torch.cuda.get_device_name()} cannot do it; use fp16 or fp32")
+    mixed = "no" if runtime.precision == "fp32" else runtime.precision
+    accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed)
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != wanted:
+        raise RuntimeError(
+            f"the launcher started {wanted} processes (WORLD_SIZE) but {accelerator.num_processes} found each other"
+        )
+    if accelerator.device.type != ("cuda" if use_cuda else "cpu"):
+        raise RuntimeError(f"asked for {'cuda' if use_cuda else 'cpu'}, got {accelerator.device}")
+    set_torch_threads(runtime)
+    if not use_cuda:
+        keep_freed_memory()
+    return accelerator
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep freed memory for its next tensors; where there is no glibc, nothing is changed.
+
+    By default glibc gives large blocks back at once, and the kernel zeroes new ones at the next step: of the time of
+    a DenseNet training step on the CPU a fifth.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def set_torch_threads(runtime: RuntimeConfig) -> None:
+    """Give torch this process's share of the cores; ``import ffcv`` and its loaders change the setting silently."""
+    wanted = runtime.num_threads or _share_of_cores()
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
+
+
+def effective_precision(accelerator: Accelerator) -> str:
+    """Arithmetic that the networks really run in: fp32, bf16 or fp16."""
+    return str(accelerator.mixed_precision) if accelerator.native_amp else "fp32"
+
+
+def device_names(accelerator: Accelerator) -> list[str]:
+    """Device of every process, for provenance: the GPU's model, or the CPU's thread count; a collective call."""
+    if accelerator.device.type == "cuda":
+        name = str(torch.cuda.get_device_name(accelerator.device))
+    else:
+        name = f"cpu, {torch.get_num_threads()} threads"
+    return list(gather_object([name]))
+
+
+def loader_threads(runtime: RuntimeConfig) -> int:
+    """Threads of one loader of this process: what the user set, or the process's share of the cores."""
+    return runtime.num_workers or _share_of_cores()
+
+
+def _share_of_cores() -> int:
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _uses_cuda(runtime: RuntimeConfig) -> bool:
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: torch sees no GPU on this machine; use --device cpu or auto")
+    return runtime.device != "cpu" and torch.cuda.is_available()

@@ -1,0 +1,66 @@
+"""The run's learning curves: one record per epoch comes in; lines of metrics.jsonl and TensorBoard events go out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from datasets.files import write_text
+from harness.run_folder import RunFolder
+
+
+class Journal:
+    """Appends one JSON line per epoch; of a process that does not own the run folder it writes nothing."""
+
+    def __init__(self, folder: RunFolder, *, owner: bool, first_epoch: int, tensorboard: bool) -> None:
+        """Cut what lies behind the checkpoint, since those epochs will be run again.
+
+        Args:
+            folder: the run's folder.
+            owner: whether this process writes.
+            first_epoch: the epoch that will be recorded next; later lines are cut off.
+            tensorboard: whether event files are written too.
+        """
+        self._file = folder.metrics_file
+        self._owner = owner
+        self._events: Any = None
+        if not owner:
+            return
+        kept = [record for record in folder.metrics() if record["epoch"] < first_epoch]
+        write_text(self._file, "".join(_line(record) for record in kept))
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            step = kept[-1]["step"] + 1 if kept else None
+            self._events = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one epoch's record, numbers only where they are defined."""
+        if not self._owner:
+            return
+        with self._file.open("a", encoding="utf-8") as lines:
+            lines.write(_line(record))
+        if self._events is not None:
+            for name, value in _scalars(record):
+                self._events.add_scalar(name, value, record["step"])
+            self._events.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+def _scalars(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """Numbers of a record with their names, nested names joined by a slash."""
+    found: list[tuple[str, float]] = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            found += _scalars(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)):
+            found.append((prefix + key, float(value)))
+    return found

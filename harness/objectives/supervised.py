@@ -1,0 +1,29 @@
+"""Transfer learning: logits and targets come in; their cross-entropy, and nothing else, goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from harness.config import TransferLearning
+from harness.cross_entropy import masked_cross_entropy
+from harness.networks import NetworkOutput
+from harness.objectives.base import Losses, Sources
+
+
+@dataclass(frozen=True)
+class SupervisedObjective:
+    """Cross-entropy alone: transfer learning."""
+
+    module: ClassVar[None] = None
+
+    def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
+        cross_entropy = masked_cross_entropy(output.logits, targets)
+        return Losses(total=cross_entropy, cross_entropy=cross_entropy, attention=None)
+
+
+def build(config: TransferLearning, sources: Sources) -> SupervisedObjective:
+    """Nothing to load."""
+    return SupervisedObjective()

@@ -1,0 +1,64 @@
+"""What a result rests on: the process's surroundings come in, one JSON object goes out."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from datasets.files import read_json, write_json
+from harness.run_folder import RunFolder
+
+PACKAGES = ("cxr-harness", "torch", "torchvision", "ffcv", "accelerate", "numba", "numpy", "scikit-learn")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def write_provenance(folder: RunFolder, facts: Mapping[str, Any]) -> None:
+    """Write provenance.json: ``facts`` of the run and the surroundings of this start; earlier starts are kept."""
+    start = surroundings()
+    earlier: list[Any] = []
+    if folder.provenance_file.exists():
+        before = read_json(folder.provenance_file)
+        earlier = [*before.pop("earlier_starts"), {key: before[key] for key in (*start, "devices", "precision")}]
+    write_json(folder.provenance_file, {**facts, **start, "earlier_starts": earlier})
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, Python, host and, when the code lies in a git checkout, its commit and whether it was changed."""
+    return {
+        "versions": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "git": git_state(ROOT),
+        "started": time.time(),
+    }
+
+
+def git_state(root: Path) -> dict[str, Any] | None:
+    """``{"commit", "dirty"}`` of the checkout at ``root``; None when it is none or git is not installed."""
+    if not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return None if commit is None else {"commit": commit, "dirty": changes != ""}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

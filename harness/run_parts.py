@@ -1,0 +1,123 @@
+"""A run's parts: its configs, beton and accelerator come in; what the training loop works with goes out.
+
+This is the one place where the parts are put together; each of them knows nothing of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from datasets.beton import Beton
+from datasets.loader import BetonLoader, train_loader
+from harness.config import RunConfig
+from harness.devices import Accelerator, loader_threads
+from harness.evaluate import split_loader
+from harness.networks import Network, trainable_parameters
+from harness.objectives import build_objective
+from harness.run_folder import RunFolder
+from harness.runtime import RuntimeConfig
+from harness.train import Parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that has been set up: what it computes, where, and on what."""
+
+    config: RunConfig
+    runtime: RuntimeConfig
+    folder: RunFolder
+    beton: Beton
+    accelerator: Accelerator
+    weight: float | None
+    """The weight of the transfer loss; None for transfer learning."""
+    beta: float | None
+    """The beta behind the weight, chosen by its search if it has one."""
+
+    @property
+    def owner(self) -> bool:
+        """Whether this process writes the run's files."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What every file of this run's weights says about itself."""
+        return {
+            "labels": json.dumps(self.beton.labels),
+            "network": self.config.network.name,
+            "scope": self.config.network.scope,
+            "image_size": str(self.beton.image_size),
+            "run_id": self.config.run_id,
+            "dataset": self.config.data.dataset,
+        }
+
+
+def build_parts(run: Run, network: Network) -> Parts:
+    """Everything that the training loop works with, on the device, the student and its optimiser prepared."""
+    config, accelerator, runtime = run.config, run.accelerator, run.runtime
+    network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = build_objective(
+        config.objective,
+        weight=run.weight,
+        labels=run.beton.labels,
+        folder_of=runtime.folder_of,
+        imagenet_weights=runtime.imagenet_weights,
+        xrv_weights=runtime.xrv_weights,
+        device=accelerator.device,
+    )
+    parameters = trainable_parameters(network, config.network)
+    if objective.module is not None:
+        parameters += objective.module.parameters()
+        average_gradients(objective.module, accelerator.num_processes)
+    adam = torch.optim.Adam(parameters, lr=config.schedule.learning_rate)
+    wrapped, optimizer = accelerator.prepare(network, adam)
+    validation_indices = run.beton.indices("validation")
+    return Parts(
+        accelerator=accelerator,
+        network=network,
+        wrapped=wrapped,
+        optimizer=optimizer,
+        objective=objective,
+        schedule=config.schedule,
+        train_loader=_train_loader(run),
+        validation_loader=split_loader(accelerator, run.beton, validation_indices, runtime),
+        validation_indices=validation_indices,
+        labels=run.beton.labels,
+        runtime=runtime,
+    )
+
+
+def average_gradients(module: nn.Module, num_processes: int) -> None:
+    """Make each gradient of ``module`` its mean over processes as soon as it is there.
+
+    DistributedDataParallel does so for the student; an objective's few parameters need no wrapper of their own, which
+    would run them under the student's autocast.
+    """
+    if num_processes == 1:
+        return
+
+    def average(parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None, "called once the gradient is there"
+        torch.distributed.all_reduce(parameter.grad)
+        parameter.grad /= num_processes
+
+    for parameter in module.parameters():
+        parameter.register_post_accumulate_grad_hook(average)  # type: ignore[no-untyped-call]
+
+
+def _train_loader(run: Run) -> BetonLoader:
+    data = run.config.data
+    return train_loader(
+        run.beton,
+        run.beton.indices("train", data.subset),
+        batch_size=run.config.schedule.batch_size,
+        seed=run.config.seed,
+        rotation_deg=data.rotation_deg,
+        flip_probability=data.flip_probability,
+        rank=run.accelerator.process_index,
+        world_size=run.accelerator.num_processes,
+        num_workers=loader_threads(run.runtime),
+    )

@@ -1,0 +1,44 @@
+"""Fixtures of runs: one tiny beton, one finished run, and a process that can build more than one Accelerator."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tiny_runs import FinishedRun
+
+
+@pytest.fixture(scope="session")
+def tiny_beton(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_runs import write_tiny_beton
+
+    return write_tiny_beton(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Three epochs of transfer learning; tests read it and change nothing."""
+    from tiny_runs import FinishedRun
+
+    made = FinishedRun.train(tiny_beton, tmp_path_factory.mktemp("finished"))
+    forget_accelerator()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _forget_accelerator() -> Iterator[None]:
+    yield
+    forget_accelerator()
+
+
+def forget_accelerator() -> None:
+    """Accelerate keeps precision and device for the whole process; a run of ours is a process of its own."""
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)

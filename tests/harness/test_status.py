@@ -1,0 +1,102 @@
+"""status.json, metrics.jsonl and provenance.json: what is told while a run runs, stops, fails and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from datasets.files import read_json
+from harness.journal import Journal
+from harness.provenance import git_state, surroundings, write_provenance
+from harness.run_folder import RunFolder
+from harness.status import Status, reporting
+
+
+def status_of(folder: Path) -> Status:
+    return Status(folder=RunFolder(folder), epochs=5, owner=True)
+
+
+def state_of(folder: Path) -> tuple[str, str | None]:
+    document = read_json(folder / "status.json")
+    assert document["pid"] == os.getpid()
+    return document["state"], document["error"]
+
+
+def test_a_status_goes_from_running_to_done(tmp_path: Path) -> None:
+    status = status_of(tmp_path)
+    with reporting(status):
+        assert state_of(tmp_path) == ("running", None)
+        status.epoch, status.mean_auroc = 2, 0.75
+        status.write("running")
+    document = read_json(tmp_path / "status.json")
+    assert (document["state"], document["epoch"], document["epochs"], document["mean_auroc"]) == ("done", 2, 5, 0.75)
+
+
+def test_a_failure_is_told_in_one_line_and_raised(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="first"), reporting(status_of(tmp_path)):
+        raise ValueError("first line\nsecond line")
+    assert state_of(tmp_path) == ("failed", "ValueError: first line")
+
+
+def test_sigterm_is_an_interrupt_and_the_handler_is_put_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), reporting(status_of(tmp_path)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    assert state_of(tmp_path)[0] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with reporting(Status(folder=folder, epochs=1, owner=False)):
+        journal = Journal(folder, owner=False, first_epoch=0, tensorboard=True)
+        journal.append({"epoch": 0})
+        journal.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_behind_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    journal = Journal(folder, owner=True, first_epoch=0, tensorboard=False)
+    for epoch in range(3):
+        journal.append({"epoch": epoch, "attempt": 1})
+    with folder.metrics_file.open("a") as file:
+        file.write('{"epoch": 3, "torn')
+    Journal(folder, owner=True, first_epoch=2, tensorboard=False).append({"epoch": 2, "attempt": 2})
+    lines = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
+    assert lines == [{"epoch": 0, "attempt": 1}, {"epoch": 1, "attempt": 1}, {"epoch": 2, "attempt": 2}]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        journal.append({"epoch": 4, "loss": float("nan")})
+
+
+def test_provenance_keeps_earlier_starts(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    facts = {"run_id": "x", "devices": ["cpu"], "precision": "fp32"}
+    write_provenance(folder, facts)
+    write_provenance(folder, {**facts, "precision": "bf16"})
+    document = read_json(folder.provenance_file)
+    assert document["precision"] == "bf16"
+    (earlier,) = document["earlier_starts"]
+    assert earlier["precision"] == "fp32"
+    assert earlier["started"] <= document["started"]
+    assert set(surroundings()) <= set(earlier)
+
+
+def test_a_checkout_tells_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
+    assert git_state(tmp_path) is None
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "file").write_text("one")
+    for arguments in (["init", "-q"], ["add", "file"], [*author, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    clean = git_state(tmp_path)
+    assert clean is not None
+    assert len(clean["commit"]) == 40
+    assert clean["dirty"] is False
+    (tmp_path / "file").write_text("two")
+    assert git_state(tmp_path) == {"commit": clean["commit"], "dirty": True}
