@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,10 @@ from datasets.sources.folders import existing
 from datasets.sources.rows import COLUMNS, REJECT_COLUMNS, SourceRows
 from datasets.tables import SourceTable
 
-__all__ = ["Records", "SourceTable", "read_records"]
+PHANTOM_MARK = "PHANTOM.json"
+"""A dataset folder that holds a file of this name holds made-up images; whatever is computed from it says so."""
+
+__all__ = ["PHANTOM_MARK", "Records", "SourceTable", "read_records"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +54,8 @@ class Records:
     """Every patient of the tables, sorted: also those whose images were filtered or are missing."""
     uncertain: Uncertain = "zero"
     views: Views = "all"
+    phantom: bool = False
+    """Whether the images are made up."""
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -102,7 +107,14 @@ def read_records(
         table_patients=tuple(sorted(set(rows.frame["patient"]))),
         uncertain=uncertain,
         views=views,
+        phantom=_is_phantom(root, frame["path"]),
     )
+
+
+def _is_phantom(root: Path, paths: pd.Series[str]) -> bool:
+    """Whether the mark lies in ``root`` or on the way from it to the first image."""
+    above = PurePosixPath(paths.iloc[0]).parents if len(paths) else ()
+    return any((root / folder / PHANTOM_MARK).is_file() for folder in (PurePosixPath(), *above))
 
 
 def to_targets(values: npt.NDArray[np.int8], uncertain: Uncertain) -> npt.NDArray[np.uint8]:

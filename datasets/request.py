@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from datasets.beton_format import Layout
 from datasets.errors import InputError
 from datasets.records import Records
-from datasets.resize import Resize
+from datasets.resize import LargeJpeg, Resize
 from datasets.sidecar import FORMAT_VERSION
 
 SIZE_STEP = 32
 """The networks halve the image five times."""
+DECODER = 2
+"""Raised when the same file would give other pixels."""
+ROWS_AT_ONCE = 4096
 SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
 
 
@@ -32,6 +37,7 @@ class Request:
     """(N,) int64: place of a train image in the order of subsets, -1 elsewhere."""
     size: int
     resize: Resize
+    large_jpeg: LargeJpeg = "reduced"
     split_settings: dict[str, Any] = field(default_factory=dict)
     """How splits and ranks were made, as plain JSON values; for the sidecar alone."""
 
@@ -43,10 +49,16 @@ class Request:
         if len(lengths) != 1:
             raise ValueError(f"records, targets, splits and ranks differ in length: {sorted(lengths)}")
 
-    @property
-    def paths(self) -> list[str]:
-        """Path of each candidate below the root, in index order."""
-        return list(self.records.frame["path"])
+    def __len__(self) -> int:
+        return len(self.records.frame)
+
+    def path(self, position: int) -> str:
+        """Path of a candidate below the root."""
+        return str(self.records.frame["path"].iat[position])
+
+    def paths(self, first: int) -> Iterator[str]:
+        """Path of each candidate from ``first`` on."""
+        return values_of(self.records.frame["path"].iloc[first:])
 
     @property
     def layout(self) -> Layout:
@@ -57,13 +69,15 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         """What the sidecar says under ``settings``."""
-        own = {"resize": self.resize, "uncertain": self.records.uncertain, "views": self.records.views}
-        return {**own, **self.split_settings}
+        pixels = {"resize": self.resize, "large_jpeg": self.large_jpeg, "decoder": DECODER}
+        labels = {"uncertain": self.records.uncertain, "views": self.records.views}
+        phantom = {"phantom": True} if self.records.phantom else {}
+        return {**pixels, **labels, **self.split_settings, **phantom}
 
     def stamp(self, position: int) -> str:
         """Length and time of change of a candidate's file, or that it is absent."""
         try:
-            status = (self.records.root / str(self.records.frame["path"].iat[position])).stat()
+            status = (self.records.root / self.path(position)).stat()
         except OSError as error:
             return f"absent ({error.errno})"
         return f"{status.st_size} {status.st_mtime_ns}"
@@ -83,8 +97,16 @@ class Request:
         }
         total.update(json.dumps(head, sort_keys=True).encode())
         for name in SAMPLE_COLUMNS[1:]:
-            total.update(json.dumps(self.records.frame[name].astype(str).tolist()).encode())
-        total.update(np.ascontiguousarray(self.records.targets).tobytes())
-        total.update(json.dumps([str(split) for split in self.splits]).encode())
+            for value in values_of(self.records.frame[name]):
+                total.update(json.dumps(str(value)).encode())
+        total.update(self.records.targets.tobytes())
+        for split in self.splits:
+            total.update(json.dumps(str(split)).encode())
         total.update(np.asarray(self.ranks, dtype="<i8").tobytes())
         return f"sha256:{total.hexdigest()}"
+
+
+def values_of(column: pd.Series) -> Iterator[Any]:
+    """The values of a column as Python objects, made a few thousand at a time, so that memory stays flat."""
+    for first in range(0, len(column), ROWS_AT_ONCE):
+        yield from column.iloc[first : first + ROWS_AT_ONCE].tolist()

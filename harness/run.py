@@ -183,6 +183,7 @@ def _facts(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
         "config_hash": run.config.hash,
         "beton": str(run.beton.path),
         "content_hash": run.beton.sidecar.content_hash,
+        "phantom": bool(run.beton.sidecar.settings.get("phantom", False)),
         "started_from": origin,
         "attention_weight": run.weight,
         "beta": run.beta,

@@ -24,13 +24,14 @@ from datasets.phantom import chestxray14, chexpert, mimic_cxr
 from datasets.phantom.layout import Job, Layout, Rows, write_table
 from datasets.phantom.readme import NOTICE, README
 from datasets.progress import progress
+from datasets.records import PHANTOM_MARK
 
 LAYOUTS: dict[str, Layout] = {
     "chexpert": chexpert.LAYOUT,
     "chestxray14": chestxray14.LAYOUT,
     "mimic_cxr": mimic_cxr.LAYOUT,
 }
-README_NAME, RECORD_NAME = "README.txt", "PHANTOM.json"
+README_NAME, RECORD_NAME = "README.txt", PHANTOM_MARK
 VERSION = 1
 """Part of a dataset's record; raised when the same arguments would give other bytes."""
 FEWEST_PATIENTS, SMALLEST_SIZE, LARGEST_SIZE = 5, 32, 2048

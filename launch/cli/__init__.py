@@ -102,4 +102,4 @@ def _print_help() -> None:
     width = max(map(len, COMMANDS)) + 2
     for name, entry in COMMANDS.items():
         print(f"  {name:<{width}}{entry.summary}")
-    print("\n'cxr COMMAND --help' explains one command. Exit status: 0 done, 2 bad input, 1 failure.")
+    print("\n'cxr COMMAND --help' explains one command.\nExit status: 0 done, 2 bad input, 1 failure.")

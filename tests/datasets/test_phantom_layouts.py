@@ -229,3 +229,12 @@ def test_readers_take_every_image(phantom: Path, dataset: str, folder: str, drop
     assert (sum(records.dropped.values()) > 0) == (dropped > 0)
     assert records.frame["patient"].nunique() in (PATIENTS, PATIENTS - 1, PATIENTS - 2)
     assert (records.targets.sum(axis=0) > 0).all()
+
+
+def test_records_of_phantom_images_say_so(tmp_path: Path) -> None:
+    write_phantom(tmp_path, ["chexpert"], patients=6, seed=0, size=64)
+    assert read_records("chexpert", tmp_path).phantom
+    folder = tmp_path / "CheXpert-v1.0-small"
+    assert read_records("chexpert", folder).phantom
+    (folder / "PHANTOM.json").unlink()
+    assert not read_records("chexpert", folder).phantom
