@@ -58,11 +58,12 @@ def test_all_runs_share_the_image_size_and_differ_in_their_seed_alone() -> None:
 
 
 def test_every_size_can_be_changed() -> None:
-    grid = demo_grid(DemoSizes(repetitions=3, subset="100", image_size=32, student_epochs=1, beta=2.0))
+    betas = (("densenet121", 2.0), ("densenet40", 8.0))
+    grid = demo_grid(DemoSizes(repetitions=3, subset="100", image_size=32, student_epochs=1, betas=betas))
     students = [run for run in grid.runs if run.kind == "repetition"]
     assert len(students) == 12
     assert students[0].name == "chexpert_100_chestxray14_tl_d121_r0"
     assert {run.config.schedule.epochs for run in students} == {1}
     assert {run.config.data.image_size for run in grid.runs} == {32}
-    weights = {run.config.objective.attention_weight() for run in students[6:]}
-    assert weights == {0.5}
+    weights = {(run.config.network.name, run.config.objective.attention_weight()) for run in students[6:]}
+    assert weights == {("densenet121", 0.5), ("densenet40", 0.125)}
