@@ -5,6 +5,7 @@ Nothing here imports FFCV, so planning, inspection and evaluation of predictions
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from datasets.beton_format import (
     HEADER,
     METADATA_START,
     VERSION,
+    Encoding,
     Layout,
     descriptors,
     metadata_dtype,
@@ -50,7 +52,7 @@ class Beton:
         header = _read_header(path)
         sidecar = read_sidecar(path)
         num_samples = int(header["num_samples"])
-        expected = descriptors(sidecar.image_size, len(sidecar.labels)).tobytes()
+        expected = descriptors(sidecar.image_size, len(sidecar.labels), sidecar.encoding).tobytes()
         with path.open("rb") as handle:
             handle.seek(HEADER.itemsize)
             if handle.read(len(expected)) != expected:
@@ -72,47 +74,67 @@ class Beton:
         return self.sidecar.image_size
 
     @property
+    def encoding(self) -> Encoding:
+        """What a page is stored as: gray bytes, or a gray JPEG."""
+        return self.sidecar.encoding
+
+    @property
     def num_samples(self) -> int:
         """Number of images N."""
         return self.sidecar.num_samples
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """Rows in index order: index, path, name, patient, study, view, split, subset_rank, crc32, sex, age."""
+        """Rows in index order: index, path, name, patient, study, view, split, subset_rank, crc32, sex, age.
+
+        Raises:
+            InputError: if the table's checksum differs from the sidecar's.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = samples_path(self.path)
         try:
-            table = pq.read_table(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{path}: not a readable samples table ({error}); {AGAIN}") from None
-        if (table.schema.metadata or {}).get(b"content_hash") != self.sidecar.content_hash.encode():
-            raise InputError(f"{path}: does not belong to {self.path.name}; {AGAIN}")
-        frame: pd.DataFrame = table.to_pandas()
+            table = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+        # Checked before it is parsed: what the parser makes of altered bytes is anyone's guess.
+        if hashlib.sha256(table).hexdigest() != self.sidecar.file.samples_sha256:
+            raise InputError(f"{path}: does not belong to {self.path.name} or was altered; {AGAIN}")
+        frame: pd.DataFrame = pq.read_table(pa.BufferReader(table)).to_pandas()
         return frame
 
     @cached_property
-    def targets(self) -> np.ndarray:
-        """Labels (N, L) uint8: 0, 1, or 255 where the label is left out of the loss.
+    def metadata(self) -> np.ndarray:
+        """Rows (N,) of place, labels and index.
 
         Raises:
-            InputError: if the labels' checksum differs from the sidecar's.
+            InputError: if their checksum differs from the sidecar's.
         """
-        dtype = metadata_dtype(len(self.labels))
+        dtype = metadata_dtype(len(self.labels), self.encoding)
         with self.path.open("rb") as handle:
             head = handle.read(METADATA_START + self.num_samples * dtype.itemsize)
         if zlib.crc32(head) != self.sidecar.file.head_crc32:
             raise InputError(f"{self.path}: labels or offsets were altered (their checksum differs); {AGAIN}")
-        metadata = np.frombuffer(head, dtype=dtype, offset=METADATA_START)
-        return np.ascontiguousarray(metadata["labels"])
+        return np.frombuffer(head, dtype=dtype, offset=METADATA_START)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """Labels (N, L) uint8: 0, 1, or 255 where the label is left out of the loss."""
+        return np.ascontiguousarray(self.metadata["labels"])
+
+    @cached_property
+    def final_layout(self) -> Layout:
+        """The layout with the places of all images, which for JPEGs the metadata tells."""
+        return self.layout if self.encoding == "raw" else self.layout.with_lengths(self.metadata["image"]["size"])
 
     @cached_property
     def pages(self) -> np.ndarray:
-        """All pages as a read-only view of the file: (blocks, images per block, S, S) uint8.
+        """All raw pages as a read-only view of the file: (blocks, images per block, S, S) uint8.
 
         Image ``i`` is ``pages[i // P, i % P]`` for P images per block; see ``page`` and ``gather``.
         """
+        assert self.encoding == "raw", "a beton of JPEGs has no pages in the file; see page and gather"
         layout, size = self.layout, self.image_size
         shape = (layout.num_blocks(self.num_samples), layout.block_bytes)
         blocks = np.memmap(self.path, dtype=np.uint8, mode="r", offset=layout.data_start, shape=shape)
@@ -120,9 +142,11 @@ class Beton:
         return used.reshape(len(used), layout.per_block, size, size)
 
     def page(self, index: int) -> np.ndarray:
-        """Image ``index`` as a read-only view (S, S) uint8."""
+        """Image ``index`` (S, S) uint8: a read-only view, or decoded where the beton holds JPEGs."""
         if not 0 <= index < self.num_samples:
             raise IndexError(f"sample {index} of {self.num_samples}")
+        if self.encoding == "jpeg":
+            return self._decoded(index)
         block, place = divmod(index, self.layout.per_block)
         page: np.ndarray = self.pages[block, place]
         return page
@@ -132,9 +156,29 @@ class Beton:
         indices = np.asarray(indices)
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.num_samples:
             raise IndexError(f"samples {indices.min()}..{indices.max()} of {self.num_samples}")
+        if self.encoding == "jpeg":
+            shape = (len(indices), self.image_size, self.image_size)
+            return (
+                np.stack([self._decoded(int(index)) for index in indices]) if len(indices) else np.empty(shape, "u1")
+            )
         block, place = np.divmod(indices, self.layout.per_block)
         images: np.ndarray = self.pages[block, place]
         return images
+
+    def _decoded(self, index: int) -> np.ndarray:
+        from datasets.jpeg import JpegError, decode_jpeg
+
+        place = self.metadata["image"][index]
+        with self.path.open("rb") as handle:
+            handle.seek(int(place["ptr"]))
+            jpeg = handle.read(int(place["size"]))
+        try:
+            gray = decode_jpeg(jpeg)
+        except JpegError as error:
+            raise InputError(f"{self.path}: image {index} is damaged ({error}); {AGAIN}") from None
+        if gray.shape != (self.image_size, self.image_size):
+            raise InputError(f"{self.path}: image {index} is {gray.shape[1]} x {gray.shape[0]} pixels; {AGAIN}")
+        return gray
 
     def indices(self, split: str, subset: str = "full") -> np.ndarray:
         """Indices (n,) int64, ascending, of a split; of train also a nested subset: ``1k``, ``5k``, ``200``.
@@ -191,11 +235,17 @@ def _read_header(path: Path) -> np.void:
 
 def _read_layout(path: Path, header: np.void, sidecar: Sidecar) -> Layout:
     num_samples, num_labels = sidecar.num_samples, len(sidecar.labels)
-    capacity = Layout.for_capacity(num_samples, image_size=sidecar.image_size, num_labels=num_labels)
-    data_start = int(header["alloc_table_ptr"]) - capacity.num_blocks(num_samples) * capacity.block_bytes
-    layout = Layout(image_size=sidecar.image_size, num_labels=num_labels, data_start=data_start)
-    first = np.fromfile(path, dtype=metadata_dtype(num_labels), count=1, offset=METADATA_START)
-    misplaced = data_start < capacity.data_start or data_start % layout.block_bytes != 0
-    if misplaced or header["page_size"] != layout.block_bytes or first["image"][0] != data_start:
+    encoding, data_end = sidecar.encoding, int(header["alloc_table_ptr"])
+    size = sidecar.image_size
+    least = Layout.for_capacity(num_samples, image_size=size, num_labels=num_labels, encoding=encoding)
+    first = np.fromfile(path, dtype=metadata_dtype(num_labels, encoding), count=1, offset=METADATA_START)["image"][0]
+    data_start = int(first if encoding == "raw" else first["ptr"])
+    layout = Layout(image_size=size, num_labels=num_labels, data_start=data_start, encoding=encoding)
+    misplaced = data_start < least.data_start or data_start % layout.block_bytes != 0
+    if encoding == "raw":
+        misplaced |= layout.data_end(num_samples) != data_end
+    else:
+        misplaced |= data_end <= data_start or data_end % layout.block_bytes != 0
+    if misplaced or header["page_size"] != layout.block_bytes:
         raise InputError(f"{path}: its header contradicts its metadata; {AGAIN}")
     return layout

@@ -10,18 +10,18 @@ from __future__ import annotations
 import errno
 import os
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from datasets.beton_format import Layout
 from datasets.decode_pool import Outcome, Page
-from datasets.errors import InputError
+from datasets.disk_full import explained_disk_full
 from datasets.journal import Block, Journal
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def work_path(path: Path) -> Path:
@@ -43,23 +43,27 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
 
     def __init__(self, path: Path, layout: Layout, *, key: str, stamp: Callable[[int], str]) -> None:
         self.path, self.layout, self._stamp = path, layout, stamp
-        self.accepted: list[int] = []
+        # Typed arrays, 16 bytes an image in all; what is longer stays in the journal until it is wanted.
+        self.accepted = array("q")
         """Position among the candidates of each written image."""
-        self.crc32: list[int] = []
-        self.sha256 = bytearray()
-        """Digests (32 bytes each) of the written images."""
+        self.crc32 = array("I")
+        self.lengths = array("I")
+        """Bytes of each written JPEG; empty where all images are raw pages."""
         self.rejects: dict[int, str] = {}
         """Reason by position."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal = Journal(journal_path(path), key=key)
-        self._file = os.open(work_path(path), os.O_RDWR | os.O_CREAT, 0o666)
         self._pixels = bytearray()
         self._block = Block(0, 0)
-        self._resume()
+        self._num_blocks = 0
+        with ExitStack() as opened:
+            self._journal = opened.enter_context(Journal(journal_path(path), key=key))
+            self._file = os.open(work_path(path), os.O_RDWR | os.O_CREAT, 0o666)
+            opened.callback(os.close, self._file)
+            self._resume()
+            self._opened = opened.pop_all()
 
     def __exit__(self, *exc: object) -> None:
-        os.close(self._file)
-        self._journal.__exit__()
+        self._opened.close()
 
     @property
     def next(self) -> int:
@@ -72,18 +76,27 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         Raises:
             InputError: if the disk is full; what is written so far stays.
         """
-        block = self._block
         if isinstance(outcome, Page):
-            if len(outcome.pixels) != self.layout.image_bytes:
-                raise ValueError(f"a page of {len(outcome.pixels)} bytes, not {self.layout.image_bytes}")
-            self._pixels += outcome.pixels
-            block.crc32.append(outcome.crc32)
-            block.sha256.append(outcome.sha256.hex())
+            self._add_page(outcome)
         else:
-            block.rejects.append((block.next, outcome.reason, self._stamp(block.next)))
-        block.next += 1
-        if len(block.crc32) == self.layout.per_block:
+            self._block.rejects.append((self._block.next, outcome.reason, self._stamp(self._block.next)))
+        self._block.next += 1
+        if self.layout.encoding == "raw" and len(self._block.crc32) == self.layout.per_block:
             self._write_block()
+
+    def _add_page(self, page: Page) -> None:
+        num_bytes = len(page.stored)
+        if self.layout.encoding == "raw" and num_bytes != self.layout.image_bytes:
+            raise ValueError(f"a page of {num_bytes} bytes, not {self.layout.image_bytes}")
+        if self.layout.encoding == "jpeg":
+            if not 0 < num_bytes <= self.layout.block_bytes:
+                raise ValueError(f"a JPEG of {num_bytes} bytes for a block of {self.layout.block_bytes}")
+            if len(self._pixels) + num_bytes > self.layout.block_bytes:
+                self._write_block()
+            self._block.lengths.append(num_bytes)
+        self._pixels += page.stored
+        self._block.crc32.append(page.crc32)
+        self._block.sha256.append(page.sha256.hex())
 
     def flush(self) -> None:
         """Write the last, incomplete block; to be called once, after the last candidate."""
@@ -92,14 +105,26 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
 
     def finish(self, targets: np.ndarray) -> None:
         """Write what stands around the pages and force all to disk; ``targets`` (N, L) are those of ``accepted``."""
-        num_samples = len(self.accepted)
-        assert targets.shape == (num_samples, self.layout.num_labels), targets.shape
-        head = self.layout.head(targets).ljust(self.layout.data_start, b"\0")
-        with self._explained_disk_full():
-            os.ftruncate(self._file, self.layout.data_end(num_samples))
+        num_samples, layout = len(self.accepted), self.final_layout
+        assert targets.shape == (num_samples, layout.num_labels), targets.shape
+        head = layout.head(targets).ljust(layout.data_start, b"\0")
+        with explained_disk_full(self.path, self._kept()):
+            os.ftruncate(self._file, layout.data_end(num_samples))
             _write_at(self._file, head, 0)
-            _write_at(self._file, self.layout.tail(num_samples), self.layout.data_end(num_samples))
+            _write_at(self._file, layout.tail(num_samples), layout.data_end(num_samples))
             os.fsync(self._file)
+
+    @property
+    def final_layout(self) -> Layout:
+        """The layout of all images that are written."""
+        if self.layout.encoding == "raw":
+            return self.layout
+        return self.layout.with_lengths(np.asarray(self.lengths))
+
+    def digests(self) -> Iterator[bytes]:
+        """SHA-256 of each written image, in order."""
+        for block, _ in self._journal.read():
+            yield from map(bytes.fromhex, block.sha256)
 
     def check_pages(self) -> None:
         """Read every page back from the file and compare its checksum.
@@ -107,16 +132,19 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         Raises:
             OSError: if the storage does not return what was written.
         """
-        for first in range(0, len(self.crc32), self.layout.per_block):
-            if not self._is_good(first, self.crc32[first : first + self.layout.per_block]):
+        first = 0
+        for number, count in enumerate(self.final_layout.counts(len(self.crc32))):
+            part = slice(first, first + count)
+            if not self._is_good(number, self.crc32[part], self.lengths[part]):
                 raise OSError(errno.EIO, "a page reads back differently from what was written", str(self.path))
+            first += count
 
     def _write_block(self) -> None:
         block = self._block
-        with self._explained_disk_full():
+        with explained_disk_full(self.path, self._kept()):
             if block.crc32:
                 data = self._pixels.ljust(self.layout.block_bytes, b"\0")
-                _write_at(self._file, data, self._block_start(len(self.accepted)))
+                _write_at(self._file, data, self.layout.block_start(self._num_blocks))
             self._journal.append(block)
         self._pixels = bytearray()
         self._take_up(block)
@@ -124,7 +152,8 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
     def _take_up(self, block: Block) -> None:
         self.accepted.extend(block.accepted)
         self.crc32.extend(block.crc32)
-        self.sha256 += b"".join(map(bytes.fromhex, block.sha256))
+        self.lengths.extend(block.lengths)
+        self._num_blocks += bool(block.crc32)
         self.rejects.update({position: reason for position, reason, _ in block.rejects})
         self._block = Block(block.next, block.next)
 
@@ -133,33 +162,23 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         good_bytes = 0
         for block, num_bytes in self._journal.read():
             mended = any(self._stamp(position) != stamp for position, _, stamp in block.rejects)
-            if mended or not self._is_good(len(self.accepted), block.crc32):
+            if mended or not self._is_good(self._num_blocks, block.crc32, block.lengths):
                 break
             self._take_up(block)
             good_bytes = num_bytes
         self._journal.cut(good_bytes)
 
-    def _block_start(self, first_image: int) -> int:
-        return self.layout.block_start(first_image // self.layout.per_block)
-
-    def _is_good(self, first_image: int, crc32: Sequence[int]) -> bool:
-        """Whether the block that begins with ``first_image`` holds pages with these checksums."""
-        size = self.layout.image_bytes
-        data = memoryview(os.pread(self._file, len(crc32) * size, self._block_start(first_image)))
-        found = [zlib.crc32(data[place * size : (place + 1) * size]) for place in range(len(crc32))]
+    def _is_good(self, number: int, crc32: Sequence[int], lengths: Sequence[int]) -> bool:
+        """Whether a block holds images with these checksums; ``lengths`` are those of JPEGs."""
+        ends = list(accumulate(lengths or [self.layout.image_bytes] * len(crc32)))
+        if ends and ends[-1] > self.layout.block_bytes:
+            return False
+        data = memoryview(os.pread(self._file, ends[-1] if ends else 0, self.layout.block_start(number)))
+        found = [zlib.crc32(data[begin:end]) for begin, end in pairwise([0, *ends])]
         return found == list(crc32)
 
-    @contextmanager
-    def _explained_disk_full(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in DISK_FULL:
-                raise
-            raise InputError(
-                f"{self.path}: the disk is full after {len(self.accepted):,} images; they are kept: "
-                "make room and run the same command again"
-            ) from None
+    def _kept(self) -> str:
+        return f"the first {len(self.accepted):,} images are kept"
 
 
 def _write_at(file: int, data: bytes | bytearray, offset: int) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+
+from datasets.spare_memory import values_of
 
 
 def content_hash(
@@ -26,7 +29,7 @@ def content_hash(
     """
     total = hashlib.sha256()
     total.update(_line({"labels": list(labels), "image_size": image_size}))
-    columns = [samples[name].tolist() for name in ("name", "patient", "split", "subset_rank")]
+    columns = [values_of(samples[name]) for name in ("name", "patient", "split", "subset_rank")]
     for row, target, digest in zip(zip(*columns, strict=True), np.ascontiguousarray(targets), digests, strict=True):
         total.update(_line(row))
         total.update(target.tobytes())
@@ -42,10 +45,10 @@ def count_labels(targets: np.ndarray, labels: Sequence[str], value: int) -> dict
 
 def count_splits(splits: Iterable[str]) -> dict[str, int]:
     """Samples of each split: train, validation, test first, then any other by name."""
-    found = pd.Series(list(splits), dtype=object).value_counts()
+    found = Counter(map(str, splits))
     usual = ("train", "validation", "test")
-    names = [*usual, *sorted(set(found.index) - set(usual))]
-    return {name: int(found.get(name, 0)) for name in names}
+    names = [*usual, *sorted(set(found) - set(usual))]
+    return {name: found[name] for name in names}
 
 
 def _line(value: object) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +12,18 @@ from typing import Any, Literal
 import numpy as np
 
 from datasets.beton import Beton
-from datasets.beton_writer import BetonWriter, journal_path
+from datasets.beton_format import Encoding
+from datasets.beton_writer import BetonWriter, journal_path, work_path
 from datasets.decode_pool import DecodePool, Reject, default_workers
+from datasets.disk_full import explained_disk_full
 from datasets.errors import InputError
 from datasets.progress import progress
-from datasets.publish import publish, take_back, versions
+from datasets.publish import publish, settle, versions
 from datasets.records import Records
 from datasets.request import Request
-from datasets.resize import Resize
+from datasets.resize import LargeJpeg, Resize
 from datasets.sidecar import Sidecar
+from datasets.spare_memory import return_spare_memory
 
 OnError = Literal["reject", "stop"]
 SHOWN_REJECTS = 5
@@ -33,6 +37,9 @@ def convert(
     *,
     size: int = 256,
     resize: Resize = "shorter",
+    large_jpeg: LargeJpeg = "reduced",
+    encoding: Encoding = "raw",
+    quality: int = 95,
     workers: int | None = None,
     max_rejects: float = 0.01,
     on_error: OnError = "reject",
@@ -51,6 +58,9 @@ def convert(
         out: path of the beton; its companions lie beside it.
         size: side of the pages in pixels, a multiple of 32.
         resize: see ``datasets.resize.fit``.
+        large_jpeg: see ``datasets.resize.LargeJpeg``.
+        encoding: ``raw`` stores the pixels, ``jpeg`` a gray JPEG of a quarter of that size or less.
+        quality: of these JPEGs, 1..100.
         workers: decoder processes; the cores that this process may use when None.
         max_rejects: fraction of all images that may be refused, those in ``records.rejects`` included.
         on_error: ``stop`` ends at the first image that cannot be used.
@@ -71,16 +81,23 @@ def convert(
         ranks=np.asarray(ranks),
         size=size,
         resize=resize,
+        large_jpeg=large_jpeg,
+        encoding=encoding,
+        quality=quality,
         split_settings=split_settings or {},
     )
-    take_back(out)
+    settle(out)
     existing = None if overwrite else _existing(out, request)
     if existing is not None:
         note = "; --overwrite tries its rejects again" if existing.sidecar.rejects else ""
         print(f"{out}: whole already, made from the same tables with the same settings{note}", file=sys.stderr)
         return existing.sidecar
     unfinished = journal_path(out).exists()
-    with BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer:
+    _warn_of_want(request, out)
+    with (
+        explained_disk_full(out),
+        BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer,
+    ):
         if unfinished:
             note = f"going on after {writer.next:,} images" if writer.next else "nothing of it can be used"
             print(f"{out}: an earlier conversion was not finished; {note}", file=sys.stderr)
@@ -125,15 +142,33 @@ class RejectGuard:
 
 
 def _decode(request: Request, writer: BetonWriter, guard: RejectGuard, workers: int) -> None:
-    paths = request.paths[writer.next :]
-    pool = DecodePool(request.records.root, size=request.size, resize=request.resize, workers=workers)
-    with pool, progress(f"converting {request.records.dataset}", len(paths)) as advance:
-        for path, outcome in zip(paths, pool.decode(paths), strict=True):
+    first, end = writer.next, len(request)
+    pool = DecodePool(
+        request.records.root,
+        size=request.size,
+        resize=request.resize,
+        large_jpeg=request.large_jpeg,
+        jpeg_quality=request.jpeg_quality,
+        workers=workers,
+    )
+    return_spare_memory()
+    with pool, progress(f"converting {request.records.dataset}", end - first) as advance:
+        for position, outcome in zip(range(first, end), pool.decode(request.paths(first)), strict=True):
             if isinstance(outcome, Reject):
-                guard.add(path, outcome.reason)
+                guard.add(request.path(position), outcome.reason)
             writer.add(outcome)
             advance(1, f"{len(guard)} rejected" if len(guard) else "")
     writer.flush()
+
+
+def _warn_of_want(request: Request, out: Path) -> None:
+    """Say before the work begins that the disk will not hold it; it may be made larger meanwhile, so only that."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    begun = work_path(out).stat().st_size if work_path(out).exists() else 0
+    wanted = request.expected_bytes - begun
+    free = shutil.disk_usage(out.parent).free
+    if wanted > free:
+        print(f"{out}: up to {wanted:,} bytes are to be written, but {free:,} are free", file=sys.stderr)
 
 
 def _existing(out: Path, request: Request) -> Beton | None:

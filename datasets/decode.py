@@ -1,7 +1,7 @@
 """An image file comes in, 8-bit gray pixels go out, upright and whole; anything else is refused with its reason.
 
-PNG and JPEG are told apart by their content, never by the file's name. Colour: the first channel of a PNG, the
-luminance of a JPEG; both are the gray value itself on a radiograph, whose channels are equal.
+PNG, JPEG and DICOM are told apart by their content, never by the file's name. Colour: the first channel of a PNG or
+DICOM, the luminance of a JPEG; all are the gray value itself on a radiograph, whose channels are equal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets import jpeg, png
+from datasets import dicom, jpeg, png
 from datasets.errors import InputError
 
 MAX_PIXELS = 1 << 26
@@ -35,11 +35,13 @@ class ImageError(InputError):
     """An image that cannot be used; the message is the reason, without the file's name."""
 
 
-def decode_gray(source: bytes | Path) -> np.ndarray:
-    """Pixels (H, W) uint8 of a PNG or JPEG, given as bytes or as a path; its EXIF orientation is applied.
+def decode_gray(source: bytes | Path, at_least: int | None = None) -> np.ndarray:
+    """Pixels (H, W) uint8 of a PNG, JPEG or DICOM, given as bytes or as a path; its EXIF orientation is applied.
+
+    With ``at_least`` a JPEG may come out reduced, its shorter side still so many pixels or more.
 
     Raises:
-        ImageError: if it is absent, empty, truncated, damaged, too large, or neither PNG nor JPEG.
+        ImageError: if it is absent, empty, truncated, damaged, too large, or none of the three.
     """
     data = read_file(source) if isinstance(source, Path) else source
     if not data:
@@ -48,14 +50,16 @@ def decode_gray(source: bytes | Path) -> np.ndarray:
         if data.startswith(png.SIGNATURE):
             header = png.read_header(data)
             _check_extent(header.width, header.height)
-            gray = png.decode_png(data)
+            gray = png.decode_png(data, header)
             orientation = png.read_exif_orientation(data) if header.has_exif else 1
         elif data.startswith(b"\xff\xd8\xff"):
-            gray = jpeg.decode_jpeg(data, _check_extent)
+            gray = jpeg.decode_jpeg(data, _check_extent, at_least)
             orientation = jpeg.read_exif_orientation(data)
+        elif data.startswith(dicom.MAGIC, dicom.MAGIC_AT):
+            return dicom.decode_dicom(data, _check_extent)
         else:
-            raise ImageError(f"neither PNG nor JPEG but {_describe(data)}")
-    except png.PngError as error:
+            raise ImageError(f"neither PNG, JPEG nor DICOM but {_describe(data)}")
+    except (png.PngError, dicom.DicomError) as error:
         raise ImageError(str(error)) from None
     except jpeg.JpegError as error:
         raise ImageError(f"damaged JPEG: {error}") from None
@@ -91,8 +95,6 @@ def _check_extent(width: int, height: int) -> None:
 
 
 def _describe(data: bytes) -> str:
-    if data[128:132] == b"DICM":
-        return "DICOM"
     for start, name in KNOWN_CONTENT:
         if data.startswith(start):
             return name

@@ -11,15 +11,16 @@ import signal
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from datasets.errors import InputError
-from datasets.resize import Resize
+from datasets.resize import LargeJpeg, Resize, fit, smallest_reduced
 
 AHEAD_PER_WORKER = 3
 """Images that a worker has in hand, so that it never waits for the parent."""
@@ -32,9 +33,9 @@ PAGE, REJECT = b"P", b"R"
 
 @dataclass(frozen=True)
 class Page:
-    """A decoded image: S x S gray bytes and their checksums."""
+    """A decoded image as it is stored, as S x S gray bytes or as a gray JPEG, and its checksums."""
 
-    pixels: bytes
+    stored: bytes
     crc32: int
     sha256: bytes
 
@@ -54,18 +55,53 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0))
 
 
+Image = tuple[int, str]
+"""Position and path of an image."""
+
+
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: connection.Connection
-    in_hand: deque[int] = field(default_factory=deque)
+    in_hand: deque[Image] = field(default_factory=deque)
+
+
+class _Waiting:
+    """Images that no worker has in hand, in order; only the next few are taken from the source."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._source = enumerate(paths)
+        self._next: deque[Image] = deque()
+
+    def look(self, num: int) -> int:
+        """How many are left, counted up to ``num``."""
+        self._next.extend(islice(self._source, max(0, num - len(self._next))))
+        return min(num, len(self._next))
+
+    def take(self, limit: int) -> Image | None:
+        """The next image if its position is below ``limit``."""
+        return self._next.popleft() if self.look(1) and self._next[0][0] < limit else None
+
+    def put_back(self, images: Iterable[Image]) -> None:
+        """Return what a dead worker had in hand."""
+        self._next = deque(sorted([*images, *self._next]))
 
 
 class DecodePool(AbstractContextManager["DecodePool"]):
     """Worker processes that decode images below ``root`` to pages; leaving the context ends them at once."""
 
-    def __init__(self, root: Path, *, size: int, resize: Resize, workers: int) -> None:
-        self._arguments = (str(root), size, resize)
+    def __init__(
+        self,
+        root: Path,
+        *,
+        size: int,
+        resize: Resize,
+        large_jpeg: LargeJpeg = "reduced",
+        jpeg_quality: int | None = None,
+        workers: int,
+    ) -> None:
+        at_least = smallest_reduced(size) if large_jpeg == "reduced" else None
+        self._arguments = (str(root), _Recipe(size, resize, at_least, jpeg_quality))
         self._context = get_context("spawn")
         self._num_workers = workers
         self._workers: list[_Worker] = []
@@ -78,52 +114,56 @@ class DecodePool(AbstractContextManager["DecodePool"]):
             worker.pipe.close()
         self._workers.clear()
 
-    def decode(self, paths: Sequence[str]) -> Iterator[Outcome]:
+    def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
         """Yield one outcome for each path, in the order of the paths, whatever the number of workers.
 
         Raises:
             InputError: if a worker was killed from outside.
             RuntimeError: if a worker failed by a fault of ours; its traceback is on standard error.
         """
-        waiting = deque(range(len(paths)))
-        done: dict[int, Outcome] = {}
-        for position in range(len(paths)):
-            while position not in done:
-                self._hand_out(paths, waiting, position + WINDOW_PER_WORKER * self._num_workers)
-                self._collect(paths, waiting, done)
-            yield done.pop(position)
+        waiting, done, due = _Waiting(paths), dict[int, Outcome](), 0
+        while True:
+            self._hand_out(waiting, due + WINDOW_PER_WORKER * self._num_workers)
+            if due in done:
+                yield done.pop(due)
+                due += 1
+            elif any(worker.in_hand for worker in self._workers) or waiting.look(1):
+                self._collect(waiting, done)
+            else:
+                return
 
-    def _hand_out(self, paths: Sequence[str], waiting: deque[int], limit: int) -> None:
-        for _ in range(min(self._num_workers, len(waiting)) - len(self._workers)):
+    def _hand_out(self, waiting: _Waiting, limit: int) -> None:
+        for _ in range(waiting.look(self._num_workers) - len(self._workers)):
             self._workers.append(self._start())
         for _ in range(AHEAD_PER_WORKER):
             for worker in self._workers:
-                if len(worker.in_hand) < AHEAD_PER_WORKER and waiting and waiting[0] < limit:
-                    position = waiting.popleft()
-                    worker.in_hand.append(position)
+                image = waiting.take(limit) if len(worker.in_hand) < AHEAD_PER_WORKER else None
+                if image is not None:
+                    worker.in_hand.append(image)
                     try:
-                        worker.pipe.send_bytes(os.fsencode(paths[position]))
+                        worker.pipe.send_bytes(os.fsencode(image[1]))
                     except (BrokenPipeError, ConnectionResetError):
                         return  # the worker is dead: _collect reads what it left behind, then its end
 
-    def _collect(self, paths: Sequence[str], waiting: deque[int], done: dict[int, Outcome]) -> None:
+    def _collect(self, waiting: _Waiting, done: dict[int, Outcome]) -> None:
         """Wait until some worker has answered or died and take what there is."""
         ready = connection.wait([worker.pipe for worker in self._workers])
         for worker in [worker for worker in self._workers if worker.pipe in ready]:
             try:
                 message = worker.pipe.recv_bytes()
             except (EOFError, OSError):
-                self._bury(worker, paths, waiting, done)
+                self._bury(worker, waiting, done)
             else:
-                done[worker.in_hand.popleft()] = _parse(message)
+                position, _ = worker.in_hand.popleft()
+                done[position] = _parse(message)
 
-    def _bury(self, worker: _Worker, paths: Sequence[str], waiting: deque[int], done: dict[int, Outcome]) -> None:
+    def _bury(self, worker: _Worker, waiting: _Waiting, done: dict[int, Outcome]) -> None:
         """Blame the image that a dead worker was decoding and give the others in its hand to the rest."""
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         status = worker.process.exitcode or 0
-        name = paths[worker.in_hand[0]] if worker.in_hand else "no image"
+        name = worker.in_hand[0][1] if worker.in_hand else "no image"
         if status == -signal.SIGKILL:
             raise InputError(
                 f"a decode worker was killed at {name}, perhaps for want of memory; "
@@ -132,8 +172,9 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         if -status not in CRASHES or not worker.in_hand:
             raise RuntimeError(f"a decode worker ended with status {status} at {name}")
         crash = signal.Signals(-status).name
-        done[worker.in_hand.popleft()] = Reject(f"the decoder crashed on it ({crash})")
-        waiting.extendleft(reversed(worker.in_hand))
+        position, _ = worker.in_hand.popleft()
+        done[position] = Reject(f"the decoder crashed on it ({crash})")
+        waiting.put_back(worker.in_hand)
 
     def _start(self) -> _Worker:
         """Start a worker that Ctrl-C does not reach: the parent alone decides when the workers end."""
@@ -157,7 +198,19 @@ def _parse(message: bytes) -> Outcome:
     return Page(message[37:], crc32, message[5:37])
 
 
-def _work(pipe: connection.Connection, root: str, size: int, resize: Resize) -> None:
+@dataclass(frozen=True)
+class _Recipe:
+    """What becomes of each image."""
+
+    size: int
+    resize: Resize
+    at_least: int | None
+    """Shorter side that a JPEG must keep when it is decoded reduced; None decodes it whole."""
+    jpeg_quality: int | None
+    """Quality of the JPEG that is stored; None stores the pixels."""
+
+
+def _work(pipe: connection.Connection, root: str, recipe: _Recipe) -> None:
     """Body of a worker: answer each path until the parent closes the pipe or is gone."""
     import cv2
 
@@ -165,17 +218,22 @@ def _work(pipe: connection.Connection, root: str, size: int, resize: Resize) -> 
     while True:
         try:
             path = os.path.join(root, os.fsdecode(pipe.recv_bytes()))  # noqa: PTH118 (a path may hold odd bytes)
-            pipe.send_bytes(_answer(Path(path), size, resize))
+            pipe.send_bytes(_answer(Path(path), recipe))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
 
 
-def _answer(path: Path, size: int, resize: Resize) -> bytes:
+def _answer(path: Path, recipe: _Recipe) -> bytes:
     from datasets.decode import ImageError, decode_gray
-    from datasets.resize import fit
+    from datasets.encode import encode_page
 
     try:
-        page = fit(decode_gray(path), size, resize).tobytes()
+        gray = fit(decode_gray(path, recipe.at_least), recipe.size, recipe.resize)
+        page = encode_page(gray, recipe.jpeg_quality)
     except ImageError as error:
         return REJECT + str(error).encode(errors="replace")
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a fault that no decoder foresaw costs one image, not the conversion)
+        return REJECT + f"the decoder failed on it ({type(error).__name__}: {error})".encode(errors="replace")
     return PAGE + struct.pack("<I", zlib.crc32(page)) + hashlib.sha256(page).digest() + page

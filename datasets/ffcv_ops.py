@@ -1,8 +1,8 @@
 """How a batch is decoded, as FFCV operations: sample indices come in, tensors of the batch's own memory go out.
 
-FFCV hands out views into a small ring of buffers that it writes again; these decoders write each batch into fresh
-memory instead, which costs less than a copy out of the ring and may be kept for as long as wanted. With CUDA the
-memory is page-locked and comes from torch's cache, which gives a block out again only after the device has read it.
+FFCV hands out views into a small ring of buffers that it writes again; these decoders write each batch into memory
+that is its own (``datasets.batch_memory``), which costs less than a copy out of the ring and may be kept for as long
+as wanted. With CUDA the memory is page-locked.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from datasets.augment import Augment
+from datasets.batch_memory import BatchMemory
 from datasets.counter_rng import Purpose, stream_key
 from datasets.ffcv_parts import Operation, State
 from datasets.warp import copy_batch, warp_batch
 
 Decode = Callable[[np.ndarray, None, np.ndarray, "EpochState"], torch.Tensor]
+DecodeList = Callable[[np.ndarray, None, np.ndarray, "EpochState"], list[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,19 @@ class EpochState:
     """Number of the epoch, which decides the augmentation."""
 
 
-class _Decoder(Operation):  # type: ignore[misc]
+class BatchDecoder(Operation):  # type: ignore[misc]
     """Base of decoders that allocate for themselves, so that FFCV keeps no buffers for them."""
 
     def __init__(self, *, pin_memory: bool) -> None:
         super().__init__()
         self.pin_memory = pin_memory
+        self.memory = BatchMemory(pin_memory=pin_memory)
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
         return replace(previous_state, jit_mode=False), None
 
-    def fresh(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(shape, dtype=dtype, pin_memory=self.pin_memory)
 
-
-class MetadataDecoder(_Decoder):
+class MetadataDecoder(BatchDecoder):
     """Fields that live in the metadata, as they are: labels (B, L) uint8 or sample indices (B,) int64."""
 
     def generate_code(self) -> Decode:
@@ -56,7 +56,7 @@ class MetadataDecoder(_Decoder):
         return decode
 
 
-class EvalPages(_Decoder):
+class EvalPages(BatchDecoder):
     """The eval preset: images (B, 1, S, S) uint8 as they are stored."""
 
     def __init__(self, image_size: int, *, pin_memory: bool) -> None:
@@ -65,14 +65,14 @@ class EvalPages(_Decoder):
 
     def generate_code(self) -> Decode:
         def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
-            images = self.fresh((len(indices), *self.shape), torch.uint8)
+            images = self.memory.take((len(indices), *self.shape))
             copy_batch(state.pages, metadata[indices], images.numpy())
             return images
 
         return decode
 
 
-class TrainPages(_Decoder):
+class TrainPages(BatchDecoder):
     """The train preset: images (B, 1, S, S) uint8, flipped and rotated as (seed, epoch, sample index) decide."""
 
     def __init__(self, image_size: int, augment: Augment, seed: int, *, pin_memory: bool) -> None:
@@ -85,7 +85,7 @@ class TrainPages(_Decoder):
         rotation_deg, flip_probability = float(self.augment.rotation_deg), float(self.augment.flip_probability)
 
         def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
-            images = self.fresh((len(indices), *self.shape), torch.uint8)
+            images = self.memory.take((len(indices), *self.shape))
             key = np.uint64(stream_key(self.seed, state.epoch, Purpose.AUGMENTATION))
             pointers = metadata[indices]
             warp_batch(state.pages, pointers, indices, images.numpy(), key, rotation_deg, flip_probability)

@@ -1,15 +1,35 @@
 """The parts of FFCV that are in use, imported in one place without FFCV's side effects on the process.
 
-``import ffcv`` takes seconds, sets torch to one thread and starts numba's thread pool; here the pool is
-chosen and started first and torch's setting is put back. Import FFCV through this module only.
+``import ffcv`` compiles for seconds, sets torch to one thread and starts numba's thread pool; here the pool is
+chosen and started first, nothing is compiled, and torch's setting is put back. Import FFCV through this module only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from numba import typed
+
 from datasets.threads import keeping_torch_threads, num_loader_threads, start_numba_threads
 
+
+@contextmanager
+def _plain_dictionaries() -> Iterator[None]:
+    """Let FFCV fill its table of image modes without numba, which compiles for about two seconds to do so.
+
+    FFCV 1.0.2 reads the table (``ffcv.fields.rgb_image.IMAGE_MODES``) in plain Python only, so a plain one serves.
+    """
+    compiled = typed.Dict
+    typed.Dict = dict
+    try:
+        yield
+    finally:
+        typed.Dict = compiled
+
+
 start_numba_threads(num_loader_threads(None))
-with keeping_torch_threads():
+with keeping_torch_threads(), _plain_dictionaries():
     from ffcv.fields.base import ARG_TYPE, Field
     from ffcv.loader.epoch_iterator import EpochIterator
     from ffcv.loader.loader import Loader

@@ -9,29 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from datasets.beton_format import FIELD_NAMES
+from datasets.beton_format import FIELD_NAMES, METADATA_START
 from datasets.errors import InputError
 from datasets.ffcv_parts import Graph, Loader, MemoryContext, MemoryManager, Operation, PipelineSpec, Reader
 from datasets.fields import LabelsField
+from datasets.mapped_file import MappedBytes
 
 BATCHES_AHEAD = 3
 """Finished batches that wait for the consumer at most."""
 
 
 class MappedFile(MemoryContext):  # type: ignore[misc]
-    """The file mapped read-only, shared by all epochs of a loader and, through the page cache, by all processes."""
+    """The mapped file as FFCV's memory: nothing is loaded or dropped, since the system's page cache does both."""
 
-    def __init__(self, path: Path) -> None:
-        self._pages = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+    def __init__(self, file: MappedBytes) -> None:
+        self.file = file
 
     @property
     def state(self) -> np.ndarray:
         """The whole file as uint8."""
-        return self._pages
+        return self.file.data
+
+    def start_batch(self, batch: int) -> None:
+        """FFCV's call before it decodes a batch."""
+        self.file.check()
 
     def __enter__(self) -> MappedFile:
         return self
@@ -43,8 +47,8 @@ class MappedFile(MemoryContext):  # type: ignore[misc]
 class MappedFileManager(MemoryManager):  # type: ignore[misc]
     """FFCV's memory manager for images whose place follows from the metadata alone."""
 
-    def __init__(self, path: Path) -> None:
-        self.context = MappedFile(path)
+    def __init__(self, file: MappedBytes) -> None:
+        self.context = MappedFile(file)
 
     def schedule_epoch(self, batches: Sequence[Sequence[int]]) -> MappedFile:
         return self.context
@@ -81,19 +85,21 @@ class StreamLoader(Loader):  # type: ignore[misc]
     """FFCV's ``Loader`` over one beton, with given decoders; ``SafeEpochIterator`` reads an epoch of it.
 
     Raises:
-        InputError: when the file's fields are not those of a beton, or an image lies outside the file.
+        InputError: when the path leads to another file than ``file``.
     """
 
-    def __init__(self, path: Path, *, batch_size: int, num_workers: int, decoders: dict[str, Operation]) -> None:
+    def __init__(
+        self, file: MappedBytes, *, batch_size: int, num_workers: int, decoders: dict[str, Operation]
+    ) -> None:
         # FFCV's own __init__ is not called: it does what the module's text says is left out. The attributes below
         # are those that FFCV's EpochIterator and Graph read.
-        self.path = path
+        self.path = file.path
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.batches_ahead = BATCHES_AHEAD
-        self.reader = _open_reader(path)
-        self.memory_manager = MappedFileManager(path)
-        self._check_pages()
+        self.reader = _open_reader(file.path)
+        self.memory_manager = MappedFileManager(file)
+        self._check_metadata()
         specs = {name: PipelineSpec(name, decoder=decoders[name]) for name in FIELD_NAMES}
         positions = {name: position for position, name in enumerate(FIELD_NAMES)}
         self.graph = PlainGraph(specs, self.reader.handlers, positions, self.reader.metadata, None)
@@ -103,10 +109,9 @@ class StreamLoader(Loader):  # type: ignore[misc]
     def num_samples(self) -> int:
         return int(self.reader.num_samples)
 
-    def _check_pages(self) -> None:
-        image_field: Any = self.reader.handlers["image"]
-        pointers = self.reader.metadata["f0"]
-        num_bytes = self.memory_manager.context.state.size
-        last = int(pointers.max(initial=0)) + int(image_field.element_size)
-        if len(pointers) != self.num_samples or last > num_bytes:
-            raise InputError(f"{self.path}: cut short, {num_bytes} bytes do not hold all images; convert again")
+    def _check_metadata(self) -> None:
+        """FFCV opens the path a second time; what it reads must be what is mapped."""
+        metadata = self.reader.metadata
+        mapped = self.memory_manager.context.state[METADATA_START : METADATA_START + metadata.nbytes]
+        if len(metadata) != self.num_samples or mapped.tobytes() != metadata.tobytes():
+            raise InputError(f"{self.path}: replaced while it was being opened; try again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,9 @@ def verify(beton: Beton) -> list[str]:
     problems = _check_frame(beton, targets)
     digests: list[bytes] = []
     with progress("verifying", beton.num_samples) as advance:
-        for first, block in _blocks(beton):
-            problems += _check_block(beton, first, block, digests)
-            advance(min(beton.layout.per_block, beton.num_samples - first))
+        for first, sizes, block in _blocks(beton):
+            problems += _check_block(beton, first, sizes, block, digests)
+            advance(len(sizes))
     found = content_hash(samples, targets, digests, labels=beton.labels, image_size=beton.image_size)
     if found != beton.sidecar.content_hash and not problems:
         problems.append(f"content hash {found} is not the sidecar's {beton.sidecar.content_hash}")
@@ -45,32 +46,36 @@ def verify(beton: Beton) -> list[str]:
     return problems
 
 
-def _blocks(beton: Beton) -> Iterator[tuple[int, bytes]]:
-    layout = beton.layout
+def _blocks(beton: Beton) -> Iterator[tuple[int, list[int], bytes]]:
+    """First image, bytes of each image and content of every block."""
+    layout, first = beton.final_layout, 0
+    sizes = layout.sizes(beton.num_samples).tolist()
     with beton.path.open("rb") as handle:
         handle.seek(layout.data_start)
-        for first in range(0, beton.num_samples, layout.per_block):
-            yield first, handle.read(layout.block_bytes)
+        for count in layout.counts(beton.num_samples):
+            yield first, sizes[first : first + count], handle.read(layout.block_bytes)
+            first += count
 
 
-def _check_block(beton: Beton, first: int, block: bytes, digests: list[bytes]) -> list[str]:
-    size, view, problems = beton.layout.image_bytes, memoryview(block), []
-    last = min(first + beton.layout.per_block, beton.num_samples)
+def _check_block(beton: Beton, first: int, sizes: list[int], block: bytes, digests: list[bytes]) -> list[str]:
+    view, problems, last = memoryview(block), list[str](), first + len(sizes)
     expected = beton.samples["crc32"].to_numpy()[first:last]
+    ends = [0, *accumulate(sizes)]
     for place, crc32 in enumerate(expected):
-        page = view[place * size : (place + 1) * size]
+        page = view[ends[place] : ends[place + 1]]
         digests.append(hashlib.sha256(page).digest())
         if zlib.crc32(page) != crc32:
             index = first + place
             problems.append(f"image {index} ({beton.samples['path'].iat[index]}): its pixels were altered")
-    if bytes(view[len(expected) * size :]).strip(b"\0"):
+    if bytes(view[ends[-1] :]).strip(b"\0"):
         problems.append(f"the gap behind image {last - 1} is not empty")
     return problems
 
 
 def _check_frame(beton: Beton, targets: np.ndarray) -> list[str]:
     """Compare everything around the pages with what the layout says."""
-    layout, head, problems = beton.layout, beton.layout.head(targets), []
+    layout, problems = beton.final_layout, list[str]()
+    head = layout.head(targets)
     with beton.path.open("rb") as handle:
         found = handle.read(layout.data_start)
         handle.seek(layout.data_end(beton.num_samples))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ class Block:
     """Position, reason, and the stamp of the file that was refused."""
     crc32: list[int] = field(default_factory=list)
     sha256: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    """Bytes of each stored image where they differ: of JPEGs."""
 
     @property
     def accepted(self) -> list[int]:
@@ -40,38 +43,39 @@ class Journal(AbstractContextManager["Journal"]):
     def __init__(self, path: Path, *, key: str) -> None:
         self.path = path
         self._header = json.dumps({"key": key}).encode() + b"\n"
-        self._file = path.open("a+b")
+        # No buffer between us and the file: after a write that failed nothing is left to fail again on closing.
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.close()
+            os.close(self._file)
             raise InputError(f"{path}: another conversion is writing this beton; wait for it to end") from None
         except OSError:
             pass  # some network file systems have no locks; there a second writer goes unnoticed
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close()
+        os.close(self._file)
 
     def read(self) -> Iterator[tuple[Block, int]]:
         """Blocks written under the same key, each with the journal's length up to and with its line."""
-        self._file.seek(0)
-        if self._file.readline() != self._header:
-            return
-        num_bytes = len(self._header)
-        for line in self._file:
-            if not line.endswith(b"\n"):
+        with self.path.open("rb") as lines:
+            if lines.readline() != self._header:
                 return
-            try:
-                values = json.loads(line)
-            except ValueError:
-                return
-            num_bytes += len(line)
-            values["rejects"] = [tuple(reject) for reject in values["rejects"]]
-            yield Block(**values), num_bytes
+            num_bytes = len(self._header)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    values = json.loads(line)
+                except ValueError:
+                    return
+                num_bytes += len(line)
+                values["rejects"] = [tuple(reject) for reject in values["rejects"]]
+                yield Block(**values), num_bytes
 
     def cut(self, num_bytes: int) -> None:
         """Keep the first ``num_bytes`` bytes of what was read; with 0 begin anew under this journal's key."""
-        self._file.truncate(num_bytes)
+        os.ftruncate(self._file, num_bytes)
         if num_bytes == 0:
             self._append(self._header)
 
@@ -80,5 +84,6 @@ class Journal(AbstractContextManager["Journal"]):
         self._append(json.dumps(vars(block)).encode() + b"\n")
 
     def _append(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._file, view) :]

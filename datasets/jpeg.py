@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
@@ -18,8 +19,11 @@ PIXEL_GRAY = 6
 COLORSPACES_CMYK = (3, 4)
 LIMIT_SCANS = 32768
 ERROR_WARNING = 0
-HARMLESS = ("extraneous bytes before marker", "Unknown Adobe color transform", "Invalid SOS parameters")
-"""Warnings after which every pixel is still what the file says."""
+HARMLESS = re.compile(
+    "unknown JFIF revision|Unknown Adobe color transform|Invalid SOS parameters|: [12] extraneous bytes before marker"
+)
+"""Warnings after which every pixel is still what the file says; more than a filling byte or two is left behind where
+damage made the decoder run ahead."""
 
 
 class JpegError(ValueError):
@@ -66,7 +70,7 @@ class _Decompressor(AbstractContextManager["_Decompressor"]):
             return
         reason = self.library.tjGetErrorStr2(self.handle).decode("ascii", "replace")
         warning = self.library.tjGetErrorCode(self.handle) == ERROR_WARNING
-        if not (warning and any(text in reason for text in HARMLESS)):
+        if not (warning and HARMLESS.search(reason)):
             raise JpegError(reason)
 
     def read_header(self, data: bytes) -> tuple[int, int, int]:
@@ -76,10 +80,15 @@ class _Decompressor(AbstractContextManager["_Decompressor"]):
         return width.value, height.value, colorspace.value
 
 
-def decode_jpeg(data: bytes, check_extent: Callable[[int, int], None] = lambda width, height: None) -> np.ndarray:
+def decode_jpeg(
+    data: bytes,
+    check_extent: Callable[[int, int], None] = lambda width, height: None,
+    at_least: int | None = None,
+) -> np.ndarray:
     """Gray pixels (H, W) uint8: the stored luminance; of CMYK the red channel after conversion to RGB.
 
-    ``check_extent`` gets width and height before any memory is taken for the pixels, and may raise.
+    ``check_extent`` gets width and height before any memory is taken for the pixels, and may raise. With ``at_least``
+    the pixels come at a half, a quarter or an eighth of the size if their shorter side is still so long.
 
     Raises:
         JpegError: if the data ends early or does not decode cleanly.
@@ -89,10 +98,23 @@ def decode_jpeg(data: bytes, check_extent: Callable[[int, int], None] = lambda w
         check_extent(width, height)
         if colorspace in COLORSPACES_CMYK:
             return _decode_cmyk(data)
+        eighths = _smallest_eighths(min(width, height), at_least)
+        if eighths <= 2:
+            from datasets.reduced_jpeg import decode_reduced
+
+            reduced = decode_reduced(data, eighths)
+            if reduced is not None:
+                return reduced
+        width, height = -(-width * eighths // 8), -(-height * eighths // 8)
         gray = np.empty((height, width), dtype=np.uint8)
         arguments = (gray.ctypes.data, width, width, height, PIXEL_GRAY, LIMIT_SCANS)
         decompressor.check(decompressor.library.tjDecompress2(decompressor.handle, data, len(data), *arguments))
     return gray
+
+
+def _smallest_eighths(shorter: int, at_least: int | None) -> int:
+    """The smallest power of two, up to 8, such that so many eighths of ``shorter`` are still ``at_least``."""
+    return next((n for n in (1, 2, 4) if at_least is not None and shorter * n >= at_least * 8), 8)
 
 
 def _decode_cmyk(data: bytes) -> np.ndarray:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from datasets.augment import Augment
-from datasets.errors import InputError
-from datasets.order import checked_indices, epoch_order, global_sizes, rank_batches, share_size
+from datasets.epoch_plan import EpochPlan
 from datasets.threads import num_loader_threads
 
 if TYPE_CHECKING:
     from datasets.beton import Beton
-    from datasets.ffcv_stream import StreamLoader
     from datasets.safe_iterator import SafeEpochIterator
+
+Output = Literal["uint8", "float32"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Batch:
     """One rank's part of one step. The tensors are the holder's own: no later batch is written over them."""
 
     images: torch.Tensor
-    """(B, 1, S, S) uint8; page-locked where there is CUDA."""
+    """(B, 1, S, S) uint8, or (B, 3, S, S) float32 in channels_last; page-locked where there is CUDA."""
     targets: torch.Tensor
     """(B, L) uint8: 0 negative, 1 positive, 255 ignored."""
     indices: torch.Tensor
@@ -35,17 +38,60 @@ class Batch:
     """Samples of this step over all ranks together."""
 
 
-class BatchIterator:
-    """The batches of one epoch. Use it in a ``with`` block, or read it to its end; dropping it closes it, too."""
+class Batches(AbstractContextManager["Batches"], Iterator[Batch]):
+    """The batches of one epoch, of any tier. Use it in a ``with`` block, or read it to its end."""
 
-    def __init__(self, producer: SafeEpochIterator, sizes: list[int]) -> None:
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether there is a next batch that can be had without waiting."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of all that the epoch holds. Harmless when called again; nothing comes afterwards."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Loader(ABC):
+    """Hands out chosen samples of a beton epoch by epoch, as one of several ranks: what all tiers have in common.
+
+    Samples, their order and, before augmentation, their pixels follow from the plan alone.
+    """
+
+    tier: str
+    """raw, jpeg or resident."""
+
+    def __init__(self, plan: EpochPlan, *, left_to_device: Augment | None = None) -> None:
+        self.plan = plan
+        self.left_to_device = left_to_device
+        """The augmentation that the batches still lack and ``datasets.feed`` does on the device."""
+
+    def __len__(self) -> int:
+        """Steps of an epoch; in evaluation a rank may have no part in the last one and then hands out one less."""
+        return len(self.plan.sizes)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The chosen samples (N,) uint64."""
+        return self.plan.indices
+
+    @abstractmethod
+    def epoch(self, epoch: int, start_step: int = 0) -> Batches:
+        """The batches of one epoch from ``start_step`` on."""
+
+
+class BatchIterator(Batches):
+    """The batches of one epoch, read in the background; dropping it closes it, too."""
+
+    def __init__(self, producer: SafeEpochIterator, sizes: list[int], finish: Callable[[Any], torch.Tensor]) -> None:
         self._producer = producer
         self._sizes = iter(sizes)
+        self._finish = finish
         # The thread refers to the producer only, so this object dies with its last holder and then ends the thread.
         self._finalizer = weakref.finalize(self, producer.close)
-
-    def __iter__(self) -> BatchIterator:
-        return self
 
     def __next__(self) -> Batch:
         """The next batch.
@@ -54,26 +100,24 @@ class BatchIterator:
             LoaderFailedError: when reading failed in the background.
         """
         images, targets, indices = next(self._producer)
-        return Batch(images, targets, indices, next(self._sizes))
+        return Batch(self._finish(images), targets, indices, next(self._sizes))
+
+    def ready(self) -> bool:
+        return self._producer.ready()
 
     def close(self) -> None:
         """End the background thread and let go of waiting batches. Harmless when called again."""
         self._finalizer()
 
-    def __enter__(self) -> BatchIterator:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class BetonLoader:
-    """Reads chosen samples of a beton epoch by epoch, as one of ``world_size`` ranks.
+class BetonLoader(Loader):
+    """Streams chosen samples of a beton, raw or JPEG, from its file, as one of ``world_size`` ranks.
 
     ``batch_size`` counts the images of one step over all ranks. Pixels, order and global batches are functions of
     seed and epoch alone, whatever the number of threads or ranks. With ``augment`` None images come as stored.
+    ``output`` "float32" hands out network input as ``to_network_input`` makes it, for a CPU that runs the network.
+    With ``augment_on`` "device" pages come as stored and ``augment`` is left to ``datasets.feed``. ``decode_on`` is a
+    device that decodes JPEG pages, when the batch is asked for, instead of the loader's threads.
 
     Raises:
         InputError: for indices outside the file, listed twice or none at all, and for a batch smaller than the ranks.
@@ -91,52 +135,53 @@ class BetonLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int | None = None,
+        output: Output = "uint8",
+        augment_on: Literal["cpu", "device"] = "cpu",
+        pin_memory: bool | None = None,
+        decode_on: torch.device | None = None,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise InputError(f"rank {rank} of {world_size} processes: must lie in 0..{world_size - 1}")
-        self.indices = checked_indices(indices, beton.sidecar.num_samples, str(beton.path))
-        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
-        self.rank, self.world_size = rank, world_size
-        self._sizes = global_sizes(len(self.indices), batch_size, world_size, training=shuffle)
-        self._stream = _open_stream(
-            beton,
-            batch_size=share_size(batch_size, rank, world_size),
-            num_workers=num_loader_threads(num_workers),
-            augment=augment,
+        plan = EpochPlan.make(
+            indices,
+            beton.num_samples,
+            str(beton.path),
+            batch_size=batch_size,
             seed=seed,
+            shuffle=shuffle,
+            rank=rank,
+            world_size=world_size,
         )
+        super().__init__(plan, left_to_device=augment if augment_on == "device" else None)
+        from datasets.open_stream import open_stream
 
-    def __len__(self) -> int:
-        """Steps of an epoch; in evaluation a rank may have no part in the last one and then hands out one less."""
-        return len(self._sizes)
+        self.tier = beton.encoding
+        self._decode_on, self._image_size = decode_on, beton.image_size
+        self._stream = open_stream(
+            beton,
+            batch_size=plan.share,
+            num_workers=num_loader_threads(num_workers),
+            augment=augment if augment_on == "cpu" else None,
+            seed=seed,
+            output=output,
+            pin=torch.cuda.is_available() if pin_memory is None else pin_memory,
+            encoded=decode_on is not None,
+        )
 
     def epoch(self, epoch: int, start_step: int = 0) -> BatchIterator:
         """The batches of one epoch from ``start_step`` on, decoded in the background from now on."""
         from datasets.safe_iterator import SafeEpochIterator
 
-        if not 0 <= start_step <= len(self):
-            raise InputError(f"start_step = {start_step}: the epoch has steps 0..{len(self) - 1}")
-        order = epoch_order(self.indices, self.seed, epoch) if self.shuffle else self.indices
-        batches = rank_batches(order, self.batch_size, self.rank, self.world_size, training=self.shuffle)[start_step:]
-        own = np.concatenate([np.empty(0, np.uint64), *batches])
-        return BatchIterator(SafeEpochIterator(self._stream, own, epoch), self._sizes[start_step:])
+        own = np.concatenate([np.empty(0, np.uint64), *self.plan.batches(epoch, start_step)])
+        producer = SafeEpochIterator(self._stream, own, epoch)
+        return BatchIterator(producer, self.plan.sizes[start_step:], self._decode_encoded)
 
+    def _decode_encoded(self, images: Any) -> torch.Tensor:
+        """The images of a batch; made here of their JPEGs where a device decodes them."""
+        if self._decode_on is None:
+            pages: torch.Tensor = images
+            return pages
+        from datasets.device_jpeg import decode_on_device
 
-def _open_stream(
-    beton: Beton, *, batch_size: int, num_workers: int, augment: Augment | None, seed: int
-) -> StreamLoader:
-    """FFCV's loader with the train preset (``augment``) or the eval preset (None)."""
-    from datasets.ffcv_ops import EvalPages, MetadataDecoder, TrainPages
-    from datasets.ffcv_stream import StreamLoader
-
-    pin = torch.cuda.is_available()
-    image = (
-        EvalPages(beton.image_size, pin_memory=pin)
-        if augment is None
-        else TrainPages(beton.image_size, augment, seed, pin_memory=pin)
-    )
-    decoders = {"image": image, "labels": MetadataDecoder(pin_memory=pin), "index": MetadataDecoder(pin_memory=pin)}
-    return StreamLoader(beton.path, batch_size=batch_size, num_workers=num_workers, decoders=decoders)
+        return decode_on_device(images, self._image_size, self._decode_on)
 
 
 def train_loader(

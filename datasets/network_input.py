@@ -12,7 +12,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @cache
-def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors (1, 3, 1, 1) from 0..255 to normalised values, kept on the device so that no step copies them."""
     with torch.inference_mode(False):
         mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
@@ -27,12 +27,22 @@ def to_network_input(images: torch.Tensor) -> torch.Tensor:
     Equal to torchvision's ``Normalize`` with ImageNet's mean and std on three copies of the gray channel in 0..1, up
     to float32 rounding. The three channels exist from here on only.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 1:
-        raise ValueError(f"expected uint8 images (B, 1, S, S), got {images.dtype} {tuple(images.shape)}")
-    scale, shift = _scale_and_shift(images.device)
+    checked_images(images)
+    scale, shift = scale_and_shift(images.device)
     batch, _, height, width = images.shape
     result = torch.empty(
         (batch, 3, height, width), dtype=torch.float32, device=images.device, memory_format=torch.channels_last
     )
     torch.addcmul(shift, images.float(), scale, out=result)
     return result
+
+
+def checked_images(images: torch.Tensor) -> torch.Tensor:
+    """The images themselves, if they are a batch as a loader hands it out.
+
+    Raises:
+        ValueError: unless they are (B, 1, S, S) uint8.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f"expected uint8 images (B, 1, S, S), got {images.dtype} {tuple(images.shape)}")
+    return images

@@ -17,11 +17,10 @@ from datasets.beton_writer import BetonWriter, journal_path, work_path
 from datasets.content import content_hash, count_labels, count_splits
 from datasets.errors import InputError
 from datasets.files import replacing
+from datasets.journal import Journal
 from datasets.labels import IGNORED, POSITIVE
 from datasets.request import SAMPLE_COLUMNS, Request
 from datasets.sidecar import FORMAT_VERSION, FileFacts, Sidecar, samples_path, sidecar_path, write_sidecar
-
-DIGEST_BYTES = 32
 
 
 def publish(request: Request, writer: BetonWriter) -> Sidecar:
@@ -34,17 +33,16 @@ def publish(request: Request, writer: BetonWriter) -> Sidecar:
     """
     if not writer.accepted:
         raise InputError(f"{writer.path}: none of the {len(writer.rejects):,} images could be used")
-    targets = request.records.targets[writer.accepted]
+    targets = request.records.targets[np.asarray(writer.accepted)]
     writer.finish(targets)
     writer.check_pages()
     samples = sample_table(request, writer)
-    digests = (bytes(writer.sha256[at : at + DIGEST_BYTES]) for at in range(0, len(writer.sha256), DIGEST_BYTES))
-    content = content_hash(samples, targets, digests, labels=request.records.labels, image_size=request.size)
+    content = content_hash(samples, targets, writer.digests(), labels=request.records.labels, image_size=request.size)
     table = _parquet(samples, content)
     facts = FileFacts(
-        bytes=writer.layout.file_bytes(len(targets)),
-        page_size=writer.layout.block_bytes,
-        head_crc32=zlib.crc32(writer.layout.head(targets)),
+        bytes=writer.final_layout.file_bytes(len(targets)),
+        page_size=writer.final_layout.block_bytes,
+        head_crc32=zlib.crc32(writer.final_layout.head(targets)),
         samples_sha256=hashlib.sha256(table).hexdigest(),
     )
     sidecar = _describe(request, writer, samples, targets, content, facts)
@@ -59,11 +57,20 @@ def publish(request: Request, writer: BetonWriter) -> Sidecar:
     return sidecar
 
 
-def take_back(path: Path) -> None:
-    """Undo the renames of a conversion that was killed between them, so that it can be finished."""
-    unpublished = journal_path(path).exists() and not sidecar_path(path).exists()
-    if unpublished and path.exists() and not work_path(path).exists():
-        path.replace(work_path(path))
+def settle(path: Path) -> None:
+    """Undo the renames of a conversion that was killed between them, or tidy up after the last of them.
+
+    Raises:
+        InputError: if another process is converting to ``path`` now.
+    """
+    journal = journal_path(path)
+    if not journal.exists() or not path.exists() or work_path(path).exists():
+        return
+    with Journal(journal, key=""):
+        if sidecar_path(path).exists():
+            journal.unlink()
+        else:
+            path.replace(work_path(path))
 
 
 def sample_table(request: Request, writer: BetonWriter) -> pd.DataFrame:
@@ -85,13 +92,12 @@ def versions() -> dict[str, str]:
     """Versions of what decides the pixels."""
     from importlib.metadata import version
 
-    import cv2
     import PIL
 
     return {
         "cxr-harness": version("cxr-harness"),
         "numpy": np.__version__,
-        "opencv": cv2.__version__,
+        "opencv": version("opencv-python"),
         "pillow": PIL.__version__,
     }
 
@@ -109,8 +115,7 @@ def _describe(
         {"path": str(path), "reason": str(reason)}
         for path, reason in zip(records.rejects["path"], records.rejects["reason"], strict=True)
     ]
-    paths = request.paths
-    refused += [{"path": paths[position], "reason": reason} for position, reason in writer.rejects.items()]
+    refused += [{"path": request.path(position), "reason": reason} for position, reason in writer.rejects.items()]
     return Sidecar(
         format_version=FORMAT_VERSION,
         dataset=records.dataset,

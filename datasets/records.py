@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -50,7 +51,7 @@ class Records:
     """Rows left out one by one because something is wrong: path, reason, table, row."""
     dropped: dict[str, int]
     """Reason to number of images left out on purpose: views, studies without labels."""
-    table_patients: tuple[str, ...] = ()
+    table_patients: Sequence[str] | pd.Series = ()
     """Every patient of the tables, sorted: also those whose images were filtered or are missing."""
     uncertain: Uncertain = "zero"
     views: Views = "all"
@@ -60,7 +61,8 @@ class Records:
     @property
     def patients(self) -> tuple[str, ...]:
         """Patients to split. Those of the tables, so that a view filter or a lost file moves no other patient."""
-        return self.table_patients or tuple(sorted(set(self.frame["patient"])))
+        named = self.table_patients if len(self.table_patients) else sorted(set(self.frame["patient"]))
+        return tuple(named)
 
 
 def read_records(
@@ -104,7 +106,7 @@ def read_records(
         tables=rows.tables,
         rejects=rejects.sort_values(["path", "table", "row"], ignore_index=True),
         dropped={**rows.dropped, **dropped},
-        table_patients=tuple(sorted(set(rows.frame["patient"]))),
+        table_patients=rows.frame["patient"].drop_duplicates().sort_values(ignore_index=True),
         uncertain=uncertain,
         views=views,
         phantom=_is_phantom(root, frame["path"]),
@@ -159,7 +161,7 @@ def _in_view(view: pd.Series, views: Views) -> tuple[npt.NDArray[np.bool_], dict
 
 
 def _check_present(root: Path, rows: SourceRows, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    present = existing(root, frame["path"].tolist())
+    present = existing(root, frame["path"])
     if len(frame) and not present.any():
         raise InputError(
             f"{root}: none of the {len(frame):,} images of the tables was found; looked in {rows.looked_in}, "

@@ -7,22 +7,21 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 
-from datasets.beton_format import Layout
+from datasets.beton_format import Encoding, Layout
 from datasets.errors import InputError
 from datasets.records import Records
 from datasets.resize import LargeJpeg, Resize
 from datasets.sidecar import FORMAT_VERSION
+from datasets.spare_memory import values_of
 
 SIZE_STEP = 32
 """The networks halve the image five times."""
 DECODER = 2
 """Raised when the same file would give other pixels."""
-ROWS_AT_ONCE = 4096
 SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
 
 
@@ -38,6 +37,9 @@ class Request:
     size: int
     resize: Resize
     large_jpeg: LargeJpeg = "reduced"
+    encoding: Encoding = "raw"
+    quality: int = 95
+    """Of JPEG pages; without effect on raw ones."""
     split_settings: dict[str, Any] = field(default_factory=dict)
     """How splits and ranks were made, as plain JSON values; for the sidecar alone."""
 
@@ -45,6 +47,10 @@ class Request:
         """Refuse a size that no network takes, and arrays of another length."""
         if self.size < SIZE_STEP or self.size % SIZE_STEP != 0:
             raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels")
+        if self.encoding not in get_args(Encoding):
+            raise InputError(f"encoding {self.encoding!r} is unknown; known: {', '.join(get_args(Encoding))}")
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"quality = {self.quality} must lie in 1..100")
         lengths = {len(self.records.frame), len(self.records.targets), len(self.splits), len(self.ranks)}
         if len(lengths) != 1:
             raise ValueError(f"records, targets, splits and ranks differ in length: {sorted(lengths)}")
@@ -64,15 +70,33 @@ class Request:
     def layout(self) -> Layout:
         """Places for all candidates, since rejects are known only at the end."""
         num_candidates, num_labels = self.records.targets.shape
-        return Layout.for_capacity(num_candidates, image_size=self.size, num_labels=num_labels)
+        return Layout.for_capacity(
+            num_candidates, image_size=self.size, num_labels=num_labels, encoding=self.encoding
+        )
+
+    @property
+    def jpeg_quality(self) -> int | None:
+        """Quality of the JPEGs to store; None where pixels are stored."""
+        return self.quality if self.encoding == "jpeg" else None
+
+    @property
+    def expected_bytes(self) -> int:
+        """About how long the file will be; a JPEG of the usual quality takes a quarter of its pixels or less."""
+        layout = self.layout
+        if self.encoding == "raw":
+            return layout.file_bytes(len(self))
+        return layout.data_start + len(self) * layout.image_bytes // 4
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the sidecar says under ``settings``."""
         pixels = {"resize": self.resize, "large_jpeg": self.large_jpeg, "decoder": DECODER}
+        stored: dict[str, Any] = {"encoding": self.encoding}
+        if self.encoding == "jpeg":
+            stored["quality"] = self.quality
         labels = {"uncertain": self.records.uncertain, "views": self.records.views}
         phantom = {"phantom": True} if self.records.phantom else {}
-        return {**pixels, **labels, **self.split_settings, **phantom}
+        return {**pixels, **stored, **labels, **self.split_settings, **phantom}
 
     def stamp(self, position: int) -> str:
         """Length and time of change of a candidate's file, or that it is absent."""
@@ -104,9 +128,3 @@ class Request:
             total.update(json.dumps(str(split)).encode())
         total.update(np.asarray(self.ranks, dtype="<i8").tobytes())
         return f"sha256:{total.hexdigest()}"
-
-
-def values_of(column: pd.Series) -> Iterator[Any]:
-    """The values of a column as Python objects, made a few thousand at a time, so that memory stays flat."""
-    for first in range(0, len(column), ROWS_AT_ONCE):
-        yield from column.iloc[first : first + ROWS_AT_ONCE].tolist()

@@ -30,7 +30,10 @@ class SafeEpochIterator(EpochIterator):  # type: ignore[misc]
         self.epoch = epoch
         self.error: BaseException | None = None
         self.finished = False
-        super().__init__(loader, order)
+        try:
+            super().__init__(loader, order)
+        except RuntimeError as error:  # how Python says that the system gave no thread
+            raise LoaderFailedError(f"{loader.path}: cannot start reading: {error}") from error
 
     def run(self) -> None:
         """Decode batch after batch; runs in the producer thread, which FFCV's ``__init__`` starts."""
@@ -70,6 +73,11 @@ class SafeEpochIterator(EpochIterator):  # type: ignore[misc]
         if error is not None:
             raise LoaderFailedError(f"{self.loader.path}: reading a batch failed: {error!r}") from error
         raise StopIteration
+
+    def ready(self) -> bool:
+        """Whether a batch waits to be taken; False at the end and before an error."""
+        waiting = self.output_queue.queue
+        return not self.finished and len(waiting) > 0 and waiting[0] is not None
 
     def _take(self) -> Any:
         while True:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from datasets.beton_format import Encoding
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 
@@ -61,6 +62,11 @@ class Sidecar:
     rejects: list[dict[str, str]]
     """Images left out because something is wrong with them: path and reason."""
     versions: dict[str, str]
+
+    @property
+    def encoding(self) -> Encoding:
+        """What each page is stored as."""
+        return "jpeg" if self.settings.get("encoding") == "jpeg" else "raw"
 
     @property
     def num_rejects(self) -> int:

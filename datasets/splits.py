@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from datasets.errors import InputError
 from datasets.records import Records
@@ -75,7 +76,7 @@ def assign_splits(records: Records, config: SplitConfig) -> npt.NDArray[Any]:
     if config.kind == "official":
         return official_splits(records, config.seed)
     test = frozenset[str]() if config.test_ids is None else read_test_ids(config.test_ids, records.patients)
-    return patients.map(split_patients(records.patients, config.seed, test)).to_numpy(dtype=np.str_)
+    return _split_of(patients, split_patients(records.patients, config.seed, test))
 
 
 def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
@@ -109,7 +110,13 @@ def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
         raise InputError(f"{records.root}: the official split has only {', '.join(sorted(set(official)))}")
     test = frozenset(frame["patient"][official == held_out.pop()])
     split = split_patients(records.patients, seed, test)
-    return frame["patient"].map(split).to_numpy(dtype=np.str_)
+    return _split_of(frame["patient"], split)
+
+
+def _split_of(patients: pd.Series, split: dict[str, str]) -> npt.NDArray[Any]:
+    """(N,) of str, as few bytes each as numpy can do with: these are kept as long as the records are."""
+    codes = patients.map({patient: SPLITS.index(name) for patient, name in split.items()})
+    return np.array(SPLITS, dtype=object)[codes.to_numpy(dtype=np.int64)]
 
 
 def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
@@ -147,11 +154,11 @@ def subset_ranks(names: Iterable[str], splits: npt.ArrayLike, seed: int) -> npt.
     Returns:
         (N,) int64 in the order of ``names``.
     """
-    listed = list(names)
+    salt, length = seed.to_bytes(16, "little"), len(np.asarray(splits))
+    digests = (hashlib.blake2b(name.encode(), digest_size=8, salt=salt).digest() for name in names)
+    keys = np.fromiter((int.from_bytes(digest, "big") for digest in digests), dtype=np.uint64, count=length)
     train = np.flatnonzero(np.asarray(splits) == "train")
-    salt = seed.to_bytes(16, "little")
-    keys = [(hashlib.blake2b(listed[at].encode(), digest_size=8, salt=salt).digest(), listed[at]) for at in train]
-    order = sorted(range(len(train)), key=keys.__getitem__)
-    ranks = np.full(len(listed), NOT_RANKED, dtype=np.int64)
-    ranks[train[order]] = np.arange(len(train))
+    order = train[np.argsort(keys[train], kind="stable")]
+    ranks = np.full(length, NOT_RANKED, dtype=np.int64)
+    ranks[order] = np.arange(len(order))
     return ranks

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
+from datasets.spare_memory import values_of
 from datasets.tables import read_header
 
 LIST_FROM = 4
@@ -87,23 +87,22 @@ def refusals(paths: pd.Series, well_formed: pd.Series, expected: str) -> pd.Seri
     return reasons.mask(absolute, "points outside the root: an absolute path")
 
 
-def existing(root: Path, paths: Iterable[str]) -> npt.NDArray[np.bool_]:
+def existing(root: Path, paths: pd.Series) -> npt.NDArray[np.bool_]:
     """Which of the posix paths below ``root`` are files; a folder is listed once when many of its files are asked.
 
     Returns:
         (N,) bool, in the order of ``paths``.
     """
-    split = [path.rpartition("/") for path in paths]
-    found = np.zeros(len(split), dtype=bool)
-    order = sorted(range(len(split)), key=lambda i: split[i][0])
-    for folder, group in groupby(order, key=lambda i: split[i][0]):
-        members = list(group)
-        place = f"{root}/{folder}"
-        if len(members) < LIST_FROM:
-            found[members] = [_is_file(f"{place}/{split[i][2]}") for i in members]
-        else:
-            files = _files_in(place)
-            found[members] = [split[i][2] in files for i in members]
+    codes, folders = pd.factorize(paths.str.rpartition("/")[0])
+    counts = np.bincount(codes, minlength=len(folders))
+    order = np.argsort(codes, kind="stable")
+    found, starts = np.zeros(len(paths), dtype=bool), np.cumsum(counts) - counts
+    few = np.flatnonzero(counts[codes] < LIST_FROM)
+    found[few] = [_is_file(f"{root}/{path}") for path in values_of(paths.iloc[few])]
+    for code in map(int, np.flatnonzero(counts >= LIST_FROM)):
+        places = order[starts[code] : starts[code] + counts[code]]
+        files = _files_in(f"{root}/{folders[code]}")
+        found[places] = [path.rpartition("/")[2] in files for path in values_of(paths.iloc[places])]
     return found
 
 
@@ -118,6 +117,13 @@ def _is_file(path: str) -> bool:
 def _files_in(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            return {entry.name for entry in entries if _is_regular(entry)}
     except (FileNotFoundError, NotADirectoryError):
         return set()
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False  # a link that leads back to itself

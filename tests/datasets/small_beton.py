@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.beton import Beton
+from datasets.beton_format import Encoding
 from datasets.convert import convert
 from datasets.records import Records
 
@@ -26,8 +27,8 @@ def small_targets(num_samples: int) -> np.ndarray:
     return np.random.default_rng(8).choice([0, 1, 255], (num_samples, 3)).astype(np.uint8)
 
 
-def write_small_beton(folder: Path, num_samples: int, image_size: int = 32) -> Beton:
-    """Sample i holds page i of ``small_pages`` and row i of ``small_targets``."""
+def write_small_beton(folder: Path, num_samples: int, image_size: int = 32, *, encoding: Encoding = "raw") -> Beton:
+    """Sample i holds page i of ``small_pages``, or its JPEG, and row i of ``small_targets``."""
     names = [f"{index:05d}.png" for index in range(num_samples)]
     for name, page in zip(names, small_pages(num_samples, image_size), strict=True):
         cv2.imwrite(str(folder / name), page)
@@ -44,5 +45,5 @@ def write_small_beton(folder: Path, num_samples: int, image_size: int = 32) -> B
         dropped={},
     )
     splits, ranks = np.full(num_samples, "train"), np.arange(num_samples)
-    convert(records, splits, ranks, folder / "small.beton", size=image_size, workers=1)
+    convert(records, splits, ranks, folder / "small.beton", size=image_size, workers=1, encoding=encoding)
     return Beton.open(folder / "small.beton")

@@ -57,7 +57,9 @@ def test_the_sidecar_counts(root: Path, beton: Beton) -> None:
     assert sum(sidecar.splits.values()) == NUM_IMAGES
     assert sidecar.splits == {"train": 48, "validation": 6, "test": 6}
     assert (sidecar.rejects, sidecar.dropped) == ([], {})
-    assert sidecar.settings == {"resize": "shorter", "uncertain": "zero", "views": "all"}
+    pixels = {"resize": "shorter", "large_jpeg": "reduced", "decoder": 2, "encoding": "raw"}
+    settings = {**pixels, "uncertain": "zero", "views": "all"}
+    assert sidecar.settings == settings
     assert [table["name"] for table in sidecar.source_tables] == ["Data_Entry_2017_v2020.csv"]
 
 
@@ -240,6 +242,6 @@ def test_splits_may_come_from_a_manifest(root: Path, beton: Beton, tmp_path: Pat
     Convert(dataset="chestxray14", root=root, out=out, size=32, manifest=manifest).run()
     opened = Beton.open(out)
     assert opened.sidecar.content_hash == beton.sidecar.content_hash
-    assert set(opened.sidecar.settings) == {"resize", "uncertain", "views", "manifest"}
+    assert set(opened.sidecar.settings) == {*beton.sidecar.settings, "manifest"}
     pd.testing.assert_frame_equal(opened.samples, beton.samples)
     assert json.loads(sidecar_path(out).read_text())["num_samples"] == NUM_IMAGES

@@ -169,11 +169,11 @@ def too_large_jpeg() -> bytes:
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"not an image", "neither PNG nor JPEG but content that starts with 6e 6f"),
+        (b"not an image", "neither PNG, JPEG nor DICOM but content that starts with 6e 6f"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"GIF89a...", "GIF"),
         (b"PK\x03\x04...", "zip archive"),
-        (b"\0" * 128 + b"DICM", "DICOM"),
+        (b"\0" * 128 + b"DICM", "DICOM without pixels"),
         (b"\xff\xd8\xff\xd9", "0 x 0 pixels"),
         (b"\x89PNG\r\n\x1a\n", "no header chunk"),
         (png(8, 8, 8, GRAY, scanlines(GRAY8)[:40]), "pixels do not decode"),

@@ -1,0 +1,83 @@
+"""How a batch of JPEG pages is decoded, as an FFCV operation: sample indices come in, tensors go out.
+
+Decoded pages lie in memory that is used again; flip and rotation read them there by the kernel that reads raw pages
+from the file, so both kinds of betons are augmented alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.augment import Augment
+from datasets.batch_memory import BatchMemory
+from datasets.counter_rng import Purpose, stream_key
+from datasets.errors import InputError
+from datasets.ffcv_ops import BatchDecoder, Decode, DecodeList, EpochState
+from datasets.gray_jpeg import DamagedJpegError, GrayJpegs
+from datasets.threads import num_loader_threads
+from datasets.warp import warp_batch
+
+
+class JpegPages(BatchDecoder):
+    """Images (B, 1, S, S) uint8, flipped and rotated as (seed, epoch, sample index) decide, or as stored."""
+
+    def __init__(
+        self, path: Path, image_size: int, *, augment: Augment | None, seed: int, num_workers: int, pin_memory: bool
+    ) -> None:
+        super().__init__(pin_memory=pin_memory)
+        self.path = path
+        self.image_size = image_size
+        self.augment = augment
+        self.seed = seed
+        self.num_workers = num_loader_threads(num_workers)
+        self.decoded = BatchMemory(pin_memory=False)
+        self._jpegs: GrayJpegs | None = None
+
+    def generate_code(self) -> Decode:
+        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
+            shape = (len(indices), 1, self.image_size, self.image_size)
+            if self.augment is None:
+                images = self.memory.take(shape)
+                self._decode(state.pages, metadata, indices, images.numpy())
+                return images
+            pages = self.decoded.take(shape).numpy()
+            self._decode(state.pages, metadata, indices, pages)
+            images = self.memory.take(shape)
+            self._warp(pages, indices, state.epoch, self.augment, images.numpy())
+            return images
+
+        return decode
+
+    def _decode(self, data: np.ndarray, metadata: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
+        if self._jpegs is None:
+            begin, size = int(metadata["ptr"][0]), int(metadata["size"][0])
+            first = data[begin : begin + size].tobytes()
+            self._jpegs = GrayJpegs(first, self.image_size, num_threads=self.num_workers)
+        rows = metadata[indices]
+        pointers, sizes = np.ascontiguousarray(rows["ptr"]), np.ascontiguousarray(rows["size"])
+        try:
+            self._jpegs.decode(data, pointers, sizes, out)
+        except DamagedJpegError as error:
+            sample = int(indices[error.position])
+            raise InputError(f"{self.path}: image {sample} is damaged ({error}); convert again") from error
+
+    def _warp(self, pages: np.ndarray, indices: np.ndarray, epoch: int, augment: Augment, out: np.ndarray) -> None:
+        flat = pages.reshape(-1)
+        flat.flags.writeable = False  # the kernel is compiled for pages that cannot be written, as the file's
+        places = np.arange(len(indices), dtype=np.uint64) * np.uint64(self.image_size**2)
+        key = np.uint64(stream_key(self.seed, epoch, Purpose.AUGMENTATION))
+        warp_batch(flat, places, indices, out, key, float(augment.rotation_deg), float(augment.flip_probability))
+
+
+class JpegBytes(BatchDecoder):
+    """The JPEGs themselves, for a device that decodes them: a list of uint8 tensors."""
+
+    def generate_code(self) -> DecodeList:
+        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> list[torch.Tensor]:
+            places = metadata[indices].tolist()
+            return [torch.from_numpy(state.pages[begin : begin + size].copy()) for begin, size in places]
+
+        return decode

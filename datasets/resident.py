@@ -1,0 +1,162 @@
+"""A beton and chosen samples come in; their pages, held once in memory, go out as batches by index.
+
+On a GPU a batch is one gather in its memory, and the host does nothing but count. On the CPU the pages are mirrored
+and rotated by the same kernel as the stream's, so a batch is the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from datasets.augment import Augment
+from datasets.batch_memory import BatchMemory
+from datasets.beton import Beton
+from datasets.counter_rng import Purpose, stream_key
+from datasets.epoch_plan import EpochPlan
+from datasets.loader import Batch, Batches, Loader
+from datasets.page_source import open_pages
+from datasets.progress import progress
+from datasets.threads import num_loader_threads, start_numba_threads
+
+CHUNK = 256
+"""Pages that are read at once while a resident set is loaded."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentPages:
+    """Pages (N, 1, S, S) uint8 of N samples in ascending order, on one device."""
+
+    samples: np.ndarray
+    """(N,) int64 ascending."""
+    images: torch.Tensor
+
+    def slots(self, samples: np.ndarray) -> np.ndarray:
+        """Where the pages of ``samples`` (B,) lie: (B,) int64."""
+        return np.searchsorted(self.samples, samples.astype(np.int64))
+
+
+def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_threads: int) -> ResidentPages:
+    """Read the pages of ``indices`` once, in the file's order, into memory of ``device``.
+
+    Raises:
+        InputError: when the file was cut short.
+        MemoryError: when the device has no room for them.
+    """
+    samples = np.sort(indices.astype(np.int64))
+    shape = (len(samples), 1, beton.image_size, beton.image_size)
+    on_host = device.type == "cpu"
+    try:
+        images = BatchMemory(pin_memory=False).take(shape) if on_host else _empty_on(device, shape)
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        gigabytes = np.prod(shape) / 1e9
+        raise MemoryError(
+            f"{beton.path}: {gigabytes:.1f} GB of pages do not fit on {device}; use tier raw"
+        ) from error
+    source = open_pages(beton, num_threads)
+    start_numba_threads(num_threads)
+    staging = None if on_host else BatchMemory(pin_memory=True)
+    with progress(f"loading {beton.path.name}", len(samples)) as advance:
+        for first in range(0, len(samples), CHUNK):
+            part = images[first : first + CHUNK]
+            host = part if staging is None else staging.take(tuple(part.shape))
+            source.read(samples[first : first + CHUNK], host.numpy())
+            if staging is not None:
+                part.copy_(host, non_blocking=True)
+            advance(len(part))
+    if not on_host:
+        torch.cuda.synchronize(device)
+    return ResidentPages(samples, images)
+
+
+def _empty_on(device: torch.device, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.uint8, device=device)
+
+
+class ResidentLoader(Loader):
+    """Hands out batches of pages that are in memory already; no thread, no file.
+
+    With ``augment_on`` "cpu" the pages lie in the host's memory and the calling thread augments them with
+    ``num_workers`` threads; with "device" they lie on ``device`` and the augmentation is left to ``datasets.feed``.
+    """
+
+    tier = "resident"
+
+    def __init__(
+        self,
+        beton: Beton,
+        plan: EpochPlan,
+        *,
+        augment: Augment | None,
+        augment_on: Literal["cpu", "device"] = "cpu",
+        device: torch.device,
+        num_workers: int | None = None,
+    ) -> None:
+        on_device = augment is None or augment_on == "device"
+        super().__init__(plan, left_to_device=augment if on_device else None)
+        self.augment = None if on_device else augment
+        self.num_threads = num_loader_threads(num_workers)
+        home = device if on_device else torch.device("cpu")
+        self.pages = load_pages(beton, plan.indices, home, num_threads=self.num_threads)
+        self.targets = beton.targets
+        self.memory = BatchMemory(pin_memory=device.type == "cuda")
+
+    def epoch(self, epoch: int, start_step: int = 0) -> ResidentBatches:
+        """The batches of one epoch from ``start_step`` on."""
+        return ResidentBatches(self, epoch, start_step)
+
+
+class ResidentBatches(Batches):
+    """The batches of one epoch, each made when it is asked for."""
+
+    def __init__(self, loader: ResidentLoader, epoch: int, start_step: int) -> None:
+        own = [samples for samples in loader.plan.batches(epoch, start_step) if len(samples)]
+        self._loader = loader
+        self._steps = deque(zip(own, loader.plan.sizes[start_step:], strict=False))
+        self._key = np.uint64(stream_key(loader.plan.seed, epoch, Purpose.AUGMENTATION))
+
+    def ready(self) -> bool:
+        return len(self._steps) > 0
+
+    def close(self) -> None:
+        self._steps.clear()
+
+    def __next__(self) -> Batch:
+        if not self._steps:
+            raise StopIteration
+        samples, global_size = self._steps.popleft()
+        targets = torch.from_numpy(self._loader.targets[samples])
+        indices = torch.from_numpy(samples.astype(np.int64))
+        if self._loader.memory.pin_memory:
+            targets, indices = targets.pin_memory(), indices.pin_memory()
+        return Batch(self._images(samples), targets, indices, global_size)
+
+    def _images(self, samples: np.ndarray) -> torch.Tensor:
+        pages = self._loader.pages
+        slots = pages.slots(samples)
+        if not pages.images.is_cuda:
+            return self._host_images(samples, slots)
+        places = torch.from_numpy(slots).pin_memory().to(pages.images.device, non_blocking=True)
+        pages.images.record_stream(torch.cuda.current_stream(pages.images.device))
+        return pages.images.index_select(0, places)
+
+    def _host_images(self, samples: np.ndarray, slots: np.ndarray) -> torch.Tensor:
+        from datasets.warp import copy_batch, warp_batch
+
+        loader, images = self._loader, self._loader.pages.images
+        size = images.shape[-1]
+        out = loader.memory.take((len(samples), 1, size, size))
+        flat = images.view(-1).numpy()
+        flat.flags.writeable = False  # the kernels are compiled for pages that cannot be written, as the file's
+        places = slots.astype(np.uint64) * np.uint64(size * size)
+        start_numba_threads(loader.num_threads)
+        if loader.augment is None:
+            copy_batch(flat, places, out.numpy())
+        else:
+            rotation_deg, probability = float(loader.augment.rotation_deg), float(loader.augment.flip_probability)
+            warp_batch(flat, places, samples, out.numpy(), self._key, rotation_deg, probability)
+        return out

@@ -1,0 +1,17 @@
+"""The pool of decoding processes without the processes, for tests of what the one process that is left writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from datasets.decode_pool import DecodePool, Outcome, _answer, _parse
+
+
+class DecodedHere(DecodePool):
+    """Decodes in the process that asks."""
+
+    def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
+        root, recipe = self._arguments
+        for path in paths:
+            yield _parse(_answer(Path(root) / path, recipe))
