@@ -1,27 +1,41 @@
 """Checkpoints: network, optimiser and the run's position come in; folders that are whole or absent go out, and back.
 
 A checkpoint folder holds ``model.safetensors`` (weights; label names and origin in its metadata) and, for ``last``,
-``state.pt`` (optimiser, scaler, random state, position), for ``best``, ``meta.json``.
+``state.pt`` (optimiser, scaler, random state, position), for ``best``, ``meta.json``. The last two ``last`` are kept,
+sealed, so that a torn or foreign one is found and the one before it used.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
+import pickle
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
+from datasets.disk_full import explained_disk_full
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
+from harness.checkpoint_folder import (
+    UnusableCheckpointError,
+    check_seal,
+    folders,
+    replacing_folder,
+    whole_folder,
+    write_sealed,
+)
+from harness.messages import note
+from harness.position import Position
 from harness.schedule import Validated
 
 WEIGHTS_NAME = "model.safetensors"
@@ -31,86 +45,104 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
-    """How far a run has come: everything but tensors that a resumed run needs."""
+class Learner:
+    """All that training changes."""
 
-    epoch: int = 0
-    """Epochs done."""
-    step: int = 0
-    """Optimiser steps done."""
-    images: int = 0
-    """Training images seen over all processes."""
-    train_seconds: float = 0.0
-    """Seconds spent in training steps, waiting for data included."""
-    seconds: float = 0.0
-    """Seconds spent in all, over all starts up to this checkpoint."""
-    restarts: int = 0
-    """How often the run was taken up again."""
-    history: tuple[Validated, ...] = ()
-    """Every validation so far, in order."""
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    """The plain optimiser, not Accelerate's wrapper."""
+    scaler: torch.amp.GradScaler | None = None
+    """The gradient scaler of fp16."""
+    beside: nn.Module | None = None
+    """What the run trains beside the network; it is in no file of weights."""
 
 
-def save_last(
-    folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None,
-    position: Position,
-    metadata: Mapping[str, str],
-    beside: nn.Module | None = None,
-) -> None:
-    """Write the checkpoint from which a run goes on; the one before stays until this one is whole.
+def save_last(folder: Path, learner: Learner, position: Position, metadata: Mapping[str, str]) -> None:
+    """Write the checkpoint from which a run goes on; the one before stays, too.
 
-    ``beside`` is what the run trains beside the network; it is in no file of weights.
+    Raises:
+        InputError: when the disk is full; the checkpoints before stay.
     """
-    state = {
-        "position": dataclasses.asdict(position),
-        "optimizer": optimizer.state_dict(),
+    scaler, beside = learner.scaler, learner.beside
+    state = io.BytesIO()
+    content = {
+        "position": position.to_dict(),
+        "optimizer": learner.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
         "beside": beside.state_dict() if beside is not None else None,
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
-    with replacing_folder(folder) as partial:
-        _save_weights(partial / WEIGHTS_NAME, network, metadata)
-        torch.save(state, partial / STATE_NAME)
+    torch.save(content, state)
+    # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
+    files: dict[str, bytes | memoryview] = {
+        WEIGHTS_NAME: _weights(learner.network, metadata),
+        STATE_NAME: state.getbuffer(),
+    }
+    kept = "the last good checkpoint is kept" if whole_folder(folder) is not None else "there is no checkpoint yet"
+    with explained_disk_full(folder, kept), replacing_folder(folder, keep_old=True) as partial:
+        write_sealed(partial, files, metadata)
 
 
-def load_last(
-    folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None,
-    beside: nn.Module | None = None,
-) -> Position | None:
-    """Put the last whole checkpoint into network, optimiser, scaler, ``beside`` and random state; None if none."""
-    found = whole_folder(folder)
-    if found is None:
-        return None
+def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> Position | None:
+    """Put the newest usable checkpoint into ``learner`` and torch's random state; None when there is none at all.
+
+    A torn or foreign checkpoint is passed over with a warning.
+
+    Raises:
+        InputError: when there are checkpoints and none is usable.
+    """
+    found = folders(folder)
+    problems: list[str] = []
+    for path in found:
+        try:
+            position = _load(path, learner, metadata)
+        except UnusableCheckpointError as error:
+            problems.append(f"{path}: not used, {error}")
+            continue
+        for problem in problems:
+            note(f"warning: {problem}; going on from {path}, the checkpoint before it")
+        return position
+    if problems:
+        raise InputError(f"{'; '.join(problems)}; remove {folder.parent} to start the run anew")
+    return None
+
+
+def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> Position:
+    check_seal(path, metadata)
     try:
-        network.load_state_dict(load_file(found / WEIGHTS_NAME))
-        state = torch.load(found / STATE_NAME, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
-        if beside is not None:
-            beside.load_state_dict(state["beside"])
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
-        cause = str(error).splitlines()[0]
-        raise InputError(f"{found}: cannot be read ({cause}); remove this folder to start the run anew") from error
-    if scaler is not None and state["scaler"] is not None:
-        scaler.load_state_dict(state["scaler"])
+        tensors = load_file(path / WEIGHTS_NAME)
+        state = torch.load(path / STATE_NAME, map_location="cpu", weights_only=True)
+        position = Position.from_dict(state["position"])
+        learner.network.load_state_dict(tensors)
+        learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.beside is not None:
+            learner.beside.load_state_dict(state["beside"])
+        _load_rest(learner, state)
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error
+    except pickle.UnpicklingError as error:
+        raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error
+    return position
+
+
+def _load_rest(learner: Learner, state: Mapping[str, Any]) -> None:
+    if learner.scaler is not None and state["scaler"] is not None:
+        learner.scaler.load_state_dict(state["scaler"])
     torch.set_rng_state(state["torch_rng"])
     if torch.cuda.is_available() and state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"])
-    values = dict(state["position"])
-    history = tuple(Validated(**item) for item in values.pop("history"))
-    return Position(**values, history=history)
 
 
 def save_best(folder: Path, last: Path, best: Validated) -> None:
-    """Make the weights of the ``last`` checkpoint, just written after ``best``'s epoch, the best ones."""
+    """Make the weights of the ``last`` checkpoint, just written after ``best``'s epoch, the best ones.
+
+    Raises:
+        InputError: when the disk is full; the best weights before stay.
+    """
     newest = whole_folder(last)
     assert newest is not None, "the last checkpoint is written before it becomes the best one"
-    with replacing_folder(folder) as partial:
+    with explained_disk_full(folder, "the last good checkpoint is kept"), replacing_folder(folder) as partial:
         try:
             os.link(newest / WEIGHTS_NAME, partial / WEIGHTS_NAME)
         except OSError:  # a file system without hard links
@@ -152,46 +184,12 @@ def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``folder``; on success it takes its place.
-
-    A folder cannot be renamed over a full one, so the old one steps aside first: a process killed at any moment
-    leaves a whole folder under one of the two names that ``whole_folder`` knows.
-    """
-    partial, old = _beside(folder, "partial"), _beside(folder, "old")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    for file in partial.iterdir():
-        _sync(file)
-    _sync(partial)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    partial.rename(folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def whole_folder(folder: Path) -> Path | None:
-    """``folder``, or the one that stepped aside for it; None when neither is there."""
-    return next((path for path in (folder, _beside(folder, "old")) if path.exists()), None)
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(f"{folder.name}.{suffix}")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _save_weights(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
+def _weights(network: nn.Module, metadata: Mapping[str, str]) -> bytes:
     # safetensors wants plain strides; channels_last weights have others.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, metadata=dict(metadata))
+    content: bytes = save(tensors, metadata=dict(metadata))
+    return content
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

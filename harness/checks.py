@@ -9,6 +9,9 @@ STRICT: dict[str, Any] = {"extra": "forbid"}
 OMIT_IF_NONE = {"omit_if_none": True}
 """Metadata of a field that a config is written without while it is None, so that it enters no other config's hash."""
 
+OMIT_IF_FALSE = {"omit_if_false": True}
+"""The same for a switch while it is off."""
+
 
 def check(condition: bool, message: str) -> None:
     """Raise ValueError with ``message`` unless ``condition`` holds."""

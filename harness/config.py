@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
-from harness.checks import STRICT, check, check_choice
+from harness.checks import OMIT_IF_FALSE, STRICT, check, check_choice
 from harness.objective_config import AttentionForm as AttentionForm
 from harness.objective_config import AttentionTransfer as AttentionTransfer
 from harness.objective_config import BetaRole as BetaRole
@@ -93,6 +93,9 @@ class NetworkConfig:
     frozen_bn: Literal["update", "eval"] = "update"
     """Whether batch norms outside the scope go on updating their statistics (PyTorch's default)."""
 
+    sync_bn: bool = field(default=False, metadata=OMIT_IF_FALSE)
+    """Batch norm statistics of a training step over all processes together, instead of each process's own share."""
+
     def __post_init__(self) -> None:
         """Refuse unknown names and the one impossible pair."""
         check_choice("network.name", self.name, NetworkName)
@@ -144,7 +147,7 @@ class RunConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values, every field written out unless ``OMIT_IF_NONE`` says otherwise."""
+    """A config as plain JSON values, every field written out but for what ``OMIT_IF_NONE`` and its like say."""
     result: dict[str, Any] = json.loads(json.dumps(_plain(config)))
     return result
 
@@ -155,7 +158,8 @@ def _plain(value: Any) -> Any:
         return {
             item.name: _plain(inner)
             for item, inner in items
-            if inner is not None or not item.metadata.get("omit_if_none")
+            if not (inner is None and item.metadata.get("omit_if_none"))
+            and not (inner is False and item.metadata.get("omit_if_false"))
         }
     return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 

@@ -107,8 +107,12 @@ def _runtime_overrides(path: Path, values: Any) -> dict[str, Any]:
         checked = TypeAdapter(RuntimeConfig).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: runtime.{key}: {first['msg']}, found {first['input']!r}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # a check of the whole table, which names its key itself
+            raise InputError(f"{path}: runtime: {message}") from None
+        raise InputError(
+            f"{path}: runtime.{'.'.join(map(str, first['loc']))}: {message}, found {first['input']!r}"
+        ) from None
     return {key: getattr(checked, key) for key in values}
 
 

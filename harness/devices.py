@@ -20,21 +20,27 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
     """Accelerator on the wanted device in the wanted precision, over all processes that the launcher started.
 
     Raises:
-        InputError: for CUDA where there is none, or a precision that the device cannot do.
+        InputError: for CUDA where there is none, a precision that the device cannot do, or another number of
+            processes than the one asked for.
         RuntimeError: when the launcher's processes did not find each other: each would train alone and overwrite
             the others' files.
     """
     use_cuda = _uses_cuda(runtime)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if runtime.num_processes not in (None, started):
+        raise InputError(
+            f"num_processes = {runtime.num_processes}, but {started} were started; start as many, or leave the "
+            "option out to take what the launcher started"
+        )
     if runtime.precision == "fp16" and not use_cuda:
         raise InputError("precision fp16 needs a GPU: on the CPU it would silently be fp32; use bf16 or fp32")
     if runtime.precision == "bf16" and use_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(f"precision bf16: {torch.cuda.get_device_name()} cannot do it; use fp16 or fp32")
     mixed = "no" if runtime.precision == "fp32" else runtime.precision
     accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed)
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != wanted:
+    if accelerator.num_processes != started:
         raise RuntimeError(
-            f"the launcher started {wanted} processes (WORLD_SIZE) but {accelerator.num_processes} found each other"
+            f"the launcher started {started} processes (WORLD_SIZE) but {accelerator.num_processes} found each other"
         )
     if accelerator.device.type != ("cuda" if use_cuda else "cpu"):
         raise RuntimeError(f"asked for {'cuda' if use_cuda else 'cpu'}, got {accelerator.device}")

@@ -29,10 +29,11 @@ class Journal:
         kept = [record for record in folder.metrics() if record["epoch"] < first_epoch]
         write_text(self._file, "".join(_line(record) for record in kept))
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            from accelerate.tracking import TensorBoardTracker  # type: ignore[import-untyped]
 
             step = kept[-1]["step"] + 1 if kept else None
-            self._events = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step)
+            self._events = TensorBoardTracker("tensorboard", folder.path, purge_step=step)
+            self._events.start()
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one epoch's record, numbers only where they are defined."""
@@ -41,14 +42,12 @@ class Journal:
         with self._file.open("a", encoding="utf-8") as lines:
             lines.write(_line(record))
         if self._events is not None:
-            for name, value in _scalars(record):
-                self._events.add_scalar(name, value, record["step"])
-            self._events.flush()
+            self._events.log(dict(_scalars(record)), step=record["step"])
 
     def close(self) -> None:
         """Close the event file."""
         if self._events is not None:
-            self._events.close()
+            self._events.finish()
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from datasets.beton import Beton
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
+from datasets.labels import POSITIVE
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.metrics import single_class_labels
 from harness.run_folder import RunFolder
@@ -74,11 +75,15 @@ def write_config(folder: RunFolder, config: RunConfig) -> None:
 
 
 def check_labels(config: RunConfig, beton: Beton) -> None:
-    """Name on standard error the labels that will have no AUROC.
+    """Name on standard error the labels that cannot be learnt, and those that will have no AUROC.
 
     Raises:
         InputError: when no label of the validation split has one, but the best epoch is chosen by it.
     """
+    train = beton.targets[beton.indices("train", config.data.subset)]
+    absent = [label for label, column in zip(beton.labels, train.T, strict=True) if not (column == POSITIVE).any()]
+    if absent:
+        _warn(f"split train, subset {config.data.subset}: no positive image of {', '.join(absent)}: never learnt")
     for split in ("validation", "test"):
         lacking = single_class_labels(beton.targets[beton.indices(split)], beton.labels)
         if lacking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from datasets.files import read_json, write_json
 from harness.run_folder import RunFolder
 
 PACKAGES = ("cxr-harness", "torch", "torchvision", "ffcv", "accelerate", "numba", "numpy", "scikit-learn")
+SLURM_VARIABLES = (
+    *("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"),
+    *("SLURM_CLUSTER_NAME", "SLURM_JOB_PARTITION", "SLURM_JOB_NODELIST", "SLURM_NTASKS"),
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,20 +29,28 @@ def write_provenance(folder: RunFolder, facts: Mapping[str, Any]) -> None:
     earlier: list[Any] = []
     if folder.provenance_file.exists():
         before = read_json(folder.provenance_file)
-        earlier = [*before.pop("earlier_starts"), {key: before[key] for key in (*start, "devices", "precision")}]
+        earlier = [*before.pop("earlier_starts"), {key: before.get(key) for key in (*start, "devices", "precision")}]
     write_json(folder.provenance_file, {**facts, **start, "earlier_starts": earlier})
 
 
 def surroundings() -> dict[str, Any]:
-    """Versions, Python, host and, when the code lies in a git checkout, its commit and whether it was changed."""
+    """Versions, Python, host, SLURM ids and, in a git checkout, the commit and whether it was changed."""
     return {
         "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "git": git_state(ROOT),
+        "slurm": slurm_ids(os.environ),
         "started": time.time(),
     }
+
+
+def slurm_ids(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Job, array, restart count, partition and nodes by SLURM's names for them; None outside of SLURM."""
+    if "SLURM_JOB_ID" not in environment:
+        return None
+    return {name: environment[name] for name in SLURM_VARIABLES if name in environment}
 
 
 def git_state(root: Path) -> dict[str, Any] | None:

@@ -8,36 +8,36 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
+from datasets.disk_full import explained_disk_full
+from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.progress import Advance, progress
 from harness.beta_search import resolve_weight
-from harness.checkpoint import (
-    Position,
-    best_epoch,
-    load_last,
-    load_weights,
-    save_best,
-    save_last,
-    weights_hash,
-    whole_folder,
-)
+from harness.checkpoint import best_epoch, load_weights, weights_hash
+from harness.checkpoint_folder import whole_folder
 from harness.config import RunConfig
 from harness.devices import device_names, effective_precision, make_accelerator
 from harness.evaluate import predict_split, write_predictions
+from harness.guards import explained_out_of_memory
 from harness.initialise import initialise
 from harness.journal import Journal
+from harness.keeper import Keeper, learner_of, take_up
 from harness.metrics import score
 from harness.networks import Network, build_network
+from harness.position import Position
 from harness.preflight import check_batches, check_labels, finished_result, open_beton, warn_of_leaks, write_config
+from harness.profiler import step_trace
 from harness.provenance import write_provenance
 from harness.run_parts import Run, build_parts
 from harness.runtime import RuntimeConfig
 from harness.schedule import best_of
 from harness.status import Status, reporting
-from harness.train import Keep, Parts, fit
+from harness.stopping import Control, StopSignals
+from harness.sync_batch_norm import synchronised
+from harness.train import Parts, Surroundings, fit
+from harness.watch import Watch
 
 
 def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
@@ -48,7 +48,9 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
 
     Raises:
         InputError: when beton, folder, teacher or initial weights do not fit the config.
-        FloatingPointError: when training diverges; the checkpoint of the epoch before stays.
+        FloatingPointError: when training diverges; the last good checkpoint stays.
+        MemoryError: when the batch does not fit into memory.
+        Interrupted: when a signal ended it; the same call goes on at that very step.
     """
     folder = runtime.folder_of(config)
     beton = open_beton(config, runtime)
@@ -61,9 +63,10 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     warn_of_leaks(config)
     accelerator = make_accelerator(runtime)
     status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
-    if status.owner:
-        write_config(folder, config)
-    with reporting(status):
+    signals = StopSignals()
+    with explained_disk_full(folder.path, "what was written before is kept"), reporting(status, signals):
+        if status.owner:
+            write_config(folder, config)
         weight, beta = resolve_weight(config, runtime.folder_of)
         run = Run(
             config=config,
@@ -74,12 +77,18 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
             weight=weight,
             beta=beta,
         )
-        result = _train_and_test(run, status)
+        with explained_out_of_memory(
+            batch_size=config.schedule.batch_size,
+            num_processes=accelerator.num_processes,
+            image_size=config.data.image_size,
+            precision=effective_precision(accelerator),
+        ):
+            result = _train_and_test(run, status, signals)
     accelerator.end_training()
     return result
 
 
-def _train_and_test(run: Run, status: Status) -> dict[str, Any]:
+def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str, Any]:
     network = build_network(run.config.network, len(run.beton.labels))
     origin = "the last checkpoint"
     if whole_folder(run.folder.last_dir) is None:
@@ -91,54 +100,39 @@ def _train_and_test(run: Run, status: Status) -> dict[str, Any]:
             xrv_weights=run.runtime.xrv_weights,
             seed=run.config.seed,
         )
+    if run.config.network.sync_bn:
+        network = synchronised(network, run.accelerator.num_processes, run.accelerator.device)
     parts = build_parts(run, network)
-    position = _resume(run, parts)
+    learner = learner_of(run, parts)
+    position = take_up(run, learner)
     devices = device_names(run.accelerator)
     if run.owner:
         write_provenance(run.folder, _facts(run, origin, devices))
-    todo = (run.config.schedule.epochs - position.epoch) * len(parts.train_loader.indices)
     journal = Journal(run.folder, owner=run.owner, first_epoch=position.epoch, tensorboard=run.runtime.tensorboard)
-    with _progress(run, todo) as advance:
-        position = fit(parts, position, keeper(run, parts, journal, status), advance)
+    position = _train(run, parts, position, Keeper(run=run, learner=learner, journal=journal, status=status), signals)
     journal.close()
     return _test(run, network, position)
 
 
-def keeper(run: Run, parts: Parts, journal: Journal, status: Status) -> Keep:
-    """What happens after each epoch: a line of metrics, the last checkpoint, the best one if it is, the status."""
-
-    def keep(position: Position, record: dict[str, Any]) -> None:
-        journal.append(record)
-        if run.owner:
-            optimizer = parts.optimizer.optimizer
-            scaler = run.accelerator.scaler
-            beside = parts.objective.module
-            save_last(run.folder.last_dir, parts.network, optimizer, scaler, position, run.metadata, beside)
-            _keep_best(run, position)
-        status.epoch = position.epoch
-        status.mean_auroc = position.history[-1].mean_auroc if position.history else None
-        status.images_per_s = record["images_per_s"]
-        status.write("running")
-
-    return keep
-
-
-def _keep_best(run: Run, position: Position) -> None:
-    """Copy the last checkpoint's weights to the best ones, when its epoch is the best so far."""
-    best = best_of(run.config.schedule, position.history)
-    if best is not None and best.epoch == position.epoch - 1 and best_epoch(run.folder.best_dir) != best.epoch:
-        save_best(run.folder.best_dir, run.folder.last_dir, best)
-
-
-def _resume(run: Run, parts: Parts) -> Position:
-    """The position of the last checkpoint, its content loaded; a new run's position when there is none."""
-    optimizer, scaler = parts.optimizer.optimizer, run.accelerator.scaler
-    found = load_last(run.folder.last_dir, parts.network, optimizer, scaler, parts.objective.module)
-    if found is None:
-        return Position()
-    if run.owner:  # a process killed between the two checkpoints left the older best one
-        _keep_best(run, found)
-    return replace(found, restarts=found.restarts + 1)
+def _train(run: Run, parts: Parts, position: Position, keeper: Keeper, signals: StopSignals) -> Position:
+    todo = (run.config.schedule.epochs - position.epoch) * len(parts.train_loader.indices)
+    todo -= position.partial.images if position.partial is not None else 0
+    control = Control(
+        signals,
+        checkpoint_minutes=run.runtime.checkpoint_minutes,
+        num_processes=run.accelerator.num_processes,
+        owner=run.owner,
+    )
+    trace = run.folder.trace_file if run.runtime.profile and run.owner else None
+    with _progress(run, todo) as advance, step_trace(trace) as step_done:
+        around = Surroundings(
+            epoch_done=keeper.epoch_done,
+            save=keeper.save,
+            control=control,
+            watch=Watch(advance=advance, images=todo),
+            step_done=step_done,
+        )
+        return fit(parts, position, around)
 
 
 def _test(run: Run, network: Network, position: Position) -> dict[str, Any]:
@@ -146,6 +140,11 @@ def _test(run: Run, network: Network, position: Position) -> dict[str, Any]:
     run.accelerator.wait_for_everyone()
     best = best_of(run.config.schedule, position.history)
     assert best is not None, "the last epoch is always validated"
+    if best_epoch(run.folder.best_dir) != best.epoch:
+        raise InputError(
+            f"{run.folder.best_dir}: holds epoch {best_epoch(run.folder.best_dir)}, but the best one is epoch "
+            f"{best.epoch}; remove {run.folder.best_dir.parent} to start the run anew"
+        )
     tensors, _ = load_weights(run.folder.best_dir)
     network.load_state_dict(tensors)
     predictions = predict_split(run.accelerator, network, run.beton, "test", run.runtime)
@@ -165,6 +164,7 @@ def _test(run: Run, network: Network, position: Position) -> dict[str, Any]:
         "weights_hash": weights_hash(tensors),
         "world_size": run.accelerator.num_processes,
         "restarts": position.restarts,
+        "skipped_steps": position.skipped,
         "train_images": len(run.beton.indices("train", run.config.data.subset)),
         "seconds": position.seconds,
         "images_per_s": position.images / position.train_seconds,

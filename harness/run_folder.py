@@ -21,9 +21,10 @@ class RunFolder:
     provenance.json     versions, host, devices, commit, content hash of the beton, resolved attention weight
     metrics.jsonl       one JSON object a line, appended: one per epoch
     status.json         ``{"state": "running" | "done" | "failed", "epoch", "epochs", "updated", "error", ...}``
-    checkpoint/last     newest whole checkpoint; checkpoint/best: the best by the selection value
+    checkpoint/last     newest whole checkpoint, and ``last.old``, the one before; ``best``: by the selection value
     predictions.parquet test split of the best checkpoint: ids, targets and logits by label
     result.json         written last: its presence means that the run is done
+    trace.json          torch profiler's trace of a few steps, when it was asked for
     log.txt             what the process printed, when an executor started it
     """
 
@@ -60,6 +61,10 @@ class RunFolder:
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def trace_file(self) -> Path:
+        return self.path / "trace.json"
 
     @property
     def log_file(self) -> Path:

@@ -13,11 +13,13 @@ from torch import nn
 
 from datasets.beton import Beton
 from datasets.loader import BetonLoader, train_loader
+from harness.compile import CompiledNetwork
 from harness.config import RunConfig
 from harness.devices import Accelerator, loader_threads
 from harness.evaluate import split_loader
 from harness.networks import Network, trainable_parameters
 from harness.objectives import build_objective
+from harness.optimizer import build_adam
 from harness.run_folder import RunFolder
 from harness.runtime import RuntimeConfig
 from harness.train import Parts
@@ -72,8 +74,10 @@ def build_parts(run: Run, network: Network) -> Parts:
     if objective.module is not None:
         parameters += objective.module.parameters()
         average_gradients(objective.module, accelerator.num_processes)
-    adam = torch.optim.Adam(parameters, lr=config.schedule.learning_rate)
-    wrapped, optimizer = accelerator.prepare(network, adam)
+    adam = build_adam(parameters, config.schedule.learning_rate)
+    share = config.schedule.batch_size // accelerator.num_processes
+    student = CompiledNetwork(network, share) if runtime.compile else network
+    wrapped, optimizer = accelerator.prepare(student, adam)
     validation_indices = run.beton.indices("validation")
     return Parts(
         accelerator=accelerator,

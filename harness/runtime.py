@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.checks import check, check_choice
 from harness.config import RunConfig
 from harness.run_folder import RunFolder
 
@@ -38,10 +39,28 @@ class RuntimeConfig:
     """Loader threads; None takes the cores this process may use."""
     num_threads: int | None = None
     """torch threads on the CPU; None takes the cores this process may use."""
+    compile: bool = False
+    """Compile the student with torch.compile: minutes once, then faster steps; needs a C++ compiler on the CPU."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run folder."""
+    profile: bool = False
+    """Write a torch profiler trace of a few training steps into the run folder."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints inside an epoch; 0 writes them at the ends of epochs alone."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What becomes of a step whose numbers are not finite: ``stop`` ends the run with one line that names its images,
+    ``skip`` leaves the step out and counts it, which needs a look at the device at every step."""
+    num_processes: int | None = None
+    """Processes that train this run together; any other number that a launcher started is an error. None takes what
+    is there."""
     run_folders: Mapping[str, Path] = field(default_factory=dict)
     """Where runs given by path lie, by run id; every other run is in runs_dir."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        check(self.checkpoint_minutes >= 0, "checkpoint_minutes must be at least 0")
+        check_choice("on_nonfinite", self.on_nonfinite, Literal["stop", "skip"])
+        check(self.num_processes is None or self.num_processes >= 1, "num_processes must be at least 1")
 
     def beton_for(self, dataset: str) -> Path:
         """Path of the beton that holds ``dataset``."""

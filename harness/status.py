@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import Literal
 
 from datasets.files import write_json
 from harness.run_folder import RunFolder
+from harness.stopping import StopSignals
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -52,34 +50,22 @@ class Status:
 
 
 @contextmanager
-def reporting(status: Status) -> Iterator[None]:
-    """Write ``running`` at the start and ``done``, ``failed`` or ``interrupted`` at the end, whatever the end is."""
+def reporting(status: Status, signals: StopSignals) -> Iterator[None]:
+    """Write ``running`` at the start and ``done``, ``failed`` or ``interrupted`` at the end, whatever the end is.
+
+    Inside, the signals that ask this process to stop go to ``signals``.
+    """
     status.write("running")
     try:
-        with interruptible():
+        with signals.caught():
             yield
     except KeyboardInterrupt:
-        status.write("interrupted", "interrupted; the same command goes on from the last checkpoint")
+        with suppress(OSError):  # a full disk must not hide how the run ended
+            status.write("interrupted", "interrupted; the same command goes on from the last checkpoint")
         raise
     except BaseException as error:
         lines = str(error).splitlines()
-        status.write("failed", f"{type(error).__name__}: {lines[0] if lines else ''}")
+        with suppress(OSError):
+            status.write("failed", f"{type(error).__name__}: {lines[0] if lines else ''}")
         raise
     status.write("done")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that files are left whole; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"signal {signal.Signals(number).name}")
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,36 +1,37 @@
 """The training loop: network, objective, optimiser and loaders come in; trained weights and epoch records go out.
 
-The loop knows no method, no file and no schedule rule: an objective makes the loss, ``keep`` keeps what it is given,
-and ``harness.schedule`` decides.
+The loop knows no method, no file and no schedule rule: an objective makes the loss, its ``Surroundings`` keep what
+they are given and say when to stop, and ``harness.schedule`` decides.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from datasets.labels import IGNORED
-from datasets.loader import BetonLoader
+from datasets.loader import Batch, BetonLoader, Loader
 from datasets.network_input import to_network_input
-from datasets.progress import Advance
-from harness.checkpoint import Position
 from harness.config import Schedule
 from harness.devices import Accelerator, set_torch_threads
-from harness.meter import Meter, TrainedEpoch
+from harness.guards import FiniteLosses
+from harness.meter import Meter, TrainedEpoch, summary
 from harness.metrics import Scores, score
 from harness.networks import Network
 from harness.objectives import Losses, Objective
+from harness.optimizer_step import OptimizerStep
+from harness.position import PartialEpoch, Position
 from harness.runtime import RuntimeConfig
 from harness.schedule import Validated, learning_rate, stops_early, validation_due
+from harness.stopping import Control, Interrupted
 from harness.validate import predict
-
-Keep = Callable[[Position, dict[str, Any]], None]
+from harness.watch import Watch, peak_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,62 +47,125 @@ class Parts:
     """Adam over the trainable parameters, prepared by Accelerate."""
     objective: Objective
     schedule: Schedule
-    train_loader: BetonLoader
+    train_loader: Loader
     validation_loader: BetonLoader
     validation_indices: np.ndarray
     labels: tuple[str, ...]
     runtime: RuntimeConfig
 
 
-def fit(parts: Parts, position: Position, keep: Keep, advance: Advance) -> Position:
-    """Train from ``position`` to the schedule's end; ``keep(position, record)`` is called after every epoch.
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the loop talks to."""
+
+    epoch_done: Callable[[Position, dict[str, Any]], None]
+    """Keeps an epoch's outcome and its record; a process killed inside it runs that epoch again."""
+    save: Callable[[Position], None]
+    """Writes a checkpoint in the middle of an epoch; not a collective call."""
+    control: Control
+    watch: Watch
+    step_done: Callable[[], None] = lambda: None
+    """Told of every step; the profiler listens."""
+
+
+def fit(parts: Parts, position: Position, around: Surroundings) -> Position:
+    """Train from ``position`` to the schedule's end.
 
     Args:
         parts: what to train, and with what.
         position: where the run stands; a new run's is ``Position()``.
-        keep: keeps an epoch's outcome; a process killed inside it runs that epoch again.
-        advance: told of every step's images, with the last validation AUROC.
+        around: keeps what it is given, and says when to stop.
 
     Returns:
         The last position; its history holds every validation.
+
+    Raises:
+        Interrupted: when a signal asked for it; a checkpoint of the last step is written.
+        FloatingPointError: when a loss is not finite; no checkpoint since the last good one is written.
     """
     schedule = parts.schedule
     for epoch in range(position.epoch, schedule.epochs):
         if stops_early(schedule, position.history):
             break
-        started = time.perf_counter()
+        elapsed_s = _clock(position.seconds)
         rate = learning_rate(schedule, epoch, position.history)
-        trained = train_epoch(parts, epoch, rate, partial(advance, note=_note(position)))
-        scores = validate(parts) if validation_due(schedule, epoch) else None
-        position = _moved(position, trained, scores, time.perf_counter() - started)
-        keep(position, _record(position, rate, trained, scores))
+        partial = train_epoch(parts, position, rate, around, elapsed_s)
+        trained = summary(partial, parts.labels)
+        try:
+            scores = validate(parts) if validation_due(schedule, epoch) else None
+        except KeyboardInterrupt:
+            around.save(replace(position, partial=partial, seconds=elapsed_s()))
+            raise
+        position = _moved(position, trained, scores, elapsed_s())
+        around.epoch_done(position, _record(position, rate, trained, scores))
     return position
 
 
-def train_epoch(parts: Parts, epoch: int, rate: float, advance: Advance) -> TrainedEpoch:
-    """One pass over the training images at learning rate ``rate``; ``advance`` is told of every step's images."""
-    accelerator, optimizer = parts.accelerator, parts.optimizer
+def train_epoch(
+    parts: Parts, position: Position, rate: float, around: Surroundings, elapsed_s: Callable[[], float]
+) -> PartialEpoch:
+    """The rest of the epoch under way, at learning rate ``rate``; what the whole epoch has measured.
+
+    ``elapsed_s`` tells the seconds of the whole run so far, which a checkpoint keeps.
+    """
+    accelerator, optimizer, control = parts.accelerator, parts.optimizer, around.control
     for group in optimizer.param_groups:
         group["lr"] = rate
     parts.wrapped.train()
-    meter = Meter(accelerator, parts.labels)
-    with parts.train_loader.epoch(epoch) as batches:
+    meter = Meter(accelerator, parts.labels, position.partial)
+    losses_guard = FiniteLosses(accelerator, epoch=position.epoch)
+    take_step = OptimizerStep(accelerator, optimizer, parts.network, parts.schedule.clip_value, parts.runtime)
+    auroc = position.history[-1].mean_auroc if position.history else None
+
+    def checkpoint() -> PartialEpoch:
+        losses_guard.check()
+        partial = meter.so_far()
+        around.save(replace(position, partial=partial, seconds=elapsed_s()))
+        if control.stop is not None:
+            accelerator.wait_for_everyone()  # the checkpoint is whole before any process ends
+            raise Interrupted(control.stop)
+        return partial
+
+    with control.signals.deferred(), _batches(parts.train_loader, position.epoch, meter.batches) as batches:
         set_torch_threads(parts.runtime)
         for batch in meter.timed(batches):
-            inputs = to_network_input(batch.images.to(accelerator.device, non_blocking=True))
-            targets = batch.targets.to(accelerator.device, non_blocking=True)
-            with accelerator.autocast():
-                output = parts.wrapped(inputs)
-                losses = parts.objective(output, inputs, targets)
-            accelerator.backward(share_of_global_mean(accelerator, losses, targets, batch.global_size))
-            if parts.schedule.clip_value is not None:
-                trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-                accelerator.clip_grad_value_(trained, parts.schedule.clip_value)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            meter.add(batch, output.logits, losses)
-            advance(batch.global_size)
-        return meter.result()
+            output, losses = _forward_and_backward(parts, batch)
+            stepped = take_step()
+            if take_step.skips and not stepped:
+                meter.leave_out(batch)
+            else:
+                losses_guard.watch(meter.batches, batch, losses.total)
+                meter.add(batch, output.logits, losses, stepped=stepped)
+            around.step_done()
+            around.watch.step(
+                batch.global_size,
+                epoch=position.epoch,
+                waited_s=meter.data_wait_s,
+                seconds=meter.seconds,
+                mean_auroc=auroc,
+            )
+            if control.due():
+                checkpoint()
+        if control.settle():
+            return checkpoint()
+        losses_guard.check()
+        return meter.so_far()
+
+
+def _forward_and_backward(parts: Parts, batch: Batch) -> tuple[Any, Losses]:
+    accelerator = parts.accelerator
+    inputs = to_network_input(batch.images.to(accelerator.device, non_blocking=True))
+    targets = batch.targets.to(accelerator.device, non_blocking=True)
+    with accelerator.autocast():
+        output = parts.wrapped(inputs)
+        losses = parts.objective(output, inputs, targets)
+    accelerator.backward(share_of_global_mean(accelerator, losses, targets, batch.global_size))
+    return output, losses
+
+
+def _batches(loader: Loader, epoch: int, start_step: int) -> Any:
+    """The epoch's batches from ``start_step`` on; none when all steps were done before the run was stopped."""
+    return loader.epoch(epoch, start_step) if start_step < len(loader) else nullcontext(())
 
 
 def validate(parts: Parts) -> Scores:
@@ -127,6 +191,12 @@ def share_of_global_mean(accelerator: Accelerator, losses: Losses, targets: Tens
     return share
 
 
+def _clock(before_s: float) -> Callable[[], float]:
+    """A function that tells ``before_s`` plus the seconds since now."""
+    zero = time.perf_counter() - before_s
+    return lambda: time.perf_counter() - zero
+
+
 def _moved(position: Position, trained: TrainedEpoch, scores: Scores | None, seconds: float) -> Position:
     history = position.history
     if scores is not None:
@@ -136,10 +206,12 @@ def _moved(position: Position, trained: TrainedEpoch, scores: Scores | None, sec
         position,
         epoch=position.epoch + 1,
         step=position.step + trained.steps,
+        skipped=position.skipped + trained.skipped,
         images=position.images + trained.images,
         train_seconds=position.train_seconds + trained.seconds,
-        seconds=position.seconds + seconds,
+        seconds=seconds,
         history=history,
+        partial=None,
     )
 
 
@@ -151,13 +223,10 @@ def _record(position: Position, rate: float, trained: TrainedEpoch, scores: Scor
         "learning_rate": rate,
         "train": trained.losses(),
         "validation": None if scores is None else scores.to_dict(),
+        "skipped_steps": trained.skipped,
         "images_per_s": trained.images / trained.seconds,
         "data_wait_s": trained.data_wait_s,
         "compute_s": trained.seconds - trained.data_wait_s,
         "elapsed_s": position.seconds,
+        **peak_memory(),
     }
-
-
-def _note(position: Position) -> str:
-    value = position.history[-1].mean_auroc if position.history else None
-    return f"epoch {position.epoch + 1}" + (f", validation AUROC {value:.4f}" if value is not None else "")

@@ -14,7 +14,7 @@ from torch import Tensor
 from datasets.loader import Batch, BetonLoader
 from datasets.network_input import to_network_input
 from harness.devices import Accelerator, set_torch_threads
-from harness.networks import Network
+from harness.networks import InferenceNetwork, Network
 from harness.runtime import RuntimeConfig
 
 
@@ -87,18 +87,21 @@ def predict(
     ``network`` is the plain module, not DistributedDataParallel's wrapper: shares differ in their number of batches,
     and the wrapper would wait in its forward for the others.
 
+    What runs is a copy with its batch norms folded, which gives the network's own logits to rounding.
+
     Raises:
         RuntimeError: when the samples predicted are not exactly the expected ones.
     """
     network.eval()
     _share_statistics(accelerator, network)
     rows = Rows(num_labels=network.classifier.out_features)
+    folded = InferenceNetwork(network)
     with torch.inference_mode(), loader.epoch(0) as batches:
         set_torch_threads(runtime)
         for batch in batches:
             inputs = to_network_input(batch.images.to(accelerator.device, non_blocking=True))
             with accelerator.autocast():
-                logits = network(inputs).logits
+                logits = folded(inputs).logits
             rows.add(batch, logits)
         predictions = rows.gathered(accelerator)
     if not np.array_equal(predictions.indices, expected):

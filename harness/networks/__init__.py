@@ -10,6 +10,7 @@ import torch
 from harness.config import NetworkConfig, NetworkName
 from harness.networks.densenet40 import DenseNet40
 from harness.networks.densenet121 import DenseNet121
+from harness.networks.inference import InferenceNetwork
 from harness.networks.output import ATTENTION_PLANES, Network, NetworkOutput
 from harness.networks.random_weights import TEACHER_SEED, draw_weights
 from harness.networks.scopes import apply_scope, trainable_parameters
@@ -20,6 +21,7 @@ __all__ = [
     "TEACHER_SEED",
     "DenseNet40",
     "DenseNet121",
+    "InferenceNetwork",
     "Network",
     "NetworkOutput",
     "NetworkSummary",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import densenet121
 
 from harness.config import NetworkConfig, Scope
+from harness.networks.dense import dense_block, dense_layer, features
 from harness.networks.output import Network, NetworkOutput
 
 TAP = "denselayer15"
@@ -37,34 +38,33 @@ class DenseNet121(Network):
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """Logits (B, L) and attention planes (B, 32, S/32, S/32) of (B, 3, S, S) normalised images."""
-        planes = self._planes_through_tap(images)
-        attention = planes[-1]
-        for layer in self._layers_after_tap():
-            planes.append(layer(planes))
+        block = self.features.get_submodule("denseblock4")
+        planes, attention = dense_block(block, self._before_last_block(images), tap=TAP)
         # In place as in torchvision: norm5's gradient needs its input, not its output.
-        final = F.relu(self.features.get_submodule("norm5")(torch.cat(planes, 1)), inplace=True)
+        final = F.relu(self.norm5(planes), inplace=True)
         pooled = torch.flatten(F.adaptive_avg_pool2d(final, (1, 1)), 1)
         return NetworkOutput(logits=self.classifier(pooled), attention=attention)
 
     def attention_planes(self, images: Tensor) -> Tensor:
         """Attention planes alone: denselayer16, norm5 and the classifier are not run."""
-        return self._planes_through_tap(images)[-1]
-
-    def _planes_through_tap(self, images: Tensor) -> list[Tensor]:
-        """Input of denseblock4 and the outputs of its layers up to the tap, as torchvision's block keeps them."""
-        values = images
-        for name, module in self.features.named_children():
-            if name == "denseblock4":
-                break
-            values = module(values)
-        planes = [values]
+        values = self._before_last_block(images)
         for name, layer in self.features.get_submodule("denseblock4").named_children():
-            planes.append(layer(planes))
+            new = dense_layer(layer, values)
             if name == TAP:
-                break
-        return planes
+                return new
+            values = torch.cat([values, new], 1)
+        raise AssertionError(f"denseblock4 has no {TAP}")
 
-    def _layers_after_tap(self) -> list[nn.Module]:
-        layers = dict(self.features.get_submodule("denseblock4").named_children())
-        names = list(layers)
-        return [layers[name] for name in names[names.index(TAP) + 1 :]]
+    def to_range(self, images: Tensor) -> Tensor:
+        """Images as this network takes them: as they come."""
+        return images
+
+    @property
+    def norm5(self) -> nn.BatchNorm2d:
+        """The last batch norm."""
+        found = self.features.get_submodule("norm5")
+        assert isinstance(found, nn.BatchNorm2d)
+        return found
+
+    def _before_last_block(self, images: Tensor) -> Tensor:
+        return features(self.features, self.to_range(images), before="denseblock4")

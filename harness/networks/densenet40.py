@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 from harness.config import NetworkConfig, Scope
+from harness.networks.dense import features
 from harness.networks.output import ATTENTION_PLANES, Network, NetworkOutput
 
 
@@ -46,5 +47,5 @@ class DenseNet40(Network):
 
     def attention_planes(self, images: Tensor) -> Tensor:
         """Output of the first 1x1 convolution, before the optional ReLU."""
-        planes: Tensor = self.squeeze(self.pool(self.features(images)))
+        planes: Tensor = self.squeeze(self.pool(features(self.features, images, before="")))
         return planes

@@ -28,8 +28,8 @@ class XrvDenseNet121(DenseNet121):
         super().__init__(NetworkConfig(name="densenet121"), len(OUTPUTS))
         self.features.conv0 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
 
-    def _planes_through_tap(self, images: Tensor) -> list[Tensor]:
-        return super()._planes_through_tap(to_xrv_range(images))
+    def to_range(self, images: Tensor) -> Tensor:
+        return to_xrv_range(images)
 
 
 def to_xrv_range(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import Weights
-from harness.networks import Network, NetworkOutput
+from harness.networks import InferenceNetwork, Network, NetworkOutput
 from harness.runtime import FolderOf
 from harness.teacher import Teacher, read_teacher
 
@@ -63,7 +63,7 @@ class Sources:
         )
         # The layout that its convolutions are fastest in.
         teacher.network.to(self.device).to(memory_format=torch.channels_last)
-        return teacher
+        return teacher._replace(network=InferenceNetwork(teacher.network))
 
 
 def combined(cross_entropy: Tensor, transfer: Tensor, weight: float) -> Losses:
@@ -78,6 +78,7 @@ def combined(cross_entropy: Tensor, transfer: Tensor, weight: float) -> Losses:
 
 def teacher_planes(teacher: Network, inputs: Tensor) -> Tensor:
     """Planes (B, 32, S/32, S/32) of a frozen teacher, run under the caller's autocast and only as deep as its tap."""
-    # no_grad, not inference_mode: autograd may not save an inference tensor for the student's gradient.
-    with torch.no_grad():
-        return teacher.attention_planes(inputs)
+    with torch.inference_mode():
+        planes = teacher.attention_planes(inputs)
+    # A copy made outside: autograd may not save an inference tensor for the student's gradient.
+    return planes.clone()

@@ -15,6 +15,7 @@ from harness.journal import Journal
 from harness.provenance import git_state, surroundings, write_provenance
 from harness.run_folder import RunFolder
 from harness.status import Status, reporting
+from harness.stopping import Interrupted, StopSignals
 
 
 def status_of(folder: Path) -> Status:
@@ -29,7 +30,7 @@ def state_of(folder: Path) -> tuple[str, str | None]:
 
 def test_a_status_goes_from_running_to_done(tmp_path: Path) -> None:
     status = status_of(tmp_path)
-    with reporting(status):
+    with reporting(status, StopSignals()):
         assert state_of(tmp_path) == ("running", None)
         status.epoch, status.mean_auroc = 2, 0.75
         status.write("running")
@@ -38,23 +39,47 @@ def test_a_status_goes_from_running_to_done(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_told_in_one_line_and_raised(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="first"), reporting(status_of(tmp_path)):
+    with pytest.raises(ValueError, match="first"), reporting(status_of(tmp_path), StopSignals()):
         raise ValueError("first line\nsecond line")
     assert state_of(tmp_path) == ("failed", "ValueError: first line")
 
 
-def test_sigterm_is_an_interrupt_and_the_handler_is_put_back(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), reporting(status_of(tmp_path)):
-        os.kill(os.getpid(), signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+def test_a_signal_is_an_interrupt_and_the_handler_is_put_back(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=number.name) as caught, reporting(status_of(tmp_path), StopSignals()):
+        os.kill(os.getpid(), number)
         signal.pause()
+    assert caught.value.exit_status == 128 + number
     assert state_of(tmp_path)[0] == "interrupted"
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def test_inside_a_step_the_first_signal_waits_and_the_second_does_not() -> None:
+    signals = StopSignals()
+    with signals.caught():
+        with pytest.raises(Interrupted), signals.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.number == signal.SIGTERM
+        signals = StopSignals()
+    with signals.caught(), pytest.raises(Interrupted, match="SIGINT"), signals.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("unreachable")
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals().caught():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with reporting(Status(folder=folder, epochs=1, owner=False)):
+    with reporting(Status(folder=folder, epochs=1, owner=False), StopSignals()):
         journal = Journal(folder, owner=False, first_epoch=0, tensorboard=True)
         journal.append({"epoch": 0})
         journal.close()

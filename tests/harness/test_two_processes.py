@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from plain_network import one_epoch, plain_parts
 from tiny_runs import FinishedRun, tiny_config, tiny_runtime
 
 from datasets.beton import Beton
 from datasets.files import read_json
+from harness.devices import make_accelerator
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,6 +45,13 @@ def test_the_mean_gradient_is_that_of_the_whole_batch(outcome: tuple[Path, dict[
 
 
 @pytest.mark.slow
+def test_synchronised_batch_norm_is_that_of_the_whole_batch(outcome: tuple[Path, dict[str, Any]]) -> None:
+    shared, whole = outcome[1]["norms"]
+    for name, value in whole.items():
+        assert shared[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.slow
 def test_a_run_over_two_processes_is_one_run(
     outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, finished_run: FinishedRun
 ) -> None:
@@ -59,3 +68,16 @@ def test_a_run_over_two_processes_is_one_run(
     # Batch norm sees half of each batch, so the losses are near those of one process and not equal to them.
     alone = next(finished_run.folder.metrics())
     assert line["train"]["loss"] == pytest.approx(alone["train"]["loss"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_without_batch_norm_two_processes_compute_what_one_does(
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path
+) -> None:
+    """Equal up to the order in which float32 numbers are added."""
+    two = outcome[1]["plain"]
+    one = one_epoch(plain_parts(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton))
+    assert two["indices"] == one["indices"]
+    assert two["sums"] == pytest.approx(one["sums"], rel=1e-6)
+    for name, value in one["weights"].items():
+        assert two["weights"][name] == pytest.approx(value, abs=1e-6), name

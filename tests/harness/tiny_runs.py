@@ -137,8 +137,8 @@ def read_status(folder: RunFolder) -> dict[str, Any]:
 
 
 def without_times(folder: RunFolder) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl less what depends on the machine's speed."""
-    times = {"images_per_s", "data_wait_s", "compute_s", "elapsed_s"}
+    """The lines of metrics.jsonl less what depends on the machine."""
+    times = {"images_per_s", "data_wait_s", "compute_s", "elapsed_s", "peak_rss_bytes", "peak_cuda_bytes"}
     return [{key: value for key, value in line.items() if key not in times} for line in folder.metrics()]
 
 

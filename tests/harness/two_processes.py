@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_network import one_epoch, plain_parts
 from tiny_runs import tiny_config, tiny_runtime
 from torch import nn
 
@@ -15,6 +16,7 @@ from harness.cross_entropy import masked_cross_entropy
 from harness.devices import Accelerator, make_accelerator
 from harness.objectives import Losses
 from harness.run import train_run
+from harness.sync_batch_norm import SyncBatchNorm2d
 from harness.train import share_of_global_mean
 from harness.validate import gather_rows
 
@@ -48,10 +50,31 @@ def gradients(accelerator: Accelerator) -> list[list[float]]:
     return found
 
 
+def norms(accelerator: Accelerator) -> list[dict[str, list[float]]]:
+    """Of batch norm over 5 images shared 3 to 2: a process's part, its gradient, statistics; and in one piece."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 4, 2, 2, generator=generator) + 3
+    weight = torch.randn(5, 4, 2, 2, generator=generator)
+    share = slice(0, 3) if accelerator.process_index == 0 else slice(3, 5)
+    found = []
+    for part, norm in ((share, SyncBatchNorm2d.of(nn.BatchNorm2d(4))), (slice(0, 5), nn.BatchNorm2d(4))):
+        inputs = images[part].clone().requires_grad_()
+        planes = norm(inputs)
+        (planes.square() * weight[part]).sum().backward()
+        assert inputs.grad is not None
+        own = slice(None) if part == share else share
+        values = {"planes": planes[own], "gradient": inputs.grad[own]}
+        values |= {"mean": norm.running_mean, "variance": norm.running_var}  # type: ignore[dict-item]
+        found.append({name: value.flatten().tolist() for name, value in values.items()})
+    return found
+
+
 def main(beton: Path, runs_dir: Path, out: Path) -> None:
     runtime = tiny_runtime(beton, runs_dir)
     accelerator = make_accelerator(runtime)
     found: dict[str, Any] = {"gathered": gathered(accelerator), "gradients": gradients(accelerator)}
+    found["norms"] = norms(accelerator)
+    found["plain"] = one_epoch(plain_parts(accelerator, beton))
     found["result"] = train_run(tiny_config(epochs=1), runtime)
     if accelerator.is_main_process:
         out.write_text(json.dumps(found))

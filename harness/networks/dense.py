@@ -1,0 +1,55 @@
+"""torchvision's dense blocks and transitions for training: planes (B, C, H, W) come in; planes go out.
+
+The modules and their names are torchvision's; what differs is the order in which they run, not what they compute.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def features(modules: nn.Sequential, images: Tensor, *, before: str) -> Tensor:
+    """Run torchvision's DenseNet features on images up to the module of that name, which is not run."""
+    values = images
+    for name, module in modules.named_children():
+        if name == before:
+            break
+        if name.startswith("denseblock"):
+            values, _ = dense_block(module, values)
+        elif name.startswith("transition"):
+            values = transition(module, values)
+        else:
+            values = module(values)
+    return values
+
+
+def dense_block(block: nn.Module, values: Tensor, *, tap: str = "") -> tuple[Tensor, Tensor]:
+    """All planes of a dense block, and the 32 new ones of its layer ``tap`` (of its last layer without a name).
+
+    What a layer adds is appended to all that was there before. torchvision joins all parts anew for each layer: the
+    same values, but their gradients are then added up in hundreds of small slices.
+    """
+    tapped = new = values
+    for name, layer in block.named_children():
+        new = dense_layer(layer, values)
+        values = torch.cat([values, new], 1)
+        if name == tap:
+            tapped = new
+    return values, tapped if tap else new
+
+
+def dense_layer(layer: nn.Module, values: Tensor) -> Tensor:
+    """The 32 new planes of one layer."""
+    for name in ("norm1", "relu1", "conv1", "norm2", "relu2", "conv2"):
+        values = layer.get_submodule(name)(values)
+    return values
+
+
+def transition(module: nn.Module, values: Tensor) -> Tensor:
+    """Half the planes at half the size. Pooling comes first: both it and the 1x1 convolution are linear, so their
+    order is free, and the convolution has a quarter of the work.
+    """
+    for name in ("norm", "relu", "pool", "conv"):
+        values = module.get_submodule(name)(values)
+    return values

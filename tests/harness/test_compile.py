@@ -1,0 +1,62 @@
+"""Fused Adam and the compiled student: the plain ones' results, and a compiler that runs for whole batches alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from harness.compile import CompiledNetwork
+from harness.config import NetworkConfig
+from harness.networks import build_network
+from harness.optimizer import build_adam
+
+
+def images(batch: int) -> torch.Tensor:
+    return torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(batch))
+
+
+def test_batches_of_another_size_are_never_compiled(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        torch, "compile", lambda network, **_: lambda batch: calls.append(len(batch)) or network(batch)
+    )
+    network = build_network(NetworkConfig(name="densenet40"), 3)
+    compiled = CompiledNetwork(network, 4)
+    for batch in (4, 3, 1, 4):
+        compiled(images(batch))
+    compiled.eval()
+    compiled(images(4))
+    assert calls == [4, 4]
+    assert [id(parameter) for parameter in compiled.parameters()] == [id(one) for one in network.parameters()]
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_fused_adam_makes_plain_adams_steps_to_rounding(steps):
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
+    optimizers = [build_adam([weights[0]], 1e-2), torch.optim.Adam([weights[1]], lr=1e-2)]
+    for _ in range(steps):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            (weight**2).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.allclose(*weights, rtol=1e-6, atol=1e-7)
+
+
+def test_fused_adam_goes_on_bit_for_bit_from_its_state():
+    def train(weight, optimizer, steps):
+        for _ in range(steps):
+            (weight**2).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    through = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+    optimizer = build_adam([through], 1e-2)
+    train(through, optimizer, 3)
+    stopped = torch.nn.Parameter(through.detach().clone())
+    again = build_adam([stopped], 1e-2)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # loading takes tensors as they are
+    train(through, optimizer, 3)
+    train(stopped, again, 3)
+    assert torch.equal(through, stopped)

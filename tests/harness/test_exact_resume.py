@@ -1,0 +1,54 @@
+"""A run stopped at any step, by any signal, ends with the bits of the run that was never stopped."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from stopped_runs import command, run
+from tiny_runs import FinishedRun, hash_of, read_status, tiny_runtime, without_times
+
+from datasets.files import read_json
+from harness.run_folder import RunFolder
+
+STEPS = 9
+"""Optimiser steps of the finished run: 3 epochs of 3."""
+
+
+def assert_same_numbers(ours: RunFolder, theirs: RunFolder) -> None:
+    assert hash_of(ours.last_dir) == hash_of(theirs.last_dir)
+    assert hash_of(ours.best_dir) == hash_of(theirs.best_dir)
+    assert without_times(ours) == without_times(theirs)
+    assert ours.predictions_file.read_bytes() == theirs.predictions_file.read_bytes()
+
+
+@pytest.mark.slow
+def test_stopped_at_three_random_steps_by_three_signals(
+    finished_run: FinishedRun, tiny_beton: Path, tmp_path: Path
+) -> None:
+    """SIGTERM and SIGINT write a checkpoint of that very step; SIGKILL falls back to the checkpoint before."""
+    config = finished_run.config
+    folder = tiny_runtime(tiny_beton, tmp_path).folder_of(config)
+    arguments = command(config, tiny_beton, tmp_path)
+    done = 0
+    for stop, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        at_step = random.randint(1, 3)
+        ended = run(arguments, stop=stop, at_step=at_step)
+        assert ended.returncode == status, ended.stderr
+        state = read_status(folder)["state"]
+        assert state == ("running" if stop == signal.SIGKILL else "interrupted")
+        if stop != signal.SIGKILL:
+            assert "the same command goes on" in ended.stderr.splitlines()[-1]
+            done += at_step
+        else:  # only whole epochs are kept besides
+            done = max(done, (done + at_step - 1) // 3 * 3)
+        assert folder.result() is None
+    ended = run(arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert_same_numbers(folder, finished_run.folder)
+    result = read_json(folder.result_file)
+    assert result["restarts"] in (2, 3)  # the killed start counts once it has left a checkpoint
+    assert result["weights_hash"] == finished_run.result["weights_hash"]
+    assert f"{(STEPS - done) // 3 * 40 + (24 if done % 3 == 1 else 8 if done % 3 == 2 else 0):,}/" in ended.stderr
