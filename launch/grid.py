@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from datasets.errors import InputError
@@ -125,13 +126,17 @@ GRIDS: dict[str, Callable[[], Grid]] = {"demo": _demo, "paper": _paper}
 
 
 def load_grid(name: str) -> Grid:
-    """The grid called ``name``.
+    """The grid called ``name``, or the one in the Python file of this name.
 
     Raises:
         InputError: for an unknown name, with the nearest or all known ones.
     """
+    if name.endswith(".py"):
+        from launch.grid_file import load_grid_file
+
+        return load_grid_file(Path(name))
     if name not in GRIDS:
         near = difflib.get_close_matches(name, GRIDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(GRIDS)}"
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(GRIDS)}, or a Python file"
         raise InputError(f"grid {name!r} is unknown; {hint}")
     return GRIDS[name]()

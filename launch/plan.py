@@ -8,7 +8,7 @@ from typing import Literal
 
 from launch.grid import GridRun, needs_first
 
-State = Literal["absent", "partial", "running", "done", "failed", "stale"]
+State = Literal["absent", "queued", "partial", "running", "done", "failed", "stale"]
 Action = Literal["skip", "run", "wait", "blocked"]
 
 NAMES_SHOWN = 3
@@ -19,8 +19,9 @@ class Found:
     """What a run's folder says about the run."""
 
     state: State = "absent"
-    """``absent`` (never started), ``partial`` (interrupted, goes on from its checkpoint), ``running`` (a live
-    process), ``done`` (a result), ``failed`` (ended with an error), ``stale`` (computed from other data than now)."""
+    """``absent`` (never started), ``queued`` (waits in a cluster's queue), ``partial`` (interrupted, goes on from its
+    checkpoint), ``running`` (a live process), ``done`` (a result), ``failed`` (ended with an error), ``stale``
+    (computed from other data than now)."""
     epoch: int | None = None
     """Epochs done."""
     epochs: int | None = None
@@ -33,6 +34,10 @@ class Found:
     """Content of the beton that the folder was computed from."""
     host: str | None = None
     """The other host that a running run is on; None on this one."""
+    job: str | None = None
+    """The queue's job that holds the run, now or last."""
+    waits_for: str | None = None
+    """Why the queue has not started it, in the queue's words."""
 
     @property
     def progress(self) -> str:
@@ -75,6 +80,8 @@ def _decide(
     state = found.get(run.run_id, ABSENT)
     if state.state == "stale":
         return "blocked", state.error or "computed from other data than now"
+    if state.state == "queued":
+        return "wait", f"queued as job {state.job} ({state.waits_for or 'waiting'})"
     if state.state == "running":
         return "wait", ", ".join(filter(None, (where_it_runs(state), state.progress)))
     stale = [need for need in run.needs if found.get(need, ABSENT).state == "stale"]
@@ -96,6 +103,8 @@ def _decide(
 
 def where_it_runs(state: Found) -> str:
     """Where a running run is, and how to go on when that is no longer true."""
+    if state.job is not None:
+        return f"runs as job {state.job}"
     if state.host is None:
         return "runs already"
     return f"runs already on host {state.host} (should that be gone, delete the run's status.json)"

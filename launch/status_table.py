@@ -47,6 +47,7 @@ def status_document(grid: str, runs: Sequence[GridRun], found: Mapping[str, Foun
             {
                 **_identity(run),
                 "state": found[run.run_id].state,
+                "job": found[run.run_id].job,
                 "epoch": found[run.run_id].epoch,
                 "epochs": found[run.run_id].epochs,
                 "mean_auroc": found[run.run_id].mean_auroc,
@@ -94,12 +95,12 @@ def plan_tables(plan: Sequence[Decision]) -> Iterator[Table]:
 def status_tables(runs: Sequence[GridRun], found: Mapping[str, Found]) -> Iterator[Table]:
     """A table for each kind of run: its state, epochs done, AUROC, speed, and what went wrong."""
     for kind, group in groupby(runs, key=lambda run: run.kind):
-        table = _table("state", kind, "epoch", "AUROC", "images/s", "error")
+        table = _table("state", kind, "epoch", "AUROC", "images/s", "error or why it waits")
         for run in group:
             state = found[run.run_id]
             epoch = "-" if state.epoch is None else f"{state.epoch}/{state.epochs}"
             scores = number(state.mean_auroc, 4), number(state.images_per_s, 0)
-            table.add_row(state.state, run.name, epoch, *scores, state.error or "")
+            table.add_row(state.state, run.name, epoch, *scores, state.error or state.waits_for or "")
         yield table
 
 
@@ -107,7 +108,7 @@ def _table(*headers: str) -> Table:
     """Columns that never vanish: long text folds, numbers keep their width."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for header in headers:
-        folds = header in ("prerequisite", "search", "repetition", "why", "error")
+        folds = header in ("prerequisite", "search", "repetition", "why", "error or why it waits")
         is_number = header in ("epoch", "AUROC", "images/s")
         table.add_column(
             header, overflow="fold", no_wrap=not folds, justify="right" if is_number else "left", min_width=6

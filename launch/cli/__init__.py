@@ -41,8 +41,15 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("launch.cli.train", "Train", "train one run from a TOML or JSON config"),
     "evaluate": Entry("launch.cli.evaluate", "Evaluate", "score a run's best checkpoint on a split"),
     "grid plan": Entry("launch.cli.grid", "Plan", "list the runs of a grid and what each needs"),
-    "grid submit": Entry("launch.cli.grid", "Submit", "run a grid's missing runs on this machine"),
+    "grid submit": Entry("launch.cli.grid", "Submit", "run a grid's missing runs here or on SLURM"),
     "grid status": Entry("launch.cli.grid", "Status", "show where each run of a grid stands"),
+    "grid watch": Entry("launch.cli.grid_queue", "Watch", "submit to SLURM and resubmit until all is done"),
+    "grid logs": Entry("launch.cli.grid_queue", "Logs", "print the end of a run's log"),
+    "grid retry": Entry("launch.cli.grid_queue", "Retry", "submit again the runs that failed"),
+    "grid cancel": Entry("launch.cli.grid_queue", "Cancel", "take runs out of a cluster's queue"),
+    "bench loader": Entry("launch.cli.bench", "BenchLoader", "measure the loader's tiers beside other loaders"),
+    "bench convert": Entry("launch.cli.bench", "BenchConvert", "measure conversion beside Pillow"),
+    "bench step": Entry("launch.cli.bench_step", "BenchStep", "measure training steps beside other loops"),
     "report": Entry("launch.cli.report", "Report", "tables and curves from a folder of runs"),
 }
 

@@ -40,6 +40,11 @@ class Convert:
     large_jpeg: Literal["reduced", "full"] = "reduced"
     """``reduced``: decode a JPEG far larger than SIZE straight to fewer pixels, several times faster and within one
     gray level nearly everywhere; ``full``: decode every pixel first, as the paper's code does."""
+    encoding: Literal["raw", "jpeg"] = "raw"
+    """What is stored of each image: its pixels, or a gray JPEG, which takes a quarter of the room or less but has to
+    be decoded in every epoch."""
+    quality: int = 95
+    """Quality of these JPEGs, 1 to 100."""
     uncertain: Literal["zero", "one", "ignore"] = "zero"
     """What an uncertain label (-1) becomes: negative, positive, or left out of the loss."""
     views: Literal["all", "frontal", "lateral"] = "all"
@@ -75,6 +80,8 @@ class Convert:
             self.out,
             size=self.size,
             resize=self.resize,
+            encoding=self.encoding,
+            quality=self.quality,
             large_jpeg=self.large_jpeg,
             workers=self.workers,
             max_rejects=self.max_rejects,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,11 +18,13 @@ from launch.found import DatasetFacts, dataset_facts, find_runs
 from launch.grid import GridRun, load_grid
 from launch.live import observing
 from launch.local import LocalExecutor
-from launch.plan import Found, decide
+from launch.plan import Decision, Found, decide
 from launch.slots import make_slots, num_cores
+from launch.slurm.states import queue_if_any, with_queue
 from launch.status_table import plan_document, print_plan, print_status, status_document
 from launch.train_command import TrainCommand
 
+ENDINGS = ("done", "skipped", "queued", "failed", "blocked")
 MAX_LISTED = 20
 """Failed and blocked runs that a submit lists at its end."""
 
@@ -30,7 +32,7 @@ MAX_LISTED = 20
 @dataclass(frozen=True, kw_only=True)
 class _GridCommand:
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GRID")]
-    """Name of the grid: demo or paper."""
+    """Name of the grid, demo or paper, or a Python file with a function grid() that returns one."""
     runs_dir: Path = Path("runs")
     """Folder of run folders."""
     data_dir: Path = Path()
@@ -39,10 +41,11 @@ class _GridCommand:
     """Only runs whose name contains this, and the runs that they need."""
 
     def look(self) -> tuple[tuple[GridRun, ...], dict[str, DatasetFacts], dict[str, Found]]:
-        """The chosen runs, what their betons hold, and the states of their folders."""
+        """The chosen runs, what their betons hold, and where they stand by their folders and by the queue."""
         runs = load_grid(self.grid).select(self.only)
         facts = dataset_facts(self.data_dir, {run.config.data.dataset for run in runs})
-        return runs, facts, find_runs(runs, self.runs_dir, facts)
+        view = queue_if_any(self.runs_dir)
+        return runs, facts, with_queue(runs, find_runs(runs, self.runs_dir, facts), view, self.runs_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +70,14 @@ class Plan(_GridCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Status(_GridCommand):
-    """Show where each run of a grid stands, from the run folders alone.
+    """Show where each run of a grid stands, from the run folders and, for queued runs, one call of squeue.
 
     Example: cxr grid status demo --runs-dir runs/demo
     """
 
     json: bool = False
-    """Print JSON alone: grid, and for each run id, name, kind, state, epoch(s), mean_auroc, images_per_s, error."""
+    """Print JSON alone: grid, and for each run id, name, kind, state, job, epoch(s), mean_auroc, images_per_s,
+    error."""
 
     def run(self) -> None:
         """Print the states."""
@@ -86,12 +90,19 @@ class Status(_GridCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Submit(_GridCommand):
-    """Run a grid's missing runs on this machine, each as soon as the runs that it needs are done.
+    """Run a grid's missing runs on this machine, or queue them on a SLURM cluster, each once its needs are done.
 
-    Finished runs are skipped, interrupted ones go on from their checkpoints, failed ones are tried again.
+    Finished runs are skipped, interrupted ones go on from their checkpoints, failed ones are tried again, queued ones
+    are left alone. With --cluster the command ends once all is queued.
 
     Example: cxr grid submit demo --runs-dir runs/demo --data-dir data/demo
+    Example: cxr grid submit paper --cluster profile.toml --data-dir data --dry-run
     """
+
+    cluster: Path | None = None
+    """Cluster profile (TOML): queue the runs on SLURM; launch/slurm/example.toml lists all keys."""
+    allow_dirty: bool = False
+    """Queue although the checkout has uncommitted changes, which queued runs would read whenever they start."""
 
     slots: int | None = None
     """Runs at once; by default one for each GPU, else two on the CPU."""
@@ -110,6 +121,9 @@ class Submit(_GridCommand):
         """Carry the plan out; exit with status 1 when a run failed or was blocked."""
         runs, facts, found = self.look()
         plan = decide(runs, found)
+        if self.cluster is not None:
+            self._queue(self.cluster, plan, facts)
+            return
         if self.dry_run:
             print_plan(plan)
             return
@@ -137,6 +151,31 @@ class Submit(_GridCommand):
             outcomes = executor.submit(plan)
         conclude(outcomes)
 
+    def _queue(self, profile: Path, plan: Sequence[Decision], facts: Mapping[str, DatasetFacts]) -> None:
+        """Hand the plan to a cluster's queue, or say what would be handed over."""
+        from launch.slurm.submit import Order, queue_grid
+
+        if self.slots is not None or self.threads_per_run is not None or self.device != "auto":
+            raise InputError(
+                "--slots, --threads-per-run and --device are for this machine; the cluster profile has them"
+            )
+        if not self.dry_run:
+            self._check_files([decision.run for decision in plan if decision.action in ("run", "wait")])
+        order = Order(
+            grid=self.grid,
+            runs_dir=self.runs_dir.resolve(),
+            data_dir=self.data_dir.resolve(),
+            profile=profile,
+            precision=self.precision,
+            imagenet_weights=None if self.imagenet_weights is None else self.imagenet_weights.resolve(),
+            allow_dirty=self.allow_dirty,
+        )
+        if self.dry_run:
+            print_plan(plan)
+        outcomes = queue_grid(order, plan, facts, dry_run=self.dry_run)
+        if not self.dry_run:
+            conclude(outcomes)
+
     def _check_files(self, runs: Sequence[GridRun]) -> None:
         """Refuse at once what every run would stumble over."""
         if self.threads_per_run is not None and self.threads_per_run < 1:
@@ -156,7 +195,7 @@ def conclude(outcomes: Sequence[Outcome]) -> None:
     Raises:
         SystemExit: with status 1 when a run failed or was blocked.
     """
-    ended = {state: [o for o in outcomes if o.state == state] for state in ("done", "skipped", "failed", "blocked")}
+    ended = {state: [o for o in outcomes if o.state == state] for state in ENDINGS}
     counts = ", ".join(f"{len(found)} {state}" for state, found in ended.items() if found)
     print(f"{len(outcomes)} {'run' if len(outcomes) == 1 else 'runs'}: {counts}", file=sys.stderr)
     broken = ended["failed"] + ended["blocked"]

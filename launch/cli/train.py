@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+
+from datasets.errors import InputError
+from harness.config import RunConfig
+from harness.messages import note
+from harness.runtime import RuntimeConfig
+from launch.ranks import run_ranks, started_by_launcher, take_over_srun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +24,9 @@ class Train:
 
     The same command goes on where a run was stopped, and does nothing for a run that is done. Options given here win
     over the config's [runtime] table.
+
+    SIGTERM, SIGUSR2 and Ctrl-C write a checkpoint at the end of the step; a second one ends at once.
+    Exit status: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM.
 
     Example: cxr train run.toml --data-dir data --precision bf16
     """
@@ -42,32 +53,71 @@ class Train:
     """Loader threads; default: the cores this process may use."""
     num_threads: int | None = None
     """torch threads on the CPU; default: the cores this process may use."""
+    num_processes: int | None = None
+    """Processes that train this run together on this machine, started here; under torchrun, accelerate launch or srun
+    those that are there are used, and any other number is an error. The global batch stays what it is."""
+    checkpoint_minutes: float | None = None
+    """Minutes between checkpoints inside an epoch; default: 10; 0 for the ends of epochs alone."""
+    on_nonfinite: Literal["stop", "skip"] | None = None
+    """What becomes of a step whose numbers are not finite; default: stop, with a line that names its images."""
+    profile: bool = False
+    """Write a torch profiler trace of a few training steps into the run folder, as trace.json."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run folder."""
 
     def run(self) -> None:
         from harness.config_file import load_config
-        from harness.runtime import RuntimeConfig
 
         config, overrides = load_config(self.config)
         values = {**overrides, **self._given()}
         if self.out is not None:
             values["run_folders"] = {**values.get("run_folders", {}), config.run_id: self.out}
-        runtime = RuntimeConfig(**values)
+        try:
+            runtime = RuntimeConfig(**values)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        take_over_srun(os.environ)
+        if (runtime.num_processes or 1) > 1 and not started_by_launcher(os.environ):
+            command = [sys.executable, "-m", "launch.cli", "train", *self.arguments()]
+            sys.exit(run_ranks(command, runtime.num_processes or 1))
+        _train(config, runtime)
 
-        from harness.run import train_run
-
-        result = train_run(config, runtime)
-        mean = result["test"]["mean_auroc"]
-        score = "undefined" if mean is None else f"{mean:.4f}"
-        print(f"{runtime.folder_of(config).path}: test mean AUROC {score}, best epoch {result['best_epoch']}")
+    def arguments(self) -> list[str]:
+        """The command line that gives these options."""
+        found = [str(self.config)]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "config" or value is None or value is False:
+                continue
+            found.append("--" + field.name.replace("_", "-"))
+            if value is not True:
+                found += map(str, value) if isinstance(value, tuple) else [str(value)]
+        return found
 
     def _given(self) -> dict[str, Any]:
         """The runtime options that were given on the command line."""
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("config", "out", "tensorboard")
+            if field.name not in ("config", "out")
         }
-        given = {name: value for name, value in values.items() if value is not None}
-        return {**given, "tensorboard": True} if self.tensorboard else given
+        return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
+    from harness.run import train_run
+    from harness.stopping import Interrupted
+
+    try:
+        result = train_run(config, runtime)
+    except Interrupted as interrupt:
+        note(f"interrupted by {interrupt}; the same command goes on where it was")
+        sys.exit(interrupt.exit_status)
+    except (FloatingPointError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    mean = result["test"]["mean_auroc"]
+    score = "undefined" if mean is None else f"{mean:.4f}"
+    print(f"{runtime.folder_of(config).path}: test mean AUROC {score}, best epoch {result['best_epoch']}")

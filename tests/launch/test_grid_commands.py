@@ -123,6 +123,7 @@ def test_status_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "name": "teacher_mimic_d121",
         "kind": "prerequisite",
         "state": "done",
+        "job": None,
         "epoch": 6,
         "epochs": 6,
         "mean_auroc": 0.875,

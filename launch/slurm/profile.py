@@ -1,0 +1,129 @@
+"""What one run asks of a cluster: a TOML file comes in, a checked ``ClusterConfig`` goes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from datasets.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Resources of one run and how the queue is asked for them; none of it enters a run's hash.
+
+    Example of a profile, a flat TOML file:
+
+        partition = "gpu"
+        gpus_per_run = 1
+        cpus_per_task = 8
+        mem_gb = 32
+        time_min = 720
+        array_parallelism = 16
+        setup = ["module load cuda", "source /opt/cxr/env"]
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
+
+    nodes: int = 1
+    """Nodes of one run."""
+    gpus_per_run: int = 1
+    """GPUs of one run over all its nodes, one process for each; 0 trains on the CPU, one process a node."""
+    runs_per_gpu: int = 1
+    """Runs that share one GPU at the same time, where runs of 1k or 5k images do not fill it."""
+    cpus_per_task: int = 4
+    """Cores of each process; the runs that share a GPU share these too."""
+    mem_gb: float | None = None
+    """Memory of each node; by default what the cluster gives."""
+    time_min: int = 1440
+    """Time limit in minutes; a run that reaches it saves, is queued again and goes on."""
+    signal_delay_s: int = 120
+    """The run is told to save so long before the time limit."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    wckey: str | None = None
+    exclude: str | None = None
+    """Nodes to avoid."""
+    array_parallelism: int = 256
+    """Jobs of one array that run at once."""
+    max_restarts: int = 100
+    """A run that was queued again so often after time limits and preemptions is stopped."""
+    max_tries: int = 2
+    """Starts within one job of a run that fails by itself; bad input is not tried twice."""
+    device: str = "auto"
+    """Passed to ``cxr train``: auto, cpu or cuda."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the run: modules, environments."""
+    python: str | None = None
+    """Command that starts Python on the nodes, such as ``apptainer exec cxr.sif python``; by default this Python."""
+    sbatch: dict[str, str | int | bool] = dataclasses.field(default_factory=dict)
+    """Any other option of sbatch, a table: ``reservation = "night"`` becomes ``--reservation=night``."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that SLURM would stumble over late."""
+        for name in ("nodes", "runs_per_gpu", "cpus_per_task", "time_min", "array_parallelism", "max_tries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.gpus_per_run < 0 or self.gpus_per_run % self.nodes:
+            raise ValueError(f"gpus_per_run = {self.gpus_per_run} must be a multiple of nodes = {self.nodes}")
+        if self.runs_per_gpu > 1 and (self.gpus_per_run != 1 or self.nodes != 1):
+            raise ValueError("runs_per_gpu above 1 needs gpus_per_run = 1 and nodes = 1")
+        if self.runs_per_gpu > self.cpus_per_task:
+            raise ValueError("runs_per_gpu must not exceed cpus_per_task: each run needs a core")
+        if not 0 < self.signal_delay_s < 60 * self.time_min:
+            raise ValueError(f"signal_delay_s must lie between 0 and the time limit, {60 * self.time_min} s")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError("device must be auto, cpu or cuda")
+        if self.max_restarts < 0:
+            raise ValueError("max_restarts must be at least 0")
+
+    @property
+    def tasks_per_node(self) -> int:
+        """Processes of a run on each of its nodes."""
+        return max(1, self.gpus_per_run // self.nodes)
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes of a run."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def threads_per_run(self) -> int:
+        """Cores of each process of a run."""
+        return self.cpus_per_task // self.runs_per_gpu
+
+
+def load_profile(path: Path) -> ClusterConfig:
+    """The profile in a TOML file.
+
+    Raises:
+        InputError: when the file is absent, is not TOML, or has an unknown key or a wrong value.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--cluster {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+    known = [field.name for field in dataclasses.fields(ClusterConfig)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"{path}: key {key!r} is unknown; {hint}known: {', '.join(known)}")
+    try:
+        return TypeAdapter(ClusterConfig).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: {where + ': ' if where else ''}{message}") from None

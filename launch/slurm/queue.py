@@ -1,0 +1,105 @@
+"""The queue as ``squeue`` shows it, and orders to it: job ids come in, states and the words of a refusal go out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from datasets.errors import InputError
+
+TIMEOUT_S = 120.0
+IDS_PER_CALL = 500
+DEFAULT_MAX_ARRAY_SIZE = 1001
+"""SLURM's own default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """One task of an array, or one job, that the queue still holds."""
+
+    job: str
+    """``12`` or ``12_3``."""
+    name: str
+    state: str
+    """PENDING, RUNNING, COMPLETING, SUSPENDED ..."""
+    reason: str
+    """Why it is pending."""
+    node: str
+    """Where it runs."""
+
+    @property
+    def number(self) -> str:
+        """Number of the array, or of the job."""
+        return self.job.partition("_")[0]
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it has not started, or waits to start again."""
+        return self.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+
+
+def has_slurm() -> bool:
+    """Whether this host has SLURM's commands."""
+    return shutil.which("squeue") is not None and shutil.which("sbatch") is not None
+
+
+def read_queue() -> dict[str, QueuedJob]:
+    """This user's jobs by id, from one squeue call; accounting is not asked.
+
+    Raises:
+        InputError: when the queue does not answer.
+    """
+    text = ask("squeue", "--noheader", "--me", "--array", "--format=%i|%j|%T|%N|%r")
+    return {job.job: job for job in map(parse_job, text.splitlines()) if job is not None}
+
+
+def parse_job(line: str) -> QueuedJob | None:
+    """One line of squeue; None for a line of another form."""
+    job, _, rest = line.strip().partition("|")
+    parts = rest.split("|")
+    if len(parts) < 4 or not re.fullmatch(r"\d+(_\d+)?", job):
+        return None
+    *names, state, node, reason = parts
+    return QueuedJob(job=job, name="|".join(names), state=state, reason=reason, node=node)
+
+
+def max_array_size() -> int:
+    """Tasks that one array may hold on this cluster."""
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
+    return max(1, int(match[1])) if match else DEFAULT_MAX_ARRAY_SIZE
+
+
+def set_dependency(jobs: Iterable[str], dependency: str) -> None:
+    """Let pending jobs wait for exactly this.
+
+    Raises:
+        InputError: when the queue refuses.
+    """
+    ask("scontrol", "update", f"JobId={','.join(jobs)}", f"Dependency={dependency}")
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Take jobs out of the queue; running ones get SIGTERM, in time to save."""
+    for start in range(0, len(jobs), IDS_PER_CALL):
+        ask("scancel", *jobs[start : start + IDS_PER_CALL])
+
+
+def ask(*command: str) -> str:
+    """Output of a SLURM command; while the controller does not answer these wait and try again by themselves.
+
+    Raises:
+        InputError: with the last line that the command printed.
+    """
+    if shutil.which(command[0]) is None:
+        raise InputError(f"{command[0]}: no such command; SLURM is not installed on this host, or not on the PATH")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{command[0]}: no answer in {TIMEOUT_S:.0f} s") from None
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise InputError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
+    return done.stdout

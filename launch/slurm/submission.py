@@ -1,0 +1,111 @@
+"""What was handed to the queue: runs of a job array come in; a JSON file that outlives every shell goes out.
+
+A file is written before ``sbatch`` and completed after it. Its name is the job's name, so ``squeue`` knows the jobs
+even when the submitting host died between the two.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from datasets.errors import InputError
+from datasets.files import read_json, write_json
+
+FOLDER = "slurm"
+"""Folder below the folder of runs that holds submissions, pickled jobs and their first words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One sbatch call: a job, or a job array of which task i computes the runs ``tasks[i]``."""
+
+    name: str
+    """Name of the job."""
+    submitted: float
+    """Unix time in s."""
+    tasks: tuple[tuple[str, ...], ...]
+    """Ids of the runs of each task."""
+    job: str | None = None
+    """Number that SLURM gave; None until sbatch has answered."""
+
+    def task_job(self, task: int) -> str | None:
+        """The id by which SLURM knows one task: submitit makes an array only of two tasks and more."""
+        if self.job is None:
+            return None
+        return self.job if len(self.tasks) == 1 else f"{self.job}_{task}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run was last queued."""
+
+    submission: Submission
+    task: int
+
+    @property
+    def job(self) -> str | None:
+        """The id by which SLURM knows the task."""
+        return self.submission.task_job(self.task)
+
+
+def new_submission(grid: str, now: float, tasks: Sequence[Sequence[str]]) -> Submission:
+    """A submission with a name of its own; of a grid's file the stem is in it."""
+    stem = re.sub(r"[^A-Za-z0-9_.]", "_", Path(grid).stem if grid.endswith(".py") else grid)
+    name = f"cxr-{stem}-{secrets.token_hex(4)}"
+    return Submission(name=name, submitted=now, tasks=tuple(tuple(task) for task in tasks))
+
+
+def write_submission(runs_dir: Path, submission: Submission) -> None:
+    """Write or complete its file."""
+    write_json(_file(runs_dir, submission.name), asdict(submission))
+
+
+def forget_submission(runs_dir: Path, submission: Submission) -> None:
+    """Remove the file of a submission that the queue refused."""
+    _file(runs_dir, submission.name).unlink(missing_ok=True)
+
+
+def read_submissions(runs_dir: Path) -> list[Submission]:
+    """Everything handed to the queue, oldest first.
+
+    Raises:
+        InputError: when a file is not a submission.
+    """
+    found = []
+    for path in (runs_dir / FOLDER).glob("cxr-*.json"):
+        values = read_json(path)
+        try:
+            tasks = tuple(tuple(task) for task in values.pop("tasks"))
+            found.append(Submission(**values, tasks=tasks))
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(f"{path}: not a submission; remove it if it is yours") from None
+    return sorted(found, key=lambda submission: (submission.submitted, submission.name))
+
+
+def with_jobs(submissions: Iterable[Submission], jobs: Mapping[str, str]) -> list[Submission]:
+    """The submissions, those whose sbatch call was cut off completed by the queue's job numbers by name."""
+    return [
+        replace(submission, job=jobs[submission.name])
+        if submission.job is None and submission.name in jobs
+        else submission
+        for submission in submissions
+    ]
+
+
+def places(submissions: Iterable[Submission]) -> dict[str, Place]:
+    """The last place of each run; a submission that SLURM never knew is none."""
+    return {
+        run_id: Place(submission, task)
+        for submission in submissions
+        if submission.job is not None
+        for task, run_ids in enumerate(submission.tasks)
+        for run_id in run_ids
+    }
+
+
+def _file(runs_dir: Path, name: str) -> Path:
+    return runs_dir / FOLDER / f"{name}.json"
