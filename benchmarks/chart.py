@@ -1,0 +1,67 @@
+"""The object of a benchmark comes in; a bar chart as PNG, ours in colour, goes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets.files import replacing
+
+OURS, PEER = "#1f6f8b", "#b8b8b8"
+BAR_INCHES = 0.27
+
+
+def draw(measured: Mapping[str, Any], path: Path) -> None:
+    """Write the chart: one bar a contender on a logarithmic axis, with its interquartile range, grouped by output."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [row for row in measured["rows"] if row["images_per_s"] is not None]
+    rates = [row["images_per_s"] for row in rows]
+    outputs = list(dict.fromkeys(row["output"] for row in rows))
+    groups = [
+        sorted((row for row in rows if row["output"] == output), key=lambda row: row["images_per_s"])
+        for output in outputs
+    ]
+    figure = Figure(figsize=(9.5, 1.2 + BAR_INCHES * len(rows) + 0.45 * len(groups)), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [len(group) for group in groups]
+    axes: Any = (
+        figure.subplots(len(groups), sharex=True, squeeze=False, height_ratios=heights)[:, 0] if groups else []
+    )
+    for axis, output, group in zip(axes, outputs, groups, strict=False):
+        _bars(axis, output, group, min(rates), max(rates))
+    if len(axes):
+        axes[-1].set_xlabel("images per second (median, interquartile range)")
+    environment = measured["environment"]
+    figure.suptitle(
+        f"{environment['cpu']}, {environment['cores']} cores, {environment['workers']} workers, "
+        f"commit {environment['commit']}",
+        fontsize=8,
+    )
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=130)
+
+
+def _bars(axis: Any, output: str, group: list[dict[str, Any]], lowest: float, highest: float) -> None:
+    rates = [row["images_per_s"] for row in group]
+    axis.barh(
+        [row["title"] for row in group],
+        rates,
+        xerr=[row["spread"] / 2 for row in group],
+        color=[OURS if row["ours"] else PEER for row in group],
+        height=0.75,
+        error_kw={"linewidth": 0.8},
+    )
+    for place, rate in enumerate(rates):
+        axis.annotate(
+            f"{rate:,.0f}", (rate, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7
+        )
+    axis.set_xscale("log")
+    axis.set_title(output, fontsize=9, loc="left")
+    axis.tick_params(labelsize=7)
+    axis.set_xlim(10 ** math.floor(math.log10(lowest)), 3 * highest)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)

@@ -1,0 +1,23 @@
+"""The object of a benchmark comes in; its JSON, its chart and the page of results go out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chart import draw
+from benchmarks.table import KINDS, results_page
+from datasets.files import read_json, write_json, write_text
+
+
+def write_results(measured: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``KIND.json``, ``KIND.png`` and, from all kinds measured so far, ``RESULTS.md``; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = measured["environment"]["kind"]
+    write_json(folder / f"{kind}.json", dict(measured))
+    draw(measured, folder / f"{kind}.png")
+    read = {name: read_json(folder / f"{name}.json") for name in KINDS if (folder / f"{name}.json").is_file()}
+    page = folder / "RESULTS.md"
+    write_text(page, results_page(folder, read))
+    return page

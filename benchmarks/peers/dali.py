@@ -1,0 +1,65 @@
+"""NVIDIA DALI: one pipeline from file to normalised batch, on the CPU, or from the decoder on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
+
+from benchmarks.pictures import FLIP_PROBABILITY, MEAN, PREFETCH, ROTATION_DEG, STD, Pictures
+
+
+def cpu_rgb(pictures: Pictures) -> Iterator[int]:
+    """Three channels from the decoder on, as DALI's examples have it."""
+    return _deliver(pictures, "cpu", types.RGB)
+
+
+def cpu_gray(pictures: Pictures) -> Iterator[int]:
+    """One channel until the last step."""
+    return _deliver(pictures, "cpu", types.GRAY)
+
+
+def gpu_rgb(pictures: Pictures) -> Iterator[int]:
+    """nvJPEG and everything after it on the GPU."""
+    return _deliver(pictures, "gpu", types.RGB)
+
+
+def gpu_gray(pictures: Pictures) -> Iterator[int]:
+    """The same with one channel until the last step."""
+    return _deliver(pictures, "gpu", types.GRAY)
+
+
+def _deliver(pictures: Pictures, device: str, colour: types.DALIImageType) -> Iterator[int]:
+    pipeline = _augmenting(
+        list(pictures.jpeg),
+        device,
+        colour,
+        batch_size=pictures.batch_size,
+        num_threads=pictures.workers,
+        device_id=0 if device == "gpu" else None,
+        prefetch_queue_depth=PREFETCH,
+    )
+    pipeline.build()
+    for (batch,) in DALIGenericIterator([pipeline], ["images"]):
+        yield len(batch["images"])
+
+
+@pipeline_def  # type: ignore[untyped-decorator]
+def _augmenting(paths: list[str], device: str, colour: types.DALIImageType) -> Any:
+    encoded, _ = fn.readers.file(files=paths, random_shuffle=True, initial_fill=len(paths), name="files")
+    images = fn.decoders.image(encoded, device="mixed" if device == "gpu" else "cpu", output_type=colour)
+    angle = fn.random.uniform(range=(-ROTATION_DEG, ROTATION_DEG))
+    images = fn.rotate(images, angle=angle, interp_type=types.INTERP_LINEAR, keep_size=True, fill_value=0)
+    mirror = fn.random.coin_flip(probability=FLIP_PROBABILITY)
+    if colour == types.GRAY:
+        images = fn.cat(images, images, images, axis=2)
+    return fn.crop_mirror_normalize(
+        images,
+        mirror=mirror,
+        dtype=types.FLOAT,
+        output_layout="CHW",
+        mean=[255.0 * value for value in MEAN],
+        std=[255.0 * value for value in STD],
+    )

@@ -1,0 +1,51 @@
+"""FFCV as it comes: RGB JPEG in a beton of its own writer, decoded by its own decoder, nothing after that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.pictures import JPEG_QUALITY, Pictures
+from benchmarks.timing import EPOCH_STARTS
+
+
+class Rgb:
+    """The pictures as (S, S, 3) uint8, as FFCV's writer asks for them."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        image: np.ndarray = cv2.cvtColor(cv2.imread(self.paths[index], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return (image,)
+
+
+def decode(pictures: Pictures) -> Iterator[int]:
+    """RGB uint8 batches without augmentation."""
+    from ffcv.fields import RGBImageField
+    from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import ToTensor
+    from ffcv.writer import DatasetWriter
+
+    path = Path(pictures.folder) / "rgb.beton"
+    field = RGBImageField(write_mode="jpg", jpeg_quality=JPEG_QUALITY)
+    DatasetWriter(str(path), {"image": field}, num_workers=1).from_indexed_dataset(Rgb(pictures.jpeg))
+    loader = Loader(
+        str(path),
+        batch_size=pictures.batch_size,
+        num_workers=pictures.workers,
+        order=OrderOption.RANDOM,
+        os_cache=True,
+        pipelines={"image": [SimpleRGBImageDecoder(), ToTensor()]},
+    )
+    while True:
+        yield EPOCH_STARTS
+        for (batch,) in loader:
+            yield len(batch)

@@ -1,0 +1,49 @@
+"""MosaicML Streaming: MDS shards on the local disk in a DataLoader's workers; OpenCV does the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from streaming import MDSWriter, StreamingDataset
+from torch.utils.data import DataLoader
+
+from benchmarks.peers.pixels import float_sample, start_worker
+from benchmarks.pictures import PREFETCH, Pictures
+from benchmarks.timing import EPOCH_STARTS
+
+
+class Shards(StreamingDataset):  # type: ignore[misc]
+    """Samples of the shards as augmented, normalised (3, S, S) float32."""
+
+    def __init__(self, folder: Path, size: int, **settings: Any) -> None:
+        super().__init__(local=str(folder), **settings)
+        self.side = size
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        data = np.frombuffer(super().__getitem__(index)["jpeg"], dtype=np.uint8)
+        return float_sample(data, self.side)
+
+
+def jpeg(pictures: Pictures) -> Iterator[int]:
+    """Float batches, stacked in the workers."""
+    folder = Path(pictures.folder) / "mds"
+    with MDSWriter(out=str(folder), columns={"jpeg": "bytes"}) as writer:
+        for path in pictures.jpeg:
+            writer.write({"jpeg": Path(path).read_bytes()})
+    dataset = Shards(folder, pictures.size, shuffle=True, batch_size=pictures.batch_size)
+    loader: DataLoader[torch.Tensor] = DataLoader(
+        dataset,
+        batch_size=pictures.batch_size,
+        num_workers=pictures.workers,
+        prefetch_factor=PREFETCH,
+        worker_init_fn=start_worker,
+        persistent_workers=True,
+    )
+    while True:
+        yield EPOCH_STARTS
+        for batch in loader:
+            yield len(batch)

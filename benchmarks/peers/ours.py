@@ -1,0 +1,111 @@
+"""The project's own loader, tier by tier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
+from benchmarks.timing import EPOCH_STARTS
+from datasets.augment import Augment
+from datasets.beton import Beton
+from datasets.feed import Feed
+from datasets.loader import BetonLoader, Loader
+from datasets.tiers import Tier, open_tier
+
+AUGMENT = Augment(rotation_deg=ROTATION_DEG, flip_probability=FLIP_PROBABILITY)
+
+
+def raw_float32(pictures: Pictures) -> Iterator[int]:
+    """Raw stream, flipped, rotated and normalised on the CPU."""
+    beton = Beton.open(Path(pictures.beton))
+    loader = BetonLoader(
+        beton,
+        np.arange(beton.num_samples),
+        batch_size=pictures.batch_size,
+        shuffle=True,
+        augment=AUGMENT,
+        num_workers=pictures.workers,
+        output="float32",
+    )
+    return _deliver(loader)
+
+
+def raw_uint8(pictures: Pictures) -> Iterator[int]:
+    """Raw stream, flipped and rotated on the CPU."""
+    return _deliver(_open(pictures, "raw", AUGMENT))
+
+
+def raw_pages(pictures: Pictures) -> Iterator[int]:
+    """Raw stream, pages as they are: the device augments."""
+    return _deliver(_open(pictures, "raw", None))
+
+
+def resident_pages(pictures: Pictures) -> Iterator[int]:
+    """Resident tier in the host's memory, pages as they are."""
+    return _deliver(_open(pictures, "resident", None))
+
+
+def jpeg_pages(pictures: Pictures) -> Iterator[int]:
+    """JPEG stream: decoding alone."""
+    return _deliver(_open(pictures, "jpeg", None))
+
+
+def jpeg_uint8(pictures: Pictures) -> Iterator[int]:
+    """JPEG stream, flipped and rotated on the CPU."""
+    return _deliver(_open(pictures, "jpeg", AUGMENT))
+
+
+def raw_device(pictures: Pictures) -> Iterator[int]:
+    """Raw stream, everything after the page on the GPU."""
+    return _feed(pictures, "raw")
+
+
+def jpeg_device(pictures: Pictures) -> Iterator[int]:
+    """JPEG stream, decoded and augmented on the GPU."""
+    return _feed(pictures, "jpeg")
+
+
+def resident_device(pictures: Pictures) -> Iterator[int]:
+    """Resident tier in the GPU's memory."""
+    return _feed(pictures, "resident")
+
+
+def _open(pictures: Pictures, tier: Tier, augment: Augment | None, device: str = "cpu") -> Loader:
+    beton = Beton.open(Path(pictures.jpeg_beton if tier == "jpeg" else pictures.beton))
+    return open_tier(
+        beton,
+        np.arange(beton.num_samples),
+        tier,
+        batch_size=pictures.batch_size,
+        shuffle=True,
+        augment=augment,
+        device=device,
+        num_workers=pictures.workers,
+    )
+
+
+def _deliver(loader: Loader) -> Iterator[int]:
+    epoch = 0
+    while True:
+        yield EPOCH_STARTS
+        with loader.epoch(epoch) as batches:
+            for batch in batches:
+                yield len(batch.images)
+        epoch += 1
+
+
+def _feed(pictures: Pictures, tier: Tier) -> Iterator[int]:
+    feed = Feed(_open(pictures, tier, AUGMENT, "cuda"), "cuda")
+    epoch = 0
+    while True:
+        yield EPOCH_STARTS
+        with feed.epoch(epoch) as batches:
+            for batch in batches:
+                # The batch counts when it is there, not when the device has been asked for it.
+                torch.cuda.current_stream().synchronize()
+                yield len(batch.inputs)
+        epoch += 1

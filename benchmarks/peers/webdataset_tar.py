@@ -1,0 +1,59 @@
+"""WebDataset: tar shards, shuffled in a buffer, read in a DataLoader's workers; OpenCV does the pixels."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import webdataset as wds
+
+from benchmarks.peers.pixels import float_sample, start_worker
+from benchmarks.pictures import PREFETCH, Pictures
+
+SHARDS_PER_WORKER = 4
+SHUFFLED = 1000
+
+
+def jpeg(pictures: Pictures) -> Iterator[int]:
+    """Float batches, stacked in the workers, again and again."""
+    shards = write_shards(pictures)
+    dataset = (
+        wds.WebDataset(shards, resampled=True, nodesplitter=wds.split_by_node)
+        .shuffle(SHUFFLED)
+        .to_tuple("jpg")
+        .map(partial(_sample, pictures.size))
+        .batched(pictures.batch_size, collation_fn=torch.stack)
+    )
+    loader = wds.WebLoader(
+        dataset,
+        batch_size=None,
+        num_workers=pictures.workers,
+        prefetch_factor=PREFETCH,
+        worker_init_fn=start_worker,
+        persistent_workers=True,
+    )
+    for batch in loader:
+        yield len(batch)
+
+
+def _sample(size: int, sample: tuple[bytes]) -> torch.Tensor:
+    return float_sample(np.frombuffer(sample[0], dtype=np.uint8), size)
+
+
+def write_shards(pictures: Pictures) -> list[str]:
+    """The JPEG files in some tar files for each worker."""
+    num_shards = SHARDS_PER_WORKER * pictures.workers
+    shards = [Path(pictures.folder) / f"shard-{number:03d}.tar" for number in range(num_shards)]
+    for number, shard in enumerate(shards):
+        with tarfile.open(shard, "w") as tar:
+            for position in range(number, len(pictures.jpeg), num_shards):
+                data = Path(pictures.jpeg[position]).read_bytes()
+                entry = tarfile.TarInfo(f"{position:08d}.jpg")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    return [str(shard) for shard in shards]

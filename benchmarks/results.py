@@ -1,0 +1,68 @@
+"""Rates by round come in; rows with medians and spreads, and ratios, go out."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table."""
+
+    name: str
+    title: str
+    output: str
+    ours: bool
+    images_per_s: float | None
+    """Median over the rounds; None for what is absent."""
+    spread: float | None
+    """Interquartile range over the rounds, in images/s."""
+    rounds: int
+    values: tuple[float, ...]
+    """Images/s of each round."""
+    absent: str | None = None
+    """Why there is no figure."""
+
+
+def make_row(
+    name: str, title: str, output: str, *, ours: bool, values: Sequence[float], absent: str | None = None
+) -> Row:
+    """Sum up the rates of one contender."""
+    return Row(
+        name=name,
+        title=title,
+        output=output,
+        ours=ours,
+        images_per_s=statistics.median(values) if values else None,
+        spread=spread(values) if values else None,
+        rounds=len(values),
+        values=tuple(values),
+        absent=absent,
+    )
+
+
+def spread(values: Sequence[float]) -> float:
+    """Interquartile range (linear between the values); 0 for a single one."""
+    if len(values) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return high - low
+
+
+def ratios(rows: Sequence[Row], wanted: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, float | None]:
+    """Median of ours over the fastest median of the others; None where either side was not measured."""
+    rates = {row.name: row.images_per_s for row in rows}
+    found: dict[str, float | None] = {}
+    for name, (ours, others) in wanted.items():
+        above = rates.get(ours)
+        below = max((rate for other in others if (rate := rates.get(other)) is not None), default=None)
+        found[name] = above / below if above is not None and below else None
+    return found
+
+
+def as_json(environment: Mapping[str, Any], rows: Sequence[Row], found: Mapping[str, float | None]) -> dict[str, Any]:
+    """The object that ``--json`` writes."""
+    return {"environment": dict(environment), "rows": [asdict(row) for row in rows], "ratios": dict(found)}

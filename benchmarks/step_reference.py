@@ -1,0 +1,128 @@
+"""The plain training loop of public code for this paper's experiments: image files come in; trained steps go out.
+
+Written as the code of the paper's reference [23] is: float32, PyTorch's DataLoader with Pillow on the original files,
+sigmoid and BCELoss, the teacher's whole forward pass, plain Adam, and the loss read at every step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.models import DenseNet, densenet121
+
+from benchmarks.peers.torch_pil import Files
+from benchmarks.pictures import Pictures
+from benchmarks.step_case import NUM_LABELS, Case, targets_of
+
+
+class PlainNetwork(nn.Module):
+    """DenseNet-121, or the paper's Table 4, made of torchvision's parts; the tapped planes are kept by a hook."""
+
+    planes: Tensor
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        if name == "densenet121":
+            self.body: nn.Module = densenet121(num_classes=NUM_LABELS)
+            tap = self.body.get_submodule("features.denseblock4.denselayer15")
+        else:
+            features = DenseNet(block_config=(6, 12), num_classes=1).features
+            del features.norm5
+            tap = nn.Conv2d(512, 32, 1)
+            head = (nn.Conv2d(32, 1024, 1), nn.BatchNorm2d(1024), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1))
+            self.body = nn.Sequential(
+                features, nn.AvgPool2d(4), tap, *head, nn.Flatten(), nn.Linear(1024, NUM_LABELS)
+            )
+        tap.register_forward_hook(self._keep)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.body(images)
+        return logits
+
+    def _keep(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self.planes = output
+
+
+def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """The paper's equation (2)."""
+    ours, theirs = (F.normalize(planes.flatten(2), dim=2) for planes in (student, teacher))
+    distances: Tensor = torch.linalg.vector_norm(ours - theirs, dim=2)
+    return distances.mean()
+
+
+class Labelled(Dataset[tuple[Tensor, Tensor]]):
+    """Images of another dataset with made-up targets."""
+
+    def __init__(self, images: Dataset[Tensor], count: int) -> None:
+        self.images, self.count = images, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], targets_of(index).float()
+
+
+class Reference:
+    """One network and method in the plain loop."""
+
+    def __init__(self, case: Case, pictures: Pictures) -> None:
+        self.case, self.pictures = case, pictures
+        self.network = PlainNetwork(case.network)
+        self.teacher = PlainNetwork("densenet121").eval() if case.method == "attention_transfer" else None
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5)
+        self.criterion = nn.BCELoss()
+        self.losses: list[float] = []
+        self.fixed = next(self.batches(1))
+
+    def batches(self, steps: int) -> Iterator[Any]:
+        """Batches of the original files, made smaller and augmented on the way."""
+        count = steps * self.pictures.batch_size
+        files = [self.pictures.png[number % len(self.pictures.png)] for number in range(count)]
+        dataset = Labelled(Files(files, self.pictures.size, resize=True), count)
+        return iter(DataLoader(dataset, self.pictures.batch_size, shuffle=True, num_workers=self.pictures.workers))
+
+    def step(self, images: Tensor, targets: Tensor) -> None:
+        self.network.train()
+        self.optimizer.zero_grad()
+        outputs = torch.sigmoid(self.network(images))
+        loss = self.criterion(outputs, targets)
+        if self.teacher is not None:
+            with torch.no_grad():
+                self.teacher(images)
+            loss = loss + attention_loss(self.network.planes, self.teacher.planes)
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
+
+    def loader_free(self, steps: int) -> dict[str, float]:
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.step(*self.fixed)
+        return {"seconds": time.perf_counter() - started, "images": steps * self.pictures.batch_size}
+
+    def whole(self, steps: int) -> dict[str, float]:
+        started, waited, images = time.perf_counter(), 0.0, 0
+        batches, asked = self.batches(steps), started
+        for batch, targets in batches:
+            waited += time.perf_counter() - asked
+            self.step(batch, targets)
+            images += len(batch)
+            asked = time.perf_counter()
+        return {"seconds": time.perf_counter() - started, "images": images, "data_wait_s": waited}
+
+    def validation(self, steps: int) -> dict[str, float]:
+        started, images = time.perf_counter(), 0
+        self.network.eval()
+        with torch.no_grad():
+            for batch, targets in self.batches(steps):
+                outputs = torch.sigmoid(self.network(batch))
+                self.losses.append(self.criterion(outputs, targets).item())
+                images += len(batch)
+        return {"seconds": time.perf_counter() - started, "images": images}

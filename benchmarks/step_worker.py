@@ -1,0 +1,56 @@
+"""The process of one loop of the step benchmark: a line with a wish comes in; a line with its measurement goes out.
+
+Run as ``python -m benchmarks.step_worker KIND NETWORK METHOD PICTURES.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.pictures import Pictures
+from benchmarks.step_case import Case
+
+
+def main() -> None:
+    """Set up and warm up, answer ``ready``, then one object for each line ``{"what": ..., "steps": ...}``."""
+    kind, network, method, path = sys.argv[1:5]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    pictures = Pictures.read(Path(path))
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: pictures.workers])
+    torch.set_num_threads(pictures.workers)
+    contender = make(kind, Case(network, method), pictures)  # type: ignore[arg-type]
+    contender.loader_free(1)
+    print(json.dumps("ready"), file=answers, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        found = getattr(contender, asked["what"])(asked["steps"])
+        found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(found), file=answers, flush=True)
+
+
+def make(kind: str, case: Case, pictures: Pictures) -> Any:
+    """The contender of that kind; only its own libraries are imported."""
+    compiled = kind.endswith("_compiled")
+    if kind == "reference":
+        from benchmarks.step_reference import Reference
+
+        return Reference(case, pictures)
+    if kind.startswith("careful"):
+        from benchmarks.step_careful import Careful
+
+        return Careful(case, pictures, compiled=compiled)
+    from benchmarks.step_ours import Ours
+
+    return Ours(case, pictures, compiled=compiled)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Peers do the same work as ours: the same flip, rotation and normalisation, up to their own rounding."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.contenders import LOADERS
+from benchmarks.peers.pixels import augmented, fill_float_batch, float_sample
+from benchmarks.pictures import Pictures
+from datasets.network_input import to_network_input
+from datasets.warp import warp_page
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def jpeg() -> np.ndarray:
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    picture = (128 + 90 * np.sin(x / 7 + y / 13)).astype(np.uint8)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+
+
+@pytest.mark.parametrize(("angle", "flip"), [(12.0, False), (-7.5, True), (0.0, True)])
+def test_opencv_warps_as_ours_does(
+    jpeg: np.ndarray, angle: float, flip: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda *_: angle)
+    monkeypatch.setattr(random, "random", lambda: 0.0 if flip else 0.9)
+    theirs = augmented(jpeg, SIZE).astype(int)
+    gray = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE)
+    ours = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    warp_page(gray.reshape(-1), ours, angle, flip)
+    inner = slice(12, -12)
+    assert np.abs(theirs - ours)[inner, inner].max() <= 4
+    assert np.abs(theirs - ours)[inner, inner].mean() < 1.0
+
+
+def test_floats_are_the_networks_input(jpeg: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(random, "uniform", lambda *_: 5.0)
+    monkeypatch.setattr(random, "random", lambda: 0.9)
+    expected = to_network_input(torch.from_numpy(augmented(jpeg, SIZE))[None, None])[0]
+    torch.testing.assert_close(float_sample(jpeg, SIZE), expected, rtol=0, atol=1e-6)
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(jpeg.tobytes())
+    batch = np.empty((2, 3, SIZE, SIZE), dtype=np.float32)
+    fill_float_batch([str(path)] * 2, batch)
+    torch.testing.assert_close(torch.from_numpy(batch[1]), expected, rtol=0, atol=1e-6)
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+    pictures = Pictures(
+        folder="", png=("a.png",), jpeg=("a.jpg",), beton="b", jpeg_beton="c", size=32, batch_size=4, workers=2
+    )
+    by_name = {contender.name: contender for contender in LOADERS}
+    assert by_name["raw_device"].missing(pictures, gpu=False) == "needs a CUDA device"
+    assert by_name["raw_float32"].missing(pictures, gpu=False) is None
+    absent = type(by_name["spdl"])("x", "x", "pages", "x:y", packages=("no_such_package.part",))
+    assert absent.missing(pictures, gpu=False) == "not installed; benchmarks/setup does it"
+    pictures.write(tmp_path / "pictures.json")
+    assert Pictures.read(tmp_path / "pictures.json") == pictures
