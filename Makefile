@@ -1,5 +1,6 @@
 # make demo   the main job on made-up data: phantom images to a table of results
 # make test   every test that this machine can run
+# make cluster   a SLURM of four made-up nodes to try things on, until Ctrl-C (root)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
@@ -7,7 +8,7 @@ CXR := $(VENV)/bin/cxr
 DATA := data/demo
 RUNS := runs/demo
 
-.PHONY: setup demo demo-data test lint format bench clean
+.PHONY: setup demo demo-data test lint format bench cluster clean
 
 setup:
 	@.ci/setup
@@ -36,6 +37,9 @@ lint: setup
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+cluster: setup
+	$(VENV)/bin/python tests/slurm/cluster.py
 
 clean:
 	rm -rf $(DATA) $(RUNS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
@@ -43,6 +44,9 @@ def _deliver(pictures: Pictures, device: str, colour: types.DALIImageType) -> It
     )
     pipeline.build()
     for (batch,) in DALIGenericIterator([pipeline], ["images"]):
+        if device == "gpu":
+            # As with ours: a batch counts when it is there, not when the device has been asked for it.
+            torch.cuda.current_stream().synchronize()
         yield len(batch["images"])
 
 

@@ -1,8 +1,6 @@
-"""Batches as network input: the same values as ``to_network_input``, in memory that is used again but never shared."""
+"""Batches as network input: the values of ``to_network_input``, in memory that is used again but never shared."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -1,0 +1,49 @@
+"""Fixtures of the SLURM tests: one cluster for all of them, tiny images, and a folder of runs for each test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, running_cluster, why_not
+from shell import PROFILE, Shell
+
+HERE = Path(__file__).resolve().parent
+REQUIRED = os.environ.get("CXR_REQUIRE_SLURM") == "1"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster, to which every SLURM command of this process and its children then goes."""
+    reason = why_not()
+    if reason is not None:
+        if REQUIRED:
+            pytest.fail(f"CXR_REQUIRE_SLURM=1, but: {reason}")
+        pytest.skip(reason)
+    with running_cluster() as made, pytest.MonkeyPatch.context() as patch:
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with chestxray14.beton, 90 images."""
+    sys.path.append(str(HERE.parent / "harness"))
+    from tiny_runs import write_tiny_beton
+
+    return write_tiny_beton(tmp_path_factory.mktemp("images")).parent
+
+
+@pytest.fixture
+def shell(cluster: Cluster, data_dir: Path, tmp_path: Path) -> Iterator[Shell]:
+    """A folder of runs of the test's own; the queue is empty at its end."""
+    profile = tmp_path / "profile.toml"
+    profile.write_text(PROFILE)
+    made = Shell(cluster, data_dir, tmp_path / "runs", profile)
+    yield made
+    cluster.run("scancel", "--user=root")
+    made.drain()

@@ -1,0 +1,84 @@
+"""Configuration files of the tests' SLURM: a folder, node names and ports come in; texts go out."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+GPUS_PER_NODE, CPUS_PER_NODE = 2, 2
+
+
+def slurm_conf(folder: Path, names: Sequence[str], ports: Sequence[int], *, has_accounting: bool) -> str:
+    """Text of slurm.conf; neither cgroups nor a network are needed.
+
+    Args:
+        folder: where configuration, state and logs lie.
+        names: the nodes.
+        ports: of the controller, of accounting, and of each node.
+        has_accounting: whether job states are also kept by slurmdbd.
+    """
+    host = socket.gethostname()
+    controller, accounting, *node_ports = ports
+    store = (
+        "AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=localhost\n"
+        f"AccountingStoragePass={folder}/munge/socket\n"
+    )
+    node_lines = "\n".join(
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
+        f"RealMemory=8000 Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
+        for name, port in zip(names, node_ports, strict=True)
+    )
+    return f"""ClusterName=cxr
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/slurmd.%n.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+GresTypes=gpu
+ReturnToService=2
+JobRequeue=1
+PropagateResourceLimits=NONE
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,default_queue_depth=1000
+KillWait=10
+MessageTimeout=5
+MinJobAge=60
+MaxArraySize=1001
+SlurmctldTimeout=30
+SlurmdTimeout=30
+{store if has_accounting else ""}AccountingStoragePort={accounting}
+{node_lines}
+PartitionName=gpu Nodes={",".join(names)} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def slurmdbd_conf(folder: Path, port: int) -> str:
+    """Text of slurmdbd.conf."""
+    return f"""AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+DbdHost=localhost
+DbdPort={port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct_db
+PidFile={folder}/run/slurmdbd.pid
+LogFile={folder}/log/slurmdbd.log
+"""
