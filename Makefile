@@ -1,5 +1,6 @@
 # make demo   the main job on made-up data: phantom images to a table of results
 # make test   every test that this machine can run
+# make bench  the loader, conversion and training steps, measured beside their peers (half an hour)
 # make cluster   a SLURM of four made-up nodes to try things on, until Ctrl-C (root)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,7 +9,7 @@ CXR := $(VENV)/bin/cxr
 DATA := data/demo
 RUNS := runs/demo
 
-.PHONY: setup demo demo-data test lint format bench cluster clean
+.PHONY: setup demo demo-data test lint format bench bench-setup cluster clean
 
 setup:
 	@.ci/setup
@@ -37,6 +38,14 @@ lint: setup
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+bench-setup: setup
+	benchmarks/setup
+
+bench: bench-setup
+	$(CXR) bench loader --out benchmarks
+	$(CXR) bench convert --out benchmarks
+	$(CXR) bench step --json benchmarks/step.json
 
 cluster: setup
 	$(VENV)/bin/python tests/slurm/cluster.py

@@ -224,7 +224,7 @@ def test_what_cannot_be_used_is_refused_with_its_reason(options: dict, reason: s
 
 
 def test_a_syntax_of_films_is_refused() -> None:
-    with pytest.raises(ImageError, match="MPEG2.*which pydicom does not decode"):
+    with pytest.raises(ImageError, match=r"MPEG2.*which pydicom does not decode"):
         decode_gray(encapsulated(STORED, UID("1.2.840.10008.1.2.4.100"), b"film"))
 
 
