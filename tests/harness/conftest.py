@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ def tiny_beton(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """Three epochs of transfer learning; tests read it and change nothing."""
+    from accelerator_state import forget_accelerator
     from tiny_runs import FinishedRun
 
     made = FinishedRun.train(tiny_beton, tmp_path_factory.mktemp("finished"))
@@ -33,12 +33,6 @@ def finished_run(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(autouse=True)
 def _forget_accelerator() -> Iterator[None]:
     yield
+    from accelerator_state import forget_accelerator
+
     forget_accelerator()
-
-
-def forget_accelerator() -> None:
-    """Accelerate keeps precision and device for the whole process; a run of ours is a process of its own."""
-    if "accelerate" in sys.modules:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)

@@ -28,7 +28,7 @@ def test_bf16_stays_near_fp32_over_fifty_steps(tiny_beton: Path, tmp_path: Path)
         lines = without_times(runtime.folder_of(config))
         assert lines[-1]["step"] == 50
         losses.append([line["train"]["loss"] for line in lines])
-        from conftest import forget_accelerator
+        from accelerator_state import forget_accelerator
 
         forget_accelerator()
     assert losses[0] != losses[1]
@@ -69,7 +69,7 @@ def test_fp16_stays_near_fp32_on_a_gpu(tiny_beton: Path, tmp_path: Path) -> None
         runtime = tiny_runtime(tiny_beton, tmp_path / precision, precision=precision, device="cuda")
         train_run(config, runtime)
         losses.append([line["train"]["loss"] for line in without_times(runtime.folder_of(config))])
-        from conftest import forget_accelerator
+        from accelerator_state import forget_accelerator
 
         forget_accelerator()
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
