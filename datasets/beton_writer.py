@@ -52,7 +52,7 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         self.rejects: dict[int, str] = {}
         """Reason by position."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._pixels = bytearray()
+        self._pixels, self._num_bytes = bytearray(layout.block_bytes), 0
         self._block = Block(0, 0)
         self._num_blocks = 0
         with ExitStack() as opened:
@@ -91,10 +91,11 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         if self.layout.encoding == "jpeg":
             if not 0 < num_bytes <= self.layout.block_bytes:
                 raise ValueError(f"a JPEG of {num_bytes} bytes for a block of {self.layout.block_bytes}")
-            if len(self._pixels) + num_bytes > self.layout.block_bytes:
+            if self._num_bytes + num_bytes > self.layout.block_bytes:
                 self._write_block()
             self._block.lengths.append(num_bytes)
-        self._pixels += page.stored
+        self._pixels[self._num_bytes : self._num_bytes + num_bytes] = page.stored
+        self._num_bytes += num_bytes
         self._block.crc32.append(page.crc32)
         self._block.sha256.append(page.sha256.hex())
 
@@ -143,10 +144,10 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         block = self._block
         with explained_disk_full(self.path, self._kept()):
             if block.crc32:
-                data = self._pixels.ljust(self.layout.block_bytes, b"\0")
-                _write_at(self._file, data, self.layout.block_start(self._num_blocks))
+                self._pixels[self._num_bytes :] = bytes(self.layout.block_bytes - self._num_bytes)
+                _write_at(self._file, self._pixels, self.layout.block_start(self._num_blocks))
             self._journal.append(block)
-        self._pixels = bytearray()
+        self._num_bytes = 0
         self._take_up(block)
 
     def _take_up(self, block: Block) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import selectors
 import signal
 import struct
 import zlib
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.resize import LargeJpeg, Resize, fit, smallest_reduced
+from datasets.spare_memory import keep_spare_memory
 
 AHEAD_PER_WORKER = 3
 """Images that a worker has in hand, so that it never waits for the parent."""
@@ -105,6 +107,8 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         self._context = get_context("spawn")
         self._num_workers = workers
         self._workers: list[_Worker] = []
+        # Kept, since one made for each wait, as connection.wait does, leaves cycles for the garbage collector.
+        self._selector = selectors.DefaultSelector()
 
     def __exit__(self, *exc: object) -> None:
         for worker in self._workers:
@@ -113,6 +117,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
             worker.process.join()
             worker.pipe.close()
         self._workers.clear()
+        self._selector.close()
 
     def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
         """Yield one outcome for each path, in the order of the paths, whatever the number of workers.
@@ -147,8 +152,8 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
     def _collect(self, waiting: _Waiting, done: dict[int, Outcome]) -> None:
         """Wait until some worker has answered or died and take what there is."""
-        ready = connection.wait([worker.pipe for worker in self._workers])
-        for worker in [worker for worker in self._workers if worker.pipe in ready]:
+        for key, _ in self._selector.select():
+            worker = key.data
             try:
                 message = worker.pipe.recv_bytes()
             except (EOFError, OSError):
@@ -160,6 +165,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
     def _bury(self, worker: _Worker, waiting: _Waiting, done: dict[int, Outcome]) -> None:
         """Blame the image that a dead worker was decoding and give the others in its hand to the rest."""
         worker.process.join()
+        self._selector.unregister(worker.pipe)
         worker.pipe.close()
         self._workers.remove(worker)
         status = worker.process.exitcode or 0
@@ -188,7 +194,9 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         theirs.close()
-        return _Worker(process, ours)
+        worker = _Worker(process, ours)
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        return worker
 
 
 def _parse(message: bytes) -> Outcome:
@@ -215,6 +223,7 @@ def _work(pipe: connection.Connection, root: str, recipe: _Recipe) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+    keep_spare_memory()
     while True:
         try:
             path = os.path.join(root, os.fsdecode(pipe.recv_bytes()))  # noqa: PTH118 (a path may hold odd bytes)

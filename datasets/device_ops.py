@@ -9,6 +9,7 @@ into memory on the way is the rotated one, as bytes.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
@@ -178,10 +179,27 @@ def _stream(seed: int, epoch: int, augment: Augment, device: torch.device) -> tu
         return key, ranges
 
 
+class _Compiled:
+    """A function that is compiled when it is first called; where that fails, it runs as it is and says so once."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self._plain = function
+        self._compiled: Callable[..., Tensor] | None = torch.compile(function, fullgraph=True)
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        if self._compiled is not None:
+            try:
+                return self._compiled(*arguments)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                reason = str(error).strip().splitlines()[0]
+                print(f"images are augmented without torch.compile, slowly: {reason}", file=sys.stderr)
+                self._compiled = None
+        return self._plain(*arguments)
+
+
 @cache
-def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    compiled: Any = torch.compile(function, fullgraph=True)
-    return compiled  # type: ignore[no-any-return]
+def _compiled(function: Callable[..., Tensor]) -> _Compiled:
+    return _Compiled(function)
 
 
 def _any_length(tensor: Tensor) -> Tensor:

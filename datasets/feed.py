@@ -7,9 +7,10 @@ straight through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from types import TracebackType
 
 import torch
@@ -19,16 +20,20 @@ from datasets.device_ops import augmented_input
 from datasets.loader import Batch, Batches, Loader
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DeviceBatch:
     """One rank's part of one step, ready for the network."""
 
-    inputs: Tensor
-    """(B, 3, S, S) in channels_last, normalised, on the device."""
     targets: Tensor
     """(B, L) uint8 on the device: 0, 1, or 255 ignored."""
     host: Batch
     """The batch as the loader handed it out: targets and indices on the host."""
+    make_inputs: Callable[[], Tensor]
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """(B, 3, S, S) in channels_last, normalised, on the device; made when they are first asked for."""
+        return self.make_inputs()
 
     @property
     def global_size(self) -> int:
@@ -82,11 +87,10 @@ class FeedBatches(AbstractContextManager["FeedBatches"], Iterator[DeviceBatch]):
         sent = self._sent if self._sent is not None else self._sender.send(self._batches)
         self._sent = None
         self._sender.receive(sent)
-        inputs = self._to_input(sent)
         # Only a batch that is there is sent ahead: waiting for one would keep this one from the network.
         if self._sender.runs_ahead and self._batches.ready():
             self._sent = self._sender.send(self._batches)
-        return DeviceBatch(inputs, sent.targets, sent.host)
+        return DeviceBatch(sent.targets, sent.host, partial(self._to_input, sent))
 
     def _to_input(self, sent: _Sent) -> Tensor:
         loader = self._feed.loader

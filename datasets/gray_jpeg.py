@@ -7,22 +7,24 @@ says what is wrong; without that library to OpenCV.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from datasets.gray_jpeg_kernel import (
+from datasets.gray_jpeg_kernel import decode_batch
+from datasets.gray_jpeg_types import (
     CODE_BITS,
+    DC_BITS,
     ENDED,
     LOOKUP_BITS,
     NUM_PLACES,
+    ROW_COEFFICIENTS,
     RUN_SHIFT,
     SIZE_SHIFT,
     SKIP_1_SHIFT,
     SKIP_2_SHIFT,
     VALUE_1_SHIFT,
     VALUE_2_SHIFT,
-    decode_batch,
 )
 from datasets.jpeg import JpegError, decode_jpeg
 from datasets.reduced_jpeg import read_scan
@@ -42,12 +44,21 @@ class Tables:
     pairs: np.ndarray
     """(4096,) int64: the one or two AC symbols that lie whole in 12 bits, 0 if none does."""
     dc: np.ndarray
-    ac: np.ndarray
-    """(65536,) int32 each: length, size and step of the symbol that 16 bits begin with, 0 if none does."""
+    """(1024,) int32: length and size of the symbol whose code 10 bits begin with, 0 if none does."""
+    ac_short: np.ndarray
+    ac_long: np.ndarray
+    """(4096,) and (65536,) int32: length, size and step of the symbol whose code 12 or 16 bits begin with."""
     places: np.ndarray
-    """(512,) int32: where a coefficient goes among those of a row of blocks."""
+    """(512,) int32: where a coefficient of the first block goes among those of the picture."""
+    starts: np.ndarray
+    """(blocks,) int32: how much further those of each block go."""
     steps: np.ndarray
-    """(64,) int32 of quantisation, row by row."""
+    """(64 * S / 8,) int32 of quantisation, for the coefficients of a row of blocks."""
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All of them, as the kernel takes them."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @classmethod
     def of(cls, jpeg: bytes, side: int) -> Tables | None:
@@ -62,11 +73,21 @@ class Tables:
         begin = found + len(QUANTISATION)
         steps = np.zeros(64, dtype=np.int32)
         steps[list(ZIGZAG)] = np.frombuffer(jpeg[begin : begin + 64], dtype=np.uint8)
-        places = np.full(NUM_PLACES, side // 8 * 64, dtype=np.int32)
-        places[:64] = np.array(ZIGZAG) * (side // 8)
-        lawful = _with_steps(ac)
-        header = np.frombuffer(jpeg[: scan.start], dtype=np.uint8)
-        return cls(header, _pairs(lawful), dc & 0xFFFF, lawful, places, steps)
+        across = side // 8
+        places = np.full(NUM_PLACES, 64 * across, dtype=np.int32)
+        places[:64] = np.array(ZIGZAG) * across
+        row, column = np.divmod(np.arange(across * across, dtype=np.int32), across)
+        ac = _with_steps(ac)
+        return cls(
+            header=np.frombuffer(jpeg[: scan.start], dtype=np.uint8),
+            pairs=_pairs(ac),
+            dc=_shortened(dc & 0xFFFF, DC_BITS),
+            ac_short=_shortened(ac, LOOKUP_BITS),
+            ac_long=ac,
+            places=places,
+            starts=(row * (across * ROW_COEFFICIENTS) + column).astype(np.int32),
+            steps=np.repeat(steps, across),
+        )
 
 
 class GrayJpegs:
@@ -88,22 +109,9 @@ class GrayJpegs:
         """
         irregular = np.arange(len(pointers))
         if self.tables is not None and len(pointers):
-            tables, status = self.tables, np.empty(len(pointers), dtype=np.uint8)
+            status, order = np.empty(len(pointers), dtype=np.uint8), np.argsort(sizes)
             pixels = out.reshape(len(out), self.side, self.side).view(np.uint64)
-            decode_batch(
-                data,
-                pointers,
-                sizes,
-                tables.header,
-                tables.pairs,
-                tables.dc,
-                tables.ac,
-                tables.places,
-                tables.steps,
-                pixels,
-                status,
-                self.num_threads,
-            )
+            decode_batch(data, pointers, sizes, order, self.tables.arrays, pixels, status, self.num_threads)
             irregular = np.flatnonzero(status)
         for position in irregular:
             start = int(pointers[position])
@@ -157,6 +165,12 @@ def _symbols(code: bytes) -> np.ndarray | None:
             at += width
         place += count
     return table
+
+
+def _shortened(table: np.ndarray, num_bits: int) -> np.ndarray:
+    """The table by the first ``num_bits`` bits, 0 where a code is longer."""
+    short = table[:: 1 << (CODE_BITS - num_bits)]
+    return np.where(short & 63 <= num_bits, short, 0).astype(np.int32)
 
 
 def _with_steps(ac: np.ndarray) -> np.ndarray:

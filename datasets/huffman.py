@@ -6,7 +6,7 @@ where they end is what decoding costs. Anything irregular is left to libjpeg-tur
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,11 @@ SHORT_BITS = 12
 """Bits looked at for one symbol; longer codes, which are rare, take the table of 16 bits."""
 SKIP_BITS = 14
 """Bits looked at to skip as many coefficients as they hold: four lookups use up one load, and the table fits L1."""
+FIRST_BITS = 12
+"""Bits looked at for the first symbols of a block, whose numbers are wanted."""
 LENGTH_MASK, SIZE_SHIFT, RUN_SHIFT = 63, 8, 16
-SKIP_MASK, SKIP_SHIFT = 31, 5
+SKIP_MASK, SKIP_SHIFT, PASSED_MASK = 31, 5, 2047
+FIRST_SHIFT, SECOND_SHIFT = 16, 32
 ENDED = 128
 """Added to the place within a block by the symbol that ends it."""
 NOTHING = 255
@@ -31,6 +34,22 @@ PADDING_BYTES = 320
 CHUNK_BYTES = 64
 
 Array = Any
+
+
+class Tables(NamedTuple):
+    """What codes are looked up in."""
+
+    dc_short: np.ndarray
+    """See ``short_table``."""
+    dc_long: np.ndarray
+    """See ``symbol_table``."""
+    ac_short: np.ndarray
+    ac_long: np.ndarray
+    """See ``with_block_ends``."""
+    first: np.ndarray
+    """See ``first_table``."""
+    skip: np.ndarray
+    """See ``skip_table``."""
 
 
 def symbol_table(counts: bytes, symbols: bytes) -> np.ndarray | None:
@@ -67,22 +86,48 @@ def short_table(table: np.ndarray) -> np.ndarray:
     return np.where(short & LENGTH_MASK <= SHORT_BITS, short, 0)
 
 
+def first_table(ac: np.ndarray) -> np.ndarray:
+    """What 12 bits at the start of a block's AC symbols hold (4096,) int64: the symbols that lie whole within them.
+
+    Bits 0-4: their bits; 5-15: coefficients passed; 16-31 and 32-47: the first and second of these, signed.
+    """
+    used, passed, (first, second) = _packets(ac, FIRST_BITS)
+    packets: np.ndarray = used | passed << SKIP_SHIFT
+    packets |= (first & 0xFFFF) << FIRST_SHIFT | (second & 0xFFFF) << SECOND_SHIFT
+    return packets
+
+
 def skip_table(ac: np.ndarray) -> np.ndarray:
-    """Bits and coefficients (16384,) uint16 of all symbols that lie whole within 14 bits, up to the block's end."""
-    used = np.zeros(1 << SKIP_BITS, dtype=np.int32)
-    passed, going = np.zeros_like(used), np.ones(len(used), dtype=bool)
-    prefixes = np.arange(len(used), dtype=np.int32) << (CODE_BITS - SKIP_BITS)
+    """Bits, and coefficients passed << 5, (16384,) uint16 of the symbols that lie whole within 14 bits."""
+    used, passed, _ = _packets(ac, SKIP_BITS)
+    passed[used == 0] = NOTHING
+    packets: np.ndarray = used | passed << SKIP_SHIFT
+    return packets.astype(np.uint16)
+
+
+def _packets(ac: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """For all that ``window`` bits may be: bits of whole symbols, coefficients passed, the first two coefficients.
+
+    The end of a block counts as ``ENDED`` coefficients and is the last symbol taken.
+    """
+    bits = np.arange(1 << window, dtype=np.int64)
+    used, passed, going = np.zeros_like(bits), np.zeros_like(bits), np.ones(len(bits), dtype=bool)
+    numbers = np.zeros_like(bits), np.zeros_like(bits)
     while going.any():
-        entry = ac[(prefixes << used) & 0xFFFF]
-        length, step = (entry & LENGTH_MASK) + (entry >> SIZE_SHIFT & 15), (entry >> RUN_SHIFT) + 1
+        entry = ac[(bits << (CODE_BITS - window) << used) & 0xFFFF]
+        size, step = (entry >> SIZE_SHIFT & 15).astype(np.int64), (entry >> RUN_SHIFT).astype(np.int64) + 1
+        length = (entry & LENGTH_MASK) + size
         # Up to 63 in all, so that a place raised by this is never taken for an end that was not there.
-        fits = (used + length <= SKIP_BITS) & ((step == ENDED) | (passed + step < 64))
+        fits = (used + length <= window) & np.where(step == ENDED, passed < 63, passed + step < 64)
         going &= (entry != 0) & fits
+        raw = bits >> np.maximum(window - used - length, 0) & ((1 << size) - 1)
+        number = np.where(raw << 1 >> size == 0, raw - (1 << size) + 1, raw)
+        for place, found in enumerate(numbers, start=1):
+            found[:] = np.where(going & (size > 0) & (passed + step == place), number, found)
         used += np.where(going, length, 0)
         passed += np.where(going, step, 0)
         going &= step != ENDED
-    passed[used == 0] = NOTHING
-    return (used | passed << SKIP_SHIFT).astype(np.uint16)
+    return used, passed, numbers
 
 
 @inlined_kernel
@@ -144,53 +189,55 @@ def _number(word: Any, length: Any, size: Any) -> Any:
 
 
 @inlined_kernel
+def _signed(packet: Any, shift: Any) -> Any:
+    """The 16 bits of a packet from ``shift`` on, as a signed number."""
+    return (packet << (48 - shift)) >> 48
+
+
+@inlined_kernel
 def _is_end(place: Any) -> Any:
     return place == 64 or ENDED <= place < ENDED + 64
 
 
 @inlined_kernel
-def decode_blocks(
-    data: Array,
-    num_bytes: int,
-    dc_short: Array,
-    dc_long: Array,
-    ac_short: Array,
-    ac_long: Array,
-    skip: Array,
-    out: Array,
-) -> Any:
-    """Fill ``out`` (N, K) int32, zeros on entry, with the first K of 1 to 5 coefficients of each block, DC summed up.
+def decode_blocks(data: Array, num_bytes: int, tables: Tables, out: Array) -> Any:
+    """Fill ``out`` (N, 3) int32 with the first coefficients of each block, the first of all summed up.
 
-    ``data`` has ``num_bytes`` unstuffed bytes and ``PADDING_BYTES`` zeros behind them; the tables are those of
-    ``short_table``, ``symbol_table``, ``with_block_ends`` and ``skip_table``.
+    ``data`` has ``num_bytes`` unstuffed bytes and ``PADDING_BYTES`` zeros behind them.
 
     Returns:
         Whether every block was regular and the data ends with the last.
     """
-    bit, level, num_kept = np.int64(0), np.int64(0), out.shape[1]
+    dc_short, dc_long, ac_short, ac_long, first, skip = tables
+    bit, level = np.int64(0), np.int64(0)
     for block in range(len(out)):
-        word, place, entry = _load(data, bit), np.int64(1), np.int64(0)
+        word, entry = _load(data, bit), np.int64(0)
         length, size, _ = _symbol(dc_short, dc_long, word)
         if length == 0:
             return False
         level += _number(word, length, size)
-        out[block, 0] = level
-        bit += length + size
         word <<= np.uint64(length + size)
-        while place < num_kept:
+        packet = first[word >> np.uint64(64 - FIRST_BITS)]
+        out[block, 0] = level
+        out[block, 1], out[block, 2] = _signed(packet, FIRST_SHIFT), _signed(packet, SECOND_SHIFT)
+        word <<= np.uint64(packet & SKIP_MASK)
+        bit += length + size + (packet & SKIP_MASK)
+        place = 1 + (packet >> SKIP_SHIFT & PASSED_MASK)
+        while place < out.shape[1]:
+            word = _load(data, bit)
             length, size, run = _symbol(ac_short, ac_long, word)
             if length == 0:
                 return False
             place += run
-            if place < num_kept:
+            if place < out.shape[1]:
                 out[block, place] = _number(word, length, size)
             place += 1
             bit += length + size
-            word = _load(data, bit)
+            word <<= np.uint64(length + size)
         # The rest is skipped here and not in a function: numba would count references to its arrays in every round.
+        lookups = 1
         while place < 64:
-            word = _load(data, bit)
-            for _ in range(4):
+            for _ in range(lookups):
                 entry = np.int64(skip[word >> np.uint64(64 - SKIP_BITS)])
                 word <<= np.uint64(entry & SKIP_MASK)
                 bit += entry & SKIP_MASK
@@ -204,6 +251,7 @@ def decode_blocks(
                 length, size, run = _symbol(ac_short, ac_long, _load(data, bit))
                 bit += length + size
                 place = place + run + 1 if length > 0 else np.int64(NOTHING)
+            word, lookups = _load(data, bit), 4
         if not _is_end(place) or bit > 8 * num_bytes:
             return False
     return 8 * num_bytes - bit < 8

@@ -77,6 +77,7 @@ def sample_table(request: Request, writer: BetonWriter) -> pd.DataFrame:
     """Rows of the accepted images in index order. Ranks close up over rejects, so subset n still has n images."""
     accepted = np.asarray(writer.accepted)
     samples = request.records.frame.iloc[accepted][list(SAMPLE_COLUMNS)].reset_index(drop=True)
+    samples = samples.astype({"view": "str", "sex": "str"})
     ranks = np.asarray(request.ranks, dtype=np.int64)[accepted]
     ranked = np.flatnonzero(ranks >= 0)
     closed = np.full(len(ranks), -1, dtype=np.int64)

@@ -24,6 +24,8 @@ PHANTOM_MARK = "PHANTOM.json"
 
 __all__ = ["PHANTOM_MARK", "Records", "SourceTable", "read_records"]
 
+CATEGORIES = ("view", "official_split", "sex")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Records:
@@ -38,11 +40,11 @@ class Records:
     labels: tuple[str, ...]
     """Canonical label names, one for each column of ``targets``."""
     frame: pd.DataFrame
-    """RangeIndex, sorted by ``path``, so that nothing depends on the order of the tables. Columns, all text but age:
+    """RangeIndex, sorted by ``path``, so that nothing depends on the order of the tables. Columns, text but for age:
 
     path (posix, below root: the file), name (the image within its dataset, the same wherever a copy lies), patient,
     study, view (frontal | lateral | unknown), official_split ('' | train | validation | test), sex (F | M | missing),
-    age (years, Int16 | missing).
+    age (years, Int16 | missing). view, official_split and sex are categories, which take a byte an image.
     """
     targets: npt.NDArray[np.uint8]
     """(N, L): 1 positive, 0 negative, 255 left out of the loss."""
@@ -96,12 +98,12 @@ def read_records(
         missing = frame[~present].assign(reason="no such file")
         rejects = pd.concat([rejects, missing[list(REJECT_COLUMNS)]])
         frame, values = frame[present], values[present]
-    order = np.argsort(frame["path"].to_numpy(dtype=object), kind="stable")
+    order = frame["path"].array.argsort(kind="stable")
     return Records(
         dataset=dataset,
         root=root,
         labels=rows.labels,
-        frame=frame.iloc[order][list(COLUMNS)].reset_index(drop=True),
+        frame=frame.iloc[order][list(COLUMNS)].reset_index(drop=True).astype(dict.fromkeys(CATEGORIES, "category")),
         targets=np.ascontiguousarray(to_targets(values, uncertain)[order]),
         tables=rows.tables,
         rejects=rejects.sort_values(["path", "table", "row"], ignore_index=True),

@@ -9,15 +9,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from datasets import huffman
 from datasets.threads import inlined_kernel
 
-KEPT = {1: 1, 2: 3}
-"""Coefficients read, by side in pixels of what remains of a block."""
+NUM_KEPT = 3
+"""Coefficients read of each block."""
 START_OF_FRAME, HUFFMAN_TABLES, QUANTISATION, START_OF_SCAN = (0xC0, 0xC1), 0xC4, 0xDB, 0xDA
 RESTART_INTERVAL = 0xDD
 WITHOUT_EFFECT = (*range(0xE0, 0xF0), 0xFE)
@@ -58,11 +58,11 @@ def decode_reduced(data: bytes, side: int) -> np.ndarray | None:
     if data[end : end + 2] != END_OF_IMAGE:
         return None
     blocks_across, blocks_down = -(-scan.width // 8), -(-scan.height // 8)
-    coefficients = np.zeros((blocks_across * blocks_down, KEPT[side]), dtype=np.int32)
-    if not huffman.decode_blocks(unstuffed, num_bytes, *tables, coefficients):
+    coefficients = np.zeros((blocks_across * blocks_down, NUM_KEPT), dtype=np.int32)
+    if not huffman.decode_blocks(unstuffed, num_bytes, tables, coefficients):
         return None
     gray = np.empty((blocks_down * side, blocks_across * side), dtype=np.uint8)
-    _draw(coefficients, np.array(scan.quantisation, dtype=np.int64), blocks_across, gray)
+    _draw(coefficients, np.array(scan.quantisation, dtype=np.int64), blocks_across, side, gray)
     return np.ascontiguousarray(gray[: -(-scan.height * side // 8), : -(-scan.width * side // 8)])
 
 
@@ -99,25 +99,15 @@ def read_scan(data: bytes) -> Scan | None:
     return None
 
 
-class Tables(NamedTuple):
-    """What ``huffman.decode_blocks`` looks codes up in."""
-
-    dc_short: np.ndarray
-    dc_long: np.ndarray
-    ac_short: np.ndarray
-    ac_long: np.ndarray
-    skip: np.ndarray
-
-
 @lru_cache(maxsize=8)
-def _tables(dc: bytes, ac: bytes) -> Tables | None:
+def _tables(dc: bytes, ac: bytes) -> huffman.Tables | None:
     """The lookup tables of two codes, kept, since most encoders use the same codes for every file."""
     dc_long, ac_symbols = huffman.symbol_table(dc[:16], dc[16:]), huffman.symbol_table(ac[:16], ac[16:])
     if dc_long is None or ac_symbols is None or max(dc[16:]) > huffman.MAX_DC_SIZE:
         return None
     ac_long = huffman.with_block_ends(ac_symbols)
-    skip = huffman.skip_table(ac_long)
-    return Tables(huffman.short_table(dc_long), dc_long, huffman.short_table(ac_long), ac_long, skip)
+    first, skip = huffman.first_table(ac_long), huffman.skip_table(ac_long)
+    return huffman.Tables(huffman.short_table(dc_long), dc_long, huffman.short_table(ac_long), ac_long, first, skip)
 
 
 @inlined_kernel
@@ -126,13 +116,13 @@ def _level(eighths: Any) -> Any:
 
 
 @inlined_kernel
-def _draw(coefficients: Array, steps: Array, blocks_across: int, out: Array) -> None:
+def _draw(coefficients: Array, steps: Array, blocks_across: int, side: int, out: Array) -> None:
     """Turn the coefficients into pixels: an inverse cosine transform of one or two points each way."""
     for row in range(len(coefficients) // blocks_across):
         for column in range(blocks_across):
             block = np.uint64(row * blocks_across + column)
             mean = np.int64(coefficients[block, 0]) * steps[0]
-            if coefficients.shape[1] == 1:
+            if side == 1:
                 out[row, column] = _level(mean)
                 continue
             across = np.int64(coefficients[block, 1]) * steps[1]

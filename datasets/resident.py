@@ -7,7 +7,9 @@ and rotated by the same kernel as the stream's, so a batch is the same to the bi
 from __future__ import annotations
 
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -20,11 +22,13 @@ from datasets.counter_rng import Purpose, stream_key
 from datasets.epoch_plan import EpochPlan
 from datasets.loader import Batch, Batches, Loader
 from datasets.page_source import open_pages
-from datasets.progress import progress
+from datasets.progress import Advance, progress
 from datasets.threads import num_loader_threads, start_numba_threads
 
 CHUNK = 256
 """Pages that are read at once while a resident set is loaded."""
+SHOWN_BYTES = 1 << 28
+"""Loading less than this is over before a progress bar can be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,13 @@ class ResidentPages:
     samples: np.ndarray
     """(N,) int64 ascending."""
     images: torch.Tensor
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """All bytes, on the host; read-only, since the kernels are compiled for pages of a file."""
+        flat: np.ndarray = self.images.view(-1).numpy()
+        flat.flags.writeable = False
+        return flat
 
     def slots(self, samples: np.ndarray) -> np.ndarray:
         """Where the pages of ``samples`` (B,) lie: (B,) int64."""
@@ -60,7 +71,8 @@ def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_t
     source = open_pages(beton, num_threads)
     start_numba_threads(num_threads)
     staging = None if on_host else BatchMemory(pin_memory=True)
-    with progress(f"loading {beton.path.name}", len(samples)) as advance:
+    shown = progress(f"loading {beton.path.name}", len(samples)) if images.nbytes >= SHOWN_BYTES else _silent()
+    with shown as advance:
         for first in range(0, len(samples), CHUNK):
             part = images[first : first + CHUNK]
             host = part if staging is None else staging.take(tuple(part.shape))
@@ -71,6 +83,10 @@ def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_t
     if not on_host:
         torch.cuda.synchronize(device)
     return ResidentPages(samples, images)
+
+
+def _silent() -> AbstractContextManager[Advance]:
+    return nullcontext(lambda *_, **__: None)
 
 
 def _empty_on(device: torch.device, shape: tuple[int, ...]) -> torch.Tensor:
@@ -115,9 +131,11 @@ class ResidentBatches(Batches):
 
     def __init__(self, loader: ResidentLoader, epoch: int, start_step: int) -> None:
         own = [samples for samples in loader.plan.batches(epoch, start_step) if len(samples)]
+        slots = np.split(loader.pages.slots(np.concatenate([np.empty(0, np.uint64), *own])), _ends(own))
         self._loader = loader
-        self._steps = deque(zip(own, loader.plan.sizes[start_step:], strict=False))
+        self._steps = deque(zip(own, slots, loader.plan.sizes[start_step:], strict=False))
         self._key = np.uint64(stream_key(loader.plan.seed, epoch, Purpose.AUGMENTATION))
+        self._threads_are_set = False
 
     def ready(self) -> bool:
         return len(self._steps) > 0
@@ -128,16 +146,15 @@ class ResidentBatches(Batches):
     def __next__(self) -> Batch:
         if not self._steps:
             raise StopIteration
-        samples, global_size = self._steps.popleft()
+        samples, slots, global_size = self._steps.popleft()
         targets = torch.from_numpy(self._loader.targets[samples])
         indices = torch.from_numpy(samples.astype(np.int64))
         if self._loader.memory.pin_memory:
             targets, indices = targets.pin_memory(), indices.pin_memory()
-        return Batch(self._images(samples), targets, indices, global_size)
+        return Batch(self._images(samples, slots), targets, indices, global_size)
 
-    def _images(self, samples: np.ndarray) -> torch.Tensor:
+    def _images(self, samples: np.ndarray, slots: np.ndarray) -> torch.Tensor:
         pages = self._loader.pages
-        slots = pages.slots(samples)
         if not pages.images.is_cuda:
             return self._host_images(samples, slots)
         places = torch.from_numpy(slots).pin_memory().to(pages.images.device, non_blocking=True)
@@ -147,16 +164,21 @@ class ResidentBatches(Batches):
     def _host_images(self, samples: np.ndarray, slots: np.ndarray) -> torch.Tensor:
         from datasets.warp import copy_batch, warp_batch
 
-        loader, images = self._loader, self._loader.pages.images
-        size = images.shape[-1]
+        loader, size = self._loader, self._loader.pages.images.shape[-1]
+        flat = loader.pages.flat
         out = loader.memory.take((len(samples), 1, size, size))
-        flat = images.view(-1).numpy()
-        flat.flags.writeable = False  # the kernels are compiled for pages that cannot be written, as the file's
         places = slots.astype(np.uint64) * np.uint64(size * size)
-        start_numba_threads(loader.num_threads)
+        if not self._threads_are_set:
+            start_numba_threads(loader.num_threads)
+            self._threads_are_set = True
         if loader.augment is None:
             copy_batch(flat, places, out.numpy())
         else:
             rotation_deg, probability = float(loader.augment.rotation_deg), float(loader.augment.flip_probability)
             warp_batch(flat, places, samples, out.numpy(), self._key, rotation_deg, probability)
         return out
+
+
+def _ends(parts: list[np.ndarray]) -> np.ndarray:
+    """Where each part but the last ends when all lie one after another."""
+    return np.cumsum([len(part) for part in parts])[:-1]

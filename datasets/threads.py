@@ -124,10 +124,16 @@ def inlined_kernel(function: Kernel) -> Kernel:
     return _compile(function, parallel=False)
 
 
-def _compile(function: Kernel, *, parallel: bool) -> Kernel:
+def merged_kernel(function: Kernel) -> Kernel:
+    """Like ``inlined_kernel``, but always made part of its callers: for loops whose state shall stay in registers."""
+    return _compile(function, parallel=False, forceinline=True)
+
+
+def _compile(function: Kernel, *, parallel: bool, forceinline: bool = False) -> Kernel:
     import numba
 
     choose_threading_layer()
     _place_kernel_cache()
-    compiled: Kernel = numba.njit(parallel=parallel, nogil=True, cache=True, error_model="numpy")(function)
+    options = {"parallel": parallel, "forceinline": forceinline}
+    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     return compiled

@@ -50,7 +50,7 @@ def choose_tier(tier: Tier, encoding: Encoding, *, page_bytes: int, room_bytes: 
                 f"with --encoding {tier}"
             )
         return Choice(encoding, "asked for")
-    sizes = f"{page_bytes / 1e9:.2f} GB of pages, room for {max(0, room_bytes) / 1e9:.2f} GB"
+    sizes = f"{page_bytes / 1e6:,.1f} MB of pages, room for {max(0, room_bytes) / 1e6:,.0f} MB"
     if page_bytes <= room_bytes:
         return Choice("resident", f"{sizes}: they fit in memory")
     return Choice(encoding, f"{sizes}: they are streamed from the file")

@@ -50,7 +50,7 @@ def _read(root: Path, names: tuple[str, ...], check_files: bool) -> SourceRows:
     columns["official_split"] = official
     nominal = below(root, home) + "images/" + names_column
     places = image_index(root, home) if check_files else {}
-    columns["path"] = names_column.map(places).fillna(nominal).astype("str") if places else nominal
+    columns["path"] = (names_column.map(places) + names_column).fillna(nominal).astype("str") if places else nominal
     frame, refused = usable(table, columns, reasons)
     values = finding_values(table, "Finding Labels", CHESTXRAY14_LABELS)
     return SourceRows(
@@ -113,7 +113,7 @@ def _official_split(home: Path, names: pd.Series) -> tuple[pd.Series, list[Sourc
 
 
 def image_index(root: Path, home: Path) -> dict[str, str]:
-    """Path below ``root`` of every PNG by its base name; the copy with the fewest folders above it wins."""
+    """Folder below ``root``, with its '/', of every PNG by its base name; the one with the fewest above it wins."""
     index: dict[str, str] = {}
     waiting = [(0, folder) for folder in dict.fromkeys([home, root])]
     seen = set()
@@ -127,7 +127,7 @@ def image_index(root: Path, home: Path) -> dict[str, str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".png"):
-                    index.setdefault(entry.name, prefix + entry.name)
+                    index.setdefault(entry.name, prefix)
                 elif IMAGE_FOLDER.fullmatch(entry.name) and entry.is_dir() and depth < DEEPEST:
                     children.append((depth + 1, folder / entry.name))
         waiting.extend(sorted(children))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.spare_memory import values_of
+from datasets.spare_memory import packed, values_of
 from datasets.tables import read_header
 
 LIST_FROM = 4
@@ -93,7 +96,7 @@ def existing(root: Path, paths: pd.Series) -> npt.NDArray[np.bool_]:
     Returns:
         (N,) bool, in the order of ``paths``.
     """
-    codes, folders = pd.factorize(paths.str.rpartition("/")[0])
+    codes, folders = pd.factorize(paths.str.replace(r"/?[^/]*$", "", regex=True))
     counts = np.bincount(codes, minlength=len(folders))
     order = np.argsort(codes, kind="stable")
     found, starts = np.zeros(len(paths), dtype=bool), np.cumsum(counts) - counts
@@ -101,8 +104,8 @@ def existing(root: Path, paths: pd.Series) -> npt.NDArray[np.bool_]:
     found[few] = [_is_file(f"{root}/{path}") for path in values_of(paths.iloc[few])]
     for code in map(int, np.flatnonzero(counts >= LIST_FROM)):
         places = order[starts[code] : starts[code] + counts[code]]
-        files = _files_in(f"{root}/{folders[code]}")
-        found[places] = [path.rpartition("/")[2] in files for path in values_of(paths.iloc[places])]
+        names = pa.array(paths.iloc[places].str.replace(r"^.*/", "", regex=True), type=pa.large_string())
+        found[places] = pc.is_in(names, value_set=packed(_files_in(f"{root}/{folders[code]}")))
     return found
 
 
@@ -114,12 +117,9 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def _files_in(folder: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if _is_regular(entry)}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
+def _files_in(folder: str) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if _is_regular(entry))
 
 
 def _is_regular(entry: os.DirEntry[str]) -> bool:

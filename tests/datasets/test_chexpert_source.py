@@ -56,7 +56,7 @@ def test_schema_labels_and_pooling(tmp_path):
     assert frame["study"].tolist() == ["1", "1", "2", "1", "1"]
     assert frame["view"].tolist() == ["frontal", "lateral", "frontal", "lateral", "frontal"]
     assert frame["official_split"].tolist() == ["train"] * 4 + ["validation"]
-    assert frame["sex"].fillna("?").tolist() == ["F", "F", "M", "?", "M"]
+    assert frame["sex"].astype("str").fillna("?").tolist() == ["F", "F", "M", "?", "M"]
     assert frame["age"].tolist() == [68, 68, 90, 0, 73]
     assert records.targets.dtype == np.uint8
     positives = [[CHEXPERT_LABELS[i] for i in np.flatnonzero(row == 1)] for row in records.targets]

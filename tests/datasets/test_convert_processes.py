@@ -44,10 +44,14 @@ def start_conversion(root: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_blocks(process: subprocess.Popen[str], out: Path, num_blocks: int) -> None:
+def lines_in_journal(out: Path) -> int:
+    return journal_path(out).read_bytes().count(b"\n") if journal_path(out).exists() else 0
+
+
+def wait_for_lines(process: subprocess.Popen[str], out: Path, num_lines: int) -> None:
     def enough() -> bool:
         assert process.poll() is None, process.communicate()
-        return journal_path(out).exists() and journal_path(out).read_bytes().count(b"\n") > num_blocks
+        return lines_in_journal(out) >= num_lines
 
     wait_until(enough)
 
@@ -55,14 +59,15 @@ def wait_for_blocks(process: subprocess.Popen[str], out: Path, num_blocks: int) 
 def test_killed_and_interrupted_conversions_go_on_to_the_same_bytes(large_root: Path, tmp_path: Path) -> None:
     out, whole = tmp_path / "nih.beton", tmp_path / "whole" / "nih.beton"
     process = start_conversion(large_root, out)
-    wait_for_blocks(process, out, 2)
+    wait_for_lines(process, out, 3)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_until(lambda: session_members(process.pid) == [], timeout_s=10)
     assert not out.exists() and not sidecar_path(out).exists()
 
+    already = lines_in_journal(out)
     process = start_conversion(large_root, out)
-    wait_for_blocks(process, out, 5)
+    wait_for_lines(process, out, already + 1)
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
     _, errors = process.communicate(timeout=30)

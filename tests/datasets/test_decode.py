@@ -208,6 +208,25 @@ def test_shorter_equals_torchvisions_resize_and_centre_crop(height: int, width: 
     np.testing.assert_array_equal(fit(gray, size), np.asarray(reference(Image.fromarray(gray))))
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(400, 1100),
+    width=st.integers(400, 1100),
+    size=st.sampled_from([32, 96, 224, 256]),
+    resize=st.sampled_from(["shorter", "squash"]),
+    noise=st.booleans(),
+)
+def test_large_images_are_scaled_as_pillow_does(height: int, width: int, size: int, resize: str, noise: bool) -> None:
+    from torchvision.transforms import v2
+
+    gray = picture(height, width)
+    if noise:
+        gray = np.random.default_rng(height).integers(0, 256, (height, width), dtype=np.uint8)
+    scale = v2.Resize(size) if resize == "shorter" else v2.Resize((size, size))
+    reference = v2.Compose([scale, v2.CenterCrop(size)])
+    np.testing.assert_array_equal(fit(gray, size, resize), np.asarray(reference(Image.fromarray(gray))))
+
+
 def test_squash_scales_both_sides() -> None:
     gray = np.zeros((40, 80), dtype=np.uint8)
     gray[:, 40:] = 200

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -125,6 +128,23 @@ def test_the_compiled_function_gives_the_same_and_compiles_once_for_all_batch_le
         torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-6)
         assert compiled.is_contiguous(memory_format=torch.channels_last)
     assert counted["unique_graphs"] == graphs
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_runs_all_the_same_and_says_so(tmp_path: Path) -> None:
+    code = """
+import torch
+from datasets.augment import Augment
+from datasets.device_ops import augmented_input
+images, indices = torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.arange(3)
+for _ in range(2):
+    print(augmented_input(images, indices, seed=0, epoch=0, augment=Augment(), compiled=True).shape)
+"""
+    environment = os.environ | {"CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["torch.Size([3, 3, 8, 8])"] * 2
+    assert done.stderr.count("images are augmented without torch.compile") == 1
 
 
 @pytest.mark.gpu

@@ -46,8 +46,7 @@ def num_irregular(jpegs: list[bytes], side: int = SIDE) -> int:
     tables = Tables.of(jpegs[0], side)
     assert tables is not None
     status, out = np.empty(len(jpegs), dtype=np.uint8), np.empty((len(jpegs), side, side // 8), dtype=np.uint64)
-    codes = (tables.header, tables.pairs, tables.dc, tables.ac, tables.places, tables.steps)
-    decode_batch(*laid_out(jpegs), *codes, out, status, 1)
+    decode_batch(*laid_out(jpegs), np.arange(len(jpegs)), tables.arrays, out, status, 1)
     return int(status.sum())
 
 

@@ -127,7 +127,7 @@ def test_auto_says_what_it_took_and_why(
 ) -> None:
     assert opened(beton, "auto").tier == "resident"
     told = capsys.readouterr().err
-    assert "small.beton: 61 images on tier resident: 0.00 GB of pages, room for" in told
+    assert "small.beton: 61 images on tier resident: 0.1 MB of pages, room for" in told
     monkeypatch.setattr(free_memory, "HOST_SHARE", 0.0)
     assert opened(beton, "auto").tier == "raw"
     assert "on tier raw" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""Addresses come in; the numbers that lie there go out: memory access for the innermost loops of compiled kernels.
+
+numba counts the references to an array whenever a function gets it as an argument, even one that is inlined; where
+that happens for every symbol of a JPEG it takes longer than the work. Nothing is checked here: a kernel that uses
+these must know that its addresses are good, and hold the arrays meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+
+def _loader(kind: Any) -> Callable[[Any, Any], Any]:
+    """A function (address, index) for compiled code: the number of this kind at ``index`` of an array."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            pointer = builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer())
+            return builder.load(builder.gep(pointer, [arguments[1]]))
+
+        return kind(types.int64, types.int64), generate
+
+    loader: Callable[[Any, Any], Any] = load
+    return loader
+
+
+load_int32 = _loader(types.int32)
+load_int64 = _loader(types.int64)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_big_endian(typing_context: Any, address: Any) -> Any:
+    """The eight bytes at an address, which need not be aligned, as a uint64 whose highest byte is the first."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(types.uint64).as_pointer())
+        return builder.bswap(builder.load(pointer, align=1))
+
+    return types.uint64(types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_int16(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
+    """Put the lowest 16 bits of ``value`` at ``index`` of the array at ``address``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(types.int16)
+        pointer = builder.gep(builder.inttoptr(arguments[0], kind.as_pointer()), [arguments[1]])
+        builder.store(builder.trunc(arguments[2], kind), pointer)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
