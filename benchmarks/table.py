@@ -40,6 +40,8 @@ def section(measured: Mapping[str, Any]) -> str:
         ]
     wanted = LOADER_RATIOS if kind == "loader" else CONVERT_RATIOS
     parts += ["### Ratios", _ratios(measured["ratios"], wanted)]
+    if "mimic_tables" in measured:
+        parts += ["### Opening MIMIC-CXR's tables", _tables(measured["mimic_tables"])]
     parts.append(f"![images per second]({kind}.png)")
     return "\n\n".join(parts)
 
@@ -96,6 +98,14 @@ def _ratios(found: Mapping[str, float | None], wanted: Iterable[str]) -> str:
         shown = "not measured" if value is None else f"{value:.2f}"
         lines.append(f"| {name} | {shown} | {least:g} | {aim:g} | {_verdict(value, least, aim)} |")
     return "\n".join(lines)
+
+
+def _tables(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['images']:,} images, splits and subsets included: {found['seconds']:.2f} s (median of "
+        f"{len(found['rounds'])}, spread {found['spread_s']:.2f} s; imports take {found['import_s']:.2f} s more), "
+        f"peak memory of the process {found['peak_bytes'] / 1e6:,.0f} MB. At least: 10 s and 1 GB; aim: 3 s."
+    )
 
 
 def _verdict(value: float | None, least: float, aim: float) -> str:

@@ -3,7 +3,7 @@
 The tables are made up, in the layout of MIMIC-CXR-JPG 2.0.0 (gzipped labels, metadata and split). Each round is a
 process of its own, so that its peak memory is that of opening the tables and of nothing else.
 
-Run: python -m benchmarks.tables
+One round: ``python -m benchmarks.tables FOLDER``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import command_line, describe
+from benchmarks.contenders import ROOT
+from benchmarks.results import spread
 from datasets.labels import CHEXPERT_LABELS
 
 NUM_IMAGES = 371_858
@@ -96,27 +97,30 @@ def open_tables(root: Path) -> dict[str, float]:
     opened = time.perf_counter()
     return {
         "images": len(records.frame),
-        "open_s": opened - imported,
+        "seconds": opened - imported,
         "import_s": imported - started,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
-def bench_tables(num_images: int = NUM_IMAGES, rounds: int = 5) -> dict[str, Any]:
-    """Make the tables in a temporary folder and open them ``rounds`` times.
+def measure_tables(num_images: int = NUM_IMAGES, rounds: int = 5) -> dict[str, Any]:
+    """Make the tables in a temporary folder and open them ``rounds`` times, each time in a new process.
 
     Returns:
-        The environment, each round's figures, and their medians.
+        ``images``; ``seconds`` and ``peak_bytes``, medians of opening the tables and of that process's memory;
+        ``import_s``; ``spread_s``, the interquartile range of the seconds; and every round's figures.
     """
+    print(f"opening the tables of {num_images:,} images", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="cxr-bench-") as folder:
         write_tables(Path(folder), num_images)
         command = [sys.executable, "-m", "benchmarks.tables", folder]
-        outputs = [subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout for _ in range(rounds)]
+        outputs = [
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout for _ in range(rounds)
+        ]
     measured = [json.loads(output) for output in outputs]
     medians = {name: statistics.median(one[name] for one in measured) for name in measured[0]}
-    return {"environment": describe(command_line()), "rounds": measured, "median": medians}
+    return {**medians, "spread_s": spread([one["seconds"] for one in measured]), "rounds": measured}
 
 
 if __name__ == "__main__":
-    found = open_tables(Path(sys.argv[1])) if len(sys.argv) > 1 else bench_tables()
-    print(json.dumps(found, indent=None if len(sys.argv) > 1 else 2))
+    print(json.dumps(open_tables(Path(sys.argv[1]))))

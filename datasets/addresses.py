@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -29,6 +30,7 @@ def _loader(kind: Any) -> Callable[[Any, Any], Any]:
     return loader
 
 
+load_uint16 = _loader(types.uint16)
 load_int32 = _loader(types.int32)
 load_int64 = _loader(types.int64)
 
@@ -52,6 +54,30 @@ def store_int16(typing_context: Any, address: Any, index: Any, value: Any) -> An
         kind = context.get_value_type(types.int16)
         pointer = builder.gep(builder.inttoptr(arguments[0], kind.as_pointer()), [arguments[1]])
         builder.store(builder.trunc(arguments[2], kind), pointer)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_atomically(typing_context: Any, address: Any, number: Any) -> Any:
+    """Raise the int64 at ``address`` by ``number``, undisturbed by other threads; what it was before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(types.int64).as_pointer())
+        return builder.atomic_rmw("add", pointer, arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_bytes(typing_context: Any, target: Any, source: Any, num_bytes: Any) -> Any:
+    """The C library's ``memcpy``, which is a third faster than a loop that the compiler makes vector code of."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte = context.get_value_type(types.uint8).as_pointer()
+        target, source = (builder.inttoptr(address, byte) for address in arguments[:2])
+        cgutils.raw_memcpy(builder, target, source, arguments[2], 1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

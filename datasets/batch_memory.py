@@ -58,7 +58,9 @@ def _new_block(num_bytes: int) -> np.ndarray:
     if num_bytes < HUGE_PAGE_BYTES:
         return np.empty(max(1, num_bytes), dtype=np.uint8)
     try:
-        pages = mmap.mmap(-1, -(-num_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES)
+        size = -(-num_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        # Private: memory that may be shared is kept in small pages by most systems.
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"the system has no {num_bytes:,} bytes left for a batch of pages") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):

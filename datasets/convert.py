@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,11 +71,6 @@ def convert(
     Raises:
         InputError: too many rejects, ``out`` exists and is another beton, the disk is full.
     """
-    if not 0.0 <= max_rejects <= 1.0:
-        raise InputError(f"max_rejects = {max_rejects} is a fraction and must lie in 0..1")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers = {workers} must be at least 1")
-    out = Path(out)
     request = Request(
         records=records,
         splits=np.asarray(splits),
@@ -86,12 +82,39 @@ def convert(
         quality=quality,
         split_settings=split_settings or {},
     )
+    manner = Manner(workers=workers, max_rejects=max_rejects, on_error=on_error)
+    return _found(request, Path(out), overwrite=overwrite) or _made(request, Path(out), manner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How a conversion is done; nothing of it changes what is written of an image that can be used."""
+
+    workers: int | None
+    max_rejects: float
+    on_error: OnError
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        if not 0.0 <= self.max_rejects <= 1.0:
+            raise InputError(f"max_rejects = {self.max_rejects} is a fraction and must lie in 0..1")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers = {self.workers} must be at least 1")
+
+
+def _found(request: Request, out: Path, *, overwrite: bool) -> Sidecar | None:
+    """The sidecar of what is already there, if it is what is asked for."""
     settle(out)
     existing = None if overwrite else _existing(out, request)
-    if existing is not None:
-        note = "; --overwrite tries its rejects again" if existing.sidecar.rejects else ""
-        print(f"{out}: whole already, made from the same tables with the same settings{note}", file=sys.stderr)
-        return existing.sidecar
+    if existing is None:
+        return None
+    note = "; --overwrite tries its rejects again" if existing.sidecar.rejects else ""
+    print(f"{out}: whole already, made from the same tables with the same settings{note}", file=sys.stderr)
+    return existing.sidecar
+
+
+def _made(request: Request, out: Path, manner: Manner) -> Sidecar:
+    """Begin the beton or go on with it, and publish it."""
     unfinished = journal_path(out).exists()
     _warn_of_want(request, out)
     with (
@@ -101,8 +124,8 @@ def convert(
         if unfinished:
             note = f"going on after {writer.next:,} images" if writer.next else "nothing of it can be used"
             print(f"{out}: an earlier conversion was not finished; {note}", file=sys.stderr)
-        guard = RejectGuard(records, writer, max_rejects=max_rejects, on_error=on_error)
-        _decode(request, writer, guard, workers or default_workers())
+        guard = RejectGuard(request.records, writer, max_rejects=manner.max_rejects, on_error=manner.on_error)
+        _decode(request, writer, guard, manner.workers or default_workers())
         return publish(request, writer)
 
 

@@ -5,24 +5,21 @@ One image is one message, so a worker that dies is traced to the image that it w
 
 from __future__ import annotations
 
-import hashlib
 import os
 import selectors
 import signal
 import struct
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import connection, get_context, resource_tracker
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from datasets.decode_server import DecodeServer, Recipe, take_server
 from datasets.errors import InputError
-from datasets.resize import LargeJpeg, Resize, fit, smallest_reduced
-from datasets.spare_memory import keep_spare_memory
+from datasets.resize import LargeJpeg, Resize, smallest_reduced
 
 AHEAD_PER_WORKER = 3
 """Images that a worker has in hand, so that it never waits for the parent."""
@@ -31,6 +28,7 @@ WINDOW_PER_WORKER = 16
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 """Signals that say that the decoder, not the machine, failed."""
 PAGE, REJECT = b"P", b"R"
+"""First byte of an answer: CRC-32, SHA-256 and the stored bytes follow, or the reason in UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ Image = tuple[int, str]
 
 @dataclass
 class _Worker:
-    process: BaseProcess
-    pipe: connection.Connection
+    pid: int
+    pipe: Connection
     in_hand: deque[Image] = field(default_factory=deque)
 
 
@@ -103,21 +101,29 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         workers: int,
     ) -> None:
         at_least = smallest_reduced(size) if large_jpeg == "reduced" else None
-        self._arguments = (str(root), _Recipe(size, resize, at_least, jpeg_quality))
-        self._context = get_context("spawn")
+        self._arguments = (str(root), Recipe(size, resize, at_least, jpeg_quality))
+        self._server: DecodeServer | None = None
         self._num_workers = workers
         self._workers: list[_Worker] = []
         # Kept, since one made for each wait, as connection.wait does, leaves cycles for the garbage collector.
         self._selector = selectors.DefaultSelector()
 
     def __exit__(self, *exc: object) -> None:
-        for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
         self._selector.close()
+        if self._server is None:
+            return
+        with self._server, suppress(RuntimeError):  # a server that has died has said so, and its workers end too
+            for worker in self._workers:
+                os.kill(worker.pid, signal.SIGTERM)
+                worker.pipe.close()
+            for worker in self._workers:
+                self._server.wait(worker.pid)
+        self._workers.clear()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now: the workers, and last the server, which starts them."""
+        return [] if self._server is None else [*(worker.pid for worker in self._workers), self._server.pid]
 
     def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
         """Yield one outcome for each path, in the order of the paths, whatever the number of workers.
@@ -164,11 +170,10 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
     def _bury(self, worker: _Worker, waiting: _Waiting, done: dict[int, Outcome]) -> None:
         """Blame the image that a dead worker was decoding and give the others in its hand to the rest."""
-        worker.process.join()
         self._selector.unregister(worker.pipe)
         worker.pipe.close()
         self._workers.remove(worker)
-        status = worker.process.exitcode or 0
+        status = self._running_server().wait(worker.pid)
         name = worker.in_hand[0][1] if worker.in_hand else "no image"
         if status == -signal.SIGKILL:
             raise InputError(
@@ -182,20 +187,14 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         done[position] = Reject(f"the decoder crashed on it ({crash})")
         waiting.put_back(worker.in_hand)
 
+    def _running_server(self) -> DecodeServer:
+        if self._server is None:
+            self._server = take_server()
+        return self._server
+
     def _start(self) -> _Worker:
-        """Start a worker that Ctrl-C does not reach: the parent alone decides when the workers end."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        # The tracker's own start unblocks SIGINT, so it must run before the block that the worker inherits.
-        resource_tracker.ensure_running()
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-        theirs.close()
-        worker = _Worker(process, ours)
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        worker = _Worker(*self._running_server().start(*self._arguments))
+        self._selector.register(worker.pipe, selectors.EVENT_READ, worker)
         return worker
 
 
@@ -204,45 +203,3 @@ def _parse(message: bytes) -> Outcome:
         return Reject(message[1:].decode())
     (crc32,) = struct.unpack_from("<I", message, 1)
     return Page(message[37:], crc32, message[5:37])
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """What becomes of each image."""
-
-    size: int
-    resize: Resize
-    at_least: int | None
-    """Shorter side that a JPEG must keep when it is decoded reduced; None decodes it whole."""
-    jpeg_quality: int | None
-    """Quality of the JPEG that is stored; None stores the pixels."""
-
-
-def _work(pipe: connection.Connection, root: str, recipe: _Recipe) -> None:
-    """Body of a worker: answer each path until the parent closes the pipe or is gone."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    keep_spare_memory()
-    while True:
-        try:
-            path = os.path.join(root, os.fsdecode(pipe.recv_bytes()))  # noqa: PTH118 (a path may hold odd bytes)
-            pipe.send_bytes(_answer(Path(path), recipe))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return
-
-
-def _answer(path: Path, recipe: _Recipe) -> bytes:
-    from datasets.decode import ImageError, decode_gray
-    from datasets.encode import encode_page
-
-    try:
-        gray = fit(decode_gray(path, recipe.at_least), recipe.size, recipe.resize)
-        page = encode_page(gray, recipe.jpeg_quality)
-    except ImageError as error:
-        return REJECT + str(error).encode(errors="replace")
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 (a fault that no decoder foresaw costs one image, not the conversion)
-        return REJECT + f"the decoder failed on it ({type(error).__name__}: {error})".encode(errors="replace")
-    return PAGE + struct.pack("<I", zlib.crc32(page)) + hashlib.sha256(page).digest() + page

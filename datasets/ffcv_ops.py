@@ -17,7 +17,7 @@ from datasets.augment import Augment
 from datasets.batch_memory import BatchMemory
 from datasets.counter_rng import Purpose, stream_key
 from datasets.ffcv_parts import Operation, State
-from datasets.warp import copy_batch, warp_batch
+from datasets.page_work import copy_pages, warp_pages
 
 Decode = Callable[[np.ndarray, None, np.ndarray, "EpochState"], torch.Tensor]
 DecodeList = Callable[[np.ndarray, None, np.ndarray, "EpochState"], list[torch.Tensor]]
@@ -59,14 +59,15 @@ class MetadataDecoder(BatchDecoder):
 class EvalPages(BatchDecoder):
     """The eval preset: images (B, 1, S, S) uint8 as they are stored."""
 
-    def __init__(self, image_size: int, *, pin_memory: bool) -> None:
+    def __init__(self, image_size: int, *, num_workers: int, pin_memory: bool) -> None:
         super().__init__(pin_memory=pin_memory)
         self.shape = (1, image_size, image_size)
+        self.num_workers = num_workers
 
     def generate_code(self) -> Decode:
         def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
             images = self.memory.take((len(indices), *self.shape))
-            copy_batch(state.pages, metadata[indices], images.numpy())
+            copy_pages(state.pages, metadata[indices], images, num_threads=self.num_workers)
             return images
 
         return decode
@@ -75,20 +76,19 @@ class EvalPages(BatchDecoder):
 class TrainPages(BatchDecoder):
     """The train preset: images (B, 1, S, S) uint8, flipped and rotated as (seed, epoch, sample index) decide."""
 
-    def __init__(self, image_size: int, augment: Augment, seed: int, *, pin_memory: bool) -> None:
+    def __init__(self, image_size: int, augment: Augment, seed: int, *, num_workers: int, pin_memory: bool) -> None:
         super().__init__(pin_memory=pin_memory)
         self.shape = (1, image_size, image_size)
         self.augment = augment
         self.seed = seed
+        self.num_workers = num_workers
 
     def generate_code(self) -> Decode:
-        rotation_deg, flip_probability = float(self.augment.rotation_deg), float(self.augment.flip_probability)
-
         def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
             images = self.memory.take((len(indices), *self.shape))
             key = np.uint64(stream_key(self.seed, state.epoch, Purpose.AUGMENTATION))
-            pointers = metadata[indices]
-            warp_batch(state.pages, pointers, indices, images.numpy(), key, rotation_deg, flip_probability)
+            pages, augment, num_threads = state.pages, self.augment, self.num_workers
+            warp_pages(pages, metadata[indices], indices, images, key, augment, num_threads=num_threads)
             return images
 
         return decode

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from datasets.addresses import add_atomically
 from datasets.batch_memory import BatchMemory
 from datasets.ffcv_ops import Decode, EpochState
 from datasets.ffcv_parts import Operation, State
 from datasets.network_input import scale_and_shift
-from datasets.threads import parallel_kernel
+from datasets.shared_work import CACHE_LINE, share, unowned
+from datasets.threads import inlined_kernel
 
 NUM_CHANNELS = 3
 FLOAT32_BYTES = 4
@@ -24,20 +25,27 @@ FLOAT32_BYTES = 4
 Array = Any
 
 
-@parallel_kernel
-def normalise_batch(images: Array, out: Array, scale: Array, shift: Array) -> None:
-    """Write ``scale * pixel + shift`` of gray images (B, 1, S, S) uint8 to ``out`` (B, S, S, 3) float32."""
+@inlined_kernel
+def normalise_batch(images: Array, out: Array, scale: Array, shift: Array, tasks: Array) -> None:
+    """Write ``scale * pixel + shift`` of gray images (B, 1, S, S) uint8 to ``out`` (B, S, S, 3) float32.
+
+    ``tasks`` is what ``shared_work.new_tasks`` makes.
+    """
     num_pixels = images.shape[2] * images.shape[3]
     gray, channels = images.reshape(images.shape[0], num_pixels), out.reshape(out.shape[0], num_pixels * 3)
     scale_0, scale_1, scale_2 = scale[0], scale[1], scale[2]
     shift_0, shift_1, shift_2 = shift[0], shift[1], shift[2]
-    for b in numba.prange(gray.shape[0]):
+    next_task = np.int64(tasks.ctypes.data)
+    b = add_atomically(next_task, 1)
+    while b < gray.shape[0]:
         source, target = gray[b], channels[b]
         for i in range(num_pixels):
             value = np.float32(source[i])
             target[3 * i] = value * scale_0 + shift_0
             target[3 * i + 1] = value * scale_1 + shift_1
             target[3 * i + 2] = value * scale_2 + shift_2
+        add_atomically(next_task + 8 * CACHE_LINE, 1)
+        b = add_atomically(next_task, 1)
 
 
 class NetworkInputWriter:
@@ -46,7 +54,8 @@ class NetworkInputWriter:
     The memory returns to the writer when the last holder of a batch has dropped it.
     """
 
-    def __init__(self, *, pin_memory: bool) -> None:
+    def __init__(self, *, num_threads: int, pin_memory: bool) -> None:
+        self._num_threads = num_threads
         self._memory = BatchMemory(pin_memory=pin_memory)
         scale, shift = scale_and_shift(torch.device("cpu"))
         self._scale, self._shift = scale.flatten().numpy(), shift.flatten().numpy()
@@ -55,17 +64,18 @@ class NetworkInputWriter:
         """The same images, normalised."""
         batch, _, height, width = images.shape
         block = self._memory.take((batch, height, width, NUM_CHANNELS * FLOAT32_BYTES)).view(torch.float32)
-        normalise_batch(images.numpy(), block.numpy(), self._scale, self._shift)
+        arguments = (unowned(images.numpy()), unowned(block.numpy()), self._scale, self._shift)
+        share(normalise_batch, *arguments, count=batch, num_threads=self._num_threads, held=(images, block))
         return block.permute(0, 3, 1, 2)
 
 
 class FloatOutput(Operation):  # type: ignore[misc]
     """Stands before any decoder of gray pages and hands out its batches as network input."""
 
-    def __init__(self, gray: Operation, *, pin_memory: bool) -> None:
+    def __init__(self, gray: Operation, *, num_workers: int, pin_memory: bool) -> None:
         super().__init__()
         self._gray = gray
-        self._to_input = NetworkInputWriter(pin_memory=pin_memory)
+        self._to_input = NetworkInputWriter(num_threads=num_workers, pin_memory=pin_memory)
 
     def accept_field(self, field: Any) -> None:
         self._gray.accept_field(field)

@@ -28,6 +28,7 @@ from datasets.gray_jpeg_types import (
 )
 from datasets.jpeg import JpegError, decode_jpeg
 from datasets.reduced_jpeg import read_scan
+from datasets.shared_work import share, unowned
 
 ZIGZAG = tuple(sorted(range(64), key=lambda p: (p // 8 + p % 8, p // 8 if (p // 8 + p % 8) % 2 else p % 8)))
 """Place in the 8 x 8 block, row by row, of each coefficient in the order of the file."""
@@ -110,8 +111,9 @@ class GrayJpegs:
         irregular = np.arange(len(pointers))
         if self.tables is not None and len(pointers):
             status, order = np.empty(len(pointers), dtype=np.uint8), np.argsort(sizes)
-            pixels = out.reshape(len(out), self.side, self.side).view(np.uint64)
-            decode_batch(data, pointers, sizes, order, self.tables.arrays, pixels, status, self.num_threads)
+            pixels = unowned(out.reshape(len(out), self.side, self.side).view(np.uint64))
+            arguments = (data, pointers, sizes, order, self.tables.arrays, pixels, status)
+            share(decode_batch, *arguments, count=-(-len(out) // 2), num_threads=self.num_threads, held=out)
             irregular = np.flatnonzero(status)
         for position in irregular:
             start = int(pointers[position])

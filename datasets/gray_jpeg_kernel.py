@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from datasets import gray_jpeg_types as jpeg
-from datasets.addresses import load_big_endian, load_int32, load_int64, store_int16
+from datasets.addresses import add_atomically, load_big_endian, load_int32, load_int64, store_int16
 from datasets.gray_jpeg_types import Codes, Source, State
-from datasets.threads import inlined_kernel, merged_kernel, parallel_kernel
+from datasets.shared_work import CACHE_LINE
+from datasets.threads import inlined_kernel, merged_kernel
 
 REGULAR, IRREGULAR = 0, 1
 
@@ -244,15 +244,15 @@ def _open(data: Array, start: Any, end: Any, header: Array, scan: Array) -> Any:
     return 8 * num_bytes
 
 
-@parallel_kernel
+@inlined_kernel
 def decode_batch(
-    data: Array, pointers: Array, sizes: Array, order: Array, tables: Any, out: Array, status: Array, num_threads: int
+    data: Array, pointers: Array, sizes: Array, order: Array, tables: Any, out: Array, status: Array, tasks: Array
 ) -> None:
     """Decode the JPEGs at ``pointers`` (B,) of ``sizes`` (B,) bytes in ``data`` to ``out`` (B, S, S / 8) uint64.
 
     ``order`` (B,) int64 lists them by size, so that two that are read side by side end together. ``status`` (B,)
     uint8 tells which are REGULAR; the pixels of the others mean nothing. ``tables`` is
-    ``datasets.gray_jpeg.Tables.arrays``.
+    ``datasets.gray_jpeg.Tables.arrays``. ``tasks`` (``shared_work.new_tasks``) counts pairs.
     """
     header, pairs, dc, ac_short, ac_long, places, starts, steps = tables
     across, longest, num = out.shape[2], np.int64(sizes.max()), len(pointers)
@@ -266,24 +266,27 @@ def decode_batch(
         starts.ctypes.data,
         num_blocks,
     )
-    for worker in numba.prange(num_threads):
-        scans = np.empty((2, longest + jpeg.PADDING_BYTES + jpeg.CHUNK_BYTES), dtype=np.uint8)
-        coefficients = np.empty((2, num_blocks * jpeg.ROW_COEFFICIENTS), dtype=np.int16)
-        work, levels = np.empty(64 * across, dtype=np.int32), np.empty(64 * across, dtype=np.int32)
-        num_bits = np.empty(2, dtype=np.int64)
-        for first in range(2 * worker, num, 2 * num_threads):
-            coefficients[:] = 0
-            for side in range(2):
-                b = order[min(first + side, num - 1)]
-                start = np.int64(pointers[b])
-                num_bits[side] = _open(data, start, start + np.int64(sizes[b]), header, scans[side])
-            a = Source(scans[0].ctypes.data, coefficients[0].ctypes.data, max(np.int64(0), num_bits[0]))
-            c = Source(scans[1].ctypes.data, coefficients[1].ctypes.data, max(np.int64(0), num_bits[1]))
-            states = _read_codes(codes, a, c)
-            for side in range(2):
-                if first + side < num:
-                    b, state = order[first + side], states[side]
-                    rest = num_bits[side] - state.bit
-                    status[b] = REGULAR if state.block == num_blocks and 0 <= rest < 8 else IRREGULAR
-                    if status[b] == REGULAR:
-                        _draw(coefficients[side], steps, work, levels, out[b])
+    scans = np.empty((2, longest + jpeg.PADDING_BYTES + jpeg.CHUNK_BYTES), dtype=np.uint8)
+    coefficients = np.empty((2, num_blocks * jpeg.ROW_COEFFICIENTS), dtype=np.int16)
+    work, levels = np.empty(64 * across, dtype=np.int32), np.empty(64 * across, dtype=np.int32)
+    num_bits = np.empty(2, dtype=np.int64)
+    next_task = np.int64(tasks.ctypes.data)
+    first = 2 * add_atomically(next_task, 1)
+    while first < num:
+        coefficients[:] = 0
+        for side in range(2):
+            b = order[min(first + side, num - 1)]
+            start = np.int64(pointers[b])
+            num_bits[side] = _open(data, start, start + np.int64(sizes[b]), header, scans[side])
+        a = Source(scans[0].ctypes.data, coefficients[0].ctypes.data, max(np.int64(0), num_bits[0]))
+        c = Source(scans[1].ctypes.data, coefficients[1].ctypes.data, max(np.int64(0), num_bits[1]))
+        states = _read_codes(codes, a, c)
+        for side in range(2):
+            if first + side < num:
+                b, state = order[first + side], states[side]
+                rest = num_bits[side] - state.bit
+                status[b] = REGULAR if state.block == num_blocks and 0 <= rest < 8 else IRREGULAR
+                if status[b] == REGULAR:
+                    _draw(coefficients[side], steps, work, levels, out[b])
+        add_atomically(next_task + 8 * CACHE_LINE, 1)
+        first = 2 * add_atomically(next_task, 1)

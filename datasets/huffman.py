@@ -1,16 +1,14 @@
-"""The entropy-coded bytes of a gray baseline JPEG come in; the first few coefficients of each block go out.
+"""The Huffman codes of a gray baseline JPEG come in; tables in which several symbols are looked up at once go out.
 
-The others are skipped, several at a lookup: at a quarter of the size three coefficients of 64 are wanted, and finding
-where they end is what decoding costs. Anything irregular is left to libjpeg-turbo, which says what is wrong.
+At a quarter of the size three coefficients of 64 are wanted. The others are skipped, several at a lookup, since
+finding where they end is what decoding costs. Anything irregular is left to libjpeg-turbo, which says what is wrong.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-from datasets.threads import inlined_kernel
 
 CODE_BITS = 16
 """Longest Huffman code of a JPEG."""
@@ -29,11 +27,6 @@ NOTHING = 255
 """What a place is raised by where not even one symbol lies whole within the bits looked at."""
 MAX_DC_SIZE = 11
 """Bits of the largest difference between the means of two blocks."""
-PADDING_BYTES = 320
-"""More than the 64 longest symbols of a block and a load, so that none leaves the memory before the next check."""
-CHUNK_BYTES = 64
-
-Array = Any
 
 
 class Tables(NamedTuple):
@@ -128,130 +121,3 @@ def _packets(ac: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, tuple
         passed += np.where(going, step, 0)
         going &= step != ENDED
     return used, passed, numbers
-
-
-@inlined_kernel
-def unstuff(data: Array, start: int, out: Array) -> tuple[Any, Any]:
-    """Copy the scan at ``start``, up to the next marker, without the zero behind each 255: bytes read and written.
-
-    ``out`` must be as long as ``data``.
-    """
-    at, place, end, chunk = np.uint64(start), np.uint64(0), np.uint64(len(data)), np.uint64(CHUNK_BYTES)
-    while at < end:
-        num = min(chunk, end - at)
-        first = np.int32(num)
-        if num == chunk:
-            # Without branches, so that the compiler makes vector code of it.
-            for i in range(CHUNK_BYTES):
-                value = data[at + np.uint64(i)]
-                out[place + np.uint64(i)] = value
-                first = min(first, np.int32(i) if value == 255 else np.int32(CHUNK_BYTES))
-        else:
-            for i in range(np.int64(num)):
-                value = data[at + np.uint64(i)]
-                out[place + np.uint64(i)] = value
-                first = min(first, np.int32(i) if value == 255 else np.int32(CHUNK_BYTES))
-        at += np.uint64(first)
-        place += np.uint64(first)
-        if first < num:
-            if at + np.uint64(1) >= end or data[at + np.uint64(1)] != 0:
-                break
-            at += np.uint64(2)
-            place += np.uint64(1)
-    return np.int64(at) - start, np.int64(place)
-
-
-@inlined_kernel
-def _load(data: Array, bit: Any) -> Any:
-    """The 57 or more bits from ``bit`` on, at the upper end of 64."""
-    at, word = np.uint64(bit) >> np.uint64(3), np.uint64(0)
-    for i in range(8):
-        word = (word << np.uint64(8)) | np.uint64(data[at + np.uint64(i)])
-    return word << (np.uint64(bit) & np.uint64(7))
-
-
-@inlined_kernel
-def _symbol(short: Array, long: Array, word: Any) -> tuple[Any, Any, Any]:
-    """Length of the first code (0: there is none), bits of the number behind it, zeros before it."""
-    entry = short[word >> np.uint64(64 - SHORT_BITS)]
-    if entry == 0:
-        entry = long[word >> np.uint64(64 - CODE_BITS)]
-    return np.int64(entry & LENGTH_MASK), np.int64(entry >> SIZE_SHIFT & 15), np.int64(entry >> RUN_SHIFT)
-
-
-@inlined_kernel
-def _number(word: Any, length: Any, size: Any) -> Any:
-    """The signed number in the ``size`` bits behind a code of ``length`` bits; without branches."""
-    rest = word << np.uint64(length)
-    bits = np.int64((rest >> np.uint64(1)) >> np.uint64(63 - size))
-    negative = np.int64(rest >> np.uint64(63)) - 1
-    return bits - (negative & ((np.int64(1) << size) - 1))
-
-
-@inlined_kernel
-def _signed(packet: Any, shift: Any) -> Any:
-    """The 16 bits of a packet from ``shift`` on, as a signed number."""
-    return (packet << (48 - shift)) >> 48
-
-
-@inlined_kernel
-def _is_end(place: Any) -> Any:
-    return place == 64 or ENDED <= place < ENDED + 64
-
-
-@inlined_kernel
-def decode_blocks(data: Array, num_bytes: int, tables: Tables, out: Array) -> Any:
-    """Fill ``out`` (N, 3) int32 with the first coefficients of each block, the first of all summed up.
-
-    ``data`` has ``num_bytes`` unstuffed bytes and ``PADDING_BYTES`` zeros behind them.
-
-    Returns:
-        Whether every block was regular and the data ends with the last.
-    """
-    dc_short, dc_long, ac_short, ac_long, first, skip = tables
-    bit, level = np.int64(0), np.int64(0)
-    for block in range(len(out)):
-        word, entry = _load(data, bit), np.int64(0)
-        length, size, _ = _symbol(dc_short, dc_long, word)
-        if length == 0:
-            return False
-        level += _number(word, length, size)
-        word <<= np.uint64(length + size)
-        packet = first[word >> np.uint64(64 - FIRST_BITS)]
-        out[block, 0] = level
-        out[block, 1], out[block, 2] = _signed(packet, FIRST_SHIFT), _signed(packet, SECOND_SHIFT)
-        word <<= np.uint64(packet & SKIP_MASK)
-        bit += length + size + (packet & SKIP_MASK)
-        place = 1 + (packet >> SKIP_SHIFT & PASSED_MASK)
-        while place < out.shape[1]:
-            word = _load(data, bit)
-            length, size, run = _symbol(ac_short, ac_long, word)
-            if length == 0:
-                return False
-            place += run
-            if place < out.shape[1]:
-                out[block, place] = _number(word, length, size)
-            place += 1
-            bit += length + size
-            word <<= np.uint64(length + size)
-        # The rest is skipped here and not in a function: numba would count references to its arrays in every round.
-        lookups = 1
-        while place < 64:
-            for _ in range(lookups):
-                entry = np.int64(skip[word >> np.uint64(64 - SKIP_BITS)])
-                word <<= np.uint64(entry & SKIP_MASK)
-                bit += entry & SKIP_MASK
-                place += entry >> SKIP_SHIFT
-                if place >= 64:
-                    break
-            if place > 64 and not _is_end(place):
-                # The last lookup held no whole symbol, or ran on into the next block: take its first symbol alone.
-                bit -= entry & SKIP_MASK
-                place -= entry >> SKIP_SHIFT
-                length, size, run = _symbol(ac_short, ac_long, _load(data, bit))
-                bit += length + size
-                place = place + run + 1 if length > 0 else np.int64(NOTHING)
-            word, lookups = _load(data, bit), 4
-        if not _is_end(place) or bit > 8 * num_bytes:
-            return False
-    return 8 * num_bytes - bit < 8

@@ -17,8 +17,8 @@ from datasets.counter_rng import Purpose, stream_key
 from datasets.errors import InputError
 from datasets.ffcv_ops import BatchDecoder, Decode, DecodeList, EpochState
 from datasets.gray_jpeg import DamagedJpegError, GrayJpegs
+from datasets.page_work import warp_pages
 from datasets.threads import num_loader_threads
-from datasets.warp import warp_batch
 
 
 class JpegPages(BatchDecoder):
@@ -43,10 +43,10 @@ class JpegPages(BatchDecoder):
                 images = self.memory.take(shape)
                 self._decode(state.pages, metadata, indices, images.numpy())
                 return images
-            pages = self.decoded.take(shape).numpy()
-            self._decode(state.pages, metadata, indices, pages)
+            pages = self.decoded.take(shape)
+            self._decode(state.pages, metadata, indices, pages.numpy())
             images = self.memory.take(shape)
-            self._warp(pages, indices, state.epoch, self.augment, images.numpy())
+            self._warp(pages, indices, state.epoch, self.augment, images)
             return images
 
         return decode
@@ -64,12 +64,14 @@ class JpegPages(BatchDecoder):
             sample = int(indices[error.position])
             raise InputError(f"{self.path}: image {sample} is damaged ({error}); convert again") from error
 
-    def _warp(self, pages: np.ndarray, indices: np.ndarray, epoch: int, augment: Augment, out: np.ndarray) -> None:
-        flat = pages.reshape(-1)
+    def _warp(
+        self, pages: torch.Tensor, indices: np.ndarray, epoch: int, augment: Augment, out: torch.Tensor
+    ) -> None:
+        flat = pages.view(-1).numpy()
         flat.flags.writeable = False  # the kernel is compiled for pages that cannot be written, as the file's
         places = np.arange(len(indices), dtype=np.uint64) * np.uint64(self.image_size**2)
         key = np.uint64(stream_key(self.seed, epoch, Purpose.AUGMENTATION))
-        warp_batch(flat, places, indices, out, key, float(augment.rotation_deg), float(augment.flip_probability))
+        warp_pages(flat, places, indices, out, key, augment, num_threads=self.num_workers)
 
 
 class JpegBytes(BatchDecoder):

@@ -28,9 +28,18 @@ COLUMNS = ("path", "patient", "split", "subset_rank")
 
 
 def write_manifest(
-    path: Path, records: Records, splits: npt.NDArray[Any], ranks: npt.NDArray[np.int64], config: SplitConfig
+    path: Path,
+    records: Records,
+    splits: npt.NDArray[Any],
+    ranks: npt.NDArray[np.int64],
+    config: SplitConfig,
+    *,
+    subset_seed: int | None = None,
 ) -> None:
-    """Write the manifest whole; the same records, splits and ranks give the same bytes."""
+    """Write the manifest whole; the same records, splits and ranks give the same bytes.
+
+    ``config`` and ``subset_seed`` (its seed when None) say how splits and ranks were made, for its first line.
+    """
     frame = pd.DataFrame(
         {
             "path": records.frame["name"],
@@ -41,16 +50,17 @@ def write_manifest(
     ).sort_values("path", ignore_index=True)
     check_manifest(path, frame)
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as handle:
-        handle.write(f"# {json.dumps(_header(records, frame, config))}\n")
+        handle.write(f"# {json.dumps(_header(records, frame, config, subset_seed))}\n")
         frame.to_csv(handle, index=False, lineterminator="\n")
 
 
-def _header(records: Records, frame: pd.DataFrame, config: SplitConfig) -> dict[str, Any]:
+def _header(records: Records, frame: pd.DataFrame, config: SplitConfig, subset_seed: int | None) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
         "dataset": records.dataset,
         "split": split_settings(config),
+        "subset_seed": config.seed if subset_seed is None else subset_seed,
         "views": records.views,
         "images": {split: int((frame["split"] == split).sum()) for split in SPLITS},
         "patients": {split: frame["patient"][frame["split"] == split].nunique() for split in SPLITS},

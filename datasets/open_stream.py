@@ -48,14 +48,14 @@ def open_stream(
             beton.path, beton.image_size, augment=augment, seed=seed, num_workers=num_workers, pin_memory=pin
         )
     else:
-        image = _raw_pages(beton, augment, seed, pin)
+        image = _raw_pages(beton, augment, seed, num_workers, pin)
     if output == "float32":
-        image = FloatOutput(image, pin_memory=pin)
+        image = FloatOutput(image, num_workers=num_workers, pin_memory=pin)
     decoders = {"image": image, "labels": MetadataDecoder(pin_memory=pin), "index": MetadataDecoder(pin_memory=pin)}
     return StreamLoader(map_beton(beton), batch_size=batch_size, num_workers=num_workers, decoders=decoders)
 
 
-def _raw_pages(beton: Beton, augment: Augment | None, seed: int, pin: bool) -> BatchDecoder:
+def _raw_pages(beton: Beton, augment: Augment | None, seed: int, num_workers: int, pin: bool) -> BatchDecoder:
     if augment is None:
-        return EvalPages(beton.image_size, pin_memory=pin)
-    return TrainPages(beton.image_size, augment, seed, pin_memory=pin)
+        return EvalPages(beton.image_size, num_workers=num_workers, pin_memory=pin)
+    return TrainPages(beton.image_size, augment, seed, num_workers=num_workers, pin_memory=pin)

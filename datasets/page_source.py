@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from datasets.beton import Beton
 from datasets.errors import InputError
@@ -24,10 +25,10 @@ class PageSource(Protocol):
 
 
 def open_pages(beton: Beton, num_threads: int) -> PageSource:
-    """The reader for what the beton's pages are stored as; JPEGs are decoded by ``num_threads`` threads."""
+    """The reader for what the beton's pages are stored as, which copies or decodes with ``num_threads`` threads."""
     file, layout, num = map_beton(beton), beton.final_layout, beton.num_samples
     if beton.encoding == "raw":
-        return RawPages(file, layout.offsets(num))
+        return RawPages(file, layout.offsets(num), num_threads)
     return JpegPageSource(file, layout.offsets(num), layout.sizes(num), beton.image_size, num_threads)
 
 
@@ -38,12 +39,13 @@ class RawPages:
     file: MappedBytes
     offsets: np.ndarray
     """(N,) uint64, of every page of the file."""
+    num_threads: int
 
     def read(self, samples: np.ndarray, out: np.ndarray) -> None:
-        from datasets.warp import copy_batch
+        from datasets.page_work import copy_pages
 
         self.file.check()
-        copy_batch(self.file.data, self.offsets[samples], out)
+        copy_pages(self.file.data, self.offsets[samples], torch.from_numpy(out), num_threads=self.num_threads)
 
 
 class JpegPageSource:

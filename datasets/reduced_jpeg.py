@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from datasets import huffman
+from datasets.huffman_blocks import PADDING_BYTES, decode_blocks, unstuff
 from datasets.threads import inlined_kernel
 
 NUM_KEPT = 3
@@ -51,15 +52,15 @@ def decode_reduced(data: bytes, side: int) -> np.ndarray | None:
     if scan is None or tables is None:
         return None
     coded = np.frombuffer(data, dtype=np.uint8)
-    unstuffed = np.empty(len(data) + huffman.PADDING_BYTES, dtype=np.uint8)
-    num_read, num_bytes = huffman.unstuff(coded, scan.start, unstuffed)
-    unstuffed[num_bytes : num_bytes + huffman.PADDING_BYTES] = 0
+    unstuffed = np.empty(len(data) + PADDING_BYTES, dtype=np.uint8)
+    num_read, num_bytes = unstuff(coded, scan.start, unstuffed)
+    unstuffed[num_bytes : num_bytes + PADDING_BYTES] = 0
     end = scan.start + num_read
     if data[end : end + 2] != END_OF_IMAGE:
         return None
     blocks_across, blocks_down = -(-scan.width // 8), -(-scan.height // 8)
     coefficients = np.zeros((blocks_across * blocks_down, NUM_KEPT), dtype=np.int32)
-    if not huffman.decode_blocks(unstuffed, num_bytes, tables, coefficients):
+    if not decode_blocks(unstuffed, num_bytes, tables, coefficients):
         return None
     gray = np.empty((blocks_down * side, blocks_across * side), dtype=np.uint8)
     _draw(coefficients, np.array(scan.quantisation, dtype=np.int64), blocks_across, side, gray)

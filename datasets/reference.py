@@ -55,6 +55,7 @@ def reference_page(gray: np.ndarray, angle_deg: float, flip: bool, size: int) ->
 
 def fast_page(gray: np.ndarray, sample: int, *, seed: int, epoch: int, augment: Augment, size: int) -> np.ndarray:
     """Page (size, size) uint8 of the same original as converter and loader make it."""
+    from datasets.shared_work import new_tasks
     from datasets.warp import warp_batch
 
     page = fit(gray, size).reshape(-1)
@@ -62,7 +63,8 @@ def fast_page(gray: np.ndarray, sample: int, *, seed: int, epoch: int, augment: 
     out = np.empty((1, 1, size, size), dtype=np.uint8)
     key = np.uint64(stream_key(seed, epoch, Purpose.AUGMENTATION))
     zero, samples = np.zeros(1, dtype=np.uint64), np.array([sample], dtype=np.uint64)
-    warp_batch(page, zero, samples, out, key, float(augment.rotation_deg), float(augment.flip_probability))
+    ranges = float(augment.rotation_deg), float(augment.flip_probability)
+    warp_batch(page, zero, samples, out, key, *ranges, new_tasks())
     page_out: np.ndarray = out[0, 0]
     return page_out
 

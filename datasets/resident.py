@@ -23,10 +23,13 @@ from datasets.epoch_plan import EpochPlan
 from datasets.loader import Batch, Batches, Loader
 from datasets.page_source import open_pages
 from datasets.progress import Advance, progress
-from datasets.threads import num_loader_threads, start_numba_threads
+from datasets.threads import num_loader_threads
 
 CHUNK = 256
 """Pages that are read at once while a resident set is loaded."""
+BYTES_AT_ONCE = 8 << 20
+"""Batches up to so many bytes together are copied at once on a CPU: waking threads takes as long as copying one of
+them, and the memory of more would not stay in a cache until it is used again."""
 SHOWN_BYTES = 1 << 28
 """Loading less than this is over before a progress bar can be read."""
 
@@ -69,7 +72,6 @@ def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_t
             f"{beton.path}: {gigabytes:.1f} GB of pages do not fit on {device}; use tier raw"
         ) from error
     source = open_pages(beton, num_threads)
-    start_numba_threads(num_threads)
     staging = None if on_host else BatchMemory(pin_memory=True)
     shown = progress(f"loading {beton.path.name}", len(samples)) if images.nbytes >= SHOWN_BYTES else _silent()
     with shown as advance:
@@ -134,48 +136,56 @@ class ResidentBatches(Batches):
         slots = np.split(loader.pages.slots(np.concatenate([np.empty(0, np.uint64), *own])), _ends(own))
         self._loader = loader
         self._steps = deque(zip(own, slots, loader.plan.sizes[start_step:], strict=False))
+        self._made: deque[Batch] = deque()
+        batch_bytes = loader.plan.share * loader.pages.images[0].nbytes
+        copies = not loader.pages.images.is_cuda and loader.augment is None
+        self._at_once = max(1, BYTES_AT_ONCE // max(1, batch_bytes)) if copies else 1
         self._key = np.uint64(stream_key(loader.plan.seed, epoch, Purpose.AUGMENTATION))
-        self._threads_are_set = False
 
     def ready(self) -> bool:
-        return len(self._steps) > 0
+        return len(self._made) + len(self._steps) > 0
 
     def close(self) -> None:
         self._steps.clear()
+        self._made.clear()
 
     def __next__(self) -> Batch:
-        if not self._steps:
-            raise StopIteration
-        samples, slots, global_size = self._steps.popleft()
-        targets = torch.from_numpy(self._loader.targets[samples])
-        indices = torch.from_numpy(samples.astype(np.int64))
-        if self._loader.memory.pin_memory:
-            targets, indices = targets.pin_memory(), indices.pin_memory()
-        return Batch(self._images(samples, slots), targets, indices, global_size)
+        if not self._made:
+            if not self._steps:
+                raise StopIteration
+            self._make()
+        return self._made.popleft()
 
-    def _images(self, samples: np.ndarray, slots: np.ndarray) -> torch.Tensor:
+    def _make(self) -> None:
+        """Make the next batches."""
+        steps = [self._steps.popleft() for _ in range(min(self._at_once, len(self._steps)))]
+        on_host = not self._loader.pages.images.is_cuda
+        images = self._host_images(steps) if on_host else [self._device_images(slots) for _, slots, _ in steps]
+        for (samples, _, global_size), pages in zip(steps, images, strict=True):
+            targets = torch.from_numpy(self._loader.targets[samples])
+            indices = torch.from_numpy(samples.astype(np.int64))
+            if self._loader.memory.pin_memory:
+                targets, indices = targets.pin_memory(), indices.pin_memory()
+            self._made.append(Batch(pages, targets, indices, global_size))
+
+    def _device_images(self, slots: np.ndarray) -> torch.Tensor:
         pages = self._loader.pages
-        if not pages.images.is_cuda:
-            return self._host_images(samples, slots)
         places = torch.from_numpy(slots).pin_memory().to(pages.images.device, non_blocking=True)
         pages.images.record_stream(torch.cuda.current_stream(pages.images.device))
         return pages.images.index_select(0, places)
 
-    def _host_images(self, samples: np.ndarray, slots: np.ndarray) -> torch.Tensor:
-        from datasets.warp import copy_batch, warp_batch
+    def _host_images(self, steps: list[tuple[np.ndarray, np.ndarray, int]]) -> list[torch.Tensor]:
+        from datasets.page_work import copy_pages, warp_pages
 
         loader, size = self._loader, self._loader.pages.images.shape[-1]
-        flat = loader.pages.flat
-        out = loader.memory.take((len(samples), 1, size, size))
-        places = slots.astype(np.uint64) * np.uint64(size * size)
-        if not self._threads_are_set:
-            start_numba_threads(loader.num_threads)
-            self._threads_are_set = True
+        out = [loader.memory.take((len(samples), 1, size, size)) for samples, _, _ in steps]
+        slots = np.concatenate([slots for _, slots, _ in steps])
+        flat, places = loader.pages.flat, slots.astype(np.uint64) * np.uint64(size * size)
         if loader.augment is None:
-            copy_batch(flat, places, out.numpy())
+            copy_pages(flat, places, *out, num_threads=loader.num_threads)
         else:
-            rotation_deg, probability = float(loader.augment.rotation_deg), float(loader.augment.flip_probability)
-            warp_batch(flat, places, samples, out.numpy(), self._key, rotation_deg, probability)
+            ((samples, _, _),), (images,) = steps, out
+            warp_pages(flat, places, samples, images, self._key, loader.augment, num_threads=loader.num_threads)
         return out
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from datasets.ffcv_ops import EpochState
 from datasets.ffcv_parts import EpochIterator
-from datasets.threads import start_numba_threads
 
 POLL_S = 0.2
 """How often a waiting thread looks whether the other side is gone."""
@@ -38,7 +37,6 @@ class SafeEpochIterator(EpochIterator):  # type: ignore[misc]
     def run(self) -> None:
         """Decode batch after batch; runs in the producer thread, which FFCV's ``__init__`` starts."""
         try:
-            start_numba_threads(self.loader.num_workers)
             self.storage_state = EpochState(self.memory_context.state, self.epoch)
             slots = self.loader.batches_ahead + 2
             for number, indices in enumerate(self.iter_ixes):

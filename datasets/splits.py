@@ -46,6 +46,26 @@ class SplitConfig:
             raise InputError("an official split fixes its own test patients; give either it or a file of test ids")
 
 
+def seeded(
+    kind: Literal["random", "official"],
+    seed: int,
+    *,
+    split_seed: int | None,
+    subset_seed: int | None,
+    test_ids: Path | None,
+) -> tuple[SplitConfig, int]:
+    """The split's config and the seed of the subsets: ``seed`` sets both, the other two each its own.
+
+    Raises:
+        InputError: for a seed that is out of range.
+    """
+    config = SplitConfig(kind=kind, seed=seed if split_seed is None else split_seed, test_ids=test_ids)
+    of_subsets = seed if subset_seed is None else subset_seed
+    if not 0 <= of_subsets < 2**63:
+        raise InputError(f"subset seed = {of_subsets} must lie in 0..2**63 - 1")
+    return config, of_subsets
+
+
 def split_patients(patients: Iterable[str], seed: int, test_patients: frozenset[str] = frozenset()) -> dict[str, str]:
     """Split of each patient: a pure function of the set of ids and the seed.
 

@@ -111,29 +111,25 @@ def _place_kernel_cache() -> None:
     numba.config.CACHE_DIR = str(folder) if private else tempfile.mkdtemp(prefix="cxr-harness-numba-")
 
 
-def parallel_kernel(function: Kernel) -> Kernel:
-    """Compile ``function`` with numba: all threads, no GIL, kept on disk so that the next process starts at once.
-
-    ``fastmath`` stays off, so that a kernel's numbers do not depend on how the compiler vectorised it.
-    """
-    return _compile(function, parallel=True)
-
-
 def inlined_kernel(function: Kernel) -> Kernel:
-    """Compile a piece of a kernel; it must live in the kernel's own file, which is what numba's cache watches."""
-    return _compile(function, parallel=False)
+    """Compile a kernel or a piece of one with numba: no GIL, kept on disk so that the next process starts at once.
+
+    A piece must live in the kernel's own file, which is what numba's cache watches. ``fastmath`` stays off, so that a
+    kernel's numbers do not depend on how the compiler vectorised it.
+    """
+    return _compile(function)
 
 
 def merged_kernel(function: Kernel) -> Kernel:
     """Like ``inlined_kernel``, but always made part of its callers: for loops whose state shall stay in registers."""
-    return _compile(function, parallel=False, forceinline=True)
+    return _compile(function, forceinline=True)
 
 
-def _compile(function: Kernel, *, parallel: bool, forceinline: bool = False) -> Kernel:
+def _compile(function: Kernel, *, forceinline: bool = False) -> Kernel:
     import numba
 
     choose_threading_layer()
     _place_kernel_cache()
-    options = {"parallel": parallel, "forceinline": forceinline}
-    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+    options = {"nogil": True, "cache": True, "error_model": "numpy", "forceinline": forceinline}
+    compiled: Kernel = numba.njit(**options)(function)
     return compiled

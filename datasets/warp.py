@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from datasets.addresses import add_atomically, copy_bytes
 from datasets.counter_rng import FACTOR_1, FACTOR_2, GOLDEN
-from datasets.threads import inlined_kernel, parallel_kernel
+from datasets.shared_work import CACHE_LINE
+from datasets.threads import inlined_kernel
 
 FRACTION_BITS = 20
 """Source coordinates in the inner loop are integers in units of 2**-20 px."""
@@ -158,7 +159,7 @@ def warp_page(page: Array, out: Array, angle_deg: float, flip: bool) -> None:
         row[last:] = 0
 
 
-@parallel_kernel
+@inlined_kernel
 def warp_batch(
     pages: Array,
     pointers: Array,
@@ -167,27 +168,29 @@ def warp_batch(
     key: np.uint64,
     rotation_deg: float,
     flip_probability: float,
+    tasks: Array,
 ) -> None:
-    """Write the augmented images of ``samples`` (B,) to ``out`` (B, 1, S, S).
+    """Write the augmented images of ``samples`` (B,) to ``out`` (B, 1, S, S), together with other threads.
 
     ``pages`` is the whole file (uint8), ``pointers`` (B,) the offset of each image in it, ``key`` the stream key of
-    seed and epoch.
+    seed and epoch, ``tasks`` what ``shared_work.new_tasks`` makes.
     """
-    size = out.shape[2]
-    for b in numba.prange(out.shape[0]):
+    size, next_task = out.shape[2], np.int64(tasks.ctypes.data)
+    b = add_atomically(next_task, 1)
+    while b < out.shape[0]:
         angle, flip = draw_one(key, samples[b], rotation_deg, flip_probability)
         page = pages[pointers[b] : pointers[b] + np.uint64(size * size)]
         warp_page(page, out[b, 0], angle, flip)
+        add_atomically(next_task + 8 * CACHE_LINE, 1)
+        b = add_atomically(next_task, 1)
 
 
-@parallel_kernel
-def copy_batch(pages: Array, pointers: Array, out: Array) -> None:
-    """Write the images at ``pointers`` (B,) as they are to ``out`` (B, 1, S, S)."""
-    num_bytes = out.shape[2] * out.shape[3]
-    flat = out.reshape(out.shape[0], num_bytes)
-    for b in numba.prange(out.shape[0]):
-        start = np.int64(pointers[b])
-        source, target = pages[start : start + num_bytes], flat[b]
-        # The compiler turns this loop into wide moves; numba's slice assignment is about 6 times slower.
-        for i in range(num_bytes):
-            target[i] = source[i]
+@inlined_kernel
+def copy_batch(sources: Array, targets: Array, num_bytes: int, tasks: Array) -> None:
+    """Copy ``num_bytes`` from each of the addresses ``sources`` (B,) int64 to that in ``targets``, likewise."""
+    next_task = np.int64(tasks.ctypes.data)
+    b = add_atomically(next_task, 1)
+    while b < len(sources):
+        copy_bytes(targets[b], sources[b], num_bytes)
+        add_atomically(next_task + 8 * CACHE_LINE, 1)
+        b = add_atomically(next_task, 1)

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets.errors import InputError
 from datasets.labels import CHESTXRAY14_LABELS
 from datasets.sources.cells import ages_in_years, finding_values, sexes
 from datasets.sources.folders import below, find_home, refusals, table_file
 from datasets.sources.rows import SourceRows, usable
+from datasets.spare_memory import packed
 from datasets.tables import SourceTable, Table, read_lines, read_table
 
 WHOLE_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -48,9 +53,7 @@ def _read(root: Path, names: tuple[str, ...], check_files: bool) -> SourceRows:
     names_column = columns["name"]
     official, lists = _official_split(home, names_column)
     columns["official_split"] = official
-    nominal = below(root, home) + "images/" + names_column
-    places = image_index(root, home) if check_files else {}
-    columns["path"] = (names_column.map(places) + names_column).fillna(nominal).astype("str") if places else nominal
+    columns["path"] = _paths(root, home, names_column, check_files=check_files)
     frame, refused = usable(table, columns, reasons)
     values = finding_values(table, "Finding Labels", CHESTXRAY14_LABELS)
     return SourceRows(
@@ -112,9 +115,20 @@ def _official_split(home: Path, names: pd.Series) -> tuple[pd.Series, list[Sourc
     return official, sources
 
 
-def image_index(root: Path, home: Path) -> dict[str, str]:
-    """Folder below ``root``, with its '/', of every PNG by its base name; the one with the fewest above it wins."""
-    index: dict[str, str] = {}
+def _paths(root: Path, home: Path, names: pd.Series, *, check_files: bool) -> pd.Series:
+    """Where each image lies below ``root``; where it would lie if it is nowhere, or if no folder may be listed."""
+    prefixes, codes = [f"{below(root, home)}images/"], np.zeros(len(names), dtype=np.int16)
+    wanted = pa.array(names, type=pa.large_string())
+    for prefix, listed in _image_folders(root, home) if check_files else ():
+        here = pc.is_in(wanted, value_set=listed).to_numpy(zero_copy_only=False)
+        codes[here & (codes == 0)] = len(prefixes)
+        prefixes.append(prefix)
+    of_images: pd.Series = pd.Series(prefixes, dtype="str").iloc[codes].set_axis(names.index) + names
+    return of_images
+
+
+def _image_folders(root: Path, home: Path) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Folders below ``root``, each with its '/' and the names of its PNGs; those with the fewest above come first."""
     waiting = [(0, folder) for folder in dict.fromkeys([home, root])]
     seen = set()
     while waiting:
@@ -122,13 +136,19 @@ def image_index(root: Path, home: Path) -> dict[str, str]:
         if folder in seen:
             continue
         seen.add(folder)
-        prefix = below(root, folder)
-        children = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".png"):
-                    index.setdefault(entry.name, prefix)
-                elif IMAGE_FOLDER.fullmatch(entry.name) and entry.is_dir() and depth < DEEPEST:
-                    children.append((depth + 1, folder / entry.name))
-        waiting.extend(sorted(children))
-    return index
+        children: list[Path] = []
+        names = packed(_png_names(folder, children))
+        if len(names):
+            yield below(root, folder), names
+        if depth < DEEPEST:
+            waiting.extend((depth + 1, child) for child in sorted(children))
+
+
+def _png_names(folder: Path, children: list[Path]) -> Iterator[str]:
+    """Names of the PNGs in a folder; folders in it that may hold more are added to ``children``."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".png"):
+                yield entry.name
+            elif IMAGE_FOLDER.fullmatch(entry.name) and entry.is_dir():
+                children.append(folder / entry.name)

@@ -2,6 +2,10 @@
 
 JPG 2.0.0 labels studies, so label rows are joined to images by (subject_id, study_id). Its label columns are
 alphabetical, v1's are not and say 'Airspace Opacity': both are mapped by name to the order of ``CHEXPERT_LABELS``.
+
+The original release has the same folders with DICOM files in them, and no labels: put the tables of JPG 2.0.0 beside
+its ``files/``. Each image is read from its .jpg where there is one, else from its .dcm. Its name within the dataset
+ends in .jpg either way, so that splits, subsets and manifests are the same for both releases.
 """
 
 from __future__ import annotations
@@ -63,7 +67,8 @@ def _read_jpg(root: Path, home: Path) -> SourceRows:
         frame=frame,
         values=values[at[(reasons == "").to_numpy()]],
         tables=(labels.source, metadata.source, *sources),
-        looked_in="files/p10/p10000032/s50414267/ and so on beside the tables",
+        looked_in="files/p10/p10000032/s50414267/ and so on beside the tables, as .jpg and as .dcm",
+        instead=(".jpg", ".dcm"),
         refused=refused,
         dropped={"study without a label row": unlabelled} if unlabelled else {},
     )

@@ -34,6 +34,8 @@ class SourceRows:
     tables: tuple[SourceTable, ...]
     looked_in: str
     """Where images are looked for, as the end of a sentence."""
+    instead: tuple[str, str] | None = None
+    """An ending of paths, and the one to try for an image whose file with the first is not there."""
     refused: pd.DataFrame = field(default_factory=no_rejects)
     """Rows whose path cannot be used, in ``REJECT_COLUMNS``."""
     dropped: dict[str, int] = field(default_factory=dict)
@@ -56,7 +58,7 @@ def usable(table: Table, columns: dict[str, pd.Series], reasons: pd.Series) -> t
     frame["row"] = index.to_numpy(dtype=np.int64)
     bad = reasons != ""
     refused = pd.DataFrame({"path": columns["raw"], "reason": reasons, "table": frame["table"], "row": frame["row"]})
-    return frame[~bad], refused[bad]
+    return (frame[~bad] if bad.any() else frame), refused[bad]
 
 
 def stack(parts: Sequence[SourceRows]) -> SourceRows:

@@ -51,14 +51,16 @@ class Convert:
     """Which projections are kept."""
     split: Literal["random", "official"] = "random"
     """``random``: 80/10/10 by patient; ``official``: the dataset's own."""
-    split_seed: int = 0
-    """Seed of the random split."""
+    seed: int = 0
+    """Seed of the random split and of the nested training subsets (1k, 5k, 50k), as in 'cxr split'."""
+    split_seed: int | None = None
+    """Seed of the split alone; default: the --seed."""
+    subset_seed: int | None = None
+    """Seed of the subsets alone; default: the --seed."""
     test_ids: Path | None = None
     """File of test patients, one id a line; the others are split 8:1."""
     manifest: Path | None = None
     """Take splits and subsets from this file of 'cxr split' instead."""
-    subset_seed: int = 0
-    """Seed of the nested training subsets (1k, 5k, 50k)."""
     max_rejects: float = 0.01
     """Stop when more than this fraction of the images is missing or unusable."""
     on_error: Literal["reject", "stop"] = "reject"
@@ -67,10 +69,25 @@ class Convert:
     """Replace OUT even if it is there."""
 
     def run(self) -> None:
+        from contextlib import nullcontext
+
+        from datasets.decode_server import decoders_starting
+
+        self._check()
+        # What is whole already needs no decoders.
+        with nullcontext() if self.out.exists() else decoders_starting():
+            self._convert()
+        from rich.console import Console
+
+        from datasets.beton import Beton
+        from datasets.summary import render
+
+        Console().print(render(Beton.open(self.out)))
+
+    def _convert(self) -> None:
         from datasets.convert import convert
         from datasets.records import read_records
 
-        self._check()
         records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
         splits, ranks, settings = self._split(records)
         convert(
@@ -89,33 +106,29 @@ class Convert:
             overwrite=self.overwrite,
             split_settings=settings,
         )
-        from rich.console import Console
-
-        from datasets.beton import Beton
-        from datasets.summary import render
-
-        Console().print(render(Beton.open(self.out)))
 
     def _check(self) -> None:
         from datasets.errors import InputError
 
         if self.out.suffix != ".beton":
             raise InputError(f"--out {self.out}: the name must end in .beton")
-        if self.subset_seed < 0:
-            raise InputError(f"--subset-seed {self.subset_seed} must not be negative")
         if self.manifest is not None and (self.split != "random" or self.test_ids is not None):
             raise InputError("--manifest already says how images are split; leave out --split and --test-ids")
+        if self.manifest is not None and (self.seed, self.split_seed, self.subset_seed) != (0, None, None):
+            raise InputError("--manifest already says how images are split; leave out the seeds")
 
     def _split(self, records: Records) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Splits and subset ranks of the records, and how they were made."""
         from datasets.files import sha256_file
         from datasets.manifest import apply_manifest, read_manifest, split_settings
-        from datasets.splits import SplitConfig, assign_splits, subset_ranks
+        from datasets.splits import assign_splits, seeded, subset_ranks
 
         if self.manifest is not None:
             splits, ranks = apply_manifest(records, read_manifest(self.manifest))
             return splits, ranks, {"manifest": sha256_file(self.manifest)}
-        config = SplitConfig(kind=self.split, seed=self.split_seed, test_ids=self.test_ids)
+        config, subset_seed = seeded(
+            self.split, self.seed, split_seed=self.split_seed, subset_seed=self.subset_seed, test_ids=self.test_ids
+        )
         splits = assign_splits(records, config)
-        ranks = subset_ranks(records.frame["name"], splits, self.subset_seed)
-        return splits, ranks, {"split": split_settings(config), "subset_seed": self.subset_seed}
+        ranks = subset_ranks(records.frame["name"], splits, subset_seed)
+        return splits, ranks, {"split": split_settings(config), "subset_seed": subset_seed}

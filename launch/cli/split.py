@@ -35,7 +35,11 @@ class Split:
     out: Path
     """The manifest to write, a CSV."""
     seed: int = 0
-    """Seed of the patients' permutation and of the nested subsets."""
+    """Seed of the patients' permutation and of the nested training subsets, as in 'cxr convert'."""
+    split_seed: int | None = None
+    """Seed of the patients' permutation alone; default: the --seed."""
+    subset_seed: int | None = None
+    """Seed of the subsets alone; default: the --seed."""
     test_ids: Path | None = None
     """File of test patients, one id a line; the other patients are split 8:1 into train and validation."""
     official: bool = False
@@ -52,13 +56,20 @@ class Split:
         """Write the manifest and print the counts."""
         from datasets.manifest import write_manifest
         from datasets.records import read_records
-        from datasets.splits import SplitConfig, assign_splits, subset_ranks
+        from datasets.splits import assign_splits, seeded, subset_ranks
 
-        config = SplitConfig(kind="official" if self.official else "random", seed=self.seed, test_ids=self.test_ids)
+        config, subset_seed = seeded(
+            "official" if self.official else "random",
+            self.seed,
+            split_seed=self.split_seed,
+            subset_seed=self.subset_seed,
+            test_ids=self.test_ids,
+        )
         print(f"reading {self.dataset} below {self.root}", file=sys.stderr)
         records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
         splits = assign_splits(records, config)
-        write_manifest(self.out, records, splits, subset_ranks(records.frame["name"], splits, config.seed), config)
+        ranks = subset_ranks(records.frame["name"], splits, subset_seed)
+        write_manifest(self.out, records, splits, ranks, config, subset_seed=subset_seed)
         rejects_file = _write_rejects(self.out, records)
         counts = summary(records, splits)
         for warning in _warnings(counts, rejects_file):

@@ -35,7 +35,7 @@ def cxr(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def checked(measured: dict[str, Any], names: set[str], rounds: int) -> dict[str, Any]:
     """The rows by name, after the checks that hold for every measurement."""
-    assert set(measured) == {"environment", "rows", "ratios"}
+    assert set(measured) - {"mimic_tables"} == {"environment", "rows", "ratios"}
     assert {"cpu", "cores", "versions", "commit", "command", "date"} <= set(measured["environment"])
     rows = {row["name"]: row for row in measured["rows"]}
     assert set(rows) == names
@@ -67,13 +67,17 @@ def test_bench_loader_measures_ours_and_a_peer_and_writes_what_was_asked_for(ima
 def test_bench_convert_measures_both_kinds_beside_pillow(images: Path, tmp_path: Path) -> None:
     done = cxr(
         *("bench", "convert", "--images", images, "--json", tmp_path / "c.json"),
-        *("--rounds", 1, "--png", 6, "--large", 2, "--size", 32),
+        *("--rounds", 1, "--png", 6, "--large", 2, "--size", 32, "--tables", 500),
     )
     assert done.returncode == 0, done.stderr
     measured = json.loads((tmp_path / "c.json").read_text())
     rows = checked(measured, {"ours_png", "pil_png", "ours_large_jpeg", "pil_large_jpeg"}, 1)
     ratio = rows["ours_large_jpeg"]["images_per_s"] / rows["pil_large_jpeg"]["images_per_s"]
     assert measured["ratios"]["large_jpeg_over_pil"] == pytest.approx(ratio)
+    tables = measured["mimic_tables"]
+    assert (tables["images"], len(tables["rounds"])) == (500, 1)
+    assert 0 < tables["seconds"] < 60 and 1 << 20 < tables["peak_bytes"] < 4 << 30
+    assert "500 images, splits and subsets included" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datasets.decode_pool import DecodePool, Outcome, _answer, _parse
+from datasets.decode_pool import DecodePool, Outcome, _parse
+from datasets.decode_worker import answer
 
 
 class DecodedHere(DecodePool):
@@ -14,4 +15,4 @@ class DecodedHere(DecodePool):
     def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
         root, recipe = self._arguments
         for path in paths:
-            yield _parse(_answer(Path(root) / path, recipe))
+            yield _parse(answer(Path(root) / path, recipe))

@@ -18,7 +18,8 @@ from torchvision.transforms.v2 import functional as tv
 from datasets.augment import Augment, draw
 from datasets.counter_rng import Purpose, stream_key
 from datasets.errors import InputError
-from datasets.warp import copy_batch, warp_batch, warp_page
+from datasets.page_work import copy_pages, warp_pages
+from datasets.warp import warp_page
 
 REAL_IMAGES = sorted((Path(__file__).parents[3] / "shared" / "nih_sample" / "images").glob("*.png"))
 
@@ -90,11 +91,12 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     chosen = np.array([4, 0, 3], dtype=np.uint64)
     pointers = chosen * np.uint64(32 * 32) + np.uint64(13)
     out = np.empty((3, 1, 32, 32), dtype=np.uint8)
-    warp_batch(flat, pointers, chosen, out, np.uint64(stream_key(9, 2, Purpose.AUGMENTATION)), 15.0, 0.5)
+    key = np.uint64(stream_key(9, 2, Purpose.AUGMENTATION))
+    warp_pages(flat, pointers, chosen, torch.from_numpy(out), key, Augment(15.0, 0.5), num_threads=2)
     angles, flips = draw(9, 2, chosen, Augment(15.0, 0.5))
     for image, sample, angle, flip in zip(out, chosen, angles, flips, strict=True):
         assert np.array_equal(image[0], warped(pages[sample], float(angle), bool(flip)))
-    copy_batch(flat, pointers, out)
+    copy_pages(flat, pointers, torch.from_numpy(out), num_threads=2)
     assert np.array_equal(out[:, 0], pages[chosen])
 
 
@@ -106,10 +108,10 @@ def test_ranges_that_mean_nothing_are_refused(degrees: float, probability: float
 
 def test_kernels_are_kept_on_disk_for_the_next_process() -> None:
     code = (
-        "import numpy as np; from datasets.warp import copy_batch, warp_batch;"
+        "import numpy as np, torch; from datasets.augment import Augment; from datasets.page_work import *;"
         "pages = np.zeros(16, np.uint8); pages.flags.writeable = False; one = np.zeros(1, np.uint64);"
-        "out = np.empty((1, 1, 4, 4), np.uint8);"
-        "warp_batch(pages, one, one, out, np.uint64(1), 15.0, 0.5); copy_batch(pages, one, out);"
+        "out = torch.empty((1, 1, 4, 4), dtype=torch.uint8); copy_pages(pages, one, out, num_threads=1);"
+        "warp_pages(pages, one, one, out, np.uint64(1), Augment(15.0, 0.5), num_threads=1);"
         "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_batch)])"
     )
     for _ in range(2):

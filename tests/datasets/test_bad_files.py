@@ -94,6 +94,10 @@ def bad() -> Iterator[tuple[str, bytes, Outcome]]:
         yield f"{share:.0%} of a large png", LARGE_PNG[: int(len(LARGE_PNG) * share)], "truncated PNG"
         yield f"{share:.0%} of a jpeg", JPEG_FILE[: int(len(JPEG_FILE) * share)], "damaged JPEG"
         yield f"{share:.0%} of a progressive jpeg", PROGRESSIVE[: int(len(PROGRESSIVE) * share)], "damaged JPEG"
+    for name, data, _ in good():
+        if name not in ("gray png", "large png", "gray jpeg", "progressive jpeg", "dicom, inverted", "dicom"):
+            kind = "truncated PNG" if "png" in name else "damaged JPEG"
+            yield f"half of: {name}", data[: len(data) // 2], kind
     for share in (0.3, 0.6, 0.99):
         yield f"{share:.0%} of a dicom", DICOM[: int(len(DICOM) * share)], "damaged DICOM"
     yield "png without its last byte", PNG_FILE[:-1], "truncated PNG"

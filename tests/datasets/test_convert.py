@@ -63,9 +63,10 @@ def test_the_sidecar_counts(root: Path, beton: Beton) -> None:
     assert [table["name"] for table in sidecar.source_tables] == ["Data_Entry_2017_v2020.csv"]
 
 
-def test_the_same_bytes_for_any_number_of_workers(root: Path, beton: Beton, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_same_bytes_for_any_number_of_workers(root: Path, beton: Beton, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "nih.beton"
-    convert(*read_dataset(root), out, size=32, workers=1)
+    convert(*read_dataset(root), out, size=32, workers=workers)
     assert three_files(out) == three_files(beton.path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nih.beton", "nih.beton.json", "nih.samples.parquet"]
 

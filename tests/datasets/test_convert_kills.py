@@ -71,7 +71,7 @@ def test_killed_at_random_moments_it_is_finished_to_the_same_content(
             time.sleep(rng.uniform(0, 0.03))
         (os.killpg if kill % 2 else os.kill)(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        wait_until(lambda child=child: session_members(child) == [], timeout_s=10)
+        wait_until(lambda child=child: session_members(child) == [], timeout_s=60)
         if whole(out):
             assert Beton.open(out).sidecar == expected
         going_on += 0 < num_blocks(out) < 15

@@ -19,6 +19,7 @@ from datasets.augment import Augment, draw
 from datasets.counter_rng import Purpose, stream_key
 from datasets.device_ops import augmented_input, augmented_pages
 from datasets.network_input import to_network_input
+from datasets.shared_work import new_tasks
 from datasets.warp import warp_batch
 
 REAL_IMAGES = sorted((Path(__file__).parents[3] / "shared" / "nih_sample" / "images").glob("*.png"))
@@ -35,7 +36,7 @@ def by_kernel(pages: np.ndarray, samples: np.ndarray, augment: Augment) -> np.nd
     places = np.arange(len(pages), dtype=np.uint64) * np.uint64(size * size)
     key = np.uint64(stream_key(SEED, EPOCH, Purpose.AUGMENTATION))
     ranges = float(augment.rotation_deg), float(augment.flip_probability)
-    warp_batch(flat, places, samples.astype(np.uint64), out, key, *ranges)
+    warp_batch(flat, places, samples.astype(np.uint64), out, key, *ranges, new_tasks())
     return out[:, 0]
 
 

@@ -21,7 +21,7 @@ def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
 
 def test_every_gray_level_becomes_the_value_of_to_network_input() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    written = NetworkInputWriter(pin_memory=False)(levels)
+    written = NetworkInputWriter(num_threads=2, pin_memory=False)(levels)
     expected = to_network_input(levels)
     assert written.dtype == torch.float32 and written.shape == (1, 3, 16, 16)
     assert written.is_contiguous(memory_format=torch.channels_last)
@@ -51,7 +51,7 @@ def test_a_float_epoch_is_the_gray_epoch_as_network_input(beton: Beton, augment:
 
 
 def test_a_batch_that_is_held_is_never_written_again_and_a_dropped_one_is() -> None:
-    write = NetworkInputWriter(pin_memory=False)
+    write = NetworkInputWriter(num_threads=2, pin_memory=False)
     first = write(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
     view, place = first[1:, :, 2:], first.data_ptr()
     before = view.clone()

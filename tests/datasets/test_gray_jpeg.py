@@ -18,6 +18,7 @@ from datasets.encode import encode_page
 from datasets.gray_jpeg import DamagedJpegError, GrayJpegs, Tables
 from datasets.gray_jpeg_kernel import decode_batch
 from datasets.jpeg import JpegError, decode_jpeg
+from datasets.shared_work import new_tasks
 
 SIDE = 32
 
@@ -46,7 +47,7 @@ def num_irregular(jpegs: list[bytes], side: int = SIDE) -> int:
     tables = Tables.of(jpegs[0], side)
     assert tables is not None
     status, out = np.empty(len(jpegs), dtype=np.uint8), np.empty((len(jpegs), side, side // 8), dtype=np.uint64)
-    decode_batch(*laid_out(jpegs), np.arange(len(jpegs)), tables.arrays, out, status, 1)
+    decode_batch(*laid_out(jpegs), np.arange(len(jpegs)), tables.arrays, out, status, new_tasks())
     return int(status.sum())
 
 

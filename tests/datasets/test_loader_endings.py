@@ -107,7 +107,8 @@ def test_a_thousand_epochs_leave_no_thread_no_descriptor_and_no_memory(beton: Be
     kib = resident_kib()
     epochs(200, 1000)
     assert (threading.active_count(), open_descriptors()) == before
-    assert resident_kib() - kib < 8 * 1024
+    # What is kept per epoch shows 800 times: 5 kB of each would be seen.
+    assert resident_kib() - kib < 4 * 1024
 
 
 def test_loaders_that_come_and_go_leave_nothing(beton: Beton) -> None:
@@ -202,20 +203,26 @@ except RuntimeError as error:
 
 
 def test_the_next_process_has_its_first_batch_within_two_seconds(beton: Beton) -> None:
-    """Kernels come from the disk. Processor time is measured, so that a busy machine passes; FFCV's import counts."""
+    """Kernels come from the disk. Processor time is measured, so that a busy machine passes; FFCV's import counts.
+
+    The whole, from the start of the process, is mostly torch's own import; FFCV's, done as FFCV does it, would add as
+    much again.
+    """
     code = f"""
 import time
 started = time.process_time()
 {LOADING}
 with loader.epoch(0) as batches:
     next(batches)
-    print(time.process_time() - started, flush=True)
+    now = time.process_time()
+    print(now - started, now, flush=True)
 """
     for _ in range(2):
         process = start(code, beton)
         output, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
-    assert float(output) < 2.0
+    since_opening, since_start = map(float, output.split())
+    assert since_opening < 2.0 and since_start < 5.0
 
 
 def test_the_limit_of_open_files_is_no_trap(beton: Beton) -> None:

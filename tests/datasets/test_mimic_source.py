@@ -1,13 +1,21 @@
 """MIMIC-CXR: labels joined by study and mapped by name, both layouts, official split, and what is refused."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_kinds import dicom_file
+from image_kinds import encode, picture
+from PIL import Image
 
+from datasets.beton import Beton
+from datasets.convert import convert
 from datasets.errors import InputError
 from datasets.labels import CHEXPERT_LABELS
 from datasets.records import read_records
+from datasets.resize import fit
+from datasets.splits import SplitConfig, assign_splits, subset_ranks
 
 ALPHABETICAL = sorted(CHEXPERT_LABELS)
 STUDIES = {
@@ -113,6 +121,54 @@ def test_refused_rows(tmp_path):
     assert rejects["reason"].tolist() == ["points outside the root: '..'", "no such file"]
     assert rejects["row"].tolist() == [8, 9]
     assert set(rejects["table"]) == {"mimic-cxr-2.0.0-metadata.csv"}
+
+
+def dicom(stored):
+    """A file as the original release has it: a gray image behind a window over all of its values."""
+    window = {"WindowCenter": "127.5", "WindowWidth": "255", "VOILUTFunction": "LINEAR_EXACT"}
+    return dicom_file(stored, **window)
+
+
+def test_dicom_files_are_read_where_there_is_no_jpg(tmp_path):
+    pictures = [picture(96, 80, number) for number in range(len(IMAGES))]
+    make(tmp_path)
+    for number, (name, subject, study, *_) in enumerate(IMAGES):
+        jpg = tmp_path / image_path(name, subject, study)
+        put(jpg.with_suffix(".dcm"), dicom(pictures[number] if number else 255 - pictures[0]))
+        jpg.unlink()
+    first, last = (tmp_path / image_path(*IMAGES[number][:3]) for number in (0, 4))
+    put(first, encode(Image.fromarray(pictures[0]), "JPEG", quality=100))
+    last.with_suffix(".dcm").unlink()
+    records = read_records("mimic_cxr", tmp_path)
+    assert [Path(path).suffix for path in records.frame["path"]] == [".jpg", ".dcm", ".dcm", ".dcm"]
+    assert all((tmp_path / path).is_file() for path in records.frame["path"])
+    assert all(name.endswith(".jpg") for name in records.frame["name"])
+    assert records.rejects["path"].tolist() == [image_path(*IMAGES[4][:3])]
+    assert records.rejects["reason"].tolist() == ["no such file"]
+
+    splits = assign_splits(records, SplitConfig())
+    ranks = subset_ranks(records.frame["name"], splits, 0)
+    out = tmp_path / "mimic.beton"
+    assert convert(records, splits, ranks, out, size=32, workers=1, max_rejects=1.0).num_samples == 4
+    beton = Beton.open(out)
+    for index in range(4):
+        difference = beton.page(index).astype(int) - fit(pictures[index], 32)
+        assert np.abs(difference).max() <= (2 if index == 0 else 1)
+
+
+def test_splits_are_the_same_for_both_releases(tmp_path):
+    for release, suffix in (("jpg", ".jpg"), ("dicom", ".dcm")):
+        make(tmp_path / release)
+        for path in list((tmp_path / release).rglob("*.jpg")):
+            path.rename(path.with_suffix(suffix))
+    jpg, dcm = (read_records("mimic_cxr", tmp_path / release) for release in ("jpg", "dicom"))
+    assert jpg.frame["name"].tolist() == dcm.frame["name"].tolist()
+    assert len(jpg.rejects) == len(dcm.rejects) == 0
+    for seed in range(3):
+        splits = [assign_splits(records, SplitConfig(seed=seed)) for records in (jpg, dcm)]
+        assert splits[0].tolist() == splits[1].tolist()
+        ranks = [subset_ranks(records.frame["name"], splits[0], seed) for records in (jpg, dcm)]
+        assert ranks[0].tolist() == ranks[1].tolist()
 
 
 @pytest.mark.parametrize(

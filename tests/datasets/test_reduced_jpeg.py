@@ -68,6 +68,37 @@ def test_it_is_what_the_full_pixels_say_of_each_block(
     assert np.abs(reduced[: expected.shape[0], : expected.shape[1]] - expected).max() <= 1.0
 
 
+def uneven(kind: str) -> np.ndarray:
+    """Pictures whose codes are spread over the file in different ways."""
+    rng = np.random.default_rng(3)
+    noise = rng.integers(60, 190, (700, 520), dtype=np.uint8)
+    flat, smooth = np.full_like(noise, 90), picture(700, 520) // 2 + 60
+    if kind == "all alike":
+        return flat
+    parts = {"busy above": (noise, flat), "busy below": (flat, noise), "smooth, then busy": (smooth, noise)}
+    above, below = parts[kind]
+    return np.concatenate([above[:320], below[320:]])
+
+
+@pytest.mark.parametrize("kind", ["busy above", "busy below", "smooth, then busy", "all alike"])
+@pytest.mark.parametrize("optimize", [False, True], ids=["usual codes", "codes of its own"])
+@pytest.mark.parametrize("side", [1, 2])
+def test_reading_at_two_places_meets_whatever_lies_where(kind: str, optimize: bool, side: int) -> None:
+    data = gray_jpeg(uneven(kind), 95, optimize=optimize)
+    reduced = decode_reduced(data, side)
+    assert reduced is not None
+    expected = reduced_from_pixels(decode_jpeg(data), side)
+    assert np.abs(reduced[: expected.shape[0], : expected.shape[1]] - expected).max() <= 1.0
+
+
+@pytest.mark.parametrize("blocks", [-1, 1])
+def test_a_picture_with_a_row_of_blocks_too_many_or_too_few_is_refused(blocks: int) -> None:
+    data = bytearray(gray_jpeg(uneven("smooth, then busy")))
+    height = data.index(b"\xff\xc0") + 5
+    data[height : height + 2] = (700 + 8 * blocks).to_bytes(2, "big")
+    assert decode_reduced(bytes(data), 2) is None
+
+
 @pytest.mark.parametrize(
     "options",
     [{"progressive": True}, {"restart_marker_blocks": 3}, {"restart_marker_rows": 1}, {"colour": True}],
