@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from benchmarks.peers.opencv import Samples
-from benchmarks.peers.pixels import start_worker
+from benchmarks.peers.pixels import normalise, read, start_worker
 from benchmarks.pictures import Pictures
-from benchmarks.step_case import Case
-from benchmarks.step_reference import Labelled, PlainNetwork, attention_loss
+from benchmarks.step_case import VALIDATION_BATCH, Case
+from benchmarks.step_cycles import Cycles
+from benchmarks.step_reference import PlainNetwork, attention_loss, stream
 
-VALIDATION_BATCH = 64
+
+class Unaugmented(Samples):
+    """JPEG files as validation takes them: (3, S, S) float32."""
+
+    def __getitem__(self, index: int) -> Tensor:
+        out = np.empty((3, self.size, self.size), dtype=np.float32)
+        gray = cv2.imdecode(read(self.paths[index]), cv2.IMREAD_GRAYSCALE)
+        assert gray is not None, "the benchmark wrote these files itself"
+        normalise(gray, out)
+        return torch.from_numpy(out)
 
 
 class Careful:
@@ -36,15 +48,20 @@ class Careful:
             self.teacher = teacher.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5, fused=True)
         self.forward = torch.compile(self._logits_and_planes) if compiled else self._logits_and_planes
-        self.fixed = next(self.batches(1, pictures.batch_size))
+        self.fixed = next(self.training)
 
-    def batches(self, steps: int, batch_size: int) -> Iterator[Any]:
-        """``steps`` training batches' worth of images in batches of ``batch_size``."""
-        count = steps * self.pictures.batch_size
-        files = [self.pictures.jpeg[number % len(self.pictures.jpeg)] for number in range(count)]
-        dataset = Labelled(Samples(files, self.pictures.size, floats=True), count)
-        workers = self.pictures.workers
-        return iter(DataLoader(dataset, batch_size, shuffle=True, num_workers=workers, worker_init_fn=start_worker))
+    @cached_property
+    def training(self) -> Iterator[Any]:
+        """Augmented training batches without end."""
+        return self._stream(Samples(self.pictures.jpeg, self.pictures.size, floats=True), self.pictures.batch_size)
+
+    @cached_property
+    def validating(self) -> Iterator[Any]:
+        """Batches without augmentation."""
+        return self._stream(Unaugmented(self.pictures.jpeg, self.pictures.size, floats=True), VALIDATION_BATCH)
+
+    def _stream(self, images: Samples, batch_size: int) -> Iterator[Any]:
+        return stream(images, len(images), batch_size, self.pictures.workers, worker_init_fn=start_worker)
 
     def step(self, images: Tensor, targets: Tensor) -> None:
         self.network.train()
@@ -67,25 +84,20 @@ class Careful:
         return {"seconds": time.perf_counter() - started, "images": steps * self.pictures.batch_size}
 
     def whole(self, steps: int) -> dict[str, float]:
-        started, waited, images = time.perf_counter(), 0.0, 0
-        batches, asked = self.batches(steps, self.pictures.batch_size), started
-        for batch, targets in batches:
-            waited += time.perf_counter() - asked
-            self.step(batch, targets)
-            images += len(batch)
-            asked = time.perf_counter()
-        return {"seconds": time.perf_counter() - started, "images": images, "data_wait_s": waited}
+        cycles = Cycles(self.training, steps)
+        for images, targets in cycles:
+            self.step(images, targets)
+        return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}
 
     def validation(self, steps: int) -> dict[str, float]:
-        started, images = time.perf_counter(), 0
         self.network.eval()
         found = []
+        cycles = Cycles(self.validating, steps)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            for batch, _ in self.batches(steps, VALIDATION_BATCH):
-                found.append(self.network(batch.to(memory_format=torch.channels_last)).float())
-                images += len(batch)
-        assert len(torch.cat(found)) == images
-        return {"seconds": time.perf_counter() - started, "images": images}
+            for images, _ in cycles:
+                found.append(self.network(images.to(memory_format=torch.channels_last)).float())
+        assert len(torch.cat(found)) == steps * VALIDATION_BATCH
+        return {"seconds": cycles.seconds, "images": steps * VALIDATION_BATCH, "data_wait_s": cycles.waited_s}
 
     def _logits_and_planes(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(images)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +14,16 @@ import numpy as np
 import torch
 
 from benchmarks.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
-from benchmarks.step_case import NUM_LABELS, Case
+from benchmarks.step_case import NUM_LABELS, VALIDATION_BATCH, Case
+from benchmarks.step_cycles import Cycles
+from datasets.augment import Augment
 from datasets.beton import Beton
-from datasets.loader import Batch, train_loader
+from datasets.loader import Batch, Batches, Loader
+from datasets.tiers import Tier, open_tier
 from harness.compile import CompiledNetwork
 from harness.config import AttentionTransfer, NetworkConfig, Schedule, TransferLearning, Weights
 from harness.devices import make_accelerator
-from harness.evaluate import split_loader
+from harness.evaluate import EVAL_BATCH_SIZE, split_loader
 from harness.networks import build_network
 from harness.objectives import build_objective
 from harness.optimizer import build_adam
@@ -32,17 +35,37 @@ from harness.validate import predict
 from harness.watch import Watch
 
 
-class OneBatch:
-    """A loader that hands out the same batch again and again: what is left is the loop without a loader."""
+class Given(Batches):
+    """Batches of any stream; where they come from stays open for the next ones."""
 
-    def __init__(self, batch: Batch, steps: int) -> None:
-        self.batch, self.steps = batch, steps
+    def __init__(self, stream: Iterator[Batch]) -> None:
+        self._stream = stream
+        self._closed = False
+
+    def ready(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._closed = True
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        return next(self._stream)
+
+
+class Through(Loader):
+    """Another loader, whose batches go through ``cycles`` on their way."""
+
+    def __init__(self, loader: Loader, cycles: Iterator[Batch], steps: int) -> None:
+        super().__init__(loader.plan, left_to_device=loader.left_to_device)
+        self.cycles, self.steps = cycles, steps
 
     def __len__(self) -> int:
         return self.steps
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Any:
-        return nullcontext(iter([self.batch] * self.steps))
+    def epoch(self, epoch: int, start_step: int = 0) -> Batches:
+        return Given(self.cycles)
 
 
 class Timed:
@@ -85,6 +108,7 @@ class Ours:
     """One network and method in ``harness.train``."""
 
     def __init__(self, case: Case, pictures: Pictures, *, compiled: bool = False) -> None:
+        assert EVAL_BATCH_SIZE == VALIDATION_BATCH, "all loops validate with batches of one size"
         self.pictures = pictures
         self.beton = Beton.open(Path(pictures.beton))
         workers = pictures.workers
@@ -93,15 +117,16 @@ class Ours:
         )
         self.accelerator = make_accelerator(self.runtime)
         self.parts = self._parts(case)
-        with self._loader(1).epoch(0) as batches:
+        with self.parts.train_loader.epoch(0) as batches:
             self.fixed = next(iter(batches))
 
     def loader_free(self, steps: int) -> dict[str, float]:
         """Also what neither network, loss nor optimiser took: the overhead, input conversion and metrics included."""
         spent: list[float] = []
+        same = Through(self.parts.train_loader, repeat(self.fixed, steps), steps)
         parts: Any = replace(
             self.parts,
-            train_loader=OneBatch(self.fixed, steps),  # type: ignore[arg-type]
+            train_loader=same,
             wrapped=Timed(self.parts.wrapped, (), spent),  # type: ignore[arg-type]
             objective=Timed(self.parts.objective, (), spent),  # type: ignore[arg-type]
             optimizer=Timed(self.parts.optimizer, ("step", "zero_grad"), spent),
@@ -110,37 +135,45 @@ class Ours:
         started = time.perf_counter()
         trained = one_epoch(parts)
         seconds = time.perf_counter() - started
-        return {
-            "seconds": seconds,
-            "images": trained.images,
-            "overhead_s": seconds - sum(spent) - trained.data_wait_s,
-        }
+        overhead_s = seconds - sum(spent) - trained.data_wait_s
+        return {"seconds": seconds, "images": trained.images, "overhead_s": overhead_s}
 
     def whole(self, steps: int) -> dict[str, float]:
-        parts = replace(self.parts, train_loader=self._loader(steps))
-        started = time.perf_counter()
-        trained = one_epoch(parts)
-        seconds = time.perf_counter() - started
-        return {"seconds": seconds, "images": trained.images, "data_wait_s": trained.data_wait_s}
+        with self.parts.train_loader.epoch(0) as batches:
+            cycles = Cycles(batches, steps)
+            parts = replace(self.parts, train_loader=Through(self.parts.train_loader, cycles, steps))
+            trained = one_epoch(parts)
+        return {"seconds": cycles.seconds, "images": trained.images, "data_wait_s": cycles.waited_s}
 
     def validation(self, steps: int) -> dict[str, float]:
-        indices = self._indices(steps)
+        indices = np.arange((steps + 1) * VALIDATION_BATCH, dtype=np.int64)
         loader = split_loader(self.accelerator, self.beton, indices, self.runtime)
-        started = time.perf_counter()
-        predict(self.accelerator, self.parts.network, loader, indices, self.runtime)
-        return {"seconds": time.perf_counter() - started, "images": len(indices)}
+        with loader.epoch(0) as batches:
+            cycles = Cycles(batches, steps, passes_last=True)
+            loader = Through(loader, cycles, steps + 1)
+            predict(self.accelerator, self.parts.network, loader, indices, self.runtime)
+        return {"seconds": cycles.seconds, "images": steps * VALIDATION_BATCH, "data_wait_s": cycles.waited_s}
 
-    def _indices(self, steps: int) -> np.ndarray:
-        return np.arange(min(self.beton.num_samples, steps * self.pictures.batch_size), dtype=np.int64)
+    def epoch(self, _steps: int) -> dict[str, float]:
+        """A whole epoch of all samples as ``cxr train`` makes it, its start and its end included."""
+        return self._epoch(self.parts)
 
-    def _loader(self, steps: int) -> Any:
-        return train_loader(
+    def epoch_streamed(self, _steps: int) -> dict[str, float]:
+        """The same with pages streamed from the file."""
+        return self._epoch(replace(self.parts, train_loader=self._loader("raw")))
+
+    def _epoch(self, parts: Parts) -> dict[str, float]:
+        trained = one_epoch(parts)
+        return {"seconds": trained.seconds, "images": trained.images, "data_wait_s": trained.data_wait_s}
+
+    def _loader(self, tier: Tier) -> Loader:
+        return open_tier(
             self.beton,
-            self._indices(steps),
+            np.arange(self.beton.num_samples, dtype=np.int64),
+            tier,
             batch_size=self.pictures.batch_size,
-            seed=0,
-            rotation_deg=ROTATION_DEG,
-            flip_probability=FLIP_PROBABILITY,
+            shuffle=True,
+            augment=Augment(ROTATION_DEG, FLIP_PROBABILITY),
             num_workers=self.pictures.workers,
         )
 
@@ -157,7 +190,7 @@ class Ours:
         )
         student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network
         wrapped, optimizer = self.accelerator.prepare(student, build_adam(network.parameters(), 5e-5))
-        indices = self._indices(1)
+        indices = np.arange(self.pictures.batch_size, dtype=np.int64)
         return Parts(
             accelerator=self.accelerator,
             network=network,
@@ -165,7 +198,7 @@ class Ours:
             optimizer=optimizer,
             objective=objective,
             schedule=Schedule(batch_size=self.pictures.batch_size),
-            train_loader=self._loader(1),
+            train_loader=self._loader("auto"),
             validation_loader=split_loader(self.accelerator, self.beton, indices, self.runtime),
             validation_indices=indices,
             labels=self.beton.labels,

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 from torchvision.models import DenseNet, densenet121
 
+from benchmarks.peers.data_loader import EndlessBatches
 from benchmarks.peers.torch_pil import Files
-from benchmarks.pictures import Pictures
+from benchmarks.pictures import MEAN, STD, Pictures
 from benchmarks.step_case import NUM_LABELS, Case, targets_of
+from benchmarks.step_cycles import Cycles
 
 
 class PlainNetwork(nn.Module):
@@ -69,6 +73,22 @@ class Labelled(Dataset[tuple[Tensor, Tensor]]):
         return self.images[index], targets_of(index).float()
 
 
+class Unaugmented(Files):
+    """Image files as validation takes them."""
+
+    def __init__(self, paths: list[str], size: int) -> None:
+        super().__init__(paths, size, resize=True)
+        fit = [transforms.Resize(size), transforms.CenterCrop(size), transforms.Grayscale(3)]
+        self.transform = transforms.Compose([*fit, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+
+def stream(images: Dataset[Tensor], count: int, batch_size: int, workers: int, **more: Any) -> Iterator[Any]:
+    """Batches without end, from workers that stay: PyTorch's DataLoader in the middle of a very long epoch."""
+    sampler = EndlessBatches(count, batch_size)
+    dataset = Labelled(images, count)
+    return iter(DataLoader(dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=True, **more))
+
+
 class Reference:
     """One network and method in the plain loop."""
 
@@ -79,14 +99,20 @@ class Reference:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5)
         self.criterion = nn.BCELoss()
         self.losses: list[float] = []
-        self.fixed = next(self.batches(1))
+        self.fixed = next(self.training)
 
-    def batches(self, steps: int) -> Iterator[Any]:
+    @cached_property
+    def training(self) -> Iterator[Any]:
         """Batches of the original files, made smaller and augmented on the way."""
-        count = steps * self.pictures.batch_size
-        files = [self.pictures.png[number % len(self.pictures.png)] for number in range(count)]
-        dataset = Labelled(Files(files, self.pictures.size, resize=True), count)
-        return iter(DataLoader(dataset, self.pictures.batch_size, shuffle=True, num_workers=self.pictures.workers))
+        return self._stream(Files(self.pictures.png, self.pictures.size, resize=True))
+
+    @cached_property
+    def validating(self) -> Iterator[Any]:
+        """The same without augmentation."""
+        return self._stream(Unaugmented(list(self.pictures.png), self.pictures.size))
+
+    def _stream(self, files: Files) -> Iterator[Any]:
+        return stream(files, len(self.pictures.png), self.pictures.batch_size, self.pictures.workers)
 
     def step(self, images: Tensor, targets: Tensor) -> None:
         self.network.train()
@@ -108,21 +134,16 @@ class Reference:
         return {"seconds": time.perf_counter() - started, "images": steps * self.pictures.batch_size}
 
     def whole(self, steps: int) -> dict[str, float]:
-        started, waited, images = time.perf_counter(), 0.0, 0
-        batches, asked = self.batches(steps), started
-        for batch, targets in batches:
-            waited += time.perf_counter() - asked
-            self.step(batch, targets)
-            images += len(batch)
-            asked = time.perf_counter()
-        return {"seconds": time.perf_counter() - started, "images": images, "data_wait_s": waited}
+        cycles = Cycles(self.training, steps)
+        for images, targets in cycles:
+            self.step(images, targets)
+        return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}
 
     def validation(self, steps: int) -> dict[str, float]:
-        started, images = time.perf_counter(), 0
         self.network.eval()
+        cycles = Cycles(self.validating, steps)
         with torch.no_grad():
-            for batch, targets in self.batches(steps):
-                outputs = torch.sigmoid(self.network(batch))
+            for images, targets in cycles:
+                outputs = torch.sigmoid(self.network(images))
                 self.losses.append(self.criterion(outputs, targets).item())
-                images += len(batch)
-        return {"seconds": time.perf_counter() - started, "images": images}
+        return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}

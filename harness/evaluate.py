@@ -14,7 +14,8 @@ import torch
 from datasets.beton import Beton
 from datasets.errors import InputError
 from datasets.files import replacing
-from datasets.loader import BetonLoader, eval_loader
+from datasets.loader import Loader
+from datasets.tiers import open_tier
 from harness.checkpoint import best_epoch, load_weights
 from harness.devices import Accelerator, loader_threads, make_accelerator
 from harness.metrics import score
@@ -98,12 +99,15 @@ def predict_split(
     return predict(accelerator, network, split_loader(accelerator, beton, indices, runtime), indices, runtime)
 
 
-def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig) -> BetonLoader:
+def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig) -> Loader:
     """Loader that gives every process its share of ``indices``, in fixed order, with nothing augmented or padded."""
-    return eval_loader(
+    return open_tier(
         beton,
         indices,
+        runtime.tier,
         batch_size=EVAL_BATCH_SIZE * accelerator.num_processes,
+        shuffle=False,
+        device=accelerator.device,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         num_workers=loader_threads(runtime),

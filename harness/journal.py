@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from datasets.files import write_text
+from harness.messages import note
 from harness.run_folder import RunFolder
 
 
@@ -26,7 +27,11 @@ class Journal:
         self._events: Any = None
         if not owner:
             return
-        kept = [record for record in folder.metrics() if record["epoch"] < first_epoch]
+        records = list(folder.metrics())
+        damaged = sum("epoch" not in record for record in records)
+        if damaged:
+            note(f"warning: {self._file}: damaged; {damaged} of {len(records)} lines cannot be read and are left out")
+        kept = [record for record in records if record.get("epoch", first_epoch) < first_epoch]
         write_text(self._file, "".join(_line(record) for record in kept))
         if tensorboard:
             from accelerate.tracking import TensorBoardTracker  # type: ignore[import-untyped]

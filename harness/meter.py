@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from harness.metrics import auroc, mean_defined
 from harness.objectives import Losses
 from harness.position import PartialEpoch
 from harness.validate import Rows
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class Meter:
         """Time since the epoch's start, over all starts of the run."""
         return time.perf_counter() - self._started
 
-    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
         """The batches themselves; the time spent waiting for each is added up."""
         iterator, asked = iter(batches), time.perf_counter()
         while True:

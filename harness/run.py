@@ -13,12 +13,13 @@ from typing import Any
 from datasets.disk_full import explained_disk_full
 from datasets.errors import InputError
 from datasets.files import write_json
+from datasets.preprocess import Preprocessing
 from datasets.progress import Advance, progress
 from harness.beta_search import resolve_weight
 from harness.checkpoint import best_epoch, load_weights, weights_hash
 from harness.checkpoint_folder import whole_folder
 from harness.config import RunConfig
-from harness.devices import device_names, effective_precision, make_accelerator
+from harness.devices import device_names, effective_precision, leaving_at_failure, make_accelerator
 from harness.evaluate import predict_split, write_predictions
 from harness.guards import explained_out_of_memory
 from harness.initialise import initialise
@@ -64,7 +65,11 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     accelerator = make_accelerator(runtime)
     status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
     signals = StopSignals()
-    with explained_disk_full(folder.path, "what was written before is kept"), reporting(status, signals):
+    with (
+        leaving_at_failure(accelerator),
+        explained_disk_full(folder.path, "what was written before is kept"),
+        reporting(status, signals),
+    ):
         if status.owner:
             write_config(folder, config)
         weight, beta = resolve_weight(config, runtime.folder_of)
@@ -183,6 +188,7 @@ def _facts(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
         "config_hash": run.config.hash,
         "beton": str(run.beton.path),
         "content_hash": run.beton.sidecar.content_hash,
+        "preprocessing": Preprocessing.of(run.beton.sidecar).to_dict(),
         "phantom": bool(run.beton.sidecar.settings.get("phantom", False)),
         "started_from": origin,
         "attention_weight": run.weight,

@@ -86,12 +86,18 @@ class RunFolder:
         return read_json(self.result_file) if self.result_file.exists() else None
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """Lines of metrics.jsonl in order; a torn last line, as a killed process leaves it, is passed over."""
+        """Lines of metrics.jsonl in order; a damaged one, be it text or not, comes as an empty object.
+
+        A torn last line, as a killed process leaves it, is passed over.
+        """
         if not self.metrics_file.exists():
             return
-        with self.metrics_file.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
-                    continue
+        for line in self.metrics_file.read_bytes().splitlines(keepends=True):
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                record = None
+            if isinstance(record, dict):
+                yield record
+            elif line.endswith(b"\n"):
+                yield {}

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from datasets.augment import Augment
 from datasets.beton import Beton
-from datasets.loader import BetonLoader, train_loader
+from datasets.loader import Loader
+from datasets.tiers import open_tier
 from harness.compile import CompiledNetwork
 from harness.config import RunConfig
 from harness.devices import Accelerator, loader_threads
@@ -78,6 +80,8 @@ def build_parts(run: Run, network: Network) -> Parts:
     share = config.schedule.batch_size // accelerator.num_processes
     student = CompiledNetwork(network, share) if runtime.compile else network
     wrapped, optimizer = accelerator.prepare(student, adam)
+    if accelerator.num_processes > 2:
+        settle_buckets(wrapped, network, accelerator.device)
     validation_indices = run.beton.indices("validation")
     return Parts(
         accelerator=accelerator,
@@ -92,6 +96,22 @@ def build_parts(run: Run, network: Network) -> Parts:
         labels=run.beton.labels,
         runtime=runtime,
     )
+
+
+def settle_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
+    """Make one backward pass that changes nothing, so that gradients add up in one order from the first step on.
+
+    DistributedDataParallel orders its buckets anew after its first backward pass. A resumed run would then add in
+    another order than the run that was never stopped: no matter for two numbers, but for three and more.
+    """
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    wrapped.train()
+    images = torch.zeros(2, 3, 64, 64, device=device).to(memory_format=torch.channels_last)
+    wrapped(images).logits.sum().backward()
+    network.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for name, value in network.named_buffers():
+            value.copy_(buffers[name])
 
 
 def average_gradients(module: nn.Module, num_processes: int) -> None:
@@ -112,15 +132,18 @@ def average_gradients(module: nn.Module, num_processes: int) -> None:
         parameter.register_post_accumulate_grad_hook(average)  # type: ignore[no-untyped-call]
 
 
-def _train_loader(run: Run) -> BetonLoader:
+def _train_loader(run: Run) -> Loader:
     data = run.config.data
-    return train_loader(
+    return open_tier(
         run.beton,
         run.beton.indices("train", data.subset),
+        run.runtime.tier,
         batch_size=run.config.schedule.batch_size,
+        shuffle=True,
         seed=run.config.seed,
-        rotation_deg=data.rotation_deg,
-        flip_probability=data.flip_probability,
+        augment=Augment(data.rotation_deg, data.flip_probability),
+        augment_on=run.runtime.augment_on,
+        device=run.accelerator.device,
         rank=run.accelerator.process_index,
         world_size=run.accelerator.num_processes,
         num_workers=loader_threads(run.runtime),

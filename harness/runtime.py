@@ -37,6 +37,10 @@ class RuntimeConfig:
     """``auto`` takes CUDA when there is one."""
     num_workers: int | None = None
     """Loader threads; None takes the cores this process may use."""
+    tier: Literal["auto", "raw", "jpeg", "resident"] = "auto"
+    """Where images come from: streamed from the beton, or held in the device's memory; ``auto`` goes by what fits."""
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
+    """Who flips and rotates: loader threads or the network's device; ``auto`` takes the device if it is CUDA."""
     num_threads: int | None = None
     """torch threads on the CPU; None takes the cores this process may use."""
     compile: bool = False
@@ -60,6 +64,8 @@ class RuntimeConfig:
         """Refuse values outside their range."""
         check(self.checkpoint_minutes >= 0, "checkpoint_minutes must be at least 0")
         check_choice("on_nonfinite", self.on_nonfinite, Literal["stop", "skip"])
+        check_choice("tier", self.tier, Literal["auto", "raw", "jpeg", "resident"])
+        check_choice("augment_on", self.augment_on, Literal["auto", "cpu", "device"])
         check(self.num_processes is None or self.num_processes >= 1, "num_processes must be at least 1")
 
     def beton_for(self, dataset: str) -> Path:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from datasets.feed import DeviceBatch, Feed
 from datasets.labels import IGNORED
-from datasets.loader import Batch, BetonLoader, Loader
-from datasets.network_input import to_network_input
+from datasets.loader import Loader
 from harness.config import Schedule
 from harness.devices import Accelerator, set_torch_threads
 from harness.guards import FiniteLosses
@@ -48,7 +48,7 @@ class Parts:
     objective: Objective
     schedule: Schedule
     train_loader: Loader
-    validation_loader: BetonLoader
+    validation_loader: Loader
     validation_indices: np.ndarray
     labels: tuple[str, ...]
     runtime: RuntimeConfig
@@ -126,16 +126,16 @@ def train_epoch(
             raise Interrupted(control.stop)
         return partial
 
-    with control.signals.deferred(), _batches(parts.train_loader, position.epoch, meter.batches) as batches:
+    with control.signals.deferred(), _batches(parts, position.epoch, meter.batches) as batches:
         set_torch_threads(parts.runtime)
         for batch in meter.timed(batches):
             output, losses = _forward_and_backward(parts, batch)
             stepped = take_step()
             if take_step.skips and not stepped:
-                meter.leave_out(batch)
+                meter.leave_out(batch.host)
             else:
-                losses_guard.watch(meter.batches, batch, losses.total)
-                meter.add(batch, output.logits, losses, stepped=stepped)
+                losses_guard.watch(meter.batches, batch.host, losses.total)
+                meter.add(batch.host, output.logits, losses, stepped=stepped)
             around.step_done()
             around.watch.step(
                 batch.global_size,
@@ -152,10 +152,8 @@ def train_epoch(
         return meter.so_far()
 
 
-def _forward_and_backward(parts: Parts, batch: Batch) -> tuple[Any, Losses]:
-    accelerator = parts.accelerator
-    inputs = to_network_input(batch.images.to(accelerator.device, non_blocking=True))
-    targets = batch.targets.to(accelerator.device, non_blocking=True)
+def _forward_and_backward(parts: Parts, batch: DeviceBatch) -> tuple[Any, Losses]:
+    accelerator, inputs, targets = parts.accelerator, batch.inputs, batch.targets
     with accelerator.autocast():
         output = parts.wrapped(inputs)
         losses = parts.objective(output, inputs, targets)
@@ -163,9 +161,10 @@ def _forward_and_backward(parts: Parts, batch: Batch) -> tuple[Any, Losses]:
     return output, losses
 
 
-def _batches(loader: Loader, epoch: int, start_step: int) -> Any:
+def _batches(parts: Parts, epoch: int, start_step: int) -> Any:
     """The epoch's batches from ``start_step`` on; none when all steps were done before the run was stopped."""
-    return loader.epoch(epoch, start_step) if start_step < len(loader) else nullcontext(())
+    feed = Feed(parts.train_loader, parts.accelerator.device)
+    return feed.epoch(epoch, start_step) if start_step < len(feed) else nullcontext(())
 
 
 def validate(parts: Parts) -> Scores:

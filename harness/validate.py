@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.loader import Batch, BetonLoader
-from datasets.network_input import to_network_input
+from datasets.feed import Feed
+from datasets.loader import Batch, Loader
 from harness.devices import Accelerator, set_torch_threads
 from harness.networks import InferenceNetwork, Network
 from harness.runtime import RuntimeConfig
@@ -80,7 +80,7 @@ def gather_rows(accelerator: Accelerator, rows: Tensor) -> Tensor:
 
 
 def predict(
-    accelerator: Accelerator, network: Network, loader: BetonLoader, expected: np.ndarray, runtime: RuntimeConfig
+    accelerator: Accelerator, network: Network, loader: Loader, expected: np.ndarray, runtime: RuntimeConfig
 ) -> Predictions:
     """Logits of every sample in ``expected`` (ascending indices); the network is left in eval mode.
 
@@ -96,13 +96,12 @@ def predict(
     _share_statistics(accelerator, network)
     rows = Rows(num_labels=network.classifier.out_features)
     folded = InferenceNetwork(network)
-    with torch.inference_mode(), loader.epoch(0) as batches:
+    with torch.inference_mode(), Feed(loader, accelerator.device).epoch(0) as batches:
         set_torch_threads(runtime)
         for batch in batches:
-            inputs = to_network_input(batch.images.to(accelerator.device, non_blocking=True))
             with accelerator.autocast():
-                logits = folded(inputs).logits
-            rows.add(batch, logits)
+                logits = folded(batch.inputs).logits
+            rows.add(batch.host, logits)
         predictions = rows.gathered(accelerator)
     if not np.array_equal(predictions.indices, expected):
         raise RuntimeError(f"{len(predictions.indices):,} samples were predicted; expected {len(expected):,}")

@@ -31,6 +31,8 @@ class Evaluate:
     """Where to compute; auto takes CUDA when there is one."""
     num_workers: int | None = None
     """Loader threads; default: the cores this process may use."""
+    tier: Literal["auto", "raw", "jpeg", "resident"] = "auto"
+    """Where images come from: streamed from the beton, or held in the device's memory; auto goes by what fits."""
     num_threads: int | None = None
     """torch threads on the CPU; default: the cores this process may use."""
     json: bool = False
@@ -47,6 +49,7 @@ class Evaluate:
             precision=self.precision,
             device=self.device,
             num_workers=self.num_workers,
+            tier=self.tier,
             num_threads=self.num_threads,
         )
         result = evaluate_run(RunFolder(self.folder), self.split, runtime)

@@ -51,6 +51,11 @@ class Train:
     """Where to train; default: auto, which takes CUDA when there is one."""
     num_workers: int | None = None
     """Loader threads; default: the cores this process may use."""
+    tier: Literal["auto", "raw", "jpeg", "resident"] | None = None
+    """Where images come from: streamed from a beton of raw or JPEG pages, or held in the device's memory; default:
+    auto, which takes resident if they fit well and says so. On the CPU it changes no bit of the result."""
+    augment_on: Literal["auto", "cpu", "device"] | None = None
+    """Who flips and rotates images; default: auto, the device if it is a GPU, else loader threads."""
     num_threads: int | None = None
     """torch threads on the CPU; default: the cores this process may use."""
     num_processes: int | None = None

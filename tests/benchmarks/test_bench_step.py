@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+from pathlib import Path
 
-from benchmarks.step import STEP, VALIDATION, WHOLE, Settings, bench_step, step_ratios
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.step import Settings, bench_step
+from benchmarks.step_case import CASES
+from benchmarks.step_cycles import Cycles
+from benchmarks.step_ratios import EPOCH, STEP, VALIDATION, WHOLE, step_ratios
 from datasets.errors import InputError
 
 RATIOS = {
@@ -32,23 +40,63 @@ def test_ratios_are_of_medians_and_absent_ones_are_none():
             (one, "ours", WHOLE): [rate(8), rate(6), rate(1)],
             (one, "reference", WHOLE): [rate(2), rate(3), rate(9)],
             (one, "ours", STEP): [rate(1, overhead_s=0.01), rate(1, overhead_s=0.03), rate(1, overhead_s=0.02)],
+            (forty, "ours", STEP): [rate(1, overhead_s=0.015)],
             (one, "ours", VALIDATION): [rate(10)],
             (one, "reference", VALIDATION): [rate(4)],
-            (transfer, "ours", STEP): [rate(1), rate(1, peak_bytes=3.0)],
-            (transfer, "reference", STEP): [rate(1, peak_bytes=6.0)],
-            (forty, "ours", WHOLE): [rate(1, data_wait_s=0.002)],
+            (transfer, "ours", WHOLE): [rate(1), rate(1, peak_bytes=3.0)],
+            (transfer, "reference", WHOLE): [rate(1, peak_bytes=6.0)],
+            (forty, "ours", EPOCH): [rate(1, data_wait_s=0.002)],
+            (transfer, "ours_compiled", WHOLE): [rate(5)],
+            (transfer, "careful_compiled", WHOLE): [rate(4)],
         }
     )
     assert set(found) >= RATIOS
     measured = {name: value for name, value in found.items() if value is not None}
     assert measured == {
         one: 2.0,
-        "attention_transfer_121_loader_free": 1.0,
+        transfer: 1.0,
         "validation": 2.5,
         "peak_memory_attention_transfer_121": 0.5,
         "data_wait_share": 0.002,
         "overhead_share": 0.02,
+        "attention_transfer_121_compiled": 5.0,
+        "attention_transfer_121_both_compiled": 1.25,
+        "attention_transfer_121_over_careful_compiled": 0.25,
     }
+
+
+def test_the_clock_runs_from_the_first_batch_to_the_one_after_the_last():
+    """Each batch takes 10 s to come and 100 s to compute; the first one's 10 s count for nobody."""
+    now = 0.0
+
+    def stream():
+        nonlocal now
+        for number in range(9):
+            now += 10.0
+            yield number
+
+    cycles = Cycles(stream(), 2, clock=lambda: now)
+    seen = []
+    for number in cycles:
+        seen.append(number)
+        now += 100.0
+    assert seen == [0, 1]
+    assert (cycles.seconds, cycles.waited_s) == (220.0, 20.0)
+    assert next(cycles, None) is None
+    whole = Cycles(stream(), 2, passes_last=True, clock=lambda: now)
+    assert list(whole) == [0, 1, 2]
+
+
+def test_a_stream_that_ends_before_the_clock_gives_no_time():
+    cycles = Cycles(iter([1, 2]), 2)
+    assert list(cycles) == [1, 2]
+    with pytest.raises(RuntimeError, match="more samples"):
+        _ = cycles.seconds
+
+
+def test_torch_compile_is_measured_for_densenet_121_alone():
+    settings = Settings(compiled=True)
+    assert [len(settings.kinds(case)) for case in CASES] == [5, 5, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +104,7 @@ def test_ratios_are_of_medians_and_absent_ones_are_none():
     [
         ({"rounds": 0}, "must be above 0"),
         ({"size": 100}, "multiple of 32"),
-        ({"samples": 8}, "--steps times --batch-size"),
+        ({"samples": 191}, "must be at least 192"),
         ({"only": ("everything",)}, "known: transfer_learning_121"),
     ],
 )
@@ -66,10 +114,15 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 
 
 @pytest.mark.slow
-def test_every_loop_runs_on_tiny_images():
-    settings = Settings(rounds=1, steps=1, samples=4, size=64, batch_size=4, only=("transfer_learning_121",))
-    found = bench_step(None, settings)
+def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 36), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    settings = Settings(rounds=1, steps=1, samples=128, size=32, batch_size=32, workers=1)
+    cases = ("transfer_learning_121", "transfer_learning_40")
+    found = bench_step(tmp_path, replace(settings, only=cases))
     assert set(found) == {"environment", "rows", "ratios"} and set(found["ratios"]) >= RATIOS
-    assert len(found["rows"]) == 9 and all(row["images_per_s"] > 0 for row in found["rows"])
-    assert 0 < found["ratios"]["overhead_share"] < 1
-    assert found["environment"]["kind"] == "step"
+    assert len(found["rows"]) == 9 + 8 and all(row["images_per_s"] > 0 for row in found["rows"])
+    for share in ("overhead_share", "data_wait_share", "data_wait_share_streamed"):
+        assert 0 < found["ratios"][share] < 1
+    assert found["environment"]["kind"] == "step" and found["environment"]["samples"] == 128

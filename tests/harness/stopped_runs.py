@@ -9,8 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
 from datasets.files import write_json
 from harness.config import RunConfig, to_dict
+from harness.run import train_run
+from harness.runtime import RuntimeConfig
+from harness.stopping import Interrupted
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -36,3 +42,22 @@ def run(
     return subprocess.run(
         arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
+
+
+def train_until(config: RunConfig, runtime: RuntimeConfig, stop: signal.Signals, at_step: int) -> int:
+    """Train in this process until it sends itself ``stop`` in its ``at_step``-th step, from 1; the exit status."""
+    done = 0
+
+    def count(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if done == at_step:
+            os.kill(os.getpid(), stop)
+
+    hook = register_optimizer_step_post_hook(count)
+    try:
+        with pytest.raises(Interrupted) as ended:
+            train_run(config, runtime)
+    finally:
+        hook.remove()
+    return ended.value.exit_status

@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from stopped_runs import command, run
+from stopped_runs import command, run, train_until
 from tiny_runs import FinishedRun, hash_of, read_status, tiny_runtime, without_times
 
-from datasets.files import read_json
+from harness.run import train_run
 from harness.run_folder import RunFolder
 
 STEPS = 9
@@ -26,29 +26,30 @@ def assert_same_numbers(ours: RunFolder, theirs: RunFolder) -> None:
 
 @pytest.mark.slow
 def test_stopped_at_three_random_steps_by_three_signals(
-    finished_run: FinishedRun, tiny_beton: Path, tmp_path: Path
+    finished_run: FinishedRun, tiny_beton: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """SIGTERM and SIGINT write a checkpoint of that very step; SIGKILL falls back to the checkpoint before."""
-    config = finished_run.config
-    folder = tiny_runtime(tiny_beton, tmp_path).folder_of(config)
+    config, runtime = finished_run.config, tiny_runtime(tiny_beton, tmp_path)
+    folder = runtime.folder_of(config)
     arguments = command(config, tiny_beton, tmp_path)
-    done = 0
-    for stop, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        at_step = random.randint(1, 3)
-        ended = run(arguments, stop=stop, at_step=at_step)
-        assert ended.returncode == status, ended.stderr
-        state = read_status(folder)["state"]
-        assert state == ("running" if stop == signal.SIGKILL else "interrupted")
-        if stop != signal.SIGKILL:
-            assert "the same command goes on" in ended.stderr.splitlines()[-1]
-            done += at_step
-        else:  # only whole epochs are kept besides
-            done = max(done, (done + at_step - 1) // 3 * 3)
-        assert folder.result() is None
-    ended = run(arguments)
-    assert ended.returncode == 0, ended.stderr
+    done = random.randint(1, 3)
+    ended = run(arguments, stop=signal.SIGTERM, at_step=done)
+    assert ended.returncode == 143, ended.stderr
+    assert "the same command goes on" in ended.stderr.splitlines()[-1]
+    assert read_status(folder)["state"] == "interrupted"
+    at_step = random.randint(1, 3)
+    ended = run(arguments, stop=signal.SIGKILL, at_step=at_step)
+    assert ended.returncode == -9, ended.stderr
+    assert read_status(folder)["state"] == "running"
+    done = max(done, (done + at_step - 1) // 3 * 3)  # only whole epochs are kept besides
+    at_step = random.randint(1, 2)
+    assert train_until(config, runtime, signal.SIGINT, at_step) == 130
+    done += at_step
+    assert folder.result() is None
+    capfd.readouterr()
+    result = train_run(config, runtime)
     assert_same_numbers(folder, finished_run.folder)
-    result = read_json(folder.result_file)
     assert result["restarts"] in (2, 3)  # the killed start counts once it has left a checkpoint
     assert result["weights_hash"] == finished_run.result["weights_hash"]
-    assert f"{(STEPS - done) // 3 * 40 + (24 if done % 3 == 1 else 8 if done % 3 == 2 else 0):,}/" in ended.stderr
+    left = (STEPS - done) // 3 * 40 + (24 if done % 3 == 1 else 8 if done % 3 == 2 else 0)
+    assert f"{left:,}/{left:,}" in capfd.readouterr().err

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -23,14 +17,13 @@ from tiny_runs import (
     tiny_config,
     tiny_runtime,
     tiny_schedule,
-    without_times,
     write_tiny_beton,
 )
 
 from datasets.beton import Beton
 from datasets.errors import InputError
 from datasets.files import read_json
-from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
+from harness.config import AttentionTransfer, DataConfig, NetworkConfig, Weights
 from harness.config_file import load_config
 from harness.preflight import check_batches
 from harness.run import train_run
@@ -198,36 +191,3 @@ def test_validating_seldom_keeps_the_last_epoch(tiny_beton: Path, tmp_path: Path
     assert [line["validation"] is None for line in lines] == [True, False, False]
     assert result["best_epoch"] in (1, 2)
     assert list((runtime.folder_of(config).path / "tensorboard").glob("events.*"))
-
-
-def cli(config: RunConfig, finished: FinishedRun, runs_dir: Path) -> list[str]:
-    """The command by which an executor starts a run whose config.json it has written."""
-    folder = runs_dir / config.run_id
-    folder.mkdir(parents=True)
-    shutil.copy(finished.folder.config_file, folder)
-    arguments = ["train", str(folder / "config.json"), "--runs-dir", str(runs_dir)]
-    arguments += ["--data-dir", str(finished.runtime.data_dir), "--device", "cpu"]
-    return [sys.executable, "-m", "launch.cli", *arguments, "--num-workers", "1", "--num-threads", "1"]
-
-
-@pytest.mark.slow
-def test_a_killed_process_goes_on_where_it_was(finished_run: FinishedRun, tmp_path: Path) -> None:
-    """The executor's own command, killed by SIGKILL, then given again: the same bits as without."""
-    config = finished_run.config
-    command = cli(config, finished_run, tmp_path)
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    folder = tiny_runtime(finished_run.runtime.data_dir / "x", tmp_path).folder_of(config)
-    while read_status(folder).get("epoch", 0) < 1:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert read_status(folder)["state"] == "running"
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{folder.path}: test mean AUROC 0.")
-    assert hash_of(folder.last_dir) == hash_of(finished_run.folder.last_dir)
-    assert without_times(folder) == without_times(finished_run.folder)
-    result: dict[str, Any] = read_json(folder.result_file)
-    assert result["restarts"] == 1
-    assert result["weights_hash"] == finished_run.result["weights_hash"]

@@ -100,6 +100,16 @@ def test_lines_behind_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
         journal.append({"epoch": 4, "loss": float("nan")})
 
 
+def test_damaged_lines_are_counted_and_the_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path)
+    lines = (b'{"epoch": 0}', b"\xff\xfe\x00 no text", b'{"epoch": ', b"3", b'{"epoch": 1}', b'{"epoch": 2, \xc3')
+    folder.metrics_file.write_bytes(b"\n".join(lines))
+    assert list(folder.metrics()) == [{"epoch": 0}, {}, {}, {}, {"epoch": 1}]
+    Journal(folder, owner=True, first_epoch=2, tensorboard=False)
+    assert f"{folder.metrics_file}: damaged; 3 of 5 lines cannot be read" in capsys.readouterr().err
+    assert list(folder.metrics()) == [{"epoch": 0}, {"epoch": 1}]
+
+
 def test_provenance_keeps_earlier_starts(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     facts = {"run_id": "x", "devices": ["cpu"], "precision": "fp32"}
