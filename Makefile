@@ -16,7 +16,7 @@ setup:
 
 demo: demo-data
 	$(CXR) grid submit demo --runs-dir $(RUNS) --data-dir $(DATA) --precision bf16
-	$(CXR) report $(RUNS) --out $(RUNS)/report
+	$(CXR) report $(RUNS) --out $(RUNS)/report --data-dir $(DATA)
 	@echo "runs: $(RUNS)/    report: $(RUNS)/report/index.html"
 
 demo-data: setup

@@ -42,7 +42,8 @@ COMMANDS: dict[str, Entry] = {
     "evaluate": Entry("launch.cli.evaluate", "Evaluate", "score a run's best checkpoint on a split"),
     "grid plan": Entry("launch.cli.grid", "Plan", "list the runs of a grid and what each needs"),
     "grid submit": Entry("launch.cli.grid", "Submit", "run a grid's missing runs here or on SLURM"),
-    "grid status": Entry("launch.cli.grid", "Status", "show where each run of a grid stands"),
+    "grid status": Entry("launch.cli.grid_status", "Status", "show where each run of a grid stands"),
+    "grid simulate": Entry("launch.cli.grid_simulate", "Simulate", "replay a grid on a simulated cluster"),
     "grid watch": Entry("launch.cli.grid_queue", "Watch", "submit to SLURM and resubmit until all is done"),
     "grid logs": Entry("launch.cli.grid_queue", "Logs", "print the end of a run's log"),
     "grid retry": Entry("launch.cli.grid_queue", "Retry", "submit again the runs that failed"),
@@ -50,7 +51,12 @@ COMMANDS: dict[str, Entry] = {
     "bench loader": Entry("launch.cli.bench", "BenchLoader", "measure the loader's tiers beside other loaders"),
     "bench convert": Entry("launch.cli.bench", "BenchConvert", "measure conversion beside Pillow"),
     "bench step": Entry("launch.cli.bench_step", "BenchStep", "measure training steps beside other loops"),
+    "bench grid": Entry("launch.cli.bench_grid", "BenchGrid", "measure plan, status and submit of huge grids"),
     "report": Entry("launch.cli.report", "Report", "tables and curves from a folder of runs"),
+    "export": Entry("launch.cli.export", "Export", "write a run's weights for others, with card and ONNX"),
+    "predict": Entry("launch.cli.predict", "Predict", "probabilities for PNG, JPEG and DICOM files"),
+    "doctor": Entry("launch.cli.doctor", "Doctor", "check machine, data and runs; name each fix"),
+    "completion": Entry("launch.cli.completion", "Completion", "print a completion script for your shell"),
 }
 
 
@@ -73,14 +79,23 @@ def _run(arguments: list[str]) -> int:
 
     try:
         words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
-        name = " ".join(arguments[:words])
+        name, rest = " ".join(arguments[:words]), arguments[words:]
+        wants_help = not {"-h", "--help"}.isdisjoint(rest)
+        if wants_help and name in _groups():
+            _print_help(name)
+            return EXIT_OK
         if name not in COMMANDS:
             raise InputError(_unknown(arguments))
         entry = COMMANDS[name]
         command_class: type[Command] = getattr(importlib.import_module(entry.module), entry.name)
+        if wants_help:
+            from launch.cli.help import help_page
+
+            print(help_page(command_class, name))
+            return EXIT_OK
         import tyro
 
-        command = tyro.cli(command_class, prog=f"cxr {name}", args=arguments[words:])
+        command = tyro.cli(command_class, prog=f"cxr {name}", args=rest)
         command.run()
         sys.stdout.flush()
     except InputError as error:
@@ -96,17 +111,35 @@ def _run(arguments: list[str]) -> int:
 
 
 def _unknown(arguments: list[str]) -> str:
+    """What is wrong with the first words, and the nearest command or all of them."""
     import difflib
 
-    asked = " ".join(arguments[:2]) if arguments[0] == "grid" else arguments[0]
-    near = difflib.get_close_matches(asked, COMMANDS, n=1)
+    first, groups = arguments[0], _groups()
+    if first in groups and (len(arguments) == 1 or arguments[1].startswith("-")):
+        return f"cxr {first}: which one? {', '.join(name for name in COMMANDS if name.startswith(f'{first} '))}"
+    two = " ".join(arguments[:2])
+    near = difflib.get_close_matches(two, [name for name in COMMANDS if " " in name], n=1, cutoff=0.75)
+    near = near or difflib.get_close_matches(first, [*COMMANDS, *groups], n=1)
+    asked = two if first in groups or (near and " " in near[0]) else first
     hint = f"did you mean 'cxr {near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
     return f"cxr {asked}: no such command; {hint}"
 
 
-def _print_help() -> None:
-    print("usage: cxr COMMAND [OPTIONS]\n\nA training harness for knowledge transfer on chest X-rays.\n")
+def _groups() -> list[str]:
+    """First words of the commands of two words."""
+    return list(dict.fromkeys(name.split()[0] for name in COMMANDS if " " in name))
+
+
+def _print_help(group: str = "") -> None:
+    """All commands, or those of a group."""
+    print(f"usage: cxr {group or 'COMMAND'} {'COMMAND ' if group else ''}[OPTIONS]\n")
+    if not group:
+        print("A training harness for knowledge transfer on chest X-rays.\n")
     width = max(map(len, COMMANDS)) + 2
     for name, entry in COMMANDS.items():
-        print(f"  {name:<{width}}{entry.summary}")
-    print("\n'cxr COMMAND --help' explains one command.\nExit status: 0 done, 2 bad input, 1 failure.")
+        if name.startswith(f"{group} " if group else ""):
+            print(f"  {name:<{width}}{entry.summary}")
+    print("\n'cxr COMMAND --help' explains one command, with an example.")
+    if not group:
+        print("'cxr completion bash' lets your shell complete commands and options.")
+        print("Exit status: 0 done, 2 bad input, 1 failure.")

@@ -13,6 +13,9 @@ from harness.config import RunConfig
 from harness.run_folder import RunFolder
 from launch.report.documents import EpochScores, Result, parse_epochs, parse_result, says_phantom
 
+GENERATOR = '<meta name="generator" content="cxr report">'
+"""Stands at the head of every page of a report, so that its folder is known again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -30,6 +33,17 @@ class Run:
     """Content hash of the beton in hexadecimal, without the name of the hash."""
     phantom: bool = False
     """Whether the run's files say that its images are made up."""
+    devices: tuple[str, ...] = ()
+    """The device of each process as provenance.json words it."""
+    precision: str = ""
+    started: float | None = None
+    """First start, in seconds since 1970."""
+    ended: float | None = None
+    """When the run was done, in seconds since 1970."""
+    num_starts_before: int = 0
+    """Starts before the last one."""
+    beton: Path | None = None
+    """The beton as the run was given it; a relative path is relative to where the run was started."""
 
     @property
     def run_id(self) -> str:
@@ -72,7 +86,7 @@ def collect(directory: Path, *, skip: Path | None = None) -> Collection:
     passed_over: list[PassedOver] = []
     skipped = None if skip is None else skip.resolve()
     for path in sorted(directory.iterdir()):
-        if not path.is_dir() or path.name.startswith(".") or path.resolve() == skipped:
+        if not path.is_dir() or path.name.startswith(".") or path.resolve() == skipped or _is_report(path):
             continue
         _add(RunFolder(path), runs, passed_over)
     if not runs:
@@ -82,13 +96,22 @@ def collect(directory: Path, *, skip: Path | None = None) -> Collection:
     return Collection(directory, tuple(runs.values()), tuple(passed_over))
 
 
+def _is_report(path: Path) -> bool:
+    """Whether a folder holds a report of ours, or leads to one: then it is no foreign folder."""
+    try:
+        with (path / "index.html").open("rb") as page:
+            return GENERATOR.encode() in page.read(2000)
+    except OSError:
+        return False
+
+
 def _add(folder: RunFolder, runs: dict[str, Run], passed_over: list[PassedOver]) -> None:
     if not folder.config_file.exists():
         passed_over.append(PassedOver(folder.path, "foreign", "not a run folder: it has no config.json"))
         return
     try:
         run, unusable = _read(folder)
-    except (InputError, OSError, UnicodeDecodeError) as error:
+    except (InputError, OSError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).replace(f"{folder.path}{os.sep}", "").split())
         passed_over.append(PassedOver(folder.path, "damaged", reason))
         return
@@ -101,7 +124,8 @@ def _add(folder: RunFolder, runs: dict[str, Run], passed_over: list[PassedOver])
     if run.result is None:
         passed_over.append(PassedOver(folder.path, "unfinished", f"{run.progress}; no result.json yet"))
     if unusable:
-        reason = f"metrics.jsonl: {unusable} lines cannot be used; the curves lack them"
+        lines = "1 line" if unusable == 1 else f"{unusable} lines"
+        reason = f"metrics.jsonl: {lines} cannot be used; the curves lack what stood there"
         passed_over.append(PassedOver(folder.path, "incomplete", reason))
 
 
@@ -117,18 +141,50 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         raise InputError(f"result.json: belongs to run {result.run_id!r}, not to {config.run_id}")
     epochs, unusable = parse_epochs(list(folder.metrics()))
     provenance = _optional(folder.provenance_file)
+    status = _status(folder, done=result is not None)
     content_hash = (result.content_hash if result else None) or provenance.get("content_hash") or ""
     run = Run(
         folder=folder,
         config=config,
         result=result,
         epochs=epochs,
-        progress="done" if result is not None else _progress(_optional(folder.status_file)),
+        progress="done" if result is not None else _progress(status),
         commit=_commit(provenance.get("git")),
         content_hash=str(content_hash).rpartition(":")[2],
         phantom=says_phantom(provenance, document),
+        ended=_time(status.get("updated")) if result is not None else None,
+        **_surroundings(provenance),
     )
     return run, unusable
+
+
+def _surroundings(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Where and when the run ran; what is absent or of another type is left out, since no score rests on it."""
+    devices, precision, beton = (provenance.get(key) for key in ("devices", "precision", "beton"))
+    earlier = provenance.get("earlier_starts")
+    starts = [start for start in earlier if isinstance(start, dict)] if isinstance(earlier, list) else []
+    times = [time for time in (_time(start.get("started")) for start in (*starts, provenance)) if time is not None]
+    return {
+        "devices": tuple(map(str, devices)) if isinstance(devices, list) else (),
+        "precision": precision if isinstance(precision, str) else "",
+        "started": min(times, default=None),
+        "num_starts_before": len(starts),
+        "beton": Path(beton) if isinstance(beton, str) else None,
+    }
+
+
+def _status(folder: RunFolder, *, done: bool) -> dict[str, Any]:
+    """status.json; of a finished run it tells nothing but when it ended, so it may be damaged."""
+    try:
+        return _optional(folder.status_file)
+    except InputError:
+        if done:
+            return {}
+        raise
+
+
+def _time(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _optional(path: Path) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Result:
     images_per_s: FiniteFloat | None = None
     seconds: FiniteFloat | None = None
     train_images: int | None = None
+    restarts: int = 0
     content_hash: str | None = None
 
 
@@ -73,6 +74,9 @@ class EpochScores:
     step: int
     train: MeanScore
     validation: MeanScore | None = None
+    elapsed_s: FiniteFloat | None = None
+    data_wait_s: FiniteFloat | None = None
+    compute_s: FiniteFloat | None = None
 
 
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)

@@ -1,9 +1,10 @@
-"""Names and sizes come in; figures with our colours, markers and layout go out, as whole PNG files."""
+"""Names and sizes come in; figures with our colours, markers and layout go out, as whole PNG and PDF files."""
 
 from __future__ import annotations
 
 import math
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class Style:
         """A line for the legend."""
         from matplotlib.lines import Line2D
 
-        lines = textwrap.fill(text, _LEGEND_WIDTH)
+        lines = textwrap.fill(plain(text), _LEGEND_WIDTH)
         return Line2D([], [], color=self.colour, marker=self.marker, markersize=5, label=lines)
 
 
@@ -57,11 +58,13 @@ def series_styles(texts: Sequence[str]) -> dict[str, Style]:
     return {text: Style(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for text, i in places.items()}
 
 
-def panels(rows: int, columns: int, legend: list[Line2D]) -> tuple[Figure, list[list[Axes]]]:
+def panels(
+    rows: int, columns: int, legend: list[Line2D], *, panel_inches: tuple[float, float] = _PANEL_INCHES
+) -> tuple[Figure, list[list[Axes]]]:
     """A grid of axes with one legend below it, which therefore covers no curve."""
     from matplotlib.figure import Figure
 
-    width, height = _PANEL_INCHES
+    width, height = panel_inches
     legend_columns = max(1, min(columns, 2))
     lines = sum(str(line.get_label()).count("\n") + 1 for line in legend)
     legend_inches = _LEGEND_LINE_INCHES * (math.ceil(lines / legend_columns) + 2)
@@ -72,14 +75,28 @@ def panels(rows: int, columns: int, legend: list[Line2D]) -> tuple[Figure, list[
 
 def label_axes(axes: Axes, *, title: str, x: str, y: str) -> None:
     """Title, axis labels with their units, grid."""
-    axes.set_title(title, fontsize=LABEL_SIZE)
+    axes.set_title(plain(title), fontsize=LABEL_SIZE)
     axes.set_xlabel(x, fontsize=LABEL_SIZE)
     axes.set_ylabel(y, fontsize=LABEL_SIZE)
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=8)
 
 
+def plain(text: str) -> str:
+    """Text as matplotlib shows it letter by letter: a dollar would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write whole or not at all; a Figure made without pyplot draws with Agg and needs no display."""
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=_DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+    """Write ``path``, a PNG file, and a PDF file beside it, each whole or not at all.
+
+    A Figure made without pyplot draws with Agg and needs no display. Neither file holds a date, so equal figures are
+    equal files.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png", dpi=_DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+        figure.set_layout_engine("none")  # keeps the places just found, which take as long as drawing
+        with replacing(path.with_suffix(".pdf")) as partial:
+            figure.savefig(partial, format="pdf", facecolor="white", metadata={"CreationDate": None})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.report.collect import GENERATOR
 from launch.report.table import Table
 
 if TYPE_CHECKING:
@@ -17,11 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file beside the page and what it shows; it is put into the page whole."""
+    """A PNG file beside the page, and a PDF file of its name; the PNG is put into the page whole."""
 
     path: Path
     title: str
     caption: str
+
+    @property
+    def pdf(self) -> Path:
+        """The same figure for print."""
+        return self.path.with_suffix(".pdf")
 
     @property
     def data_uri(self) -> str:
@@ -31,10 +38,12 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading with tables below it; ``folded`` sections open on a click and are printed."""
+    """A heading with figures and tables below it; tables of ``folded`` sections open on a click and are printed."""
 
     title: str
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
     folded: bool = False
 
 
@@ -44,13 +53,27 @@ def html_page(
     summary: str,
     notes: Sequence[str],
     sections: Sequence[Section],
-    pictures: Sequence[Picture],
     downloads: Sequence[Path],
+    refresh_s: float | None = None,
 ) -> str:
-    """The page; every text is escaped, so a name can never become markup."""
+    """The page; every text is escaped, so a name can never become markup.
+
+    With ``refresh_s`` a browser loads it again after so many seconds.
+    """
     return _template().render(
-        title=title, summary=summary, notes=notes, sections=sections, pictures=pictures, downloads=downloads
+        title=title,
+        summary=summary,
+        notes=notes,
+        sections=sections,
+        downloads=downloads,
+        refresh_s=refresh_s,
+        generator=GENERATOR,
     )
+
+
+def without_refresh(page: str) -> str:
+    """The same page, which a browser no longer loads again by itself."""
+    return re.sub(r'<meta http-equiv="refresh" content="[^"]*">\n', "", page, count=1)
 
 
 @cache

@@ -12,7 +12,7 @@ from launch.report.collect import PassedOver, Run
 from launch.report.comparable import POINTS
 from launch.report.table import Column, Link, Table, Value, number_value, text_value
 
-_TEXT = ("Run", "State", "For")
+_TEXT = ("Run", "Files", "State", "For")
 _NUMBERS = (
     "Seed",
     "Best epoch",
@@ -22,7 +22,7 @@ _NUMBERS = (
     "Images/s",
     "Seconds",
 )
-_ORIGIN = ("Commit", "Beton", "Files")
+_ORIGIN = ("Commit", "Beton")
 _SHORT = 10
 """Characters of a hash that are shown."""
 
@@ -41,6 +41,7 @@ def _row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
     test = result.test.mean_auroc if result else None
     return (
         Value((run.run_id,), sort=run.run_id, mark="head"),
+        Value(("",), links=file_links(run, out)),
         text_value(run.progress),
         text_value(cell.role),
         number_value(run.config.seed, "d"),
@@ -52,7 +53,6 @@ def _row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
         number_value(result.seconds if result else None, ",.0f"),
         text_value(run.commit or "-"),
         text_value(run.content_hash[:_SHORT] or "-"),
-        Value(("",), links=file_links(run, out)),
     )
 
 
@@ -61,7 +61,7 @@ def file_links(run: Run, out: Path) -> tuple[Link, ...]:
     folder = run.folder
     files = {
         "config": folder.config_file,
-        "metrics": folder.metrics_file,
+        "curves": folder.metrics_file,
         "predictions": folder.predictions_file,
         "result": folder.result_file,
         "provenance": folder.provenance_file,

@@ -66,10 +66,11 @@ class Page(HTMLParser):
 
 
 def page_of(*tables: Table, title: str = "T", pictures: tuple[Picture, ...] = ()) -> str:
-    sections = [Section(title="Results", tables=tables), Section(title="Folded", tables=tables[:1], folded=True)]
-    return html_page(
-        title=title, summary=NASTY, notes=[NASTY], sections=sections, pictures=pictures, downloads=[Path("tables.md")]
-    )
+    sections = [
+        Section(title="Results", tables=tables, pictures=pictures, notes=(NASTY,)),
+        Section(title="Folded", tables=tables[:1], folded=True),
+    ]
+    return html_page(title=title, summary=NASTY, notes=[NASTY], sections=sections, downloads=[Path("tables.md")])
 
 
 def test_markdown_is_exact() -> None:

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from harness.config import (
     AttentionTransfer,
     DataConfig,
@@ -96,9 +99,24 @@ def write_run(
     if auroc is None:
         write(folder / "status.json", status or {"state": "running", "epoch": 1, "epochs": 3, "error": None})
         return folder
-    (folder / "predictions.parquet").write_bytes(b"PAR1")
+    write_predictions(folder, list(result_document(config, auroc)["test"]["auroc"]), seed=config.seed)
     write(folder / "result.json", {**result_document(config, auroc), **(result or {})})
     return folder
+
+
+def write_predictions(folder: Path, labels: Sequence[str], *, seed: int = 0, num_images: int = 40) -> None:
+    """Two images a patient; targets are the same for every run, logits differ with the seed and the folder's name."""
+    targets = np.random.default_rng(0).random((num_images, len(labels))) < 0.4
+    targets[0], targets[1] = True, False
+    noise = np.random.default_rng([seed, *folder.name.encode()]).normal(size=targets.shape)
+    frame: dict[str, Any] = {
+        "index": np.arange(num_images),
+        "path": [f"p{i // 2:04d}/{i}.png" for i in range(num_images)],
+        "patient": [f"p{i // 2:04d}" for i in range(num_images)],
+    }
+    frame |= {f"target:{label}": targets[:, i].astype(np.uint8) for i, label in enumerate(labels)}
+    frame |= {f"logit:{label}": (noise + targets)[:, i].astype(np.float32) for i, label in enumerate(labels)}
+    pd.DataFrame(frame).to_parquet(folder / "predictions.parquet", index=False)
 
 
 def result_document(config: RunConfig, auroc: Mapping[str, float | None] | float) -> dict[str, Any]:

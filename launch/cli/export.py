@@ -1,0 +1,56 @@
+"""``cxr export``: a finished run comes in; a folder that others can use without this program goes out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run's best weights for others: model card, safetensors, label names, preprocessing, ONNX.
+
+    OUT holds README.md (the model card), model.safetensors, labels.json, preprocessing.json, config.json and
+    model.onnx, whose probabilities are compared with torch's before anything is left there. It takes gray pages of
+    any batch size. OUT appears whole or not at all; an earlier export there is replaced.
+
+    Example: cxr export runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --out model
+    """
+
+    run_folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The run's folder, or its id (or a part that no other has) below RUNS_DIR."""
+    out: Path
+    """Folder to write."""
+    runs_dir: Path = Path("runs")
+    """Folder of run folders."""
+    beton: Path | None = None
+    """The run's beton, if it lies elsewhere now; its sidecar says how the images were made."""
+    onnx: bool = True
+    """Also write model.onnx."""
+
+    def run(self) -> None:
+        from harness.export_run import export_run
+        from launch.model_card import model_card
+        from launch.run_argument import find_run_folder
+
+        folder = find_run_folder(self.run_folder, self.runs_dir)
+        try:
+            exported = export_run(folder, self.out, beton=self.beton, onnx=self.onnx, write_card=model_card)
+        except ArithmeticError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        check = exported.onnx
+        if check is not None:
+            print(
+                f"model.onnx: on {check.random_images} random and {check.real_images} test images, probabilities "
+                f"differ from torch's by at most {check.max_difference:.1e}",
+                file=sys.stderr,
+            )
+        if exported.sidecar is None:
+            print("note: the run's beton is not here, so the card lacks its splits", file=sys.stderr)
+        for path in sorted(self.out.iterdir()):
+            print(path)

@@ -1,0 +1,146 @@
+"""``cxr predict``: a trained model and image files come in; a probability for each label and image goes out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from harness.predict import Prediction
+    from harness.saved_model import SavedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Give a model's probabilities for PNG, JPEG and DICOM files, read just as its training images were.
+
+    RUN is a run's folder or id, or a folder that 'cxr export' wrote. A folder among the images stands for all images
+    below it. A file that cannot be used is named on standard error, the others are predicted, and the exit status is
+    2. The probabilities are not for patients: see the model's card.
+
+    Example: cxr predict runs/demo/teacher image.png scan.dcm --json
+    """
+
+    run_folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The run's folder or an exported folder, or a run's id (or a part that no other has) below RUNS_DIR."""
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
+    """Image files, or folders of them."""
+    json: bool = False
+    """Print a list of objects alone: path, and one probability for each label name."""
+    csv: bool = False
+    """Print CSV: path, then one column for each label."""
+    batch_size: int = 32
+    """Images of one forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes CUDA when there is one."""
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """Arithmetic of the network; default: that of the run."""
+    workers: int | None = None
+    """Processes that decode; default: the cores this process may use."""
+    runs_dir: Path = Path("runs")
+    """Folder of run folders."""
+    beton: Path | None = None
+    """The run's beton, if it lies elsewhere now; its sidecar says how images are prepared."""
+
+    def run(self) -> None:
+        """Print the probabilities.
+
+        Raises:
+            InputError: for a bad option, and at the end for images that could not be used.
+        """
+        from datasets.errors import InputError
+        from launch.run_argument import find_run_folder
+
+        if self.json and self.csv:
+            raise InputError("--json and --csv: choose one")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"--workers {self.workers} must be at least 1")
+        if not self.images:
+            raise InputError("no IMAGE given; give image files, or folders of them")
+        folder = find_run_folder(self.run_folder, self.runs_dir)
+        from harness.predict import image_files, predict_images
+        from harness.runtime import RuntimeConfig
+        from harness.saved_model import open_model
+
+        files = image_files(self.images)
+        model = open_model(folder, beton=self.beton)
+        if not model.preprocessing.is_current:
+            print("note: the model's images were decoded by another version; pixels may differ", file=sys.stderr)
+        runtime = RuntimeConfig(device=self.device, precision=self._precision(model), num_workers=self.workers)
+        found = predict_images(model, files, runtime, batch_size=self.batch_size)
+        bad = self._print(model, _warn_of_bad(found))
+        if bad:
+            raise InputError(f"{bad} of {len(files)} images could not be used; each is named above with its reason")
+
+    def _precision(self, model: SavedModel) -> Literal["fp32", "bf16", "fp16"]:
+        """What was asked for, else the run's own where this machine can do it."""
+        if self.precision is not None:
+            return self.precision
+        import torch
+
+        on_gpu = self.device != "cpu" and torch.cuda.is_available()
+        if model.precision == "bf16":
+            return "bf16" if not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "fp16" if model.precision == "fp16" and on_gpu else "fp32"
+
+    def _print(self, model: SavedModel, predictions: Iterable[Prediction]) -> int:
+        """Print what there is in the chosen form; return how many images have no prediction."""
+        if self.csv:
+            return _print_csv(model.labels, predictions)
+        rows, bad = [], 0
+        for prediction in predictions:
+            if prediction.probabilities is None:
+                bad += 1
+            else:
+                rows.append((str(prediction.path), prediction.probabilities))
+        if self.json:
+            objects = [{"path": path, **dict(zip(model.labels, values, strict=True))} for path, values in rows]
+            print(json.dumps(objects, indent=2, allow_nan=False))
+        else:
+            _print_table(model.labels, rows)
+        return bad
+
+
+def _warn_of_bad(predictions: Iterable[Prediction]) -> Iterable[Prediction]:
+    for prediction in predictions:
+        if prediction.probabilities is None:
+            print(f"{prediction.path}: {prediction.reason}", file=sys.stderr, flush=True)
+        yield prediction
+
+
+def _print_csv(labels: tuple[str, ...], predictions: Iterable[Prediction]) -> int:
+    """Row by row, so that a folder of a hundred thousand images fills no memory."""
+    import csv
+
+    writer, bad = csv.writer(sys.stdout, lineterminator="\n"), 0
+    writer.writerow(["path", *labels])
+    for prediction in predictions:
+        if prediction.probabilities is None:
+            bad += 1
+        else:
+            writer.writerow([str(prediction.path), *prediction.probabilities])
+    return bad
+
+
+def _print_table(labels: tuple[str, ...], rows: list[tuple[str, tuple[float, ...]]]) -> None:
+    """Labels down, images across, as many images side by side as 80 columns or the terminal hold."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    label_width = max(map(len, labels))
+    across = max(1, (console.width - label_width - 4) // 19)
+    for start in range(0, len(rows), across):
+        table = Table("probability of")
+        for path, _ in rows[start : start + across]:
+            table.add_column(Text(Path(path).name), justify="right", overflow="fold", max_width=16)
+        for place, label in enumerate(labels):
+            table.add_row(Text(label), *(f"{values[place]:.4f}" for _, values in rows[start : start + across]))
+        console.print(table)

@@ -1,0 +1,90 @@
+"""Dataset folders and betons come in; missing files, bad tables, damage and leaks go out as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets.errors import InputError
+from launch.doctor.finding import Finding, fail, ok, warn
+
+DUPLICATES_FIX = (
+    "put all patients of an image into one split with --manifest, or take one copy out of the tables; convert again"
+)
+PATIENTS_FIX = "split by patient ('cxr split' does), and convert again with the new --manifest"
+
+
+def check_ffcv_here() -> Iterator[Finding]:
+    """FFCV on a beton of four images, numba's threads and its cache of kernels."""
+    from datasets.check_ffcv import check_ffcv
+
+    try:
+        facts = check_ffcv()
+    except (InputError, ImportError, OSError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        yield fail(
+            "ffcv", f"a beton of four images cannot be written and read: {line}", "make setup builds FFCV anew"
+        )
+        return
+    if facts.same_pixels:
+        yield ok("ffcv", f"FFCV {facts.version} wrote and read a beton; numba's threads: {facts.threading_layer}")
+    else:
+        yield fail("ffcv", f"FFCV {facts.version} read other pixels than were written", "make setup builds FFCV anew")
+    if facts.cache_writable:
+        yield ok("numba", f"compiled kernels are kept in {facts.kernel_cache}")
+    else:
+        fix = "set NUMBA_CACHE_DIR to a folder of your own; without it every start compiles for a minute"
+        yield warn("numba", f"{facts.kernel_cache} cannot be written", fix)
+
+
+def check_roots(roots: dict[str, Path]) -> Iterator[Finding]:
+    """Each dataset as its owner distributes it: tables, files, a few images."""
+    from datasets.check_root import check_root
+
+    for dataset, root in roots.items():
+        area = f"root {dataset}"
+        try:
+            facts = check_root(dataset, root)
+        except InputError as error:
+            yield fail(area, str(error), f"give the folder that holds {dataset} as it was downloaded")
+            continue
+        tables = ", ".join(f"{name} {rows:,} rows" for name, rows in facts.tables.items())
+        made_up = "; made-up images" if facts.phantom else ""
+        yield ok(area, f"{facts.num_images:,} images of {facts.num_patients:,} patients ({tables}){made_up}")
+        for reason, count in facts.refused.items():
+            what = f"{count:,} rows cannot be used: {reason} (the first of all: {facts.first_refused})"
+            yield warn(area, what, "fetch these files again; 'cxr split' lists every row; convert leaves them out")
+        if facts.official_leaks:
+            some = ", ".join(facts.official_leaks[:3])
+            what = f"{len(facts.official_leaks):,} patients are in two of the dataset's own splits, such as {some}"
+            yield warn(area, what, "convert with --split random, which splits by patient")
+        for line in facts.undecodable:
+            yield warn(area, line, "fetch the file again; convert leaves it out and lists it")
+
+
+def check_betons(folder: Path) -> Iterator[Finding]:
+    """Every beton in a folder: whole, its companions there, no patient or image in two splits."""
+    from datasets.beton import Beton
+    from datasets.leaks import leaks_between_splits
+
+    betons = sorted(folder.glob("*.beton")) if folder.is_dir() else []
+    if not betons:
+        yield ok("betons", f"none in {folder}; 'cxr convert' makes them")
+    for path in betons:
+        area = f"beton {path.name}"
+        try:
+            beton = Beton.open(path)
+            leaks = leaks_between_splits(beton)
+        except InputError as error:
+            yield fail(area, str(error), "convert the dataset again, or copy all three files of the beton")
+            continue
+        sidecar = beton.sidecar
+        sizes = ", ".join(f"{name} {count:,}" for name, count in sidecar.splits.items())
+        made_up = ", made-up images" if sidecar.settings.get("phantom") else ""
+        yield ok(area, f"{sidecar.num_samples:,} images of {sidecar.image_size} px ({sizes}){made_up}")
+        for name in ("train", "validation", "test"):
+            if not sidecar.splits.get(name):
+                yield warn(area, f"no image in split {name}", "convert with another split; training needs all three")
+        for leak in leaks:
+            fix = PATIENTS_FIX if leak.kind == "patients" else DUPLICATES_FIX
+            yield (warn if leak.blank else fail)(area, f"{leak}{' (blank)' if leak.blank else ''}", fix)

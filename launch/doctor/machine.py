@@ -1,0 +1,118 @@
+"""This machine comes in; its cores, memory, files and disks go out as findings."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from launch.doctor.finding import GIGA, Finding, fail, ok, warn
+
+LEAST_MEMORY, GOOD_MEMORY = 2 * GIGA, 8 * GIGA
+LEAST_SHARED = 64 << 20
+"""What a container gets without being asked."""
+GOOD_FILES = 1024
+LEAST_DISK, GOOD_DISK = 1 * GIGA, 20 * GIGA
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_machine() -> Iterator[Finding]:
+    """Cores, memory, /dev/shm, open files."""
+    quota = cgroup_cores(CGROUP)
+    yield check_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1, quota, os.environ)
+    yield check_memory(_available_memory(), cgroup_memory(CGROUP))
+    yield check_shared_memory(Path("/dev/shm"))
+    yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def check_cores(usable: int, present: int, quota: float | None, environment: Mapping[str, str]) -> Finding:
+    """Cores that this process may use, by its affinity mask, and by its container's share of time."""
+    text = f"{usable} of {present} cores usable"
+    if quota is not None and quota < usable:
+        what = f"{text}, but the container gets the time of {quota:g}"
+        return warn("cores", what, f"--num-threads {max(1, int(quota))} and --num-workers {max(1, int(quota))}")
+    if usable == 1 and "SLURM_JOB_ID" in environment:
+        what = f"{text}: SLURM binds this task to one core"
+        return warn("cores", what, "ask for --cpus-per-task, and give it to srun, too; a cluster profile does both")
+    if usable == 1 and present > 1:
+        return warn("cores", text, "lift the binding (taskset, cgroup), or expect slow loading")
+    return ok("cores", text)
+
+
+def check_memory(available: int, limit: int | None) -> Finding:
+    """Memory in bytes that is free, and the container's limit."""
+    free = available if limit is None else min(available, limit)
+    text = f"{free / GIGA:.1f} GiB of memory free" + ("" if limit is None else f" (limit {limit / GIGA:.1f} GiB)")
+    if free < LEAST_MEMORY:
+        return fail("memory", text, "end other programs, or ask for more: training takes 2 GiB at least")
+    if free < GOOD_MEMORY:
+        return warn("memory", text, "use a smaller batch, or --tier raw, if a run is killed for want of memory")
+    return ok("memory", text)
+
+
+def check_shared_memory(folder: Path) -> Finding:
+    """Room in /dev/shm, through which NCCL and other loaders pass data between processes."""
+    if not folder.is_dir():
+        return warn("/dev/shm", f"{folder} is absent", "mount a tmpfs there for training by several processes")
+    total = shutil.disk_usage(folder).total
+    text = f"{total / GIGA:.2f} GiB in {folder}"
+    if total <= LEAST_SHARED:
+        fix = "docker run --shm-size 1g (or --ipc host), for training by several processes"
+        return warn("/dev/shm", text, fix)
+    return ok("/dev/shm", text)
+
+
+def check_open_files(limit: int) -> Finding:
+    """The soft limit of open files."""
+    if limit != resource.RLIM_INFINITY and limit < GOOD_FILES:
+        return warn("open files", f"at most {limit:,} open files", f"ulimit -n {GOOD_FILES * 4}")
+    return ok("open files", "no limit" if limit == resource.RLIM_INFINITY else f"at most {limit:,} open files")
+
+
+def check_folder(role: str, folder: Path) -> Finding:
+    """Room and the right to write in a folder, or where it would be made."""
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not place.is_dir():
+        return fail(role, f"{place} is a file", f"give another {role}")
+    free = shutil.disk_usage(place).free
+    text = f"{folder}: {free / GIGA:,.1f} GiB free" + ("" if place == folder.absolute() else " (not made yet)")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return fail(role, f"{place}: cannot be written ({error.strerror})", f"give a {role} of your own")
+    if free < LEAST_DISK:
+        return fail(role, text, f"make room, or give another {role}: a run takes about 0.2 GiB")
+    if free < GOOD_DISK:
+        return warn(role, text, "CheXpert's beton takes 15 GB, and the paper's grid of runs about 60 GB")
+    return ok(role, text)
+
+
+def cgroup_cores(root: Path) -> float | None:
+    """Cores' worth of time that the container may use; None without a limit."""
+    text = _read(root / "cpu.max").split()
+    if len(text) == 2 and text[0] != "max":
+        return int(text[0]) / int(text[1])
+    quota, period = _read(root / "cpu/cpu.cfs_quota_us"), _read(root / "cpu/cpu.cfs_period_us")
+    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+
+
+def cgroup_memory(root: Path) -> int | None:
+    """Bytes of memory that the container may use; None without a limit."""
+    text = _read(root / "memory.max") or _read(root / "memory/memory.limit_in_bytes")
+    return int(text) if text.isdigit() and int(text) < 1 << 60 else None
+
+
+def _available_memory() -> int:
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

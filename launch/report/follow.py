@@ -1,0 +1,111 @@
+"""A folder of run folders comes in; its report goes out again whenever a run has changed, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from datasets.errors import InputError
+from datasets.files import write_text
+from launch.report.build import Built, Options, build_report
+from launch.report.html import without_refresh
+
+WATCHED = ("config.json", "metrics.jsonl", "predictions.parquet", "provenance.json", "result.json")
+"""Files of a run folder whose change makes a new report; status.json changes too often and tells nothing more."""
+Fingerprint = tuple[tuple[str, str, int, int], ...]
+
+
+def fingerprint(directory: Path, out: Path) -> Fingerprint:
+    """Folder, name, size and time of change of every file that a report rests on; files that vanish are left out."""
+    found = []
+    skipped = out.resolve()
+    for folder in sorted(_folders(directory)):
+        if folder.resolve() == skipped:
+            continue
+        for name in ("", *WATCHED):
+            try:
+                stat = (folder / name).stat()
+            except OSError:
+                continue
+            # A folder stands for being there alone: it changes with every checkpoint.
+            found.append((folder.name, name, stat.st_size, stat.st_mtime_ns) if name else (folder.name, "", 0, 0))
+    return tuple(found)
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.iterdir() if not path.name.startswith(".") and path.is_dir()]
+    except OSError:
+        return []
+
+
+def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> None:
+    """Write the report now and after every change; on Ctrl-C or SIGTERM end between two writes, on a second at once.
+
+    While it is followed, the page asks browsers to load it again. What cannot be reported on yet is said once and
+    waited for.
+
+    Raises:
+        InputError: when there is no such folder.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder; give the folder that holds the run folders")
+    live = replace(options, refresh_s=max(1.0, every_s))
+    last: Fingerprint | None = None
+    built: Built | None = None
+    with _stopping() as stopped:
+        while not stopped():
+            found = fingerprint(directory, out)
+            if found != last or (built is not None and built.waiting):
+                last = found
+                built = _write(directory, out, live) or built
+            _sleep(every_s, stopped)
+    if built is not None:
+        page = out / "index.html"
+        write_text(page, without_refresh(page.read_text(encoding="utf-8")))
+    print("stopped; the report is as of its last line above", file=sys.stderr)
+
+
+def _write(directory: Path, out: Path, options: Options) -> Built | None:
+    """Write the report and say so in one line; None when there is nothing to report on."""
+    try:
+        built = build_report(directory, out, options)
+    except InputError as error:
+        print(f"{_clock()} waiting: {error}", file=sys.stderr, flush=True)
+        return None
+    print(f"{_clock()} {built.paths[0]}: {built.summary}", flush=True)
+    return built
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")
+
+
+def _sleep(seconds: float, stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while not stopped() and time.monotonic() < end:
+        time.sleep(min(0.2, max(0.0, end - time.monotonic())))
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether SIGINT or SIGTERM came; a report under way is written to its end first."""
+    came: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
