@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -16,6 +17,7 @@ from harness.run_folder import RunFolder
 from launch.grid import GridRun
 from launch.lock import is_locked
 from launch.plan import Found
+from launch.slurm.history import read_history
 
 HEARTBEAT_S = 7200.0
 """A run on another host counts as running this long after it last wrote its status, which it does once an epoch."""
@@ -45,8 +47,13 @@ def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetF
 
 
 def find_runs(runs: Iterable[GridRun], runs_dir: Path, facts: Mapping[str, DatasetFacts]) -> dict[str, Found]:
-    """The state of each run, by run id."""
-    return {run.run_id: find_run(run, runs_dir, facts) for run in runs}
+    """The state of each run, by run id; one look at the folder of runs tells which of them were ever started."""
+    try:
+        present = {folder.name for folder in runs_dir.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        present = set()
+    absent = Found()
+    return {run.run_id: find_run(run, runs_dir, facts) if run.run_id in present else absent for run in runs}
 
 
 def find_run(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts], *, have_lock: bool = False) -> Found:
@@ -59,7 +66,7 @@ def find_run(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts], *,
     if not folder.path.is_dir():
         return Found()
     status, result = _read_object(folder.status_file), _read_object(folder.result_file)
-    known = _progress(status, result)
+    known = {**_progress(status, result), **_starts(folder, result)}
     if result:
         return _done(run, folder, result, facts, known)
     if _is_alive(status) or (not have_lock and is_locked(folder.path)):
@@ -103,6 +110,17 @@ def _progress(status: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "epochs": status.get("epochs", result.get("epochs")),
         "mean_auroc": scores.get("mean_auroc") if result else status.get("mean_auroc"),
         "images_per_s": status.get("images_per_s", result.get("images_per_s")),
+        "gpu_seconds": result["seconds"] * result.get("world_size", 1) if "seconds" in result else None,
+    }
+
+
+def _starts(folder: RunFolder, result: dict[str, Any]) -> dict[str, int]:
+    """How often the run was started again, as the result or the queue's history tells, and what ended its starts."""
+    endings = [start.get("ending") for start in read_history(folder.path)]
+    return {
+        "restarts": max(int(result.get("restarts", 0)), len(endings) - 1, 0),
+        "preempted": endings.count("preempted"),
+        "timed_out": endings.count("time limit"),
     }
 
 
@@ -141,9 +159,12 @@ def process_lives(pid: int, *, seen: float) -> bool:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
         return {}
-    value = read_json(path)
+    except ValueError:
+        value = read_json(path)  # says what is wrong with the file
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

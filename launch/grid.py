@@ -15,6 +15,7 @@ from typing import Literal
 
 from datasets.errors import InputError
 from harness.config import RunConfig
+from launch.run_hash import remember_hashes
 
 Kind = Literal["prerequisite", "search", "repetition"]
 
@@ -54,6 +55,7 @@ class Grid:
     runs: tuple[GridRun, ...]
 
     def __post_init__(self) -> None:
+        remember_hashes(run.config for run in self.runs)
         _refuse_repeated("run id", (run.run_id for run in self.runs))
         _refuse_repeated("name", (run.name for run in self.runs))
         missing = [f"{run.name} needs {need}" for run in self.runs for need in run.needs if need not in self.by_id]
@@ -77,6 +79,11 @@ class Grid:
         chosen = {run.run_id for run in self.runs if only in run.name}
         if not chosen:
             raise InputError(f"--only {only}: no run of grid {self.name} has this in its name; see cxr grid plan")
+        return self.with_needs(chosen)
+
+    def with_needs(self, run_ids: Iterable[str]) -> tuple[GridRun, ...]:
+        """These runs and all that they need, in the grid's order."""
+        chosen = set(run_ids)
         for run in reversed(self.runs):
             if run.run_id in chosen:
                 chosen.update(run.needs)
@@ -126,7 +133,7 @@ GRIDS: dict[str, Callable[[], Grid]] = {"demo": _demo, "paper": _paper}
 
 
 def load_grid(name: str) -> Grid:
-    """The grid called ``name``, or the one in the Python file of this name.
+    """The grid called ``name``, or the one in the TOML or Python file of this name.
 
     Raises:
         InputError: for an unknown name, with the nearest or all known ones.
@@ -135,8 +142,12 @@ def load_grid(name: str) -> Grid:
         from launch.grid_file import load_grid_file
 
         return load_grid_file(Path(name))
+    if name.endswith(".toml"):
+        from launch.grid_toml import load_grid_toml
+
+        return load_grid_toml(Path(name))
     if name not in GRIDS:
         near = difflib.get_close_matches(name, GRIDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(GRIDS)}, or a Python file"
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(GRIDS)}, or a TOML or Python file"
         raise InputError(f"grid {name!r} is unknown; {hint}")
     return GRIDS[name]()

@@ -38,6 +38,14 @@ class Found:
     """The queue's job that holds the run, now or last."""
     waits_for: str | None = None
     """Why the queue has not started it, in the queue's words."""
+    gpu_seconds: float | None = None
+    """What a done run took: its seconds times its processes."""
+    restarts: int = 0
+    """Starts after the first."""
+    preempted: int = 0
+    """Starts that a preemption ended."""
+    timed_out: int = 0
+    """Starts that the time limit ended."""
 
     @property
     def progress(self) -> str:

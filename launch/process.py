@@ -82,11 +82,19 @@ class RunProcess:
 
     def log_tail(self, lines: int) -> list[str]:
         """Last lines that this attempt printed, without blank ones and the command itself."""
-        with self.log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self.log_start, size - TAIL_BYTES))
-            text = log.read().decode("utf-8", errors="replace").replace("\r", "\n")
-        return [line for line in text.splitlines() if line.strip() and not line.startswith("=== ")][-lines:]
+        return log_tail(self.log, lines, self.log_start)
+
+
+def log_tail(log: Path, lines: int, start: int = 0) -> list[str]:
+    """Last lines of a run's log from byte ``start`` on, without blank ones and the commands; none without a log."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(start, size - TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace").replace("\r", "\n")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("=== ")][-lines:]
 
 
 def explain_exit(status: int, log_tail: Sequence[str]) -> str:

@@ -1,144 +1,139 @@
-"""What ``cxr grid plan`` and ``cxr grid status`` print: decisions or states come in; JSON values or tables go out."""
+"""What ``cxr grid status`` prints: the states of runs and what is left come in; JSON values, tables, lines go out."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from harness.config import AttentionTransfer, BetaSearch, RunConfig
+from launch.cost import Estimate, Splits, hours_to_go, seconds_to_go
 from launch.grid import GridRun
-from launch.live import number
-from launch.plan import Action, Decision, Found
+from launch.live import clock, number
+from launch.plan import ABSENT, Found, decide
+from launch.plan_table import hours_of, identity
+from launch.tables import MAX_ROWS, counts_line, make_table, print_tables
 
-PIPE_WIDTH = 160
-ACTIONS: dict[Action, str] = {"skip": "done", "run": "can start now", "wait": "waiting", "blocked": "blocked"}
+HEADERS = ("state", "", "epoch", "AUROC", "images/s", "ETA", "restarts", "error or why it waits")
+HUGE_ROWS = 100
+"""Rows of a grid that is too large to be listed."""
+MOVING = ("running", "queued", "failed", "stale", "partial")
+"""States of the runs that a watch shows, in this order."""
 
 
-def plan_document(grid: str, plan: Sequence[Decision]) -> dict[str, Any]:
-    """The plan as JSON values."""
+def status_document(
+    grid: str, runs: Sequence[GridRun], found: Mapping[str, Found], cost: Estimate, splits: Splits
+) -> dict[str, Any]:
+    """Where each run stands, as JSON values; ETAs in seconds."""
+    running = sum(found[run.run_id].state == "running" for run in runs)
     return {
         "grid": grid,
-        "runs": [
-            {
-                **_identity(decision.run),
-                "needs": list(decision.run.needs),
-                "cells": list(decision.run.cells),
-                "config": config_summary(decision.run.config),
-                "action": decision.action,
-                "reason": decision.reason,
-            }
-            for decision in plan
-        ],
+        "counts": dict(Counter(found[run.run_id].state for run in runs)),
+        "gpu_hours": sum(cost.hours.values()),
+        "gpu_hours_left": sum(cost.left.values()),
+        "eta_s": 3600.0 * hours_to_go(cost, running) if running else None,
+        "runs": [_run_document(run, found[run.run_id], splits) for run in runs],
     }
 
 
-def status_document(grid: str, runs: Sequence[GridRun], found: Mapping[str, Found]) -> dict[str, Any]:
-    """Where each run stands, as JSON values."""
+def _run_document(run: GridRun, state: Found, splits: Splits) -> dict[str, Any]:
     return {
-        "grid": grid,
-        "runs": [
-            {
-                **_identity(run),
-                "state": found[run.run_id].state,
-                "job": found[run.run_id].job,
-                "epoch": found[run.run_id].epoch,
-                "epochs": found[run.run_id].epochs,
-                "mean_auroc": found[run.run_id].mean_auroc,
-                "images_per_s": found[run.run_id].images_per_s,
-                "error": found[run.run_id].error,
-            }
-            for run in runs
-        ],
+        **identity(run),
+        "state": state.state,
+        "job": state.job,
+        "epoch": state.epoch,
+        "epochs": state.epochs,
+        "mean_auroc": state.mean_auroc,
+        "images_per_s": state.images_per_s,
+        "eta_s": seconds_to_go(run, state, splits),
+        "restarts": state.restarts,
+        "preempted": state.preempted,
+        "timed_out": state.timed_out,
+        "error": state.error,
     }
 
 
-def _identity(run: GridRun) -> dict[str, str]:
-    return {"id": run.run_id, "name": run.name, "kind": run.kind}
-
-
-def config_summary(config: RunConfig) -> dict[str, Any]:
-    """The fields in which the runs of a grid differ; beta is a number, ``search``, or null without one."""
-    objective = config.objective
-    summary: dict[str, Any] = {
-        "dataset": config.data.dataset,
-        "subset": config.data.subset,
-        "init": config.init.source,
-        "method": objective.method,
-        "teacher": None if objective.teacher is None else objective.teacher.source,
-        "beta": None,
-        "network": config.network.name,
-        "scope": config.network.scope,
-        "epochs": config.schedule.epochs,
-        "seed": config.seed,
-    }
-    if isinstance(objective, AttentionTransfer):
-        summary["beta"] = "search" if isinstance(objective.beta, BetaSearch) else objective.beta
-    return summary
-
-
-def plan_tables(plan: Sequence[Decision]) -> Iterator[Table]:
-    """A table for each kind of run: what is to be done, the run, the tables it enters, why."""
-    for kind, decisions in groupby(plan, key=lambda decision: decision.run.kind):
-        table = _table("action", kind, "tables", "why")
-        for decision in decisions:
-            table.add_row(decision.action, decision.run.name, "+".join(decision.run.cells), decision.reason)
-        yield table
-
-
-def status_tables(runs: Sequence[GridRun], found: Mapping[str, Found]) -> Iterator[Table]:
-    """A table for each kind of run: its state, epochs done, AUROC, speed, and what went wrong."""
+def status_tables(runs: Sequence[GridRun], found: Mapping[str, Found], splits: Splits) -> Iterator[Table]:
+    """A table for each kind of run: its state, epochs done, AUROC, speed, time to go, restarts, and what is wrong."""
+    waits = {decision.run.run_id: decision.reason for decision in decide(runs, found) if decision.action != "run"}
     for kind, group in groupby(runs, key=lambda run: run.kind):
-        table = _table("state", kind, "epoch", "AUROC", "images/s", "error or why it waits")
+        table = make_table(*(header or kind for header in HEADERS))
         for run in group:
-            state = found[run.run_id]
-            epoch = "-" if state.epoch is None else f"{state.epoch}/{state.epochs}"
-            scores = number(state.mean_auroc, 4), number(state.images_per_s, 0)
-            table.add_row(state.state, run.name, epoch, *scores, state.error or state.waits_for or "")
+            _add_row(table, run, found[run.run_id], waits.get(run.run_id, ""), splits)
         yield table
 
 
-def _table(*headers: str) -> Table:
-    """Columns that never vanish: long text folds, numbers keep their width."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for header in headers:
-        folds = header in ("prerequisite", "search", "repetition", "why", "error or why it waits")
-        is_number = header in ("epoch", "AUROC", "images/s")
-        table.add_column(
-            header, overflow="fold", no_wrap=not folds, justify="right" if is_number else "left", min_width=6
-        )
+def moving_table(runs: Sequence[GridRun], found: Mapping[str, Found], splits: Splits, most: int) -> Table:
+    """The runs that run, wait in the queue or need a look: about so many at most, some of each state."""
+    table = make_table(*(header or "repetition" for header in HEADERS))
+    moving = [run for run in runs if found[run.run_id].state in MOVING]
+    by_state = [[run for run in moving if found[run.run_id].state == state] for state in MOVING]
+    share = max(1, most // max(1, sum(map(bool, by_state)))) if len(moving) > most else most
+    shown = [run for group in by_state for run in group[:share]]
+    for run in shown:
+        _add_row(table, run, found[run.run_id], "", splits)
+    table.columns[1].header = "run" if len(moving) == len(shown) else f"run ({len(moving) - len(shown)} more)"
     return table
 
 
-def print_plan(plan: Sequence[Decision]) -> None:
-    """Print the plan and how many runs it holds of each action."""
-    _print(plan_tables(plan))
-    actions = Counter(decision.action for decision in plan)
-    _print_counts(len(plan), {words: actions[action] for action, words in ACTIONS.items()})
-
-
-def print_status(runs: Sequence[GridRun], found: Mapping[str, Found]) -> None:
-    """Print where the runs stand and how many are in each state."""
-    _print(status_tables(runs, found))
-    _print_counts(len(runs), Counter(found[run.run_id].state for run in runs))
-
-
-def _print(tables: Iterator[Table]) -> None:
-    to_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    console = Console(width=PIPE_WIDTH if to_pipe else None, highlight=False)
-    for table in tables:
-        console.print(table)
-        console.print()
-
-
-def _print_counts(total: int, counts: Mapping[str, int]) -> None:
-    print(
-        f"{total} {'run' if total == 1 else 'runs'}: "
-        + ", ".join(f"{count} {words}" for words, count in counts.items() if count)
+def _add_row(table: Table, run: GridRun, state: Found, waits: str, splits: Splits) -> None:
+    eta = seconds_to_go(run, state, splits)
+    table.add_row(
+        state.state,
+        run.name,
+        "-" if state.epoch is None else f"{state.epoch}/{state.epochs}",
+        number(state.mean_auroc, 4),
+        number(state.images_per_s, 0),
+        "-" if eta is None else clock(eta),
+        str(state.restarts or "-"),
+        "; ".join(filter(None, (_why(state, waits), _endings(state)))),
     )
+
+
+def _why(state: Found, waits: str) -> str:
+    return state.error or state.waits_for or (waits if state.state in ("absent", "partial") else "")
+
+
+def _endings(state: Found) -> str:
+    """What ended the earlier starts."""
+    counts = ((state.preempted, "preempted"), (state.timed_out, "at the time limit"))
+    return ", ".join(f"{count} x {words}" for count, words in counts if count)
+
+
+def print_status(
+    runs: Sequence[GridRun], found: Mapping[str, Found], cost: Estimate | None = None, splits: Splits | None = None
+) -> None:
+    """Print where the runs stand and how many are in each state; of a huge grid only the runs that move."""
+    if len(runs) <= MAX_ROWS:
+        print_tables(status_tables(runs, found, splits or {}))
+    else:
+        print_tables([moving_table(runs, found, splits or {}, HUGE_ROWS)])
+    print(progress_line(runs, found, cost))
+
+
+def progress_line(runs: Sequence[GridRun], found: Mapping[str, Found], cost: Estimate | None = None) -> str:
+    """Counts by state, the GPU-hours that are left, and when the whole grid will be done as things go now."""
+    counts: Counter[str] = Counter(found.get(run.run_id, ABSENT).state for run in runs)
+    line = counts_line(len(runs), counts)
+    if cost is None:
+        return line
+    left = sum(cost.left.values())
+    if left > 0.0:
+        line += f"; {hours_of(left)} of {hours_of(sum(cost.hours.values()))} GPU-hours left"
+    if counts["running"]:
+        line += f", at least {hours_of(hours_to_go(cost, counts['running']))} hours with {counts['running']} at once"
+    return line
+
+
+def is_over(runs: Sequence[GridRun], found: Mapping[str, Found]) -> bool:
+    """Whether nothing moves any more by itself: all is done, failed, or needs what failed; ``runs`` needs first."""
+    stuck: set[str] = set()
+    for run in runs:
+        state = found.get(run.run_id, ABSENT).state
+        if state in ("failed", "stale") or not stuck.isdisjoint(run.needs):
+            stuck.add(run.run_id)
+        elif state != "done":
+            return False
+    return True

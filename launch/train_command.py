@@ -21,6 +21,8 @@ class TrainCommand:
     device: Literal["auto", "cpu", "cuda"]
     num_threads: int
     imagenet_weights: Path | None
+    options: tuple[str, ...] = ()
+    """Further arguments of ``cxr train``."""
 
     def __call__(self, run: GridRun) -> list[str]:
         """The command line; it works by hand too."""
@@ -31,4 +33,4 @@ class TrainCommand:
         arguments += ["--num-threads", str(self.num_threads), "--num-workers", str(self.num_threads)]
         if self.imagenet_weights is not None:
             arguments += ["--imagenet-weights", str(self.imagenet_weights)]
-        return arguments
+        return [*arguments, *self.options]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +14,20 @@ import tyro
 
 from datasets.errors import InputError
 from harness.run_folder import RunFolder
-from launch.cli.grid import Submit, _GridCommand
+from launch.cli.grid import MAX_LISTED, Submit, _GridCommand
 from launch.found import DatasetFacts
 from launch.grid import GridRun, load_grid
 from launch.plan import Found, decide
-from launch.slurm.history import read_history
-from launch.slurm.queue import cancel
+from launch.process import log_tail
+from launch.slurm.history import count_endings, read_history
+from launch.slurm.queue import QueueError, cancel
 from launch.slurm.states import log_of, look_at_queue, queue_if_any
+from launch.slurm.submission import FOLDER
 from launch.status_table import print_status
+
+MAX_IN_VAIN = 5
+TAIL = 12
+"""Last lines of its log that are shown of a failed run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,22 +89,63 @@ class Watch(Submit):
     """Time between two looks at the queue."""
 
     def run(self) -> None:
-        """Watch; exit with status 1 when a run failed."""
+        """Watch; exit with status 1 when a run failed. A queue that does not answer is asked again."""
         if self.cluster is None:
             raise InputError("grid watch needs --cluster; on one machine cxr grid submit stays by itself")
+        is_first, in_vain = True, _InVain(self.runs_dir)
         while True:
-            runs, facts, found = self.look()
-            hopeless = _with_dependants(runs, {run.run_id for run in runs if found[run.run_id].state == "failed"})
-            hopeful = [run for run in runs if run.run_id not in hopeless]
-            plan = decide(hopeful, found)
-            if all(decision.action in ("skip", "blocked") for decision in plan):
-                break
-            if any(found[run.run_id].state in ("absent", "partial") for run in hopeful):
-                self._queue(self.cluster, plan, facts)
+            try:
+                if not self._queue_what_left(self.cluster, in_vain):
+                    break
+            except QueueError as error:
+                if is_first:
+                    raise
+                print(f"warning: {error}; asking again in {self.interval_s:.0f} s", file=sys.stderr)
+            is_first = False
             time.sleep(self.interval_s)
+        runs, _facts, found = self.look()
         print_status(runs, found)
+        failed = [run for run in runs if found[run.run_id].state == "failed"]
+        for run in failed[:MAX_LISTED]:
+            tail = "".join(f"\n    {line}" for line in log_tail(RunFolder(self.runs_dir / run.run_id).log_file, TAIL))
+            print(f"failed {run.name}: {found[run.run_id].error}{tail}", file=sys.stderr)
         if any(found[run.run_id].state != "done" for run in runs):
             sys.exit(1)
+
+    def _queue_what_left(self, profile: Path, in_vain: _InVain) -> bool:
+        """Queue what can go on and is not queued; whether there is anything left to wait for."""
+        runs, facts, found = self.look()
+        hopeless = _with_dependants(runs, {run.run_id for run in runs if found[run.run_id].state == "failed"})
+        plan = decide([run for run in runs if run.run_id not in hopeless], found)
+        plan = [decision for decision in plan if decision.action != "blocked"]
+        if any(found[decision.run.run_id].state in ("absent", "partial") for decision in plan):
+            in_vain.note([d.run for d in plan if d.action == "run"], found)
+            self._queue(profile, plan, facts)
+        return any(decision.action != "skip" for decision in plan)
+
+
+class _InVain:
+    """Runs whose jobs leave the queue and never start them: they are given up, lest a watch queues them for ever."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self._runs_dir = runs_dir
+        self._queued: Counter[tuple[str, int]] = Counter()
+
+    def note(self, runs: Sequence[GridRun], found: Mapping[str, Found]) -> None:
+        """These runs, whose needs are done, are about to be queued.
+
+        Raises:
+            InputError: when one was queued as often as a watch does it without any start.
+        """
+        for run in runs:
+            starts = len(read_history(self._runs_dir / run.run_id))
+            self._queued[run.run_id, starts] += 1
+            if self._queued[run.run_id, starts] > MAX_IN_VAIN:
+                job = found[run.run_id].job
+                raise InputError(
+                    f"{run.name}: {MAX_IN_VAIN} jobs, the last {job}, left the queue and did not start it; "
+                    f"see {self._runs_dir / FOLDER} and the cluster's accounting"
+                )
 
 
 def _with_dependants(runs: Sequence[GridRun], chosen: set[str]) -> set[str]:
@@ -125,9 +173,13 @@ class Logs(_GridCommand):
         """Print the log."""
         run = find_one(load_grid(self.grid).runs, self.name)
         folder = RunFolder(self.runs_dir / run.run_id)
-        for start in read_history(folder.path):
-            ending = start["ending"] or "has not ended"
+        starts = read_history(folder.path)
+        for start in starts:
+            ending = ": ".join(filter(None, (start["ending"] or "has not ended", start["reason"])))
             print(f"job {start['job']}, restart {start['restart']}, on {start['host']}: {ending}", file=sys.stderr)
+        if starts:
+            counts = ", ".join(f"{count} {ending}" for ending, count in count_endings(starts).items())
+            print(f"{len(starts)} {'start' if len(starts) == 1 else 'starts'}: {counts}", file=sys.stderr)
         path = folder.log_file
         if not path.exists():
             place = queue_if_any(self.runs_dir).places.get(run.run_id)

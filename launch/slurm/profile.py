@@ -56,9 +56,10 @@ class ClusterConfig:
     array_parallelism: int = 256
     """Jobs of one array that run at once."""
     max_restarts: int = 100
-    """A run that was queued again so often after time limits and preemptions is stopped."""
-    max_tries: int = 2
-    """Starts within one job of a run that fails by itself; bad input is not tried twice."""
+    """A run that went back into the queue so often, after time limits and preemptions, is stopped."""
+    max_tries: int = 3
+    """A run that so often failed the same way, or was killed or met its time limit without a new checkpoint, is
+    stopped; bad input is not tried twice."""
     device: str = "auto"
     """Passed to ``cxr train``: auto, cpu or cuda."""
     setup: tuple[str, ...] = ()

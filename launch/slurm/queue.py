@@ -16,6 +16,10 @@ DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
 
 
+class QueueError(InputError):
+    """The queue did not answer, or refused."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueuedJob:
     """One task of an array, or one job, that the queue still holds."""
@@ -91,15 +95,16 @@ def ask(*command: str) -> str:
     """Output of a SLURM command; while the controller does not answer these wait and try again by themselves.
 
     Raises:
-        InputError: with the last line that the command printed.
+        QueueError: with the last line that the command printed.
+        InputError: when there is no such command.
     """
     if shutil.which(command[0]) is None:
         raise InputError(f"{command[0]}: no such command; SLURM is not installed on this host, or not on the PATH")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise InputError(f"{command[0]}: no answer in {TIMEOUT_S:.0f} s") from None
+        raise QueueError(f"{command[0]}: no answer in {TIMEOUT_S:.0f} s") from None
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise InputError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
+        raise QueueError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
     return done.stdout

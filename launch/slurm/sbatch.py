@@ -12,9 +12,12 @@ from typing import Any
 from datasets.errors import InputError
 from launch.slurm.job import Job
 from launch.slurm.profile import ClusterConfig
+from launch.slurm.queue import QueueError
 
 MAX_NUM_TIMEOUT = 1_000_000
 """submitit guesses time-outs from the elapsed time; restarts are counted by the job itself."""
+UNREACHABLE = ("Unable to contact", "Connection refused", "timed out", "Zero Bytes were transmitted")
+"""What sbatch says when it is not the jobs that are wrong."""
 JOB_VARIABLES = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
 RANK_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 KEPT_VARIABLES = ("SLURM_CONF", "SUBMITIT_PREEMPT_SIGNAL")
@@ -25,7 +28,7 @@ def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: 
     """Queue the jobs as one array, or a lone one as it is; the number that SLURM gave.
 
     Raises:
-        InputError: with sbatch's words when it refuses.
+        InputError: with sbatch's words when it refuses; a ``QueueError`` when the controller does not answer.
     """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -37,7 +40,9 @@ def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: 
         with outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
             handles = [executor.submit(job) for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise InputError(f"sbatch refused the jobs: {_in_one_line(str(error))}") from None
+        words = _in_one_line(str(error))
+        kind = QueueError if any(sign in words for sign in UNREACHABLE) else InputError
+        raise kind(f"sbatch refused the jobs: {words}") from None
     return str(handles[0].job_id).partition("_")[0]
 
 

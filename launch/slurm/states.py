@@ -13,6 +13,7 @@ from pathlib import Path
 from datasets.errors import InputError
 from launch.grid import GridRun, needs_first
 from launch.plan import ABSENT, Found
+from launch.slurm.ending import CANCELLED
 from launch.slurm.queue import QueuedJob, read_queue
 from launch.slurm.submission import FOLDER, Place, places, read_submissions, with_jobs
 
@@ -110,10 +111,10 @@ def log_of(runs_dir: Path, place: Place) -> Path:
 
 
 def first_words(runs_dir: Path, place: Place) -> str:
-    """Last line of what the job printed itself; nothing when it never started."""
+    """Last line of what the job printed itself; nothing when it never started, or SLURM ended it from outside."""
     try:
         text = log_of(runs_dir, place).read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:]
     except OSError:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return lines[-1] if lines and not CANCELLED.search(text) else ""

@@ -33,6 +33,8 @@ class Order:
     precision: Literal["fp32", "bf16", "fp16"]
     imagenet_weights: Path | None
     allow_dirty: bool
+    options: tuple[str, ...] = ()
+    """Further arguments of ``cxr train``."""
 
 
 def queue_grid(
@@ -52,6 +54,7 @@ def queue_grid(
         device=cast(Literal["auto", "cpu", "cuda"], cluster.device),
         num_threads=cluster.threads_per_run,
         imagenet_weights=order.imagenet_weights,
+        options=order.options,
     )
 
     def look() -> dict[str, Found]:

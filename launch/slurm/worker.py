@@ -17,14 +17,16 @@ from harness.run_folder import RunFolder
 from launch.grid import GridRun, Kind
 from launch.lock import RunLock
 from launch.prepare import prepare_folder, record_failure
-from launch.process import RunProcess, explain_exit
+from launch.process import RunProcess, explain_exit, log_tail
 from launch.slots import Slot
-from launch.slurm.history import History
+from launch.slurm.history import History, read_history
 from launch.slurm.job import Job, JobRun
 
 POLL_S = 0.2
-LOCK_WAIT_S = 60.0
-"""Time that a run's earlier process gets to be gone."""
+LOCK_WAIT_S = 900.0
+"""Time that a run's earlier process gets to be gone: on a node that SLURM has lost it may still compute."""
+MAX_STARTS = 10
+"""Starts within one job, should a run fail in another way each time."""
 BAD_INPUT = 2
 DEAF = "trap '' TERM USR2; exec \"$@\""
 """Shell line that starts a training deaf to SLURM's signals, which go to all processes of a job step. This process
@@ -37,9 +39,11 @@ class Stop:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.count = 0
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler; the first signal decides what follows, except that being ended wins."""
+        self.count += 1
         if self.number != signal.SIGTERM:
             self.number = number
 
@@ -63,9 +67,11 @@ class Worker:
         self.process: RunProcess | None = None
         self.failure: str | None = None
         self.stopped = False
+        self.wants_requeue = False
+        """Whether a run over several processes, which failed, may be tried again by a job that starts anew."""
         self.tries = 0
         self._lock: RunLock | None = None
-        self._history = History(self.folder.path, owner=rank == 0)
+        self.history = History(self.folder.path, owner=rank == 0)
         self._place = self.folder if rank == 0 else RunFolder(self.folder.path / "ranks" / str(rank))
 
     def begin(self, stop: Stop) -> None:
@@ -74,20 +80,32 @@ class Worker:
             return
         missing = [name for name, folder in self.run.needs if not RunFolder(Path(folder)).result_file.exists()]
         if missing:
-            self._fail(f"needs {missing[0]}, which is not done")
+            self.fail(f"needs {missing[0]}, which is not done")
             return
         self._lock = self._take_lock(stop)
-        if self._lock is None:
-            self._fail("another process computes this run")
+        if self._lock is None:  # nothing is written: the run's files belong to the process that computes it
+            self.stopped = stop.number is not None
+            self.failure = None if self.stopped else "another process computes this run"
             return
+        if self.rank == 0 and self.folder.result_file.exists():
+            return  # by the process that held the lock
         self._failure_file.unlink(missing_ok=True)
-        self._history.start(slurm_job_id())
+        self.history.start(slurm_job_id())
+        hopeless = self._hopeless()
+        if hopeless is not None:
+            self.fail(hopeless)
+            return
         self._start(self._lock)
 
     def end(self) -> None:
         """Ask the training to save and stop."""
         if self.process is not None and self.process.process.poll() is None:
             self.process.process.send_signal(signal.SIGINT)
+
+    def tell(self, ending: str) -> None:
+        """Write down why the training is being stopped."""
+        if self._lock is not None:
+            self.history.tell(ending)
 
     def look(self, stop: Stop) -> None:
         """Note that the training ended, and start it again when it failed and may be tried again."""
@@ -100,18 +118,53 @@ class Worker:
         elif stop.number is not None:
             self.stopped = True
             self._blame_ranks()
-        elif status != BAD_INPUT and self.job.num_ranks == 1 and self.tries < self.job.max_tries:
+        else:
+            self._try_again_or_fail(process, status)
+
+    def _try_again_or_fail(self, process: RunProcess, status: int) -> None:
+        """A training that failed by itself is started again, unless it has failed in this way often enough."""
+        reason = self._reason(process, status)
+        tail = "\n".join(process.log_tail(TAIL_LINES))
+        print(f"{self.run.name}: {reason}; last lines of {process.log}:\n{tail}", file=sys.stderr, flush=True)
+        if status == BAD_INPUT:
+            self.fail(reason)
+        elif self.job.num_ranks > 1:
+            self._start_job_anew_or_fail(reason)
+        elif self._may_try_again(reason):
             assert self._lock is not None
-            print(f"{self.run.name}: failed, starting it again: {self._reason(process, status)}", file=sys.stderr)
+            self.history.start(slurm_job_id())
             self._start(self._lock)
         else:
-            tail = "\n".join(process.log_tail(TAIL_LINES))
-            print(f"{self.run.name}: last lines of {process.log}:\n{tail}", file=sys.stderr, flush=True)
-            self._fail(self._reason(process, status))
+            self.fail(reason)
+
+    def _start_job_anew_or_fail(self, reason: str) -> None:
+        """Of a run over several processes, all have to start again: one that lost its peers cannot go on."""
+        if self.rank == 0 and self._may_try_again(reason):
+            self.wants_requeue = True
+        else:
+            self.fail(reason)
+
+    def _may_try_again(self, reason: str) -> bool:
+        self.history.end("failed", reason)
+        return self.history.repeated() < self.job.max_tries and self.tries < MAX_STARTS
+
+    def _hopeless(self) -> str | None:
+        """Why another start would end as those before, if it would."""
+        before = self.history.before_this_start()
+        if before < self.job.max_tries:
+            return None
+        last = read_history(self.folder.path)[-2]
+        tail = log_tail(self.folder.log_file, TAIL_LINES)
+        print(
+            f"{self.run.name}: last lines of {self.folder.log_file}:\n" + "\n".join(tail), file=sys.stderr, flush=True
+        )
+        ended = f"{before} starts in a row ended by: {last['ending']} (on {last['host']}), without a new checkpoint"
+        return f"{ended}; its log ends: {tail[-1].strip()}" if tail else ended
 
     def note_ending(self, ending: str, reason: str | None = None) -> None:
         """Write how this start ended into the run's history."""
-        self._history.end(ending, reason)
+        if self._lock is not None:
+            self.history.end(ending, reason)
 
     def close(self) -> None:
         """Leave no process behind and let go of the run."""
@@ -149,11 +202,12 @@ class Worker:
                 return str(said["error"])
         return explain_exit(status, process.log_tail(TAIL_LINES))
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """The run has failed for good, or is not to go on by itself."""
         self.failure = reason
         if self.rank == 0:
             record_failure(self.folder, reason)
-            self.note_ending("failed", reason)
+            self.history.give_up(reason)
         else:
             self._failure_file.write_text(reason, encoding="utf-8")
 
@@ -162,7 +216,7 @@ class Worker:
         if self.rank == 0:
             for path in sorted(self.folder.path.glob("ranks/*/failure.txt")):
                 self.stopped = False
-                self._fail(f"process {path.parent.name}: {path.read_text(encoding='utf-8')}")
+                self._start_job_anew_or_fail(f"process {path.parent.name}: {path.read_text(encoding='utf-8')}")
                 return
 
 

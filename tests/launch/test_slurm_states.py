@@ -109,6 +109,10 @@ def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path) -> None:
     merged = merge(tmp_path, {"teacher": Found(), "pretrain": Found()}, made)
     assert merged["teacher"].error == "job 7_0 did not start it: module: command not found"
     assert merged["pretrain"].state == "absent"
+    log.write_text(
+        "Loading cuda\nslurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 ***\nbye\n"
+    )
+    assert merge(tmp_path, {"teacher": Found()}, made)["teacher"].state == "absent"  # it goes on when submitted again
 
 
 def test_runs_that_were_never_queued_are_left_as_they_are(tmp_path: Path) -> None:

@@ -1,0 +1,217 @@
+"""The events of a simulated cluster: runs, an allocation and its troubles come in; one replay goes out.
+
+A run that can start waits its time in the queue and then takes the first free slot; of several the one with the
+longest chain of runs behind it is first, as the executors have it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from launch.simulation.model import Allocation, SimulatedRun, Trouble
+
+MAX_RESTARTS = 1000
+"""For each run, on average: a replay with more is one in which troubles come faster than checkpoints."""
+
+EventKind = Literal["queued", "stops", "back"]
+Slot = tuple[int, int]
+"""GPU, and place on it."""
+
+
+@dataclass(kw_only=True)
+class Replay:
+    """What became of the runs; GPU-hours of a run that shares a GPU are its share of them."""
+
+    makespan_h: float = 0.0
+    used: float = 0.0
+    """GPU-hours in which runs were on the GPUs."""
+    lost: float = 0.0
+    """Of these, spent on what had to be computed again."""
+    starting: float = 0.0
+    """Of these, spent before the first steps of starts."""
+    restarts: int = 0
+    failed: int = 0
+    """Restarts after failures."""
+    preempted: int = 0
+    timed_out: int = 0
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """One run while it is simulated."""
+
+    run: SimulatedRun
+    priority: float
+    open_needs: int
+    left_h: float
+    """Hours at full speed that no checkpoint has."""
+    slot: Slot | None = None
+    started_h: float = 0.0
+    start_number: int = 0
+
+
+class Simulation:
+    """One replay, event after event."""
+
+    def __init__(self, runs: Sequence[SimulatedRun], allocation: Allocation, coming: Iterable[Trouble]) -> None:
+        """``runs`` are needs first; ``coming`` are the troubles in the order of their times."""
+        self._allocation, self._coming = allocation, iter(coming)
+        self._dependants: dict[str, list[_Progress]] = defaultdict(list)
+        self._all = _progress_of(runs, self._dependants)
+        self._events: list[tuple[float, int, EventKind, _Progress | None, int]] = []
+        self._count = itertools.count()
+        self._ready: list[tuple[float, int, _Progress]] = []
+        self._free: list[Slot] = [(gpu, k) for gpu in range(allocation.gpus) for k in range(allocation.runs_per_gpu)]
+        self._running: dict[Slot, _Progress] = {}
+        self._away: dict[int, float] = {}
+        self._open = len(self._all)
+        self.replay = Replay()
+
+    def go(self) -> Replay:
+        """Simulate until every run has ended.
+
+        Raises:
+            ValueError: when the runs get nowhere.
+        """
+        for progress in self._all:
+            if progress.open_needs == 0:
+                self._queue(progress, 0.0)
+        trouble = next(self._coming, None)
+        while self._open:
+            now = self._events[0][0] if self._events else math.inf
+            if trouble is not None and trouble.time_h < now:
+                if self.replay.restarts > MAX_RESTARTS * len(self._all):
+                    raise ValueError("the runs get nowhere: troubles come faster than checkpoints")
+                self._strike(trouble)
+                trouble = next(self._coming, None)
+                continue
+            while self._events and self._events[0][0] == now:  # all of a moment, so that the first in line starts
+                self._handle(*heapq.heappop(self._events))
+            self._fill(now)
+        return self.replay
+
+    def _at(self, time_h: float, kind: EventKind, progress: _Progress | None, number: int) -> None:
+        heapq.heappush(self._events, (time_h, next(self._count), kind, progress, number))
+
+    def _queue(self, progress: _Progress, now: float) -> None:
+        self._at(now + self._allocation.queue_wait_h, "queued", progress, progress.start_number)
+
+    def _handle(self, now: float, _order: int, kind: EventKind, progress: _Progress | None, number: int) -> None:
+        if kind == "back":
+            if self._away.get(number) == now:
+                del self._away[number]
+                for place in range(self._allocation.runs_per_gpu):
+                    heapq.heappush(self._free, (number, place))
+        elif progress is not None and progress.start_number == number:
+            if kind == "queued":
+                heapq.heappush(self._ready, (-progress.priority, next(self._count), progress))
+            else:
+                self._stop(progress, now)
+
+    def _fill(self, now: float) -> None:
+        """Start what waits while there are slots."""
+        while self._ready and self._free:
+            progress = heapq.heappop(self._ready)[2]
+            slot = heapq.heappop(self._free)
+            progress.slot, progress.started_h = slot, now
+            progress.start_number += 1
+            self._running[slot] = progress
+            needed = self._allocation.start_h + progress.left_h / self._allocation.speed
+            self._at(now + min(needed, self._allocation.time_limit_h), "stops", progress, progress.start_number)
+
+    def _stop(self, progress: _Progress, now: float) -> None:
+        """The run ends, or meets its time limit and saves."""
+        needed = self._allocation.start_h + progress.left_h / self._allocation.speed
+        slot = self._leave(progress, now)
+        heapq.heappush(self._free, slot)
+        if needed > self._allocation.time_limit_h:
+            self.replay.timed_out += 1
+            progress.left_h -= (self._allocation.time_limit_h - self._allocation.start_h) * self._allocation.speed
+            self._again(progress, now)
+            return
+        self._open -= 1
+        self.replay.makespan_h = now
+        for dependant in self._dependants[progress.run.name]:
+            dependant.open_needs -= 1
+            if dependant.open_needs == 0:
+                self._queue(dependant, now)
+
+    def _leave(self, progress: _Progress, now: float) -> Slot:
+        """Take the run off its slot and count the GPU-hours of its start."""
+        slot = progress.slot
+        assert slot is not None
+        del self._running[slot]
+        progress.slot = None
+        spent = now - progress.started_h
+        self.replay.used += spent / self._allocation.runs_per_gpu
+        self.replay.starting += min(spent, self._allocation.start_h) / self._allocation.runs_per_gpu
+        return slot
+
+    def _again(self, progress: _Progress, now: float) -> None:
+        progress.start_number += 1
+        self.replay.restarts += 1
+        self._queue(progress, now)
+
+    def _strike(self, trouble: Trouble) -> None:
+        """End what runs where trouble strikes: on the GPU, or after a failure on its whole node."""
+        allocation, now = self._allocation, trouble.time_h
+        node = allocation.node_of(trouble.gpu)
+        struck = [trouble.gpu]
+        if trouble.kind == "failure":
+            struck = [gpu for gpu in range(allocation.gpus) if allocation.node_of(gpu) == node]
+        struck = [gpu for gpu in struck if gpu not in self._away]
+        for slot in sorted(slot for slot in self._running if slot[0] in struck):
+            self._interrupt(self._running[slot], trouble)
+        self._free = [slot for slot in self._free if slot[0] not in struck]
+        heapq.heapify(self._free)
+        for gpu in struck:
+            self._away[gpu] = now + allocation.away_h
+            self._at(self._away[gpu], "back", None, gpu)
+
+    def _interrupt(self, progress: _Progress, trouble: Trouble) -> None:
+        """Set the run back to what it saved last, and queue it again."""
+        allocation = self._allocation
+        computed_h = max(0.0, trouble.time_h - progress.started_h - allocation.start_h)
+        saves = trouble.kind == "preemption" and allocation.saves_when_preempted
+        saved_h = computed_h
+        if not saves and allocation.checkpoint_h > 0.0:
+            saved_h = math.floor(computed_h / allocation.checkpoint_h) * allocation.checkpoint_h
+        self._leave(progress, trouble.time_h)
+        progress.left_h -= saved_h * allocation.speed
+        self.replay.lost += (computed_h - saved_h) / allocation.runs_per_gpu
+        if trouble.kind == "failure":
+            self.replay.failed += 1
+        else:
+            self.replay.preempted += 1
+        self._again(progress, trouble.time_h)
+
+
+def simulate(runs: Sequence[SimulatedRun], allocation: Allocation, coming: Iterable[Trouble] = ()) -> Replay:
+    """Replay the runs, needs first, on the allocation.
+
+    Raises:
+        ValueError: when troubles come faster than checkpoints, so that nothing ends.
+    """
+    return Simulation(runs, allocation, coming).go()
+
+
+def _progress_of(runs: Sequence[SimulatedRun], dependants: dict[str, list[_Progress]]) -> list[_Progress]:
+    """Each run's own record, its priority the hours of the longest chain that it starts."""
+    after: dict[str, float] = defaultdict(float)
+    for run in reversed(runs):
+        for need in run.needs:
+            after[need] = max(after[need], run.hours + after[run.name])
+    found = []
+    for run in runs:
+        priority = run.hours + after[run.name]
+        progress = _Progress(run=run, priority=priority, open_needs=len(run.needs), left_h=run.hours)
+        found.append(progress)
+        for need in run.needs:
+            dependants[need].append(progress)
+    return found

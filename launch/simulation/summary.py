@@ -1,0 +1,78 @@
+"""Replays with several seeds on several sizes: runs and allocations come in; medians and ranges go out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from launch.simulation.engine import Replay, simulate
+from launch.simulation.model import Allocation, SimulatedRun, troubles
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over all seeds."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What an allocation of one size gives."""
+
+    gpus: int
+    nodes: int
+    bound_h: float
+    """No schedule ends earlier."""
+    makespan_h: Spread
+    utilisation: Spread
+    """Share of the allocation's GPU-hours, from start to end, in which runs were on the GPUs."""
+    used: Spread
+    """GPU-hours with runs on the GPUs."""
+    lost: Spread
+    """Of these, GPU-hours of what had to be computed again."""
+    starting: Spread
+    """Of these, GPU-hours before the first steps of starts."""
+    restarts: Spread
+    failed: Spread
+    preempted: Spread
+    timed_out: Spread
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def summarise(runs: Sequence[SimulatedRun], allocation: Allocation, seeds: int) -> Summary:
+    """Replay with seeds 0, 1, ... and take medians.
+
+    Raises:
+        ValueError: when the runs get nowhere.
+    """
+    replays = [simulate(runs, allocation, troubles(allocation, seed)) for seed in range(seeds)]
+
+    def spread(name: str) -> Spread:
+        return _spread([float(getattr(replay, name)) for replay in replays])
+
+    return Summary(
+        gpus=allocation.gpus,
+        nodes=-(-allocation.gpus // allocation.gpus_per_node),
+        bound_h=allocation.lower_bound_h(runs),
+        utilisation=_spread([utilisation(replay, allocation) for replay in replays]),
+        **{name: spread(name) for name in ("makespan_h", "used", "lost", "starting")},
+        **{name: spread(name) for name in ("restarts", "failed", "preempted", "timed_out")},
+    )
+
+
+def utilisation(replay: Replay, allocation: Allocation) -> float:
+    """Share of the allocation's GPU-hours in which runs were on the GPUs, 0..1."""
+    held = allocation.gpus * replay.makespan_h
+    return replay.used / held if held else 0.0
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(median(values), min(values), max(values))

@@ -1,0 +1,109 @@
+"""Why a job is stopped: a signal, SLURM's words in its log, the controller's record come in; the cause goes out."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+ASK_S = 10.0
+EARLY_S = 90.0
+"""SLURM looks at time limits every 30 s and sends the signal up to a minute early."""
+SAID = {
+    "DUE TO PREEMPTION": "preempted",
+    "DUE TO TIME LIMIT": "time limit",
+    "DUE TO JOB REQUEUE": "requeued",
+    "DUE TO NODE FAILURE": "killed",
+}
+"""What slurmstepd prints into a step's log before it signals the step, by what that means."""
+STDERR = Path("/proc/self/fd/2")
+CANCELLED = re.compile(r"\*\*\* (?:JOB|STEP) \S+ ON \S+ (?:CANCELLED|FAILED).*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a start of a job ends."""
+
+    name: str
+    """``time limit``, ``preempted``, ``requeued`` (asked for by a person), ``cancelled``, ``killed``, ``terminated``
+    (nobody said why)."""
+    goes_back: bool
+    """Whether the job still runs by the controller's books and has to put itself back into the queue."""
+
+
+def ending_of(
+    number: int, log: str, record: Mapping[str, str], *, elapsed_s: float, time_min: int, signal_delay_s: int
+) -> Ending:
+    """Why this process was told to stop. Pure.
+
+    Args:
+        number: signal that came; SIGUSR2 announces an end, SIGTERM is one.
+        log: what SLURM printed into the step's log since the start.
+        record: the controller's record of the job; empty when it does not answer.
+        elapsed_s: seconds since the start, used for want of a record.
+        time_min: time limit in minutes.
+        signal_delay_s: seconds before the limit at which SIGUSR2 was asked for.
+    """
+    preempted = record.get("PreemptTime", "None") != "None"
+    left_s = _seconds_left(record)
+    if left_s is None:
+        left_s = 60 * time_min - elapsed_s
+    if number == signal.SIGUSR2 or (preempted and record.get("JobState") == "RUNNING"):
+        near_limit = left_s <= signal_delay_s + EARLY_S
+        return Ending(name="preempted" if preempted else "time limit" if near_limit else "requeued", goes_back=True)
+    words = [said for words, said in SAID.items() if words in log]
+    if words or preempted:
+        return Ending(name=words[-1] if words else "preempted", goes_back=False)
+    return Ending(name="cancelled" if CANCELLED.search(log) else "terminated", goes_back=False)
+
+
+def ask_controller(job: str) -> dict[str, str]:
+    """The controller's record of a job, by key; empty when it does not answer."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, timeout=ASK_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return parse_record(done.stdout) if done.returncode == 0 else {}
+
+
+def parse_record(text: str) -> dict[str, str]:
+    """Keys and values of ``scontrol show job --oneliner``; of a value with blanks the first word."""
+    return dict(re.findall(r"(?:^| )([A-Za-z/:]+)=(\S*)", text.strip()))
+
+
+class OwnLog:
+    """The file that this process's standard error goes to, from where it ends now."""
+
+    def __init__(self) -> None:
+        self._start = _size_of_stderr()
+
+    def read(self) -> str:
+        """What came since; nothing when standard error is no file."""
+        if self._start is None:
+            return ""
+        with STDERR.open("rb") as log:
+            log.seek(self._start)
+            return log.read().decode("utf-8", errors="replace")
+
+
+def _size_of_stderr() -> int | None:
+    try:
+        with STDERR.open("rb") as log:
+            return os.fstat(log.fileno()).st_size if log.seekable() else None
+    except OSError:
+        return None
+
+
+def _seconds_left(record: Mapping[str, str]) -> float | None:
+    try:
+        return datetime.fromisoformat(record.get("EndTime", "")).timestamp() - time.time()
+    except ValueError:
+        return None
