@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 import shutil
 import signal
 import socket
@@ -77,7 +76,11 @@ class Cluster:
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
-        self.wait_for("idle nodes", lambda: self.run("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * NUM_NODES)
+        self.wait_for("idle nodes", lambda: self.node_states() == ["idle"] * NUM_NODES)
+
+    def node_states(self) -> list[str]:
+        """State of each node: idle, mix, alloc, down ..."""
+        return self.run("sinfo", "-h", "-N", "-p", "gpu", "-o", "%t").split()
 
     def write_files(self) -> None:
         """Configuration of SLURM, two pretend GPUs, and names for the nodes, by which ranks find each other."""
@@ -192,20 +195,34 @@ class Cluster:
                 self.run("scancel", "--user=root", check=False)
         for name in reversed(list(self.daemons)):
             self.stop_daemon(name)
-        kill_steps(self.folder)
+        kill_jobs(self.conf)
         lines = HOSTS.read_text().splitlines(keepends=True)
         HOSTS.write_text("".join(line for line in lines if self.hosts_mark not in line))
 
 
-def kill_steps(folder: Path) -> None:
-    """Kill job steps of this cluster alone that outlived their slurmd: their environment names its slurm.conf."""
-    mark = f"SLURM_CONF={folder}/slurm.conf".encode()
+def kill_jobs(conf: Path, node: str | None = None) -> int:
+    """Kill at once all that jobs run on a node, or on all nodes, of this cluster alone; how many processes it were.
+
+    A step's slurmstepd goes first, so that nothing tells the controller, as when a power cut takes the node.
+    """
+    marks = [f"SLURM_CONF={conf}".encode(), b"SLURMD_NODENAME=" + (node or "").encode()]
+    steps, others = set(), set()
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                name = (entry / "comm").read_text()
-                if re.match("slurmstepd|slurm_script", name) and mark in (entry / "environ").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
+        with contextlib.suppress(OSError, IndexError):
+            if entry.name.isdigit() and _is_of_job((entry / "environ").read_bytes().split(b"\0"), marks, node):
+                others.add(int(entry.name))
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                if Path(f"/proc/{parent}/comm").read_text().startswith("slurmstepd"):
+                    steps.add(int(parent))
+    for pid in [*steps, *(others - steps)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(steps | others)
+
+
+def _is_of_job(environment: Sequence[bytes], marks: Sequence[bytes], node: str | None) -> bool:
+    conf, name = marks
+    return conf in environment and (name in environment if node else any(v.startswith(name) for v in environment))
 
 
 def free_ports(count: int) -> list[int]:
@@ -241,7 +258,8 @@ def main() -> None:
         sys.exit(f"error: {reason}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with running_cluster() as cluster:
-        print(f"export SLURM_CONF={cluster.conf}\n# four nodes, partition gpu; Ctrl-C stops them", flush=True)
+        print(f"export SLURM_CONF={cluster.conf}")
+        print("# four nodes; jobs of gpu, warned and cancelled yield to jobs of urgent; Ctrl-C ends it", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 

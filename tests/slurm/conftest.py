@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster, running_cluster, why_not
 from shell import PROFILE, Shell
+from undisturbed import undisturbed_results
 
 HERE = Path(__file__).resolve().parent
 REQUIRED = os.environ.get("CXR_REQUIRE_SLURM") == "1"
@@ -36,6 +39,13 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_runs import write_tiny_beton
 
     return write_tiny_beton(tmp_path_factory.mktemp("images")).parent
+
+
+@pytest.fixture(scope="session")
+def undisturbed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[dict[str, Any]]]:
+    """Results of the scene's grid by run name, being computed on this machine, without a cluster or a stop."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(undisturbed_results, data_dir, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture

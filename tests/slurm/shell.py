@@ -1,4 +1,4 @@
-"""``cxr grid`` as it is typed, on the tiny grid: arguments come in; status, output and the runs' states go out."""
+"""``cxr grid`` as it is typed, on a small grid: arguments come in; status, output and the runs' states go out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cluster import Cluster
 
-GRID = str(Path(__file__).resolve().parent / "tiny_grid.py")
+from launch.grid_file import load_grid_file
+
+HERE = Path(__file__).resolve().parent
+TINY, SCENE = str(HERE / "tiny_grid.py"), str(HERE / "scene_grid.py")
 PROFILE = """\
 partition = "gpu"
 gpus_per_run = 1
@@ -36,12 +40,15 @@ class Done:
 
 @dataclass(frozen=True)
 class Shell:
-    """``cxr grid`` on the tiny grid, in one folder of runs."""
+    """``cxr grid`` on a small grid, in one folder of runs."""
 
     cluster: Cluster
     data_dir: Path
     runs_dir: Path
     profile: Path
+    grid_file: str = TINY
+    checkout: Path = HERE.parents[1]
+    """Whose code runs."""
 
     def grid(self, command: str, *arguments: str) -> Done:
         """Run ``cxr grid COMMAND`` to its end."""
@@ -57,14 +64,14 @@ class Shell:
             "launch.cli",
             "grid",
             command,
-            GRID,
+            self.grid_file,
             *arguments,
             "--runs-dir",
             str(self.runs_dir),
         ]
         if command != "cancel":
             line += ["--data-dir", str(self.data_dir)]
-        return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.checkout)
 
     def queue(self, only: str, *arguments: str) -> Done:
         """Submit a part of the grid to the cluster."""
@@ -92,4 +99,33 @@ class Shell:
 
     def folder(self, name: str) -> Path:
         """Folder of a run."""
-        return self.runs_dir / next(run["id"] for run in self.states(name).values() if run["name"] == name)
+        return self.runs_dir / run_id_of(self.grid_file, name)
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What a run's status.json says; nothing before there is one."""
+        return read(self.folder(name) / "status.json") or {}
+
+    def starts(self, name: str) -> list[dict[str, Any]]:
+        """The starts of a run."""
+        found: list[dict[str, Any]] = read(self.folder(name) / "attempts.json") or []
+        return found
+
+    def endings(self, name: str) -> list[str | None]:
+        """How the starts of a run ended."""
+        return [start["ending"] for start in self.starts(name)]
+
+    def is_under_way(self, name: str, epoch: int = 1) -> bool:
+        """Whether a run trains now, so many epochs done."""
+        status = self.status(name)
+        return status.get("state") == "running" and status["epoch"] >= epoch
+
+
+def read(path: Path) -> Any:
+    """What a JSON file holds; None when there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+@cache
+def run_id_of(grid_file: str, name: str) -> str:
+    """Id of the grid's run of this name."""
+    return next(run.run_id for run in load_grid_file(Path(grid_file)).runs if run.name == name)

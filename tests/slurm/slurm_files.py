@@ -29,6 +29,7 @@ def slurm_conf(folder: Path, names: Sequence[str], ports: Sequence[int], *, has_
         f"RealMemory=8000 Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
         for name, port in zip(names, node_ports, strict=True)
     )
+    nodes = ",".join(names)
     return f"""ClusterName=cxr
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
@@ -55,15 +56,20 @@ ReturnToService=2
 JobRequeue=1
 PropagateResourceLimits=NONE
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,default_queue_depth=1000
-KillWait=10
-MessageTimeout=5
+KillWait=30
+MessageTimeout=12
 MinJobAge=60
 MaxArraySize=1001
 SlurmctldTimeout=30
 SlurmdTimeout=30
 {store if has_accounting else ""}AccountingStoragePort={accounting}
 {node_lines}
-PartitionName=gpu Nodes={",".join(names)} Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=gpu Nodes={nodes} Default=YES PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=cancelled Nodes={nodes} PriorityTier=1 PreemptMode=CANCEL
+PartitionName=warned Nodes={nodes} PriorityTier=1 PreemptMode=REQUEUE GraceTime=60
+PartitionName=urgent Nodes={nodes} PriorityTier=9 PreemptMode=OFF
 """
 
 

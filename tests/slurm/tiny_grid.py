@@ -31,7 +31,7 @@ def grid() -> Grid:
         "bad": bad,
         "bad_child": bad_child,
         "bad_grandchild": config(7, bad_child),
-        "long": config(8, epochs=24),
+        "long": config(8, epochs=12),
         "wide": config(9),
     }
     return Grid(
