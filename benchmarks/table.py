@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import AIMS, CONVERT_RATIOS, LOADER_RATIOS
+from benchmarks.other_sections import other_sections
 
 KINDS = ("loader", "convert")
 NOTES = "notes.md"
@@ -18,9 +19,11 @@ def results_page(folder: Path, read: Mapping[str, Mapping[str, Any]]) -> str:
     """The text of RESULTS.md from the measurements ``read`` by kind, with the notes of ``folder``."""
     parts = [
         "# Measured",
-        "Written by `cxr bench loader --out DIR` and `cxr bench convert --out DIR` from the JSON files beside it.",
+        "Written by `cxr bench loader --out DIR`, `cxr bench convert --out DIR` and `python -m benchmarks.output DIR` "
+        "from the JSON files beside it.",
     ]
     parts += [section(read[kind]) for kind in KINDS if kind in read]
+    parts += other_sections(folder, _rates)
     notes = folder / NOTES
     if notes.is_file():
         parts.append(notes.read_text(encoding="utf-8").strip())
