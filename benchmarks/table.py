@@ -19,8 +19,8 @@ def results_page(folder: Path, read: Mapping[str, Mapping[str, Any]]) -> str:
     """The text of RESULTS.md from the measurements ``read`` by kind, with the notes of ``folder``."""
     parts = [
         "# Measured",
-        "Written by `cxr bench loader --out DIR`, `cxr bench convert --out DIR` and `python -m benchmarks.output DIR` "
-        "from the JSON files beside it.",
+        "Written by `cxr bench loader --out DIR`, `cxr bench convert --out DIR` and `python -m benchmarks.output "
+        "DIR` from the JSON files beside it.",
     ]
     parts += [section(read[kind]) for kind in KINDS if kind in read]
     parts += other_sections(folder, _rates)
