@@ -128,14 +128,35 @@ class ResidentLoader(Loader):
         return ResidentBatches(self, epoch, start_step)
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One batch to be made: its samples, where their pages lie, their targets and indices, and the step's size."""
+
+    samples: np.ndarray
+    slots: np.ndarray
+    targets: np.ndarray
+    indices: np.ndarray
+    global_size: int
+
+
 class ResidentBatches(Batches):
     """The batches of one epoch, each made when it is asked for."""
 
     def __init__(self, loader: ResidentLoader, epoch: int, start_step: int) -> None:
         own = [samples for samples in loader.plan.batches(epoch, start_step) if len(samples)]
-        slots = np.split(loader.pages.slots(np.concatenate([np.empty(0, np.uint64), *own])), _ends(own))
+        # Whatever can be done for the epoch at once is: on a CPU a batch is copied in less time than numpy needs to
+        # look its labels up.
+        samples = np.concatenate([np.empty(0, np.uint64), *own])
+        slots, indices, ends = loader.pages.slots(samples), samples.astype(np.int64), _ends(own)
+        parts = (
+            own,
+            np.split(slots, ends),
+            np.split(loader.targets[samples], ends),
+            np.split(indices, ends),
+            loader.plan.sizes[start_step:],
+        )
         self._loader = loader
-        self._steps = deque(zip(own, slots, loader.plan.sizes[start_step:], strict=False))
+        self._steps = deque(_Step(*values) for values in zip(*parts, strict=False))
         self._made: deque[Batch] = deque()
         batch_bytes = loader.plan.share * loader.pages.images[0].nbytes
         copies = not loader.pages.images.is_cuda and loader.augment is None
@@ -160,13 +181,12 @@ class ResidentBatches(Batches):
         """Make the next batches."""
         steps = [self._steps.popleft() for _ in range(min(self._at_once, len(self._steps)))]
         on_host = not self._loader.pages.images.is_cuda
-        images = self._host_images(steps) if on_host else [self._device_images(slots) for _, slots, _ in steps]
-        for (samples, _, global_size), pages in zip(steps, images, strict=True):
-            targets = torch.from_numpy(self._loader.targets[samples])
-            indices = torch.from_numpy(samples.astype(np.int64))
+        images = self._host_images(steps) if on_host else [self._device_images(step.slots) for step in steps]
+        for step, pages in zip(steps, images, strict=True):
+            targets, indices = torch.from_numpy(step.targets), torch.from_numpy(step.indices)
             if self._loader.memory.pin_memory:
                 targets, indices = targets.pin_memory(), indices.pin_memory()
-            self._made.append(Batch(pages, targets, indices, global_size))
+            self._made.append(Batch(pages, targets, indices, step.global_size))
 
     def _device_images(self, slots: np.ndarray) -> torch.Tensor:
         pages = self._loader.pages
@@ -174,18 +194,19 @@ class ResidentBatches(Batches):
         pages.images.record_stream(torch.cuda.current_stream(pages.images.device))
         return pages.images.index_select(0, places)
 
-    def _host_images(self, steps: list[tuple[np.ndarray, np.ndarray, int]]) -> list[torch.Tensor]:
+    def _host_images(self, steps: list[_Step]) -> list[torch.Tensor]:
         from datasets.page_work import copy_pages, warp_pages
 
         loader, size = self._loader, self._loader.pages.images.shape[-1]
-        out = [loader.memory.take((len(samples), 1, size, size)) for samples, _, _ in steps]
-        slots = np.concatenate([slots for _, slots, _ in steps])
-        flat, places = loader.pages.flat, slots.astype(np.uint64) * np.uint64(size * size)
+        out = [loader.memory.take((len(step.slots), 1, size, size)) for step in steps]
+        slots = np.concatenate([step.slots for step in steps]) if len(steps) > 1 else steps[0].slots
+        flat, places = loader.pages.flat, slots * (size * size)
         if loader.augment is None:
             copy_pages(flat, places, *out, num_threads=loader.num_threads)
         else:
-            ((samples, _, _),), (images,) = steps, out
-            warp_pages(flat, places, samples, images, self._key, loader.augment, num_threads=loader.num_threads)
+            (step,), (images,) = steps, out
+            offsets = places.astype(np.uint64)
+            warp_pages(flat, offsets, step.samples, images, self._key, loader.augment, num_threads=loader.num_threads)
         return out
 
 
