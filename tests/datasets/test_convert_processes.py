@@ -27,7 +27,7 @@ from datasets.sidecar import sidecar_path
 
 @pytest.fixture(scope="module")
 def large_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("large"), 36, side=600)
+    return write_dataset(tmp_path_factory.mktemp("large"), 144, side=600)
 
 
 def start_conversion(root: Path, out: Path) -> subprocess.Popen[str]:
@@ -81,7 +81,7 @@ def test_killed_and_interrupted_conversions_go_on_to_the_same_bytes(large_root: 
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "going on after" in errors
-    assert "36 images of 18 patients" in output
+    assert "144 images of 72 patients" in output
     assert not work_path(out).exists() and not journal_path(out).exists()
     process = start_conversion(large_root, whole)
     process.communicate(timeout=120)
