@@ -38,7 +38,7 @@ class Cancel:
     """
 
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GRID")]
-    """Name of the grid, demo or paper, or a Python file with a function grid() that returns one."""
+    """Name of the grid, demo or paper, a TOML file, or a Python file with a function grid() that returns one."""
     runs_dir: Path = Path("runs")
     """Folder of run folders."""
     only: str | None = None

@@ -54,7 +54,7 @@ class Place:
 
 def new_submission(grid: str, now: float, tasks: Sequence[Sequence[str]]) -> Submission:
     """A submission with a name of its own; of a grid's file the stem is in it."""
-    stem = re.sub(r"[^A-Za-z0-9_.]", "_", Path(grid).stem if grid.endswith(".py") else grid)
+    stem = re.sub(r"[^A-Za-z0-9_.]", "_", Path(grid).stem if grid.endswith((".py", ".toml")) else grid)
     name = f"cxr-{stem}-{secrets.token_hex(4)}"
     return Submission(name=name, submitted=now, tasks=tuple(tuple(task) for task in tasks))
 
