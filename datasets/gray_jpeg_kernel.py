@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from datasets import gray_jpeg_types as jpeg
-from datasets.addresses import add_atomically, load_big_endian, load_int32, load_int64, store_int16
+from datasets.addresses import add_atomically, load_int32, load_int64, store_int16
 from datasets.gray_jpeg_types import Codes, Source, State
+from datasets.jpeg_bits import first_bits, load_bits, signed_number
 from datasets.shared_work import CACHE_LINE
 from datasets.threads import inlined_kernel, merged_kernel
 
@@ -54,38 +55,18 @@ def _unstuff(data: Array, start: int, end: int, out: Array) -> tuple[Any, Any]:
 
 
 @merged_kernel
-def _load(data: Any, bit: Any) -> Any:
-    """The 57 or more bits from ``bit`` on, at the upper end of 64."""
-    return load_big_endian(data + (bit >> 3)) << np.uint64(bit & 7)
-
-
-@merged_kernel
-def _first(word: Any, num_bits: Any) -> Any:
-    return np.int64(word >> np.uint64(64 - num_bits))
-
-
-@merged_kernel
-def _number(word: Any, length: Any, size: Any) -> Any:
-    """The signed number in the ``size`` bits behind a code of ``length`` bits; without branches."""
-    rest = word << np.uint64(length)
-    bits = np.int64((rest >> np.uint64(1)) >> np.uint64(63 - size))
-    negative = np.int64(rest >> np.uint64(63)) - 1
-    return bits - (negative & ((np.int64(1) << size) - 1))
-
-
-@merged_kernel
 def _begin_block(codes: Any, source: Any, bit: Any, block: Any, level: Any) -> Any:
     """Read the DC coefficient of ``block``, whose codes begin at ``bit``."""
-    word = _load(source.data, bit)
-    symbol = np.int64(load_int32(codes.dc, _first(word, jpeg.DC_BITS)))
+    word = load_bits(source.data, bit)
+    symbol = np.int64(load_int32(codes.dc, first_bits(word, jpeg.DC_BITS)))
     length, size = symbol & 63, symbol >> jpeg.SIZE_SHIFT
-    level += _number(word, length, size)
+    level += signed_number(word, length, size)
     store_int16(source.coefficients, np.int64(load_int32(codes.starts, block)), level)
     bit += length + size
     if symbol == 0 or size > jpeg.MAX_DC_SIZE or bit > source.num_bits:
         block = np.int64(jpeg.FAILED)
     place: Any = np.int64(0)
-    return State(_load(source.data, bit), bit, place, block, level)
+    return State(load_bits(source.data, bit), bit, place, block, level)
 
 
 @merged_kernel
@@ -95,20 +76,20 @@ def _go_on(codes: Any, source: Any, bit: Any, place: Any, block: Any, level: Any
         block += 1
         if block < codes.num_blocks:
             return _begin_block(codes, source, bit, block, level)
-    return State(_load(source.data, bit), bit, place, block, level)
+    return State(load_bits(source.data, bit), bit, place, block, level)
 
 
 @merged_kernel
 def _read_one(codes: Any, source: Any, state: Any) -> Any:
     """Read one AC symbol; after the last of a block, also the DC of the next."""
-    word, block = _load(source.data, state.bit), state.block
-    symbol = np.int64(load_int32(codes.ac_short, _first(word, jpeg.LOOKUP_BITS)))
+    word, block = load_bits(source.data, state.bit), state.block
+    symbol = np.int64(load_int32(codes.ac_short, first_bits(word, jpeg.LOOKUP_BITS)))
     if symbol == 0:
-        symbol = np.int64(load_int32(codes.ac_long, _first(word, jpeg.CODE_BITS)))
+        symbol = np.int64(load_int32(codes.ac_long, first_bits(word, jpeg.CODE_BITS)))
     length, size = symbol & 63, symbol >> jpeg.SIZE_SHIFT & 15
     place, bit = state.place + (symbol >> jpeg.RUN_SHIFT), state.bit + length + size
     start = np.int64(load_int32(codes.starts, block))
-    store_int16(source.coefficients, start + load_int32(codes.places, place), _number(word, length, size))
+    store_int16(source.coefficients, start + load_int32(codes.places, place), signed_number(word, length, size))
     if symbol == 0 or jpeg.LAST < place < jpeg.ENDED or bit > source.num_bits:
         block = np.int64(jpeg.FAILED)
     return _go_on(codes, source, bit, place, block, state.level)
@@ -117,7 +98,7 @@ def _read_one(codes: Any, source: Any, state: Any) -> Any:
 @merged_kernel
 def _step(codes: Any, source: Any, state: Any) -> Any:
     """Read one or two AC symbols with one lookup, and what follows on the end of a block."""
-    entry = load_int64(codes.pairs, _first(state.word, jpeg.LOOKUP_BITS))
+    entry = load_int64(codes.pairs, first_bits(state.word, jpeg.LOOKUP_BITS))
     if entry == 0:
         return _read_one(codes, source, state)
     length, block, level = entry & 63, state.block, state.level
@@ -138,7 +119,7 @@ def _step(codes: Any, source: Any, state: Any) -> Any:
 
 @merged_kernel
 def _reloaded(source: Any, state: Any) -> Any:
-    return State(_load(source.data, state.bit), state.bit, state.place, state.block, state.level)
+    return State(load_bits(source.data, state.bit), state.bit, state.place, state.block, state.level)
 
 
 @inlined_kernel

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datasets.addresses import load_big_endian, load_int32, load_int64, load_uint16
+from datasets.addresses import load_int32, load_int64, load_uint16
 from datasets.huffman import (
     CODE_BITS,
     ENDED,
@@ -31,6 +31,7 @@ from datasets.huffman import (
     SKIP_SHIFT,
     Tables,
 )
+from datasets.jpeg_bits import first_bits, load_bits, signed_number
 from datasets.threads import inlined_kernel, merged_kernel
 
 PADDING_BYTES = 320
@@ -93,32 +94,12 @@ def unstuff(data: Array, start: int, out: Array) -> tuple[Any, Any]:
 
 
 @merged_kernel
-def _load(data: Any, bit: Any) -> Any:
-    """The 57 or more bits from ``bit`` on, at the upper end of 64."""
-    return load_big_endian(data + (bit >> 3)) << np.uint64(bit & 7)
-
-
-@merged_kernel
-def _first(word: Any, num_bits: Any) -> Any:
-    return np.int64(word >> np.uint64(64 - num_bits))
-
-
-@merged_kernel
 def _symbol(short: Any, long: Any, word: Any) -> tuple[Any, Any, Any]:
     """Length of the first code (0: there is none), bits of the number behind it, zeros before it."""
-    entry = np.int64(load_int32(short, _first(word, SHORT_BITS)))
+    entry = np.int64(load_int32(short, first_bits(word, SHORT_BITS)))
     if entry == 0:
-        entry = np.int64(load_int32(long, _first(word, CODE_BITS)))
+        entry = np.int64(load_int32(long, first_bits(word, CODE_BITS)))
     return entry & LENGTH_MASK, entry >> SIZE_SHIFT & 15, entry >> RUN_SHIFT
-
-
-@merged_kernel
-def _number(word: Any, length: Any, size: Any) -> Any:
-    """The signed number in the ``size`` bits behind a code of ``length`` bits; without branches."""
-    rest = word << np.uint64(length)
-    bits = np.int64((rest >> np.uint64(1)) >> np.uint64(63 - size))
-    negative = np.int64(rest >> np.uint64(63)) - 1
-    return bits - (negative & ((np.int64(1) << size) - 1))
 
 
 @merged_kernel
@@ -129,21 +110,21 @@ def _is_end(place: Any) -> Any:
 @merged_kernel
 def _begin_block(codes: Any, data: Any, bit: Any, level: Any) -> tuple[Any, Any, Any, Any, Any]:
     """Read the first symbols of the block at ``bit``: where the next begins, its place, level and coefficients."""
-    word = _load(data, bit)
+    word = load_bits(data, bit)
     length, size, _ = _symbol(codes.dc_short, codes.dc_long, word)
     unknown = length == 0
-    level += _number(word, length, size)
+    level += signed_number(word, length, size)
     word <<= np.uint64(length + size)
-    packet = np.int64(load_int64(codes.first, _first(word, FIRST_BITS)))
+    packet = np.int64(load_int64(codes.first, first_bits(word, FIRST_BITS)))
     across, down = (packet << (48 - FIRST_SHIFT)) >> 48, (packet << (48 - SECOND_SHIFT)) >> 48
     bit += length + size + (packet & SKIP_MASK)
     place = 1 + (packet >> SKIP_SHIFT & PASSED_MASK)
     while place < 3:
-        word = _load(data, bit)
+        word = load_bits(data, bit)
         length, size, run = _symbol(codes.ac_short, codes.ac_long, word)
         place += run
-        across = _number(word, length, size) if place == 1 else across
-        down = _number(word, length, size) if place == 2 else down
+        across = signed_number(word, length, size) if place == 1 else across
+        down = signed_number(word, length, size) if place == 2 else down
         place = place + 1 if length > 0 else np.int64(NOTHING)
         bit += length + size
     return bit, np.int64(NOTHING) if unknown else place, level, across, down
@@ -153,10 +134,10 @@ def _begin_block(codes: Any, data: Any, bit: Any, level: Any) -> tuple[Any, Any,
 def _end_block(codes: Any, data: Any, num_bits: Any, bit: Any, place: Any) -> Any:
     """Read the rest of a block: where the next begins, or FAILED."""
     while place < 64:
-        word, entry = _load(data, bit), np.int64(0)
+        word, entry = load_bits(data, bit), np.int64(0)
         for _ in range(LOOKUPS):
             # Always as many, without effect once the block has ended: a branch that is guessed wrong costs more.
-            found = np.int64(load_uint16(codes.skip, _first(word, SKIP_BITS)))
+            found = np.int64(load_uint16(codes.skip, first_bits(word, SKIP_BITS)))
             going = (place - 64) >> 63
             found &= going
             entry = found | (entry & ~going)
@@ -167,7 +148,7 @@ def _end_block(codes: Any, data: Any, num_bits: Any, bit: Any, place: Any) -> An
             # The last lookup held no whole symbol, or ran on into the next block: take its first symbol alone.
             bit -= entry & SKIP_MASK
             place -= entry >> SKIP_SHIFT
-            length, size, run = _symbol(codes.ac_short, codes.ac_long, _load(data, bit))
+            length, size, run = _symbol(codes.ac_short, codes.ac_long, load_bits(data, bit))
             bit += length + size
             place = place + run + 1 if length > 0 else np.int64(NOTHING)
     return bit if _is_end(place) and bit <= num_bits else np.int64(FAILED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -61,6 +61,13 @@ def _device_decodes(tier: str, augment_on: str, device: torch.device) -> bool:
     return tier == "jpeg" and augment_on == "device" and device.type == "cuda" and can_decode(device)
 
 
+def _augmenting(augment_on: AugmentOn, device: torch.device) -> Literal["cpu", "device"]:
+    """Who flips and rotates: as asked for, else the device if it is CUDA."""
+    if augment_on == "auto":
+        return "device" if device.type == "cuda" else "cpu"
+    return augment_on
+
+
 def open_tier(
     beton: Beton,
     indices: np.ndarray,
@@ -98,38 +105,25 @@ def open_tier(
         MemoryError: when a resident set that was asked for does not fit.
     """
     device = torch.device(device)
-    place: Literal["cpu", "device"] = (
-        ("device" if device.type == "cuda" else "cpu") if augment_on == "auto" else augment_on
-    )
+    place = _augmenting(augment_on, device)
     home = device if augment is None or place == "device" else torch.device("cpu")
     page_bytes = len(indices) * beton.image_size**2
     room_bytes = room_for_pages(home) if tier == "auto" else 0
     choice = choose_tier(tier, beton.encoding, page_bytes=page_bytes, room_bytes=room_bytes)
     if tier == "auto" and rank == 0:
         print(f"{beton.path.name}: {len(indices):,} images on tier {choice.tier}: {choice.reason}", file=sys.stderr)
-    if choice.tier != "resident":
-        return BetonLoader(
-            beton,
-            indices,
-            batch_size=batch_size,
-            seed=seed,
-            shuffle=shuffle,
-            augment=augment,
-            rank=rank,
-            world_size=world_size,
-            num_workers=num_workers,
-            augment_on=place,
-            pin_memory=device.type == "cuda",
-            decode_on=device if _device_decodes(choice.tier, place, device) else None,
-        )
-    plan = EpochPlan.make(
+    order: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
+    order |= {"rank": rank, "world_size": world_size}
+    if choice.tier == "resident":
+        plan = EpochPlan.make(indices, beton.num_samples, str(beton.path), **order)
+        return ResidentLoader(beton, plan, augment=augment, augment_on=place, device=device, num_workers=num_workers)
+    return BetonLoader(
+        beton,
         indices,
-        beton.num_samples,
-        str(beton.path),
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        rank=rank,
-        world_size=world_size,
+        augment=augment,
+        augment_on=place,
+        num_workers=num_workers,
+        pin_memory=device.type == "cuda",
+        decode_on=device if _device_decodes(choice.tier, place, device) else None,
+        **order,
     )
-    return ResidentLoader(beton, plan, augment=augment, augment_on=place, device=device, num_workers=num_workers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from harness.checkpoint import WEIGHTS_NAME, Tensors, load_weights
 from harness.config import RunConfig
 from harness.networks import Network, construct
 from harness.run_folder import RunFolder
-from harness.weight_files import check_tensors
+from harness.weight_files import check_tensors, read_labels
 
 PREPROCESSING_NAME = "preprocessing.json"
 """Its presence tells an exported folder from a run folder."""
@@ -117,17 +116,6 @@ def _places(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:
     recorded = provenance.get("beton")
     if isinstance(recorded, str):
         yield from (folder / recorded for folder in (Path(), *path.resolve().parents))
-
-
-def read_labels(text: str | None, num_outputs: int, path: Path) -> tuple[str, ...]:
-    """The label names that the metadata of weights hold, one for each output."""
-    try:
-        labels = json.loads(text or "null")
-    except json.JSONDecodeError:
-        labels = None
-    if not isinstance(labels, list) or len(labels) != num_outputs:
-        raise InputError(f"{path}: metadata labels = {text!r}; expected a JSON list of {num_outputs} label names")
-    return tuple(map(str, labels))
 
 
 def _exported_weights(path: Path) -> tuple[Tensors, dict[str, str]]:

@@ -61,7 +61,7 @@ def read_run(run: RunConfig, folder_of: FolderOf) -> SourceWeights:
         if metadata.get(key) != value:
             raise InputError(f"{path}: metadata {key} = {metadata.get(key)!r}, but the run's config says {value!r}")
     check_tensors(tensors, run.network, path, expected=f"the weights of a {run.network.name}")
-    labels = _read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
+    labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
     if result.get("weights_hash") not in (None, weights_hash(tensors)):
         raise InputError(f"{path}: not the weights that {folder.result_file} was computed with; train the run anew")
     return SourceWeights(run.network, tensors, f"run {run.run_id}", labels)
@@ -133,11 +133,12 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
 
 
-def _read_labels(text: str | None, num_outputs: int, path: Path) -> tuple[str, ...]:
+def read_labels(text: str | None, num_outputs: int, path: Path) -> tuple[str, ...]:
+    """The label names that the metadata of weights hold, one for each output."""
     try:
         labels = json.loads(text or "null")
     except json.JSONDecodeError:
         labels = None
     if not isinstance(labels, list) or len(labels) != num_outputs:
         raise InputError(f"{path}: metadata labels = {text!r}; expected a JSON list of {num_outputs} label names")
-    return tuple(labels)
+    return tuple(map(str, labels))

@@ -24,11 +24,6 @@ def slurm_conf(folder: Path, names: Sequence[str], ports: Sequence[int], *, has_
         "AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=localhost\n"
         f"AccountingStoragePass={folder}/munge/socket\n"
     )
-    node_lines = "\n".join(
-        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
-        f"RealMemory=8000 Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
-        for name, port in zip(names, node_ports, strict=True)
-    )
     nodes = ",".join(names)
     return f"""ClusterName=cxr
 SlurmctldHost={host}(127.0.0.1)
@@ -63,7 +58,7 @@ MaxArraySize=1001
 SlurmctldTimeout=30
 SlurmdTimeout=30
 {store if has_accounting else ""}AccountingStoragePort={accounting}
-{node_lines}
+{_node_lines(host, names, node_ports)}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=gpu Nodes={nodes} Default=YES PriorityTier=1 PreemptMode=REQUEUE
@@ -71,6 +66,14 @@ PartitionName=cancelled Nodes={nodes} PriorityTier=1 PreemptMode=CANCEL
 PartitionName=warned Nodes={nodes} PriorityTier=1 PreemptMode=REQUEUE GraceTime=60
 PartitionName=urgent Nodes={nodes} PriorityTier=9 PreemptMode=OFF
 """
+
+
+def _node_lines(host: str, names: Sequence[str], ports: Sequence[int]) -> str:
+    return "\n".join(
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
+        f"RealMemory=8000 Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
+        for name, port in zip(names, ports, strict=True)
+    )
 
 
 def slurmdbd_conf(folder: Path, port: int) -> str:
