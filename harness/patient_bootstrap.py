@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.labels import IGNORED, POSITIVE
+from harness.weighted_auroc import weighted_auroc
 
 RESAMPLES = 1000
 CHUNK = 50
@@ -44,29 +44,13 @@ def auroc_intervals(
     found = np.full((resamples, len(labels)), np.nan)
     for start in range(0, resamples, CHUNK):
         end = min(resamples, start + CHUNK)
-        drawn = rng.multinomial(num, np.full(num, 1.0 / num), size=end - start)
+        drawn = rng.multinomial(num, np.full(num, 1.0 / num), size=end - start).T.astype(np.float32)
         for column in range(len(labels)):
-            found[start:end, column] = _weighted_auroc(logits[:, column], targets[:, column], drawn[:, patient])
+            found[start:end, column] = weighted_auroc(logits[:, column], targets[:, column], patient, drawn)
     by_label = {label: _interval(found[:, column]) for column, label in enumerate(labels)}
     defined = ~np.isnan(found)
     sums, counts = np.where(defined, found, 0.0).sum(axis=1), defined.sum(axis=1)
     return by_label, _interval(sums[counts > 0] / counts[counts > 0])
-
-
-def _weighted_auroc(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC (R,) of one label under each row of weights (R, N); ties count half; NaN without both classes."""
-    known = np.flatnonzero(targets != IGNORED)
-    if not len(known):
-        return np.full(len(weights), np.nan)
-    order = known[np.argsort(logits[known], kind="stable")]
-    weights, positive = weights[:, order].astype(np.float64), targets[order] == POSITIVE
-    starts = np.flatnonzero(np.diff(logits[order], prepend=-np.inf) != 0)
-    ups = np.add.reduceat(weights * positive, starts, axis=1)
-    downs = np.add.reduceat(weights * ~positive, starts, axis=1)
-    below = np.cumsum(downs, axis=1) - downs / 2
-    pairs = ups.sum(axis=1) * downs.sum(axis=1)
-    found: np.ndarray = np.divide((ups * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-    return found
 
 
 def _interval(values: np.ndarray) -> Interval | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from launch.report.auroc import weighted_auroc
+from harness.weighted_auroc import weighted_auroc
 from launch.report.predictions import SplitPredictions
 
 CHUNK_VALUES = 750_000
