@@ -39,7 +39,7 @@ class History:
         """A start of now; what the one before left open is settled by whether SLURM has queued the job again."""
         if not self._owner:
             return
-        starts = read_history(self._folder.path)
+        starts = _recorded(self._folder.path)
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         if starts:
             last = starts[-1]
@@ -53,36 +53,36 @@ class History:
 
     def tell(self, ending: str) -> None:
         """Why the start of now is being ended: it may be killed before it can say how it ended."""
-        starts = read_history(self._folder.path) if self._owner else []
+        starts = _recorded(self._folder.path) if self._owner else []
         if starts and starts[-1]["ending"] is None:
             self._write([*starts[:-1], {**starts[-1], "told": ending}])
 
     def end(self, ending: str, reason: str | None = None) -> None:
         """How the start of now ended."""
-        starts = read_history(self._folder.path) if self._owner else []
+        starts = _recorded(self._folder.path) if self._owner else []
         if starts and starts[-1]["ending"] is None:
             self._write([*starts[:-1], {**starts[-1], "ended": time.time(), "ending": ending, "reason": reason}])
 
     def give_up(self, reason: str) -> None:
         """No further start follows by itself; what came before counts no more once a person starts it again."""
         self.end("failed", reason)
-        starts = read_history(self._folder.path) if self._owner else []
+        starts = _recorded(self._folder.path) if self._owner else []
         if starts:
             self._write([*starts[:-1], {**starts[-1], "given_up": True}])
 
     def repeated(self) -> int:
         """How many starts in a row, up to the last one, ended alike by what may be the run's own fault."""
-        starts = read_history(self._folder.path) if self._owner else []
+        starts = _recorded(self._folder.path) if self._owner else []
         return same_way(starts, self._checkpoint())
 
     def before_this_start(self) -> int:
         """The same of the starts before the one of now."""
-        starts = read_history(self._folder.path) if self._owner else []
+        starts = _recorded(self._folder.path) if self._owner else []
         return same_way(starts[:-1], self._checkpoint())
 
     def interruptions(self) -> int:
         """How often it was sent back to the queue since the last start that gave up."""
-        starts = read_history(self._folder.path) if self._owner else []
+        starts = _recorded(self._folder.path) if self._owner else []
         return sum(start["ending"] in INTERRUPTIONS for start in _since_given_up(starts))
 
     def _checkpoint(self) -> float | None:
@@ -96,7 +96,17 @@ class History:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The starts of the run in this folder, oldest first."""
+    """The starts of the run in this folder, oldest first.
+
+    The last start of a run that is done ended so, even if its node was lost before that could be written.
+    """
+    starts = _recorded(folder)
+    if starts and starts[-1]["ending"] is None and RunFolder(folder).result_file.exists():
+        starts[-1]["ending"] = "done"
+    return starts
+
+
+def _recorded(folder: Path) -> list[dict[str, Any]]:
     path = folder / FILE_NAME
     starts: list[dict[str, Any]] = read_json(path) if path.exists() else []
     return starts

@@ -46,3 +46,13 @@ def test_a_start_settles_how_the_one_before_ended(tmp_path: Path, monkeypatch: p
     assert [start["ending"] for start in read_history(tmp_path)[-2:]] == ["cancelled", None]
     History(tmp_path / "other", owner=False).start("1")
     assert read_history(tmp_path / "other") == []
+
+
+def test_a_start_killed_right_after_its_run_was_done_is_told_as_done(tmp_path: Path) -> None:
+    history = History(tmp_path, owner=True)
+    for job in ("1", "2"):
+        history.start(job)
+    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    assert [start["ending"] for start in read_history(tmp_path)] == ["killed", "done"]
+    history.end("done")
+    assert read_history(tmp_path)[-1]["ended"] is not None

@@ -15,6 +15,7 @@ from typing import Any
 from cluster import Cluster
 
 from launch.grid_file import load_grid_file
+from launch.slurm.history import read_history
 
 HERE = Path(__file__).resolve().parent
 TINY, SCENE = str(HERE / "tiny_grid.py"), str(HERE / "scene_grid.py")
@@ -107,8 +108,7 @@ class Shell:
 
     def starts(self, name: str) -> list[dict[str, Any]]:
         """The starts of a run."""
-        found: list[dict[str, Any]] = read(self.folder(name) / "attempts.json") or []
-        return found
+        return read_history(self.folder(name))
 
     def endings(self, name: str) -> list[str | None]:
         """How the starts of a run ended."""
