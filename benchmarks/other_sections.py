@@ -29,13 +29,15 @@ STEP_BOUNDS: dict[str, tuple[float, float]] = {
 
 
 def other_sections(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]) -> list[str]:
-    """The sections for those of ``step.json``, ``grid.json`` and ``science.md`` that lie in ``folder``.
+    """The sections for what lies in ``folder`` of ``first_batch``, ``step`` and ``grid.json``, and ``science.md``.
 
     Args:
         folder: where the measurements lie.
         rates: makes a table of rows that have images/s.
     """
     parts = []
+    if (folder / "first_batch.json").is_file():
+        parts.append(_first_batch(read_json(folder / "first_batch.json")))
     if (folder / "step.json").is_file():
         parts.append(_step(read_json(folder / "step.json"), rates))
     if (folder / "grid.json").is_file():
@@ -82,6 +84,14 @@ def _asked(name: str, value: float) -> str:
         verdict = "aim reached" if value <= aim else "reached" if value <= most else "missed"
         return f"at most {most:g} | {aim:g} | {verdict}"
     return " | | "
+
+
+def _first_batch(measured: Mapping[str, Any]) -> str:
+    lines = ["| start | seconds, median | spread (IQR) | rounds |", "|---|---:|---:|---:|"]
+    for row in measured["rows"]:
+        lines.append(f"| {row['start']} | {row['seconds']:.2f} | {row['spread']:.2f} | {row['rounds']} |")
+    what = "From before the process is started until the first batch is there. Asked of a second start: under 2 s."
+    return "\n\n".join(["## First batch", circumstances(measured["environment"]), what, "\n".join(lines)])
 
 
 def _grid(measured: Mapping[str, Any]) -> str:

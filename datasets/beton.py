@@ -1,6 +1,7 @@
 """A path comes in; an opened beton goes out, checked in constant time: labels, samples, targets, pages.
 
-Nothing here imports FFCV, so planning, inspection and evaluation of predictions open a beton at once.
+Nothing here imports FFCV, so planning, inspection and evaluation of predictions open a beton at once; nor pandas
+until the samples are asked for, which a training does not do before its first step.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from datasets.beton_format import (
     ALLOCATION,
@@ -29,6 +30,10 @@ from datasets.beton_format import (
 )
 from datasets.errors import InputError
 from datasets.sidecar import Sidecar, read_sidecar, samples_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 AGAIN = "convert the dataset again"
 
@@ -90,6 +95,24 @@ class Beton:
         Raises:
             InputError: if the table's checksum differs from the sidecar's.
         """
+        frame: pd.DataFrame = self._read_samples().to_pandas()
+        return frame
+
+    @cached_property
+    def _splits(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The names of the splits, (N,) place of each sample's among them, and (N,) subset_rank.
+
+        Handed to numpy by DLPack, since ``to_numpy`` of pyarrow imports pandas.
+        """
+        table = self._read_samples(["split", "subset_rank"]).combine_chunks()
+        splits = table["split"].chunk(0).dictionary_encode()
+        return (
+            splits.dictionary.to_pylist(),
+            np.from_dlpack(splits.indices),
+            np.from_dlpack(table["subset_rank"].chunk(0)),
+        )
+
+    def _read_samples(self, columns: list[str] | None = None) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -101,8 +124,9 @@ class Beton:
         # Checked before it is parsed: what the parser makes of altered bytes is anyone's guess.
         if hashlib.sha256(table).hexdigest() != self.sidecar.file.samples_sha256:
             raise InputError(f"{path}: does not belong to {self.path.name} or was altered; {AGAIN}")
-        frame: pd.DataFrame = pq.read_table(pa.BufferReader(table)).to_pandas()
-        return frame
+        # Not pq.read_table, which imports datasets and with them pandas.
+        with pq.ParquetFile(pa.BufferReader(table)) as parquet:
+            return parquet.read(columns=columns)
 
     @cached_property
     def metadata(self) -> np.ndarray:
@@ -186,7 +210,8 @@ class Beton:
         Raises:
             InputError: for an unknown or empty split, or a subset larger than the train split.
         """
-        found = np.flatnonzero((self.samples["split"] == split).to_numpy()).astype(np.int64)
+        names, splits, ranks = self._splits
+        found = np.flatnonzero(splits == names.index(split)) if split in names else np.empty(0, np.int64)
         if not len(found):
             known = ", ".join(f"{name} ({count:,})" for name, count in self.sidecar.splits.items())
             raise InputError(f"{self.path}: no samples in split {split!r}; there are {known}")
@@ -195,8 +220,7 @@ class Beton:
         count = _parse_subset(subset)
         if split != "train" or count > len(found):
             raise InputError(f"{self.path}: subset {subset} of split {split}, which has {len(found):,} images")
-        ranks = self.samples["subset_rank"].to_numpy()[found]
-        return found[np.sort(np.argsort(ranks, kind="stable")[:count])]
+        return found[np.sort(np.argsort(ranks[found], kind="stable")[:count])]
 
 
 def _parse_subset(subset: str) -> int:

@@ -15,6 +15,7 @@ import torch
 
 from datasets.augment import Augment
 from datasets.epoch_plan import EpochPlan
+from datasets.start_up import without_collections
 from datasets.threads import num_loader_threads
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class BetonLoader(Loader):
             world_size=world_size,
         )
         super().__init__(plan, left_to_device=augment if augment_on == "device" else None)
-        from datasets.open_stream import open_stream
+        with without_collections():
+            from datasets.open_stream import open_stream
 
         self.tier = beton.encoding
         self._decode_on, self._image_size = decode_on, beton.image_size

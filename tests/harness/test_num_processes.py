@@ -67,19 +67,26 @@ def test_with_synchronised_batch_norm_the_real_network_agrees(
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_both_and_the_run_goes_on_bit_for_bit(
+def test_stopped_at_its_steps_by_three_signals_to_one_process_it_goes_on_bit_for_bit(
     shared: RunFolder, tiny_beton: Path, tmp_path: Path
 ) -> None:
+    """SIGTERM and SIGINT stop both processes one step later; SIGKILL ends both, and the checkpoint before is used."""
     arguments = command(CONFIG, tiny_beton, tmp_path)
     torchrun = [sys.executable, *TORCHRUN, *arguments[1:]]
     folder = RunFolder(tmp_path / CONFIG.run_id)
-    ended = run(torchrun, stop=signal.SIGTERM, at_step=random.randint(1, 2), rank=1)
-    assert ended.returncode != 0
-    assert read_status(folder)["state"] == "interrupted", ended.stderr
-    assert not folder.best_dir.exists()
+    interrupted = {"interrupted"}
+    for stop, states in (
+        (signal.SIGTERM, interrupted),  # in step 1: stops after step 2
+        (signal.SIGKILL, {"running", "failed"}),  # in step 3; the first process may say that it lost the other
+        (signal.SIGINT, interrupted),  # in step 3: stops before validation
+    ):
+        ended = run(torchrun, stop=stop, at_step=1, rank=random.randint(0, 1))
+        assert ended.returncode != 0, (stop, ended.stderr)
+        assert read_status(folder)["state"] in states, (stop, ended.stderr)
+        assert not folder.best_dir.exists()
     again = run(command(CONFIG, tiny_beton, tmp_path, "--num-processes", "2"))
     assert again.returncode == 0, again.stderr
-    assert read_json(folder.result_file)["restarts"] == 1
+    assert read_json(folder.result_file)["restarts"] == 2  # the killed start left nothing behind
     assert hash_of(folder.last_dir) == hash_of(shared.last_dir)
     assert hash_of(folder.best_dir) == hash_of(shared.best_dir)
     assert without_times(folder) == without_times(shared)
