@@ -22,11 +22,11 @@ from datasets.errors import InputError
 
 NOTE = (
     "Each loop has a process of its own and the same cores, and waits while it is not its turn; the turns of a round "
-    "follow each other, and each round starts with another loop. Every process makes one step before anything is "
-    "measured. Whole steps and validation are timed from the arrival of a batch to that of another some steps later, "
-    "with loaders whose workers have long been started: the start of an epoch counts for nobody, but for ours in the "
-    "share of an epoch that it waits for data. The plain loop reads the original PNG files, the careful one JPEG "
-    "files of the final size, ours its beton. Networks have random weights."
+    "follow each other, and each round starts with another loop. A turn begins with a step that is not measured, and "
+    "ends with giving memory back to the system. Whole steps and validation are timed from the arrival of a batch to "
+    "that of another some steps later, with loaders whose workers have long been started: the start of an epoch "
+    "counts for nobody, but for ours in the share of an epoch that it waits for data. The plain loop reads the "
+    "original PNG files, the careful one JPEG files of the final size, ours its beton. Networks have random weights."
 )
 TITLES: dict[Kind, str] = {
     "reference": "plain loop, float32, Pillow",
@@ -125,6 +125,7 @@ def measure_case(case: Case, folder: Path, settings: Settings) -> Measured:
         for number in range(settings.rounds):
             first = number % len(running)
             for process in [*running[first:], *running[:first]]:
+                process.measure("wake", 0)
                 for what, call, steps in _wanted(case, process.kind, number, settings):
                     made = process.measure(call, steps)
                     found.setdefault((case.name, process.kind, what), []).append(made)
@@ -134,6 +135,7 @@ def measure_case(case: Case, folder: Path, settings: Settings) -> Measured:
                         file=sys.stderr,
                         flush=True,
                     )
+                process.measure("rest", 0)
     return found
 
 
@@ -144,7 +146,7 @@ def _wanted(case: Case, kind: Kind, number: int, settings: Settings) -> list[tup
     in turns.
     """
     wanted = [(STEP, "loader_free", max(1, settings.steps // 2)), (WHOLE, "whole", settings.steps)]
-    if case == CASES[0] and not kind.endswith("_compiled"):
+    if case.validates and not kind.endswith("_compiled"):
         wanted.append((VALIDATION, "validation", settings.steps))
     if case == CASES[2] and kind == "ours":
         both = [(EPOCH, "epoch", 0), (STREAMED, "epoch_streamed", 0)]

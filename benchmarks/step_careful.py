@@ -49,6 +49,10 @@ class Careful:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5, fused=True)
         self.forward = torch.compile(self._logits_and_planes) if compiled else self._logits_and_planes
         self.fixed = next(self.training)
+        if (
+            case.validates and not compiled
+        ):  # its workers are forked here, where they do not inherit the memory of a step
+            next(self.validating)
 
     @cached_property
     def training(self) -> Iterator[Any]:

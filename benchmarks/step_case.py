@@ -24,6 +24,11 @@ class Case:
     def name(self) -> str:
         return f"{self.method}_{self.network.removeprefix('densenet')}"
 
+    @property
+    def validates(self) -> bool:
+        """Whether validation is measured as well: it does not depend on the method, so once is enough."""
+        return (self.network, self.method) == ("densenet121", "transfer_learning")
+
 
 CASES = tuple(
     Case(network, method)

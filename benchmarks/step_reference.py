@@ -100,6 +100,8 @@ class Reference:
         self.criterion = nn.BCELoss()
         self.losses: list[float] = []
         self.fixed = next(self.training)
+        if case.validates:  # its workers are forked before they inherit the memory of a step
+            next(self.validating)
 
     @cached_property
     def training(self) -> Iterator[Any]:

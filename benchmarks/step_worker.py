@@ -1,10 +1,14 @@
 """The process of one loop of the step benchmark: a line with a wish comes in; a line with its measurement goes out.
 
-Run as ``python -m benchmarks.step_worker KIND NETWORK METHOD PICTURES.json``.
+Run as ``python -m benchmarks.step_worker KIND NETWORK METHOD PICTURES.json``. Between its turns it gives memory back:
+five loops together do not fit into a small machine, and a loop that is measured while others are pushed out of memory
+is not measured at all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -19,7 +23,10 @@ from benchmarks.step_case import Case
 
 
 def main() -> None:
-    """Set up and warm up, answer ``ready``, then one object for each line ``{"what": ..., "steps": ...}``."""
+    """Set up, warm up and answer ``ready``; then one object for each line ``{"what": ..., "steps": ...}``.
+
+    ``wake`` stands before the measurements of a turn and makes one step, ``rest`` behind them.
+    """
     kind, network, method, path = sys.argv[1:5]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -28,12 +35,24 @@ def main() -> None:
     torch.set_num_threads(pictures.workers)
     contender = make(kind, Case(network, method), pictures)  # type: ignore[arg-type]
     contender.loader_free(1)
+    rest()
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        found = getattr(contender, asked["what"])(asked["steps"])
+        if asked["what"] == "rest":
+            rest()
+            found = {}
+        else:
+            wake = asked["what"] == "wake"
+            found = contender.loader_free(1) if wake else getattr(contender, asked["what"])(asked["steps"])
         found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps(found), file=answers, flush=True)
+
+
+def rest() -> None:
+    """Let the C library return what it keeps of the last step."""
+    with contextlib.suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def make(kind: str, case: Case, pictures: Pictures) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from harness.networks import Network, NetworkOutput
+
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class CompiledNetwork(nn.Module):
@@ -41,5 +44,12 @@ def keep_compiled_code() -> None:
 
     By default PyTorch keeps it in a temporary folder, which a cluster's job has for itself.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "cxr-harness" / "inductor"))
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen is None or _is_torchs_own(Path(chosen)):
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
+        os.environ[CACHE_VARIABLE] = str(cache / "cxr-harness" / "inductor")
+
+
+def _is_torchs_own(folder: Path) -> bool:
+    """Whether PyTorch set the variable: it does so as soon as its compiler is imported, as torchvision does."""
+    return folder.parent == Path(tempfile.gettempdir()) and folder.name.startswith("torchinductor_")

@@ -25,11 +25,20 @@ from datasets.safe_iterator import LoaderFailedError
 from datasets.tiers import open_tier
 
 N = 40
+TIERS = ("raw", "jpeg", "resident")
 
 
 @pytest.fixture(scope="module")
-def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
-    return write_small_beton(tmp_path_factory.mktemp("endings"), N)
+def betons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Beton]:
+    """The beton that each tier reads."""
+    raw = write_small_beton(tmp_path_factory.mktemp("endings"), N)
+    jpeg = write_small_beton(tmp_path_factory.mktemp("jpegs"), N, encoding="jpeg")
+    return {"raw": raw, "jpeg": jpeg, "resident": raw}
+
+
+@pytest.fixture(scope="module")
+def beton(betons: dict[str, Beton]) -> Beton:
+    return betons["raw"]
 
 
 def opened(beton: Beton, tier: str, **settings: object) -> Loader:
@@ -105,9 +114,9 @@ def resident_kib() -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
 
-@pytest.mark.parametrize("tier", ["raw", "resident"])
-def test_a_thousand_epochs_leave_no_thread_no_descriptor_and_no_memory(beton: Beton, tier: str) -> None:
-    loader = opened(beton, tier, batch_size=16)
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_thousand_epochs_leave_no_thread_no_descriptor_and_no_memory(betons: dict[str, Beton], tier: str) -> None:
+    loader = opened(betons[tier], tier, batch_size=16)
 
     def epochs(first: int, last: int) -> None:
         for epoch in range(first, last):
@@ -123,11 +132,11 @@ def test_a_thousand_epochs_leave_no_thread_no_descriptor_and_no_memory(beton: Be
     assert resident_kib() - kib < 4 * 1024
 
 
-def test_loaders_that_come_and_go_leave_nothing(beton: Beton) -> None:
+def test_loaders_that_come_and_go_leave_nothing(betons: dict[str, Beton]) -> None:
     def use(times: int) -> None:
         for _ in range(times):
-            for tier in ("raw", "resident"):
-                read(opened(beton, tier))
+            for tier in TIERS:
+                read(opened(betons[tier], tier))
 
     use(5)
     before, kib = (threading.active_count(), open_descriptors()), resident_kib()
@@ -136,8 +145,8 @@ def test_loaders_that_come_and_go_leave_nothing(beton: Beton) -> None:
     assert resident_kib() - kib < 24 * 1024
 
 
-def test_two_loaders_of_each_tier_are_read_at_once(beton: Beton) -> None:
-    loaders = [opened(beton, tier, seed=seed) for tier in ("raw", "resident") for seed in (0, 1)]
+def test_two_loaders_of_each_tier_are_read_at_once(betons: dict[str, Beton]) -> None:
+    loaders = [opened(betons[tier], tier, seed=seed) for tier in TIERS for seed in (0, 1)]
     alone = [read(loader) for loader in loaders]
     epochs = [loader.epoch(0) for loader in loaders]
     together = [[] for _ in loaders]
@@ -153,22 +162,24 @@ import sys
 import numpy as np
 from pathlib import Path
 from datasets.beton import Beton
-from datasets.loader import train_loader
+from datasets.augment import Augment
+from datasets.tiers import open_tier
 beton = Beton.open(Path(sys.argv[1]))
 """
 LOADING = """
-settings = dict(seed=0, rotation_deg=15.0, flip_probability=0.5, num_workers=2)
-loader = train_loader(beton, np.arange(beton.num_samples), batch_size=8, **settings)
+settings = dict(shuffle=True, augment=Augment(15.0, 0.5), num_workers=2)
+loader = open_tier(beton, np.arange(beton.num_samples), sys.argv[2], batch_size=8, **settings)
 """
+WITH, WITHOUT = "with loader.epoch(epoch) as batches:", "for batches in [loader.epoch(epoch)]:"
 
 
-def start(code: str, beton: Beton) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", OPENING + code, str(beton.path)]
+def start(code: str, beton: Beton, tier: str = "raw") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", OPENING + code, str(beton.path), tier]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("how", ["with loader.epoch(epoch) as batches:", "for batches in [loader.epoch(epoch)]:"])
-def test_ctrl_c_ends_the_process_at_once(beton: Beton, how: str) -> None:
+@pytest.mark.parametrize(("tier", "how"), [("raw", WITHOUT), *((tier, WITH) for tier in TIERS)])
+def test_ctrl_c_ends_the_process_at_once(betons: dict[str, Beton], tier: str, how: str) -> None:
     code = f"""{LOADING}
 import itertools
 for epoch in itertools.count():
@@ -177,7 +188,7 @@ for epoch in itertools.count():
             if epoch == 3:
                 print("reading", flush=True)
 """
-    process = start(code, beton)
+    process = start(code, betons[tier], tier)
     assert process.stdout.readline() == "reading\n"
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
@@ -188,8 +199,9 @@ for epoch in itertools.count():
     assert error.strip().endswith("KeyboardInterrupt")
 
 
-def test_want_of_memory_is_an_error_and_no_hang(tmp_path: Path) -> None:
-    beton = write_small_beton(tmp_path, 96, image_size=512)
+@pytest.mark.parametrize("tier", TIERS)
+def test_want_of_memory_is_an_error_and_no_hang(tmp_path: Path, tier: str) -> None:
+    beton = write_small_beton(tmp_path, 96, image_size=512, encoding="jpeg" if tier == "jpeg" else "raw")
     code = f"""{LOADING}
 import resource
 list(loader.epoch(0))
@@ -202,15 +214,16 @@ try:
         with loader.epoch(epoch) as batches:
             for batch in batches:
                 kept.append(batch)
-except RuntimeError as error:
+except (RuntimeError, MemoryError) as error:
     count = len(kept)
     kept.clear()
     print(type(error).__name__, count > 0, error)
 """
-    process = start(code, beton)
+    process = start(code, beton, tier)
     output, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
-    assert output.startswith("LoaderFailedError True ")
+    kind = "MemoryError" if tier == "resident" else "LoaderFailedError"
+    assert output.startswith(f"{kind} True ")
     assert "no 2,097,152 bytes left" in output or "cannot start reading" in output, output
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from harness.compile import CompiledNetwork
+from harness.compile import CACHE_VARIABLE, CompiledNetwork, keep_compiled_code
 from harness.config import NetworkConfig
 from harness.networks import build_network
 from harness.optimizer import build_adam
@@ -30,6 +34,32 @@ def test_batches_of_another_size_are_never_compiled(monkeypatch):
     compiled(images(4))
     assert calls == [4, 4]
     assert [id(parameter) for parameter in compiled.parameters()] == [id(one) for one in network.parameters()]
+
+
+COMPILING = """
+import sys, torch
+import harness.networks
+from harness.compile import keep_compiled_code
+keep_compiled_code()
+assert torch.compile(lambda x: torch.relu(x) + 1)(torch.ones(3000)).sum() == 6000
+"""
+
+
+@pytest.mark.slow
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path) -> None:
+    """PyTorch's compiler, once imported, has set a place of its own."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    environment.pop(CACHE_VARIABLE, None)
+    (tmp_path / "tmp").mkdir()
+    subprocess.run([sys.executable, "-c", COMPILING], env=environment, check=True, timeout=200)
+    assert any(path.is_file() for path in (tmp_path / "cache" / "cxr-harness" / "inductor").rglob("*"))
+    assert not list((tmp_path / "tmp").glob("torchinductor_*/**/*.cpp"))
+
+
+def test_a_place_that_the_user_chose_for_compiled_code_is_kept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    keep_compiled_code()
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path)
 
 
 @pytest.mark.parametrize("steps", [1, 5])
