@@ -1,4 +1,4 @@
-"""Fifty steps in float32 and bfloat16 stay together; float16's scaler leaves a step out, and is resumed."""
+"""Fifty steps in float32, bfloat16 and float16 stay together; float16's scaler leaves a step out, and is resumed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from plain_network import plain_parts
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule, without_times
 
 from harness.checkpoint import Learner, load_last, save_last
-from harness.devices import make_accelerator
+from harness.devices import Accelerator, make_accelerator
 from harness.optimizer_step import OptimizerStep
 from harness.position import Position
 from harness.run import train_run
+from harness.runtime import RuntimeConfig
 
 
 def test_bf16_stays_near_fp32_over_fifty_steps(tiny_beton: Path, tmp_path: Path) -> None:
@@ -58,6 +59,36 @@ def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Pa
     fresh = torch.amp.GradScaler("cpu")
     load_last(tmp_path / "last", dataclasses.replace(learner, scaler=fresh), {})
     assert fresh.state_dict() == accelerator.scaler.state_dict()
+
+
+def test_fp16_with_its_scaler_stays_near_fp32_over_fifty_steps(
+    tiny_beton: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the test of bf16, with float16 on the CPU: torch has it there, Accelerate does not switch it on."""
+    config = tiny_config(schedule=tiny_schedule(5, batch_size=4, learning_rate=1e-4))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=20)  # too large for the first steps
+
+    def in_half(runtime: RuntimeConfig) -> Accelerator:
+        accelerator = make_accelerator(runtime)
+        accelerator.scaler = scaler
+        monkeypatch.setattr(accelerator, "autocast", lambda *_, **__: torch.autocast("cpu", torch.float16))
+        return accelerator
+
+    losses = []
+    for precision in ("fp32", "fp16"):
+        if precision == "fp16":
+            monkeypatch.setattr("harness.run.make_accelerator", in_half)
+        runtime = tiny_runtime(tiny_beton, tmp_path / precision)
+        train_run(config, runtime)
+        lines = without_times(runtime.folder_of(config))
+        losses.append([line["train"]["loss"] for line in lines])
+        from accelerator_state import forget_accelerator
+
+        forget_accelerator()
+    assert 0 < sum(line["skipped_steps"] for line in lines) < 10
+    assert scaler.get_scale() < 2.0**24
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
 
 
 @pytest.mark.gpu
