@@ -14,10 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.environment import command_line, describe
+from benchmarks.environment import describe
 from benchmarks.results import spread
 from datasets.files import write_json
 
+COMMAND = "python -m benchmarks.first_batch BETON FOLDER"
 ROUNDS = 15
 SCRIPT = """\
 import sys, time
@@ -49,7 +50,7 @@ def seconds_to_first_batch(script: str, beton: Path, cache: Path) -> float:
 
 def measure(beton: Path, rounds: int = ROUNDS) -> dict[str, object]:
     """Median and spread of each start, and the one with an empty cache."""
-    about = describe(command_line())
+    about = describe(COMMAND)
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name)
         cold = seconds_to_first_batch(SCRIPT, beton, cache)
