@@ -18,7 +18,7 @@ from benchmarks.environment import describe
 from benchmarks.results import spread
 from datasets.files import write_json
 
-COMMAND = "python -m benchmarks.first_batch BETON FOLDER"
+COMMAND = ["python", "-m", "benchmarks.first_batch", "BETON", "FOLDER"]
 ROUNDS = 15
 SCRIPT = """\
 import sys, time

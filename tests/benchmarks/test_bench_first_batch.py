@@ -1,0 +1,28 @@
+"""The benchmark of the first batch: real processes, and what the page of results says of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.first_batch import STARTS, measure
+from benchmarks.other_sections import other_sections
+from datasets.files import write_json
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
+from small_beton import write_small_beton  # noqa: E402
+
+
+@pytest.mark.slow
+def test_starts_are_measured_and_shown(tmp_path: Path) -> None:
+    beton = write_small_beton(tmp_path, 40)
+    measured = measure(beton.path, rounds=1)
+    rows = {row["start"]: row["seconds"] for row in measured["rows"]}
+    assert list(rows) == [*STARTS, "script, numba's cache empty"]
+    cold = rows.pop("script, numba's cache empty")
+    assert 0.2 < min(rows.values()) <= max(rows.values()) < cold < 120
+    write_json(tmp_path / "first_batch.json", measured)
+    (section,) = other_sections(tmp_path, lambda _: "")
+    assert f"| script, numba's cache empty | {cold:.2f} | 0.00 | 1 |" in section
