@@ -12,7 +12,7 @@ from benchmarks.other_sections import other_sections
 from datasets.files import write_json
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
-from small_beton import write_small_beton  # noqa: E402
+from small_beton import write_small_beton
 
 
 @pytest.mark.slow
