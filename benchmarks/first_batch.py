@@ -6,6 +6,7 @@ collector of ``cxr``, in turns, after one start each with an empty cache of numb
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from benchmarks.environment import describe
 from benchmarks.results import spread
+from datasets.beton import Beton
+from datasets.errors import InputError
 from datasets.files import write_json
 
 COMMAND = ["python", "-m", "benchmarks.first_batch", "BETON", "FOLDER"]
@@ -41,15 +44,19 @@ STARTS = {"script around train_loader": SCRIPT, "the same with the collector of 
 def seconds_to_first_batch(script: str, beton: Path, cache: Path) -> float:
     """From before the process is started until its first batch is there."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-c", script, str(beton)]
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(beton)], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout) - started
 
 
 def measure(beton: Path, rounds: int = ROUNDS) -> dict[str, object]:
-    """Median and spread of each start, and the one with an empty cache."""
+    """Median and spread of each start, and the one with an empty cache.
+
+    Raises:
+        InputError: when the beton cannot be used.
+    """
+    Beton.open(beton).indices("train")
     about = describe(COMMAND)
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name)
@@ -67,5 +74,17 @@ def measure(beton: Path, rounds: int = ROUNDS) -> dict[str, object]:
     return {"environment": {**about, "kind": "first_batch"}, "rows": rows}
 
 
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_batch", description="Time to the first batch.")
+    parser.add_argument("beton", type=Path, help="a beton with a train split")
+    parser.add_argument("folder", type=Path, help="folder of first_batch.json")
+    arguments = parser.parse_args()
+    try:
+        write_json(arguments.folder / "first_batch.json", measure(arguments.beton))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
-    write_json(Path(sys.argv[2]) / "first_batch.json", measure(Path(sys.argv[1])))
+    main()

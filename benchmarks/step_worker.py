@@ -7,8 +7,6 @@ is not measured at all.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -20,6 +18,7 @@ import torch
 
 from benchmarks.pictures import Pictures
 from benchmarks.step_case import Case
+from datasets.spare_memory import return_freed_memory
 
 
 def main() -> None:
@@ -35,24 +34,18 @@ def main() -> None:
     torch.set_num_threads(pictures.workers)
     contender = make(kind, Case(network, method), pictures)  # type: ignore[arg-type]
     contender.loader_free(1)
-    rest()
+    return_freed_memory()
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["what"] == "rest":
-            rest()
+            return_freed_memory()
             found = {}
         else:
             wake = asked["what"] == "wake"
             found = contender.loader_free(1) if wake else getattr(contender, asked["what"])(asked["steps"])
         found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps(found), file=answers, flush=True)
-
-
-def rest() -> None:
-    """Let the C library return what it keeps of the last step."""
-    with contextlib.suppress(AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def make(kind: str, case: Case, pictures: Pictures) -> Any:

@@ -40,6 +40,11 @@ def return_spare_memory() -> None:
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
+    return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """Let the C library alone give back what it holds unused."""
     with contextlib.suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
