@@ -15,7 +15,7 @@ setup:
 	@.ci/setup
 
 demo: demo-data
-	$(CXR) grid submit demo --runs-dir $(RUNS) --data-dir $(DATA) --precision bf16
+	$(CXR) grid submit demo --runs-dir $(RUNS) --data-dir $(DATA) --precision auto
 	$(CXR) report $(RUNS) --out $(RUNS)/report --data-dir $(DATA)
 	@echo "runs: $(RUNS)/    report: $(RUNS)/report/index.html"
 

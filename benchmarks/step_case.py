@@ -8,8 +8,6 @@ from typing import Literal
 import torch
 
 NUM_LABELS = 14
-VALIDATION_BATCH = 64
-"""Images of a validation step, in ours and in the careful loop; the plain one takes its training batch."""
 Kind = Literal["reference", "careful", "ours", "careful_compiled", "ours_compiled"]
 
 

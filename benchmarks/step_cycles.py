@@ -1,7 +1,8 @@
 """A stream of batches comes in; a few of them go out, and how long these took in the stream's steady state.
 
 The clock runs from the arrival of the first batch to the arrival of the one after the last: so many whole cycles of
-computing a batch and waiting for the next. What a loop spends before its first batch counts for nobody.
+computing a batch and waiting for the next. What a loop spends before its first batch counts for nobody. Between the
+two a GPU is not waited for, so that it works beside the host as it does in training.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Cycles(Iterator[Item]):
         *,
         passes_last: bool = False,
         clock: Callable[[], float] = time.perf_counter,
+        settled: Callable[[], float] | None = None,
     ) -> None:
         """Set up.
 
@@ -31,9 +33,11 @@ class Cycles(Iterator[Item]):
             steps: cycles to time.
             passes_last: hand out the item after the last timed one, too, to a caller who has to have them all.
             clock: seconds.
+            settled: seconds after waiting for the device, for start and end; ``clock`` when None.
         """
         self._stream = stream
         self._clock = clock
+        self._settled = clock if settled is None else settled
         self._passes_last = passes_last
         self._left = steps
         self._began: float | None = None
@@ -48,12 +52,12 @@ class Cycles(Iterator[Item]):
         item = next(self._stream)
         arrived = self._clock()
         if self._began is None:
-            self._began = arrived
+            self._began = self._settled()
             return item
         self.waited_s += arrived - asked
         self._left -= 1
         if self._left == 0:
-            self._ended = arrived
+            self._ended = self._settled()
             if not self._passes_last:
                 raise StopIteration
         return item

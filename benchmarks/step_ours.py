@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,20 +14,24 @@ import numpy as np
 import torch
 
 from benchmarks.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
-from benchmarks.step_case import NUM_LABELS, VALIDATION_BATCH, Case
+from benchmarks.step_case import NUM_LABELS, Case
 from benchmarks.step_cycles import Cycles
+from benchmarks.step_device import VALIDATION_BATCHES, settled
 from datasets.augment import Augment
 from datasets.beton import Beton
+from datasets.feed import Feed
 from datasets.loader import Batch, Batches, Loader
 from datasets.tiers import Tier, open_tier
 from harness.compile import CompiledNetwork
 from harness.config import AttentionTransfer, NetworkConfig, Schedule, TransferLearning, Weights
 from harness.devices import make_accelerator
-from harness.evaluate import EVAL_BATCH_SIZE, split_loader
+from harness.evaluate import EVAL_BATCH_SIZES, split_loader
+from harness.forward_backward import EagerForwardBackward
 from harness.networks import build_network
 from harness.objectives import build_objective
 from harness.optimizer import build_adam
 from harness.position import PartialEpoch, Position
+from harness.run_parts import forward_backward
 from harness.runtime import RuntimeConfig
 from harness.stopping import Control, StopSignals
 from harness.train import Parts, Surroundings, train_epoch
@@ -106,54 +111,85 @@ def one_epoch(parts: Parts) -> PartialEpoch:
 class Ours:
     """One network and method in ``harness.train``."""
 
-    def __init__(self, case: Case, pictures: Pictures, *, compiled: bool = False) -> None:
-        assert EVAL_BATCH_SIZE == VALIDATION_BATCH, "all loops validate with batches of one size"
+    def __init__(self, case: Case, pictures: Pictures, device: torch.device, *, compiled: bool = False) -> None:
+        assert EVAL_BATCH_SIZES == VALIDATION_BATCHES, "all loops validate with batches of one size"
         self.pictures = pictures
         self.beton = Beton.open(Path(pictures.beton))
         workers = pictures.workers
         self.runtime = RuntimeConfig(
-            precision="bf16", device="cpu", num_threads=workers, num_workers=workers, compile=compiled
+            precision="auto",
+            device="cuda" if device.type == "cuda" else "cpu",
+            num_threads=workers,
+            num_workers=workers,
+            compile=compiled,
         )
         self.accelerator = make_accelerator(self.runtime)
+        self.device = self.accelerator.device
         self.parts = self._parts(case)
         with self.parts.train_loader.epoch(0) as batches:
             self.fixed = next(iter(batches))
 
     def loader_free(self, steps: int) -> dict[str, float]:
         """Also what neither network, loss nor optimiser took: the overhead, input conversion and metrics included."""
+        if self.device.type == "cuda":
+            return self._loader_free_on_gpu(steps)
         spent: list[float] = []
+        accelerator: Any = Timed(self.accelerator, ("backward",), spent)
+        wrapped: Any = Timed(self.parts.wrapped, (), spent)
+        objective: Any = Timed(self.parts.objective, (), spent)
         parts: Any = replace(
             self.parts,
-            wrapped=Timed(self.parts.wrapped, (), spent),  # type: ignore[arg-type]
-            objective=Timed(self.parts.objective, (), spent),  # type: ignore[arg-type]
             optimizer=Timed(self.parts.optimizer, ("step", "zero_grad"), spent),
-            accelerator=Timed(self.parts.accelerator, ("backward",), spent),
+            forward_backward=EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective),
         )
-        started = time.perf_counter()
-        # An epoch for each step: within one, the loop refuses an image that comes twice.
-        trained = [
-            one_epoch(replace(parts, train_loader=Through(parts.train_loader, iter([self.fixed]), 1)))
-            for _ in range(steps)
-        ]
-        seconds = time.perf_counter() - started
-        overhead_s = seconds - sum(spent) - sum(one.data_wait_s for one in trained)
-        return {"seconds": seconds, "images": sum(one.images for one in trained), "overhead_s": overhead_s}
+        seconds, trained = self._same_batch(parts, steps)
+        return {
+            "seconds": seconds,
+            "images": trained.images,
+            "overhead_s": seconds - sum(spent) - trained.data_wait_s,
+        }
+
+    def _loader_free_on_gpu(self, steps: int) -> dict[str, float]:
+        """The overhead there is what the loop takes more than the step's parts called one after the other."""
+        seconds, trained = self._same_batch(self.parts, steps)
+        with Feed(Through(self.parts.train_loader, self._batches(1), 1), self.device).epoch(0) as batches:
+            (batch,) = batches
+        started = settled(self.device)
+        for _ in range(steps):
+            self.parts.forward_backward(batch.inputs, batch.targets, batch.global_size)
+            self.parts.optimizer.step()
+            self.parts.optimizer.zero_grad(set_to_none=True)
+        bare_s = settled(self.device) - started
+        return {"seconds": seconds, "images": trained.images, "overhead_s": max(0.0, seconds - bare_s)}
+
+    def _same_batch(self, parts: Parts, steps: int) -> tuple[float, PartialEpoch]:
+        """Train on one batch again and again; seconds, and what was measured."""
+        loader = Through(parts.train_loader, self._batches(steps), steps)
+        started = settled(self.device)
+        trained = one_epoch(replace(parts, train_loader=loader))
+        return settled(self.device) - started, trained
+
+    def _batches(self, steps: int) -> Iterator[Batch]:
+        """The same images, each time under other indices: the loop refuses an image that comes twice."""
+        for number in range(steps):
+            yield replace(self.fixed, indices=self.fixed.indices + number * self.beton.num_samples)
 
     def whole(self, steps: int) -> dict[str, float]:
         with self.parts.train_loader.epoch(0) as batches:
-            cycles = Cycles(batches, steps)
+            cycles = Cycles(batches, steps, settled=partial(settled, self.device))
             parts = replace(self.parts, train_loader=Through(self.parts.train_loader, cycles, steps))
             trained = one_epoch(parts)
         return {"seconds": cycles.seconds, "images": trained.images, "data_wait_s": cycles.waited_s}
 
     def validation(self, steps: int) -> dict[str, float]:
-        indices = np.arange((steps + 1) * VALIDATION_BATCH, dtype=np.int64)
+        batch_size = EVAL_BATCH_SIZES[self.device.type]
+        indices = np.arange((steps + 1) * batch_size, dtype=np.int64)
         loader = split_loader(self.accelerator, self.beton, indices, self.runtime)
         with loader.epoch(0) as batches:
-            cycles = Cycles(batches, steps, passes_last=True)
+            cycles = Cycles(batches, steps, passes_last=True, settled=partial(settled, self.device))
             loader = Through(loader, cycles, steps + 1)
             predict(self.accelerator, self.parts.network, loader, indices, self.runtime)
-        return {"seconds": cycles.seconds, "images": steps * VALIDATION_BATCH, "data_wait_s": cycles.waited_s}
+        return {"seconds": cycles.seconds, "images": steps * batch_size, "data_wait_s": cycles.waited_s}
 
     def epoch(self, _steps: int) -> dict[str, float]:
         """A whole epoch of all samples as ``cxr train`` makes it, its start and its end included."""
@@ -175,12 +211,13 @@ class Ours:
             batch_size=self.pictures.batch_size,
             shuffle=True,
             augment=Augment(ROTATION_DEG, FLIP_PROBABILITY),
+            device=self.device,
             num_workers=self.pictures.workers,
         )
 
     def _parts(self, case: Case) -> Parts:
         network = build_network(NetworkConfig(name=case.network), NUM_LABELS)
-        network.to(memory_format=torch.channels_last)
+        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher = AttentionTransfer(teacher=Weights(kind="none"), weight=1.0)
         objective = build_objective(
             teacher if case.method == "attention_transfer" else TransferLearning(),
@@ -196,6 +233,9 @@ class Ours:
             accelerator=self.accelerator,
             network=network,
             wrapped=wrapped,
+            forward_backward=forward_backward(
+                self.accelerator, wrapped, objective, self.pictures.batch_size, self.runtime
+            ),
             optimizer=optimizer,
             objective=objective,
             schedule=Schedule(batch_size=self.pictures.batch_size),

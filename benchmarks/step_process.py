@@ -18,9 +18,10 @@ LIMIT_S = 1800.0
 class Process:
     """A loop's process, asked for one measurement at a time."""
 
-    def __init__(self, kind: Kind, case: Case, pictures: Path, log: Path) -> None:
+    def __init__(self, kind: Kind, case: Case, pictures: Path, device: str, log: Path) -> None:
         self.kind, self._log = kind, log
-        arguments = [sys.executable, "-m", "benchmarks.step_worker", kind, case.network, case.method, str(pictures)]
+        arguments = [sys.executable, "-m", "benchmarks.step_worker", kind, case.network, case.method]
+        arguments += [str(pictures), device]
         with log.open("w") as errors:
             self._process = subprocess.Popen(
                 arguments,

@@ -6,9 +6,8 @@ sigmoid and BCELoss, the teacher's whole forward pass, plain Adam, and the loss 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from benchmarks.peers.torch_pil import Files
 from benchmarks.pictures import MEAN, STD, Pictures
 from benchmarks.step_case import NUM_LABELS, Case, targets_of
 from benchmarks.step_cycles import Cycles
+from benchmarks.step_device import settled
 
 
 class PlainNetwork(nn.Module):
@@ -92,10 +92,12 @@ def stream(images: Dataset[Tensor], count: int, batch_size: int, workers: int, *
 class Reference:
     """One network and method in the plain loop."""
 
-    def __init__(self, case: Case, pictures: Pictures) -> None:
-        self.case, self.pictures = case, pictures
-        self.network = PlainNetwork(case.network)
-        self.teacher = PlainNetwork("densenet121").eval() if case.method == "attention_transfer" else None
+    def __init__(self, case: Case, pictures: Pictures, device: torch.device) -> None:
+        self.case, self.pictures, self.device = case, pictures, device
+        self.network = PlainNetwork(case.network).to(device)
+        self.teacher = None
+        if case.method == "attention_transfer":
+            self.teacher = PlainNetwork("densenet121").to(device).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5)
         self.criterion = nn.BCELoss()
         self.losses: list[float] = []
@@ -118,6 +120,7 @@ class Reference:
 
     def step(self, images: Tensor, targets: Tensor) -> None:
         self.network.train()
+        images, targets = images.to(self.device), targets.to(self.device)
         self.optimizer.zero_grad()
         outputs = torch.sigmoid(self.network(images))
         loss = self.criterion(outputs, targets)
@@ -130,22 +133,22 @@ class Reference:
         self.losses.append(loss.item())
 
     def loader_free(self, steps: int) -> dict[str, float]:
-        started = time.perf_counter()
+        started = settled(self.device)
         for _ in range(steps):
             self.step(*self.fixed)
-        return {"seconds": time.perf_counter() - started, "images": steps * self.pictures.batch_size}
+        return {"seconds": settled(self.device) - started, "images": steps * self.pictures.batch_size}
 
     def whole(self, steps: int) -> dict[str, float]:
-        cycles = Cycles(self.training, steps)
+        cycles = Cycles(self.training, steps, settled=partial(settled, self.device))
         for images, targets in cycles:
             self.step(images, targets)
         return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}
 
     def validation(self, steps: int) -> dict[str, float]:
         self.network.eval()
-        cycles = Cycles(self.validating, steps)
+        cycles = Cycles(self.validating, steps, settled=partial(settled, self.device))
         with torch.no_grad():
             for images, targets in cycles:
-                outputs = torch.sigmoid(self.network(images))
-                self.losses.append(self.criterion(outputs, targets).item())
+                outputs = torch.sigmoid(self.network(images.to(self.device)))
+                self.losses.append(self.criterion(outputs, targets.to(self.device)).item())
         return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}

@@ -1,15 +1,14 @@
 """The process of one loop of the step benchmark: a line with a wish comes in; a line with its measurement goes out.
 
-Run as ``python -m benchmarks.step_worker KIND NETWORK METHOD PICTURES.json``. Between its turns it gives memory back:
-five loops together do not fit into a small machine, and a loop that is measured while others are pushed out of memory
-is not measured at all.
+Run as ``python -m benchmarks.step_worker KIND NETWORK METHOD PICTURES.json DEVICE``. Between its turns it gives
+memory back: five loops together do not fit into a small machine, and a loop that is measured while others are pushed
+out of memory is not measured at all.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 
 from benchmarks.pictures import Pictures
 from benchmarks.step_case import Case
+from benchmarks.step_device import peak_bytes
 from datasets.spare_memory import return_freed_memory
 
 
@@ -26,13 +26,14 @@ def main() -> None:
 
     ``wake`` stands before the measurements of a turn and makes one step, ``rest`` behind them.
     """
-    kind, network, method, path = sys.argv[1:5]
+    kind, network, method, path, name = sys.argv[1:6]
+    device = torch.device(name)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     pictures = Pictures.read(Path(path))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: pictures.workers])
     torch.set_num_threads(pictures.workers)
-    contender = make(kind, Case(network, method), pictures)  # type: ignore[arg-type]
+    contender = make(kind, Case(network, method), pictures, device)  # type: ignore[arg-type]
     contender.loader_free(1)
     return_freed_memory()
     print(json.dumps("ready"), file=answers, flush=True)
@@ -44,24 +45,24 @@ def main() -> None:
         else:
             wake = asked["what"] == "wake"
             found = contender.loader_free(1) if wake else getattr(contender, asked["what"])(asked["steps"])
-        found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        found["peak_bytes"] = peak_bytes(device)
         print(json.dumps(found), file=answers, flush=True)
 
 
-def make(kind: str, case: Case, pictures: Pictures) -> Any:
+def make(kind: str, case: Case, pictures: Pictures, device: torch.device) -> Any:
     """The contender of that kind; only its own libraries are imported."""
     compiled = kind.endswith("_compiled")
     if kind == "reference":
         from benchmarks.step_reference import Reference
 
-        return Reference(case, pictures)
+        return Reference(case, pictures, device)
     if kind.startswith("careful"):
         from benchmarks.step_careful import Careful
 
-        return Careful(case, pictures, compiled=compiled)
+        return Careful(case, pictures, device, compiled=compiled)
     from benchmarks.step_ours import Ours
 
-    return Ours(case, pictures, compiled=compiled)
+    return Ours(case, pictures, device, compiled=compiled)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from datasets.journal import Journal
 from datasets.labels import IGNORED, POSITIVE
 from datasets.request import SAMPLE_COLUMNS, Request
 from datasets.sidecar import FORMAT_VERSION, FileFacts, Sidecar, samples_path, sidecar_path, write_sidecar
+
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+"""Distributions that cv2 may have come in."""
 
 
 def publish(request: Request, writer: BetonWriter) -> Sidecar:
@@ -98,9 +102,21 @@ def versions() -> dict[str, str]:
     return {
         "cxr-harness": version("cxr-harness"),
         "numpy": np.__version__,
-        "opencv": version("opencv-python"),
+        "opencv": _opencv_version(),
         "pillow": PIL.__version__,
     }
+
+
+def _opencv_version() -> str:
+    """Version of the distribution that cv2 came in; clusters often have a headless one."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in OPENCV:
+        with suppress(PackageNotFoundError):
+            return version(name)
+    import cv2
+
+    return str(cv2.__version__)
 
 
 def _describe(

@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator as Accelerator  # type: ignore[import-untyped]
@@ -13,8 +14,11 @@ from accelerate.utils import gather_object  # type: ignore[import-untyped]
 
 from datasets.errors import InputError
 from datasets.threads import usable_cores
-from harness.runtime import RuntimeConfig
+from harness.messages import note
+from harness.runtime import Precision, RuntimeConfig
 
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What x86 and Arm processors call it in /proc/cpuinfo."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -34,11 +38,8 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
             f"num_processes = {runtime.num_processes}, but {started} were started; start as many, or leave the "
             "option out to take what the launcher started"
         )
-    if runtime.precision == "fp16" and not use_cuda:
-        raise InputError("precision fp16 needs a GPU: on the CPU it would silently be fp32; use bf16 or fp32")
-    if runtime.precision == "bf16" and use_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise InputError(f"precision bf16: {torch.cuda.get_device_name()} cannot do it; use fp16 or fp32")
-    mixed = "no" if runtime.precision == "fp32" else runtime.precision
+    precision = chosen_precision(runtime.precision, use_cuda=use_cuda)
+    mixed = "no" if precision in ("fp32", "tf32") else precision
     accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed)
     if accelerator.num_processes != started:
         raise RuntimeError(
@@ -47,9 +48,52 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
     if accelerator.device.type != ("cuda" if use_cuda else "cpu"):
         raise RuntimeError(f"asked for {'cuda' if use_cuda else 'cpu'}, got {accelerator.device}")
     set_torch_threads(runtime)
-    if not use_cuda:
+    if use_cuda:
+        set_cuda_arithmetic(precision)
+    else:
         keep_freed_memory()
     return accelerator
+
+
+def chosen_precision(precision: Precision, *, use_cuda: bool) -> Precision:
+    """What ``precision`` means on this device.
+
+    Raises:
+        InputError: where the device would compute in something else.
+    """
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if use_cuda else cpu_has_bf16()
+    if precision == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    if precision == "bf16" and not use_cuda and not has_bf16:
+        note("note: this processor has no arithmetic for bfloat16 and emulates it, at half the speed of fp32")
+    if precision in ("fp16", "tf32") and not use_cuda:
+        raise InputError(f"precision {precision} needs a GPU: on the CPU it would silently be fp32; use bf16 or fp32")
+    if precision == "bf16" and use_cuda and not has_bf16:
+        raise InputError(f"precision bf16: {torch.cuda.get_device_name()} cannot do it; use fp16 or fp32")
+    if precision == "tf32" and torch.cuda.get_device_capability() < (8, 0):
+        raise InputError(f"precision tf32: {torch.cuda.get_device_name()} cannot do it; use fp16 or fp32")
+    return precision
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor has instructions for products of bfloat16; True where nothing can be read of it."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return True
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), None)
+    return flags is None or not BF16_FLAGS.isdisjoint(flags.split())
+
+
+def set_cuda_arithmetic(precision: Precision) -> None:
+    """Make float32 what it says, and convolutions such that they give the same bits in every run.
+
+    By default PyTorch lets convolutions in float32 round to tf32, and cuDNN choose algorithms that add in no fixed
+    order; a resumed run would then not end as the one that was never stopped.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 @contextmanager
@@ -89,8 +133,11 @@ def set_torch_threads(runtime: RuntimeConfig) -> None:
 
 
 def effective_precision(accelerator: Accelerator) -> str:
-    """Arithmetic that the networks really run in: fp32, bf16 or fp16."""
-    return str(accelerator.mixed_precision) if accelerator.native_amp else "fp32"
+    """Arithmetic that the networks really run in: fp32, tf32, bf16 or fp16."""
+    if accelerator.native_amp:
+        return str(accelerator.mixed_precision)
+    rounds = accelerator.device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "tf32" if rounds else "fp32"
 
 
 def device_names(accelerator: Accelerator) -> list[str]:

@@ -24,8 +24,9 @@ from harness.run_folder import RunFolder
 from harness.runtime import RuntimeConfig
 from harness.validate import Predictions, predict
 
-EVAL_BATCH_SIZE = 64
-"""Images per process in one forward pass without gradients; it changes no score."""
+EVAL_BATCH_SIZES = {"cpu": 64, "cuda": 256}
+"""Images per process in one forward pass without gradients, by the device's type; they change no score. A GPU is not
+full with fewer."""
 
 
 def evaluate_run(folder: RunFolder, split: str, runtime: RuntimeConfig) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: 
         beton,
         indices,
         runtime.tier,
-        batch_size=EVAL_BATCH_SIZE * accelerator.num_processes,
+        batch_size=EVAL_BATCH_SIZES[accelerator.device.type] * accelerator.num_processes,
         shuffle=False,
         device=accelerator.device,
         rank=accelerator.process_index,

@@ -19,11 +19,13 @@ from harness.compile import CompiledNetwork
 from harness.config import RunConfig
 from harness.devices import Accelerator, loader_threads
 from harness.evaluate import split_loader
+from harness.forward_backward import EagerForwardBackward, ForwardBackward
 from harness.networks import Network, trainable_parameters
-from harness.objectives import build_objective
+from harness.objectives import Objective, build_objective
 from harness.optimizer import build_adam
 from harness.run_folder import RunFolder
 from harness.runtime import RuntimeConfig
+from harness.step_graph import GraphedForwardBackward
 from harness.train import Parts
 
 
@@ -87,6 +89,7 @@ def build_parts(run: Run, network: Network) -> Parts:
         accelerator=accelerator,
         network=network,
         wrapped=wrapped,
+        forward_backward=forward_backward(accelerator, wrapped, objective, share, runtime),
         optimizer=optimizer,
         objective=objective,
         schedule=config.schedule,
@@ -96,6 +99,17 @@ def build_parts(run: Run, network: Network) -> Parts:
         labels=run.beton.labels,
         runtime=runtime,
     )
+
+
+def forward_backward(
+    accelerator: Accelerator, wrapped: nn.Module, objective: Objective, batch_size: int, runtime: RuntimeConfig
+) -> ForwardBackward:
+    """How steps are run: recorded as a CUDA graph where a single process trains on CUDA, else one by one."""
+    eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
+    if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or not runtime.cuda_graphs:
+        return eager
+    modules = [wrapped] if objective.module is None else [wrapped, objective.module]
+    return GraphedForwardBackward(eager, modules, batch_size)
 
 
 def settle_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:

@@ -35,7 +35,7 @@ class SavedModel:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     precision: str
-    """Arithmetic that the run computed in: fp32, bf16 or fp16."""
+    """Arithmetic that the run computed in: fp32, tf32, bf16 or fp16."""
     beton: Path | None
     """The run's beton as far as it was found: its sidecar is there, the file itself perhaps."""
 

@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from datasets.feed import DeviceBatch, Feed
-from datasets.labels import IGNORED
+from datasets.feed import Feed
 from datasets.loader import Loader
 from harness.config import Schedule
 from harness.devices import Accelerator, set_torch_threads
+from harness.forward_backward import ForwardBackward
 from harness.guards import FiniteLosses
 from harness.meter import Meter, TrainedEpoch, summary
 from harness.metrics import Scores, score
 from harness.networks import Network
-from harness.objectives import Losses, Objective
+from harness.objectives import Objective
 from harness.optimizer_step import OptimizerStep
 from harness.position import PartialEpoch, Position
 from harness.runtime import RuntimeConfig
@@ -43,6 +43,8 @@ class Parts:
     """The plain module: evaluated and saved."""
     wrapped: nn.Module
     """The same, prepared by Accelerate: training steps call it, so that gradients are averaged over processes."""
+    forward_backward: ForwardBackward
+    """Runs ``wrapped`` and ``objective`` on a batch, forward and backward."""
     optimizer: Any
     """Adam over the trainable parameters, prepared by Accelerate."""
     objective: Objective
@@ -129,13 +131,13 @@ def train_epoch(
     with control.signals.deferred(), _batches(parts, position.epoch, meter.batches) as batches:
         set_torch_threads(parts.runtime)
         for batch in meter.timed(batches):
-            output, losses = _forward_and_backward(parts, batch)
+            logits, losses = parts.forward_backward(batch.inputs, batch.targets, batch.global_size)
             stepped = take_step()
             if take_step.skips and not stepped:
                 meter.leave_out(batch.host)
             else:
                 losses_guard.watch(meter.batches, batch.host, losses.total)
-                meter.add(batch.host, output.logits, losses, stepped=stepped)
+                meter.add(batch.host, logits, losses, stepped=stepped)
             around.step_done()
             around.watch.step(
                 batch.global_size,
@@ -152,15 +154,6 @@ def train_epoch(
         return meter.so_far()
 
 
-def _forward_and_backward(parts: Parts, batch: DeviceBatch) -> tuple[Any, Losses]:
-    accelerator, inputs, targets = parts.accelerator, batch.inputs, batch.targets
-    with accelerator.autocast():
-        output = parts.wrapped(inputs)
-        losses = parts.objective(output, inputs, targets)
-    accelerator.backward(share_of_global_mean(accelerator, losses, targets, batch.global_size))
-    return output, losses
-
-
 def _batches(parts: Parts, epoch: int, start_step: int) -> Any:
     """The epoch's batches from ``start_step`` on; none when all steps were done before the run was stopped."""
     feed = Feed(parts.train_loader, parts.accelerator.device)
@@ -173,21 +166,6 @@ def validate(parts: Parts) -> Scores:
         parts.accelerator, parts.network, parts.validation_loader, parts.validation_indices, parts.runtime
     )
     return score(predictions.logits, predictions.targets, parts.labels)
-
-
-def share_of_global_mean(accelerator: Accelerator, losses: Losses, targets: Tensor, global_size: int) -> Tensor:
-    """This process's loss, scaled so that the mean over processes is the loss of the whole global batch.
-
-    Processes may hold unequal numbers of images, over which the attention loss is a mean, and of known targets, over
-    which the cross-entropy is one.
-    """
-    if accelerator.num_processes == 1:
-        return losses.total
-    of_images = len(targets) * accelerator.num_processes / global_size
-    known = (targets != IGNORED).sum()
-    of_targets = known * accelerator.num_processes / accelerator.reduce(known, "sum").clamp_min(1)
-    share: Tensor = losses.total * of_images + losses.cross_entropy * (of_targets - of_images)
-    return share
 
 
 def _clock(before_s: float) -> Callable[[], float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.run_folder import RunFolder
+from harness.runtime import Precision
 from launch.grid import GridRun
 
 
@@ -17,7 +18,7 @@ class TrainCommand:
 
     runs_dir: Path
     data_dir: Path
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
     device: Literal["auto", "cpu", "cuda"]
     num_threads: int
     imagenet_weights: Path | None

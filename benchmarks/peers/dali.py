@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+from benchmarks.peers.arrivals import Arrivals
 from benchmarks.pictures import FLIP_PROBABILITY, MEAN, PREFETCH, ROTATION_DEG, STD, Pictures
 
 
@@ -43,10 +43,10 @@ def _deliver(pictures: Pictures, device: str, colour: types.DALIImageType) -> It
         prefetch_queue_depth=PREFETCH,
     )
     pipeline.build()
+    arrivals = Arrivals() if device == "gpu" else None
     for (batch,) in DALIGenericIterator([pipeline], ["images"]):
-        if device == "gpu":
-            # As with ours: a batch counts when it is there, not when the device has been asked for it.
-            torch.cuda.current_stream().synchronize()
+        if arrivals is not None:
+            arrivals.wait_behind(batch["images"])
         yield len(batch["images"])
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from benchmarks.peers.arrivals import Arrivals
 from benchmarks.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
 from benchmarks.timing import EPOCH_STARTS
 from datasets.augment import Augment
@@ -104,8 +104,8 @@ def _feed(pictures: Pictures, tier: Tier) -> Iterator[int]:
     while True:
         yield EPOCH_STARTS
         with feed.epoch(epoch) as batches:
+            arrivals = Arrivals()
             for batch in batches:
-                # The batch counts when it is there, not when the device has been asked for it.
-                torch.cuda.current_stream().synchronize()
+                arrivals.wait_behind(batch.inputs)
                 yield len(batch.inputs)
         epoch += 1

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harness.networks.pooling import average_pool
+
 
 def features(modules: nn.Sequential, images: Tensor, *, before: str) -> Tensor:
     """Run torchvision's DenseNet features on images up to the module of that name, which is not run."""
@@ -50,6 +52,7 @@ def transition(module: nn.Module, values: Tensor) -> Tensor:
     """Half the planes at half the size. Pooling comes first: both it and the 1x1 convolution are linear, so their
     order is free, and the convolution has a quarter of the work.
     """
-    for name in ("norm", "relu", "pool", "conv"):
+    for name in ("norm", "relu"):
         values = module.get_submodule(name)(values)
-    return values
+    planes: Tensor = module.get_submodule("conv")(average_pool(values, 2))
+    return planes

@@ -14,6 +14,11 @@ from torchvision.models import DenseNet
 from harness.config import NetworkConfig, Scope
 from harness.networks.dense import features
 from harness.networks.output import ATTENTION_PLANES, Network, NetworkOutput
+from harness.networks.pooling import average_pool
+
+POOL_SIZE = 4
+"""S/8 to S/32. Table 4's adaptive pool, written as a plain one: the same numbers for every size that 32 divides, the
+shape that DenseNet-121's transitions give for any other, and a deterministic gradient on CUDA."""
 
 
 class DenseNet40(Network):
@@ -29,9 +34,6 @@ class DenseNet40(Network):
         source = DenseNet(growth_rate=32, block_config=(6, 12), num_init_features=64, num_classes=1)
         shared = [(name, module) for name, module in source.features.named_children() if name != "norm5"]
         self.features = nn.Sequential(OrderedDict(shared))
-        # S/8 to S/32. Table 4's adaptive pool, written as a plain one: the same numbers for every size that 32
-        # divides, the shape that DenseNet-121's transitions give for any other, and a deterministic gradient on CUDA.
-        self.pool = nn.AvgPool2d(kernel_size=4, stride=4)
         self.squeeze = nn.Conv2d(512, ATTENTION_PLANES, kernel_size=1)
         self.squeeze_relu = nn.ReLU() if config.head_relu else nn.Identity()
         self.expand = nn.Conv2d(ATTENTION_PLANES, 1024, kernel_size=1)
@@ -47,5 +49,5 @@ class DenseNet40(Network):
 
     def attention_planes(self, images: Tensor) -> Tensor:
         """Output of the first 1x1 convolution, before the optional ReLU."""
-        planes: Tensor = self.squeeze(self.pool(features(self.features, images, before="")))
+        planes: Tensor = self.squeeze(average_pool(features(self.features, images, before=""), POOL_SIZE))
         return planes

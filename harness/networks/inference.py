@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.networks.densenet40 import DenseNet40
+from harness.networks.densenet40 import POOL_SIZE, DenseNet40
 from harness.networks.densenet121 import TAP, DenseNet121
 from harness.networks.folded import FoldedFeatures, clamped, convolved, into_convolution, own
 from harness.networks.output import Network, NetworkOutput
@@ -86,7 +86,7 @@ class _Body121(_Body):
 class _Body40(_Body):
     def __init__(self, source: DenseNet40, dtype: torch.dtype) -> None:
         self.features = FoldedFeatures(source.features, dtype)
-        self.pool, self.between = source.pool, source.squeeze_relu
+        self.between = source.squeeze_relu
         assert source.squeeze.bias is not None and source.expand.bias is not None
         self.squeeze, self.squeeze_bias = own(source.squeeze.weight, dtype), own(source.squeeze.bias, torch.float32)
         expand, bias = into_convolution(source.expand.weight.double(), source.expand.bias.double(), source.norm5)
@@ -101,7 +101,7 @@ class _Body40(_Body):
         return NetworkOutput(F.linear(pooled, self.head, self.head_bias), attention)
 
     def attention_planes(self, images: Tensor) -> Tensor:
-        planes = self.pool(self.features.last(self.features.before_last(images)))
+        planes = F.avg_pool2d(self.features.last(self.features.before_last(images)), POOL_SIZE)
         return convolved(planes, self.squeeze, self.squeeze_bias)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+DEFAULTS = {"cpu": (2, 256), "cuda": (20, 5376)}
+"""Steps of a measurement and samples, by device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchStep:
-    """Measure training steps and validation beside a plain loop and a careful one, in turns, on the CPU.
+    """Measure training steps and validation beside a plain and a careful loop, in turns; on a GPU if there is one.
 
     Example: cxr bench step --json step.json
     """
@@ -20,10 +24,12 @@ class BenchStep:
     """Write environment, rows and ratios to this file."""
     rounds: int = 3
     """Times that each loop is measured."""
-    steps: int = 2
-    """Steps of one measurement of whole steps and of validation."""
-    samples: int = 256
-    """Radiographs, repeated up to this number, and images of an epoch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes CUDA when there is one."""
+    steps: int | None = None
+    """Steps of one measurement of whole steps and of validation; default: 2, on a GPU 20."""
+    samples: int | None = None
+    """Radiographs, repeated up to this number, and images of an epoch; default: 256, on a GPU 5376."""
     size: int = 256
     """Side of the images in pixels, a multiple of 32."""
     batch_size: int = 32
@@ -46,10 +52,13 @@ class BenchStep:
             raise InputError("benchmarks are not installed here; run this from a checkout of the repository")
         from benchmarks.step import Settings, bench_step
 
+        device = self._device()
+        steps, samples = DEFAULTS[device]
         settings = Settings(
             rounds=self.rounds,
-            steps=self.steps,
-            samples=self.samples,
+            device=device,
+            steps=self.steps or steps,
+            samples=self.samples or samples,
             size=self.size,
             batch_size=self.batch_size,
             workers=self.workers,
@@ -63,3 +72,17 @@ class BenchStep:
         for name, value in measured["ratios"].items():
             if value is not None:
                 print(f"{name:<48}{value:>8.3f}")
+
+    def _device(self) -> Literal["cpu", "cuda"]:
+        """The device that was asked for, if there is one.
+
+        Raises:
+            InputError: for CUDA where torch sees no GPU.
+        """
+        import torch
+
+        from datasets.errors import InputError
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch sees no GPU on this machine; use cpu or auto")
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import tyro
 
+from harness.runtime import Precision
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
@@ -25,8 +27,8 @@ class Evaluate:
     """Folder that holds DATASET.beton."""
     beton: Path | None = None
     """The beton to score on, instead of the one in DATA_DIR."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the network; fp16 needs a GPU."""
+    precision: Precision = "fp32"
+    """Arithmetic of the network; fp16 and tf32 need a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes CUDA when there is one."""
     num_workers: int | None = None

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from datasets.errors import InputError
+from harness.runtime import Precision
 from launch.cost import critical_paths, estimate
 from launch.executor import Outcome
 from launch.found import DatasetFacts, dataset_facts, find_runs
@@ -130,8 +131,8 @@ class Submit(PartOfGrid):
     """Runs at once; by default one for each GPU, else two on the CPU."""
     threads_per_run: int | None = None
     """CPU threads of one run; by default the cores shared out over the slots."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the networks."""
+    precision: Precision = "fp32"
+    """Arithmetic of the networks; auto is bf16 where the device computes in it, else fp32."""
     imagenet_weights: Path | None = None
     """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
     xrv_weights: tuple[Path, ...] = ()
@@ -140,6 +141,8 @@ class Submit(PartOfGrid):
     """Where images come from, as cxr train takes it."""
     augment_on: Literal["auto", "cpu", "device"] | None = None
     """Who flips and rotates images, as cxr train takes it."""
+    compile: bool = False
+    """Compile students with torch.compile, as cxr train takes it; runs share what is compiled."""
     checkpoint_minutes: float | None = None
     """Minutes between checkpoints inside an epoch, as cxr train takes it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -216,7 +219,8 @@ class Submit(PartOfGrid):
             "--checkpoint-minutes": [self.checkpoint_minutes],
         }
         given = {option: [word for word in words if word is not None] for option, words in values.items()}
-        return tuple(str(word) for option, words in given.items() if words for word in (option, *words))
+        found = [str(word) for option, words in given.items() if words for word in (option, *words)]
+        return (*found, "--compile") if self.compile else tuple(found)
 
     def _check_files(self, runs: Sequence[GridRun]) -> None:
         """Refuse at once what every run would stumble over."""

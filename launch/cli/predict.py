@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from harness.runtime import Precision
+
 if TYPE_CHECKING:
     from harness.predict import Prediction
     from harness.saved_model import SavedModel
@@ -39,7 +41,7 @@ class Predict:
     """Images of one forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes CUDA when there is one."""
-    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    precision: Precision | None = None
     """Arithmetic of the network; default: that of the run."""
     workers: int | None = None
     """Processes that decode; default: the cores this process may use."""
@@ -78,7 +80,7 @@ class Predict:
         if bad:
             raise InputError(f"{bad} of {len(files)} images could not be used; each is named above with its reason")
 
-    def _precision(self, model: SavedModel) -> Literal["fp32", "bf16", "fp16"]:
+    def _precision(self, model: SavedModel) -> Precision:
         """What was asked for, else the run's own where this machine can do it."""
         if self.precision is not None:
             return self.precision
@@ -87,6 +89,8 @@ class Predict:
         on_gpu = self.device != "cpu" and torch.cuda.is_available()
         if model.precision == "bf16":
             return "bf16" if not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        if model.precision == "tf32" and on_gpu and torch.cuda.get_device_capability() >= (8, 0):
+            return "tf32"
         return "fp16" if model.precision == "fp16" and on_gpu else "fp32"
 
     def _print(self, model: SavedModel, predictions: Iterable[Prediction]) -> int:

@@ -14,7 +14,7 @@ import tyro
 from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.messages import note
-from harness.runtime import RuntimeConfig
+from harness.runtime import Precision, RuntimeConfig
 from launch.ranks import run_ranks, started_by_launcher, take_over_srun
 
 
@@ -45,8 +45,9 @@ class Train:
     """torchvision's densenet121 ImageNet file; default: torchvision's cache, or a download."""
     xrv_weights: tuple[Path, ...] | None = None
     """Files of torchxrayvision weights, for a teacher or initial weights with kind = "xrv"."""
-    precision: Literal["fp32", "bf16", "fp16"] | None = None
-    """Arithmetic of the networks; default: fp32. fp16 needs a GPU."""
+    precision: Precision | None = None
+    """Arithmetic of the networks; default: fp32. auto is bf16 where the device computes in it; fp16 and tf32 need a
+    GPU."""
     device: Literal["auto", "cpu", "cuda"] | None = None
     """Where to train; default: auto, which takes CUDA when there is one."""
     num_workers: int | None = None
@@ -58,6 +59,10 @@ class Train:
     """Who flips and rotates images; default: auto, the device if it is a GPU, else loader threads."""
     num_threads: int | None = None
     """torch threads on the CPU; default: the cores this process may use."""
+    compile: bool = False
+    """Compile the student with torch.compile: minutes at the first start, then from a cache; pays on a GPU."""
+    cuda_graphs: bool = True
+    """On a GPU, and in a single process, start the training step as one recorded graph: the same bits, sooner."""
     num_processes: int | None = None
     """Processes that train this run together on this machine, started here; under torchrun, accelerate launch or srun
     those that are there are used, and any other number is an error. The global batch stays what it is."""
@@ -92,21 +97,20 @@ class Train:
         found = [str(self.config)]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "config" or value is None or value is False:
+            if field.name == "config" or value == field.default:
                 continue
-            found.append("--" + field.name.replace("_", "-"))
-            if value is not True:
+            found.append(("--no-" if value is False else "--") + field.name.replace("_", "-"))
+            if not isinstance(value, bool):
                 found += map(str, value) if isinstance(value, tuple) else [str(value)]
         return found
 
     def _given(self) -> dict[str, Any]:
         """The runtime options that were given on the command line."""
-        values = {
+        return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("config", "out")
+            if field.name not in ("config", "out") and getattr(self, field.name) != field.default
         }
-        return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 def _train(config: RunConfig, runtime: RuntimeConfig) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from datasets.errors import InputError
 from harness.provenance import ROOT, git_state
+from harness.runtime import Precision
 from launch.cost import critical_paths
 from launch.executor import Outcome
 from launch.found import DatasetFacts, find_runs
@@ -30,7 +31,7 @@ class Order:
     runs_dir: Path
     data_dir: Path
     profile: Path
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
     imagenet_weights: Path | None
     allow_dirty: bool
     options: tuple[str, ...] = ()

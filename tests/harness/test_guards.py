@@ -20,6 +20,7 @@ from datasets.errors import InputError
 from datasets.order import epoch_order
 from harness.config_file import load_config
 from harness.devices import make_accelerator
+from harness.forward_backward import EagerForwardBackward
 from harness.guards import explained_out_of_memory
 from harness.networks import NetworkOutput
 from harness.objectives import Losses, SupervisedObjective
@@ -47,7 +48,9 @@ class BadAt:
 
 def bad_parts(beton: Path, tmp_path: Path, *calls: int, **changes: Any) -> Parts:
     accelerator = make_accelerator(tiny_runtime(beton, tmp_path))
-    return dataclasses.replace(plain_parts(accelerator, beton, **changes), objective=BadAt(frozenset(calls)))
+    parts = plain_parts(accelerator, beton, **changes)
+    step = EagerForwardBackward(accelerator=accelerator, wrapped=parts.wrapped, objective=BadAt(frozenset(calls)))
+    return dataclasses.replace(parts, forward_backward=step)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_images(tiny_beton: Path, tmp_path: Path) -> None:

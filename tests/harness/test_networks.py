@@ -11,6 +11,8 @@ from torchvision.models import densenet121
 from harness.attention import attention_loss
 from harness.config import NetworkConfig
 from harness.networks import NETWORKS, build_network, construct, draw_weights, summaries
+from harness.networks.densenet40 import POOL_SIZE
+from harness.networks.pooling import AveragePool, average_pool
 
 DENSENET121 = NetworkConfig(name="densenet121")
 DENSENET40 = NetworkConfig(name="densenet40")
@@ -123,7 +125,7 @@ def test_attention_planes_need_nothing_behind_the_tap():
 def test_densenet40_pool_is_the_adaptive_pool_to_a_32nd(side):
     planes = images(1, side // 8)
     expected = F.adaptive_avg_pool2d(planes, (side // 32, side // 32))
-    torch.testing.assert_close(on_meta(DENSENET40, 14).pool(planes), expected)
+    torch.testing.assert_close(average_pool(planes, POOL_SIZE), expected)
 
 
 def test_head_relu_changes_the_logits_and_not_the_planes():
@@ -187,3 +189,17 @@ def test_unknown_layers_and_no_outputs_are_refused():
         draw_weights(nn.Sequential(nn.LayerNorm(3)), seed=0)
     with pytest.raises(ValueError, match="num_outputs = 0; a network needs at least one output"):
         build_network(DENSENET40, 0)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pooling_for_cuda_has_the_bits_of_pytorch_s(size: int, dtype: torch.dtype) -> None:
+    found = []
+    for pool in (AveragePool.apply, torch.nn.functional.avg_pool2d):
+        values = torch.randn(2, 3, 8, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
+        values = values.to(memory_format=torch.channels_last).requires_grad_()
+        pooled = pool(values, size)
+        pooled.backward(torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2)).to(dtype))
+        found.append((pooled, values.grad))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    assert found[0][1].is_contiguous(memory_format=torch.channels_last)

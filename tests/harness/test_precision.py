@@ -11,8 +11,9 @@ import torch
 from plain_network import plain_parts
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule, without_times
 
+from datasets.errors import InputError
 from harness.checkpoint import Learner, load_last, save_last
-from harness.devices import Accelerator, make_accelerator
+from harness.devices import Accelerator, chosen_precision, cpu_has_bf16, make_accelerator
 from harness.optimizer_step import OptimizerStep
 from harness.position import Position
 from harness.run import train_run
@@ -118,3 +119,33 @@ def test_a_profile_is_a_trace_of_a_few_steps(tiny_beton: Path, tmp_path: Path) -
     assert line["peak_rss_bytes"] > 100e6
     assert line["peak_cuda_bytes"] is None or torch.cuda.is_available()
     assert line["skipped_steps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_tile", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni", False),
+        ("model name\t: a processor that names no flags", True),
+    ],
+)
+def test_whether_a_processor_computes_in_bfloat16_is_read_off_its_flags(line: str, has: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert cpu_has_bf16(tmp_path / "cpuinfo") is has
+
+
+@pytest.mark.parametrize(("has", "chosen", "notes"), [(True, "bf16", 0), (False, "fp32", 1)])
+def test_auto_is_the_fastest_that_the_device_computes_in_by_itself(
+    has: bool, chosen: str, notes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.devices.cpu_has_bf16", lambda: has)
+    assert chosen_precision("auto", use_cuda=False) == chosen
+    assert chosen_precision("bf16", use_cuda=False) == "bf16"
+    assert capsys.readouterr().err.count("note: this processor has no arithmetic for bfloat16") == notes
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_what_the_cpu_cannot_do_is_refused(precision: str) -> None:
+    with pytest.raises(InputError, match=f"precision {precision} needs a GPU"):
+        chosen_precision(precision, use_cuda=False)

@@ -14,10 +14,10 @@ from torch import nn
 
 from harness.cross_entropy import masked_cross_entropy
 from harness.devices import Accelerator, make_accelerator
+from harness.forward_backward import share_of_global_mean
 from harness.objectives import Losses
 from harness.run import train_run
 from harness.sync_batch_norm import SyncBatchNorm2d
-from harness.train import share_of_global_mean
 from harness.validate import gather_rows
 
 

@@ -11,11 +11,11 @@ from weights_fixtures import runs_in
 
 from harness.config import FitNet, Weights
 from harness.devices import make_accelerator
+from harness.forward_backward import share_of_global_mean
 from harness.networks import NetworkOutput
 from harness.objectives import build_objective
 from harness.run_parts import average_gradients
 from harness.runtime import RuntimeConfig
-from harness.train import share_of_global_mean
 
 
 def main(out: Path) -> None:
