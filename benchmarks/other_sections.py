@@ -29,7 +29,8 @@ STEP_BOUNDS: dict[str, tuple[float, float]] = {
 
 
 def other_sections(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]) -> list[str]:
-    """The sections for what lies in ``folder`` of ``first_batch``, ``step`` and ``grid.json``, and ``science.md``.
+    """The sections for what lies in ``folder`` of ``first_batch``, ``step``, ``step-gpu``, ``loader-gpu`` and
+    ``grid.json``, ``gpu.md`` and ``science.md``.
 
     Args:
         folder: where the measurements lie.
@@ -39,7 +40,8 @@ def other_sections(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]
     if (folder / "first_batch.json").is_file():
         parts.append(_first_batch(read_json(folder / "first_batch.json")))
     if (folder / "step.json").is_file():
-        parts.append(_step(read_json(folder / "step.json"), rates))
+        parts.append(_step(read_json(folder / "step.json"), rates, "Training steps"))
+    parts += _on_gpu(folder, rates)
     if (folder / "grid.json").is_file():
         parts.append(_grid(read_json(folder / "grid.json")))
     if (folder / "science.md").is_file():
@@ -63,8 +65,29 @@ def circumstances(environment: Mapping[str, Any]) -> str:
     )
 
 
-def _step(measured: Mapping[str, Any], rates: Callable[[list[Mapping[str, Any]]], str]) -> str:
-    parts = ["## Training steps", circumstances(measured["environment"]), measured["environment"].get("note", "")]
+def _on_gpu(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]) -> list[str]:
+    """What was measured on a GPU; ``gpu.md`` is written by hand."""
+    parts = []
+    if (folder / "step-gpu.json").is_file():
+        parts.append(_step(read_json(folder / "step-gpu.json"), rates, "On a GPU: training steps"))
+    if (folder / "gpu.md").is_file():
+        parts.append((folder / "gpu.md").read_text(encoding="utf-8").strip())
+    if (folder / "loader-gpu.json").is_file():
+        measured = read_json(folder / "loader-gpu.json")
+        about = measured["environment"]
+        what = f"- what: {about['samples']:,} samples of {about['radiographs']:,} radiographs, batches of "
+        what += f"{about['batch_size']}, {about['workers']} workers; {rows_output(measured)}"
+        parts += ["## On a GPU: loaders", circumstances(about) + "\n" + what, rates(measured["rows"])]
+    return parts
+
+
+def rows_output(measured: Mapping[str, Any]) -> str:
+    """What the rows hand over."""
+    return "; ".join(dict.fromkeys(row["output"] for row in measured["rows"]))
+
+
+def _step(measured: Mapping[str, Any], rates: Callable[[list[Mapping[str, Any]]], str], title: str) -> str:
+    parts = [f"## {title}", circumstances(measured["environment"]), measured["environment"].get("note", "")]
     for output in dict.fromkeys(row["output"] for row in measured["rows"]):
         parts += [f"### {output}", rates([row for row in measured["rows"] if row["output"] == output])]
     lines = ["| ratio | measured | asked | aim | |", "|---|---:|---:|---:|---|"]

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,10 @@ class Settings:
         return list(TITLES)[: 5 if self.compiled and case.network == "densenet121" else 3]
 
 
-def bench_step(images: Path | None, settings: Settings) -> dict[str, Any]:
-    """Measure and return the object of ``cxr bench step --json``.
+def bench_step(
+    images: Path | None, settings: Settings, keep: Callable[[dict[str, Any]], None] = lambda _: None
+) -> dict[str, Any]:
+    """Measure and return the object of ``cxr bench step --json``; ``keep`` gets it, as far as it goes, each round.
 
     Raises:
         InputError: if there is no PNG below ``images``.
@@ -102,32 +104,40 @@ def bench_step(images: Path | None, settings: Settings) -> dict[str, Any]:
             workers=settings.workers,
         )
         pictures.write(folder / "pictures.json")
+        about |= _circumstances(settings) | {"radiographs": len(pictures.png), "made_up": images is None}
         for case in CASES:
             if not settings.only or case.name in settings.only:
-                measured |= measure_case(case, folder, settings)
-    about |= {
+                for _ in measure_case(case, folder, settings, measured):
+                    keep(_document(about, measured, started))
+    return _document(about, measured, started)
+
+
+def _circumstances(settings: Settings) -> dict[str, Any]:
+    """What the object says of the measurement beside the machine."""
+    return {
         "kind": "step",
         "note": NOTE + GPU_NOTE if settings.device == "cuda" else NOTE,
         "device": settings.device,
         "precision": str(mixed_dtype(torch.device(settings.device))).removeprefix("torch."),
-        "radiographs": len(pictures.png),
-        "made_up": images is None,
         "samples": settings.samples,
         "size": settings.size,
         "batch_size": settings.batch_size,
         "workers": settings.workers,
         "rounds": settings.rounds,
         "steps": settings.steps,
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "load_average_after": round(os.getloadavg()[0], 2),
     }
-    return as_json(about, [_row(key, found) for key, found in measured.items() if found], step_ratios(measured))
 
 
-def measure_case(case: Case, folder: Path, settings: Settings) -> Measured:
-    """All rounds of one case."""
+def _document(about: dict[str, Any], measured: Measured, started: float) -> dict[str, Any]:
+    """The object, of what has been measured so far."""
+    minutes, load = round((time.monotonic() - started) / 60, 1), round(os.getloadavg()[0], 2)
+    rows = [_row(key, found) for key, found in measured.items() if found]
+    return as_json(about | {"minutes": minutes, "load_average_after": load}, rows, step_ratios(measured))
+
+
+def measure_case(case: Case, folder: Path, settings: Settings, found: Measured) -> Iterator[None]:
+    """Add all rounds of one case to ``found``; a turn after each."""
     kinds = settings.kinds(case)
-    found: Measured = {}
     with ExitStack() as stack:
         running = []
         for kind in kinds:
@@ -152,7 +162,7 @@ def measure_case(case: Case, folder: Path, settings: Settings) -> Measured:
                         flush=True,
                     )
                 process.measure("rest", 0)
-    return found
+            yield
 
 
 def _wanted(case: Case, kind: Kind, number: int, settings: Settings) -> list[tuple[str, str, int]]:

@@ -33,8 +33,11 @@ def main() -> None:
     pictures = Pictures.read(Path(path))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: pictures.workers])
     torch.set_num_threads(pictures.workers)
-    contender = make(kind, Case(network, method), pictures, device)  # type: ignore[arg-type]
+    case = Case(network, method)  # type: ignore[arg-type]
+    contender = make(kind, case, pictures, device)
     contender.loader_free(1)
+    if case.validates and device.type == "cuda" and not kind.endswith("_compiled"):
+        contender.validation(1)  # there, ours compiles the input of validation when it is first asked for
     return_freed_memory()
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 DEFAULTS = {"cpu": (2, 256), "cuda": (20, 5376)}
 """Steps of a measurement and samples, by device."""
@@ -21,7 +21,7 @@ class BenchStep:
     images: Path | None = None
     """Folder of radiographs as PNG; made-up ones without it."""
     json: Path | None = None
-    """Write environment, rows and ratios to this file."""
+    """Write environment, rows and ratios to this file, after each round what there is so far."""
     rounds: int = 3
     """Times that each loop is measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -65,9 +65,15 @@ class BenchStep:
             compiled=self.compiled,
             only=self.only,
         )
-        measured = bench_step(self.images, settings)
+        out = self.json
+
+        def keep(measured: dict[str, Any]) -> None:
+            if out is not None:
+                write_json(out, measured)
+
+        measured = bench_step(self.images, settings, keep)
+        keep(measured)
         if self.json is not None:
-            write_json(self.json, measured)
             print(f"written: {self.json}", file=sys.stderr)
         for name, value in measured["ratios"].items():
             if value is not None:

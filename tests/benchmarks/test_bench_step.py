@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,9 +121,11 @@ def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     settings = Settings(rounds=1, steps=1, samples=128, size=32, batch_size=32, workers=1)
     cases = ("transfer_learning_121", "transfer_learning_40")
-    found = bench_step(tmp_path, replace(settings, only=cases))
+    kept: list[dict[str, Any]] = []
+    found = bench_step(tmp_path, replace(settings, only=cases), kept.append)
     assert set(found) == {"environment", "rows", "ratios"} and set(found["ratios"]) >= RATIOS
     assert len(found["rows"]) == 9 + 8 and all(row["images_per_s"] > 0 for row in found["rows"])
     for share in ("overhead_share", "data_wait_share", "data_wait_share_streamed"):
         assert 0 < found["ratios"][share] < 1
     assert found["environment"]["kind"] == "step" and found["environment"]["samples"] == 128
+    assert [len(document["rows"]) for document in kept] == [9, 17] and kept[-1]["ratios"] == found["ratios"]
