@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -68,6 +69,52 @@ def add_atomically(typing_context: Any, address: Any, number: Any) -> Any:
         return builder.atomic_rmw("add", pointer, arguments[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_atomically(typing_context: Any, address: Any) -> Any:
+    """The int64 at an address as other threads have left it; unlike adding 0 it does not take it away from them."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(types.int64).as_pointer())
+        return builder.load_atomic(pointer, "seq_cst", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_atomically(typing_context: Any, address: Any, number: Any) -> Any:
+    """Put an int64 at an address; a thread that loads it sees all that was stored before it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(types.int64).as_pointer())
+        builder.store_atomic(arguments[1], pointer, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _fetcher(to_write: int) -> Callable[[Any], None]:
+    """A function (address) for compiled code: have the line of memory there brought to the core, without waiting."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def fetch(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            byte, number = context.get_value_type(types.uint8).as_pointer(), context.get_value_type(types.int32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            prefetch = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+            nearest, of_data = number(3), number(1)
+            builder.call(prefetch, [builder.inttoptr(arguments[0], byte), number(to_write), nearest, of_data])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    fetcher: Callable[[Any], None] = fetch
+    return fetcher
+
+
+fetch_to_read = _fetcher(0)
+fetch_to_write = _fetcher(1)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import weakref
 from collections import deque
 from contextlib import suppress
 
@@ -39,11 +38,8 @@ class BatchMemory:
         if self.pin_memory:
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         num_bytes = math.prod(shape)
-        block = self._block(num_bytes)
-        lease = block[:num_bytes]
         # The tensor holds the lease, and nothing else does; so the lease ends with the last view of the tensor.
-        weakref.finalize(lease, self._free.append, block).atexit = False
-        return torch.from_numpy(lease).view(shape)
+        return torch.from_numpy(_Lease(self._block(num_bytes), shape, self._free))
 
     def _block(self, num_bytes: int) -> np.ndarray:
         try:
@@ -51,6 +47,21 @@ class BatchMemory:
         except IndexError:
             return _new_block(num_bytes)
         return block if len(block) >= num_bytes else _new_block(num_bytes)
+
+
+class _Lease(np.ndarray):
+    """The beginning of a block, which goes back to the free ones when the lease is gone."""
+
+    _block: np.ndarray
+    _free: deque[np.ndarray]
+
+    def __new__(cls, block: np.ndarray, shape: tuple[int, ...], free: deque[np.ndarray]) -> _Lease:
+        lease = super().__new__(cls, shape, np.uint8, block)
+        lease._block, lease._free = block, free
+        return lease
+
+    def __del__(self) -> None:
+        self._free.append(self._block)
 
 
 def _new_block(num_bytes: int) -> np.ndarray:

@@ -27,9 +27,9 @@ from datasets.threads import num_loader_threads
 
 CHUNK = 256
 """Pages that are read at once while a resident set is loaded."""
-BYTES_AT_ONCE = 8 << 20
-"""Batches up to so many bytes together are copied at once on a CPU: waking threads takes as long as copying one of
-them, and the memory of more would not stay in a cache until it is used again."""
+BYTES_AT_ONCE = 4 << 20
+"""Small batches are copied together on a CPU, up to so many bytes: with fewer the threads would rather wait for each
+other than copy, and the memory of more would not stay in a cache until it is used again."""
 SHOWN_BYTES = 1 << 28
 """Loading less than this is over before a progress bar can be read."""
 
@@ -49,9 +49,20 @@ class ResidentPages:
         flat.flags.writeable = False
         return flat
 
-    def slots(self, samples: np.ndarray) -> np.ndarray:
-        """Where the pages of ``samples`` (B,) lie: (B,) int64."""
-        return np.searchsorted(self.samples, samples.astype(np.int64))
+    @cached_property
+    def page_shape(self) -> tuple[int, ...]:
+        """(1, S, S)."""
+        return tuple(self.images.shape[1:])
+
+    @cached_property
+    def page_bytes(self) -> int:
+        """Bytes of one page."""
+        return int(self.images[0].nbytes)
+
+    def places(self, samples: np.ndarray) -> np.ndarray:
+        """Where the pages of ``samples`` (B,) lie: (B,) int64 addresses on the host, numbers of pages on a device."""
+        slots = np.searchsorted(self.samples, samples.astype(np.int64))
+        return slots if self.images.is_cuda else slots * self.page_bytes + self.images.data_ptr()
 
 
 def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_threads: int) -> ResidentPages:
@@ -130,12 +141,14 @@ class ResidentLoader(Loader):
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One batch to be made: its samples, where their pages lie, their targets and indices, and the step's size."""
+    """One batch to be made."""
 
     samples: np.ndarray
-    slots: np.ndarray
-    targets: np.ndarray
-    indices: np.ndarray
+    """(B,) uint64."""
+    places: np.ndarray
+    """(B,) int64: the address of each page in the host's memory, or its number in the device's."""
+    targets: torch.Tensor
+    indices: torch.Tensor
     global_size: int
 
 
@@ -147,18 +160,18 @@ class ResidentBatches(Batches):
         # Whatever can be done for the epoch at once is: on a CPU a batch is copied in less time than numpy needs to
         # look its labels up.
         samples = np.concatenate([np.empty(0, np.uint64), *own])
-        slots, indices, ends = loader.pages.slots(samples), samples.astype(np.int64), _ends(own)
+        ends = np.cumsum([len(part) for part in own])[:-1]
         parts = (
             own,
-            np.split(slots, ends),
-            np.split(loader.targets[samples], ends),
-            np.split(indices, ends),
+            np.split(loader.pages.places(samples), ends),
+            map(torch.from_numpy, np.split(loader.targets[samples], ends)),
+            map(torch.from_numpy, np.split(samples.astype(np.int64), ends)),
             loader.plan.sizes[start_step:],
         )
         self._loader = loader
         self._steps = deque(_Step(*values) for values in zip(*parts, strict=False))
         self._made: deque[Batch] = deque()
-        batch_bytes = loader.plan.share * loader.pages.images[0].nbytes
+        batch_bytes = loader.plan.share * loader.pages.page_bytes
         copies = not loader.pages.images.is_cuda and loader.augment is None
         self._at_once = max(1, BYTES_AT_ONCE // max(1, batch_bytes)) if copies else 1
         self._key = np.uint64(stream_key(loader.plan.seed, epoch, Purpose.AUGMENTATION))
@@ -181,9 +194,9 @@ class ResidentBatches(Batches):
         """Make the next batches."""
         steps = [self._steps.popleft() for _ in range(min(self._at_once, len(self._steps)))]
         on_host = not self._loader.pages.images.is_cuda
-        images = self._host_images(steps) if on_host else [self._device_images(step.slots) for step in steps]
+        images = self._host_images(steps) if on_host else [self._device_images(step.places) for step in steps]
         for step, pages in zip(steps, images, strict=True):
-            targets, indices = torch.from_numpy(step.targets), torch.from_numpy(step.indices)
+            targets, indices = step.targets, step.indices
             if self._loader.memory.pin_memory:
                 targets, indices = targets.pin_memory(), indices.pin_memory()
             self._made.append(Batch(pages, targets, indices, step.global_size))
@@ -195,21 +208,16 @@ class ResidentBatches(Batches):
         return pages.images.index_select(0, places)
 
     def _host_images(self, steps: list[_Step]) -> list[torch.Tensor]:
-        from datasets.page_work import copy_pages, warp_pages
+        from datasets.page_work import copy_from, warp_pages
 
-        loader, size = self._loader, self._loader.pages.images.shape[-1]
-        out = [loader.memory.take((len(step.slots), 1, size, size)) for step in steps]
-        slots = np.concatenate([step.slots for step in steps]) if len(steps) > 1 else steps[0].slots
-        flat, places = loader.pages.flat, slots * (size * size)
+        loader, pages = self._loader, self._loader.pages
+        out = [loader.memory.take((len(step.places), *pages.page_shape)) for step in steps]
+        threads = loader.num_threads
         if loader.augment is None:
-            copy_pages(flat, places, *out, num_threads=loader.num_threads)
+            places = np.concatenate([step.places for step in steps]) if len(steps) > 1 else steps[0].places
+            copy_from(places, *out, page_bytes=pages.page_bytes, num_threads=threads, held=pages)
         else:
             (step,), (images,) = steps, out
-            offsets = places.astype(np.uint64)
-            warp_pages(flat, offsets, step.samples, images, self._key, loader.augment, num_threads=loader.num_threads)
+            offsets = (step.places - pages.images.data_ptr()).astype(np.uint64)
+            warp_pages(pages.flat, offsets, step.samples, images, self._key, loader.augment, num_threads=threads)
         return out
-
-
-def _ends(parts: list[np.ndarray]) -> np.ndarray:
-    """Where each part but the last ends when all lie one after another."""
-    return np.cumsum([len(part) for part in parts])[:-1]

@@ -83,6 +83,11 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+def help_with(num: int, work: Callable[..., None], *arguments: Any) -> None:
+    """Let ``num`` helpers do ``work(*arguments)`` as soon as they are free."""
+    _helpers.call(num, work, arguments)
+
+
 class _Memory:
     """Memory of another's, for ``np.asarray``."""
 

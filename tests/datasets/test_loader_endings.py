@@ -114,9 +114,11 @@ def resident_kib() -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_a_thousand_epochs_leave_no_thread_no_descriptor_and_no_memory(betons: dict[str, Beton], tier: str) -> None:
-    loader = opened(betons[tier], tier, batch_size=16)
+@pytest.mark.parametrize(("tier", "settings"), [*((tier, {}) for tier in TIERS), ("resident", {"augment": None})])
+def test_a_thousand_epochs_leave_no_thread_no_descriptor_and_no_memory(
+    betons: dict[str, Beton], tier: str, settings: dict
+) -> None:
+    loader = opened(betons[tier], tier, batch_size=16, **settings)
 
     def epochs(first: int, last: int) -> None:
         for epoch in range(first, last):

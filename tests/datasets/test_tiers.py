@@ -99,10 +99,11 @@ def test_a_resident_tier_needs_neither_thread_nor_file(tmp_path: Path) -> None:
     assert next(batches, None) is None and not batches.ready()
 
 
-def test_resident_batches_stay_as_they_were(beton: Beton) -> None:
-    loader = opened(beton, "resident")
+@pytest.mark.parametrize("augment", [None, AUGMENT])
+def test_resident_batches_stay_as_they_were(beton: Beton, augment: Augment | None) -> None:
+    loader, raw = (opened(beton, tier, augment=augment) for tier in ("resident", "raw"))
     kept = [batch for epoch in range(4) for batch in read(loader, epoch)]
-    assert_equal(kept, [batch for epoch in range(4) for batch in read(opened(beton, "raw"), epoch)])
+    assert_equal(kept, [batch for epoch in range(4) for batch in read(raw, epoch)])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,157 @@
+"""Addresses of pages and of their places in batches come in; several threads copy them until all are there.
+
+A batch is copied in less time than Python needs to wake a thread. So a helper stays in compiled code for a moment
+after a batch, where it needs neither the GIL nor to be woken, and looks at a board for the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from datasets.addresses import (
+    add_atomically,
+    copy_bytes,
+    fetch_to_read,
+    fetch_to_write,
+    load_atomically,
+    load_int64,
+    store_atomically,
+)
+from datasets.shared_work import CACHE_LINE, help_with
+from datasets.threads import inlined_kernel
+
+PATIENCE_NS = 200_000
+"""How long a helper looks at a board on which nothing is left: longer than a consumer needs that only takes batches.
+One that computes between them shall have the core for itself."""
+
+NEXT, DONE, TAKEN, SOURCES = (CACHE_LINE * line for line in range(4))
+TARGETS, NUM_BYTES = SOURCES + 1, SOURCES + 2
+"""Where a board's numbers stand: those that several threads write each in a line of its own."""
+COUNT_SHIFT, NUMBER_MASK = 32, (1 << 32) - 1
+"""NEXT holds the number of pages above, the page to be taken next below."""
+
+PIECE_BYTES, AHEAD_BYTES, LINE_BYTES = 512, 4096, 64
+"""Memory is asked for 4 KiB ahead of the copy; processors themselves look to the end of such a page at most."""
+MONOTONIC = time.CLOCK_MONOTONIC
+
+Array = Any
+_yield = types.ExternalFunction("sched_yield", types.int32())
+_read_clock = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
+
+
+@inlined_kernel
+def _copy_page(source: int, target: int, num_bytes: int) -> None:
+    """Copy a page from one address to another.
+
+    Asking for the memory ahead, on both sides, makes it twice as fast as ``memcpy`` alone where the batches' memory
+    is still in the last cache.
+    """
+    whole = num_bytes - num_bytes % PIECE_BYTES
+    for at in range(0, whole, PIECE_BYTES):
+        if at + AHEAD_BYTES < num_bytes:
+            for line in range(at + AHEAD_BYTES, at + AHEAD_BYTES + PIECE_BYTES, LINE_BYTES):
+                fetch_to_read(source + line)
+                fetch_to_write(target + line)
+        copy_bytes(target + at, source + at, PIECE_BYTES)
+    copy_bytes(target + whole, source + whole, num_bytes - whole)
+
+
+@inlined_kernel
+def _copy_what_is_left(board: Any) -> None:
+    """Copy page after page of the batch on the board at this address."""
+    word = add_atomically(board + 8 * NEXT, 1)
+    while word & NUMBER_MASK < word >> COUNT_SHIFT:
+        # Number and count are one word, so a number below the count is a page of the batch that is there now, and
+        # that batch stays until this page is counted as done. What else is on the board must not be read earlier.
+        page = word & NUMBER_MASK
+        sources, targets = load_int64(board, SOURCES), load_int64(board, TARGETS)
+        _copy_page(load_int64(sources, page), load_int64(targets, page), load_int64(board, NUM_BYTES))
+        add_atomically(board + 8 * DONE, 1)
+        word = add_atomically(board + 8 * NEXT, 1)
+
+
+@inlined_kernel
+def copy_together(board: Array, sources: Array, targets: Array, num_bytes: int) -> Any:
+    """Copy ``num_bytes`` from each of the addresses ``sources`` (B,) int64 to that in ``targets``, likewise.
+
+    Returns:
+        bool: false if the board is another thread's at this moment; nothing is copied then.
+    """
+    at = np.int64(board.ctypes.data)
+    mine = add_atomically(at + 8 * TAKEN, 1) == 0
+    if mine:
+        board[SOURCES], board[TARGETS], board[NUM_BYTES] = sources.ctypes.data, targets.ctypes.data, num_bytes
+        store_atomically(at + 8 * DONE, 0)
+        store_atomically(at + 8 * NEXT, np.int64(len(sources)) << COUNT_SHIFT)
+        _copy_what_is_left(at)
+        while load_atomically(at + 8 * DONE) < len(sources):
+            _yield()
+    add_atomically(at + 8 * TAKEN, -1)
+    return mine
+
+
+@inlined_kernel
+def _now_ns(scratch: Array) -> Any:
+    _read_clock(MONOTONIC, scratch.ctypes.data)
+    return scratch[0] * 1_000_000_000 + scratch[1]
+
+
+@inlined_kernel
+def help_copying(board: Array, patience_ns: int) -> None:
+    """Take part in the batches on a board until there has been none for ``patience_ns``."""
+    at, scratch = np.int64(board.ctypes.data), np.zeros(2, dtype=np.int64)
+    until = _now_ns(scratch) + patience_ns
+    while _now_ns(scratch) < until:
+        word = load_atomically(at + 8 * NEXT)
+        if word & NUMBER_MASK < word >> COUNT_SHIFT:
+            _copy_what_is_left(at)
+            until = _now_ns(scratch) + patience_ns
+        else:
+            _yield()
+
+
+class Crew:
+    """A board and those who look at it: the calling thread and ``num_threads - 1`` helpers."""
+
+    def __init__(self, num_threads: int) -> None:
+        self._wanted = num_threads - 1
+        self._board = np.zeros(4 * CACHE_LINE, dtype=np.int64)
+        self._lock = threading.Lock()
+        self._present = 0
+
+    def copy(self, sources: np.ndarray, targets: np.ndarray, num_bytes: int) -> bool:
+        """``copy_together`` with helpers, who are called if they have gone."""
+        if self._present < self._wanted and len(sources) > 1:
+            self._call()
+        done: bool = copy_together(self._board, sources, targets, num_bytes)
+        return done
+
+    def _call(self) -> None:
+        with self._lock:
+            missing = self._wanted - self._present
+            help_with(missing, self._help)
+            self._present += missing
+
+    def _help(self) -> None:
+        try:
+            help_copying(self._board, PATIENCE_NS)
+        finally:
+            with self._lock:
+                self._present -= 1
+
+
+@cache
+def crew_of(num_threads: int) -> Crew:
+    """The one crew of this size; so no loader has more threads at work for it than it was given."""
+    return Crew(num_threads)
+
+
+# A forked process has no helpers, and its board would be as another thread had it in its hands at that moment.
+os.register_at_fork(after_in_child=crew_of.cache_clear)
