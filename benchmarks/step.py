@@ -59,6 +59,8 @@ class Settings:
     workers: int = 2
     compiled: bool = False
     only: tuple[str, ...] = ()
+    loops: tuple[str, ...] = ()
+    """Loops to measure; all of them if empty."""
 
     def __post_init__(self) -> None:
         if min(self.rounds, self.steps, self.samples, self.size, self.batch_size, self.workers) <= 0:
@@ -76,10 +78,14 @@ class Settings:
         unknown = [name for name in self.only if name not in known]
         if unknown:
             raise InputError(f"--only {unknown[0]}: no such case; known: {', '.join(known)}")
+        strange = [name for name in self.loops if name not in TITLES]
+        if strange:
+            raise InputError(f"--loops {strange[0]}: no such loop; known: {', '.join(TITLES)}")
 
     def kinds(self, case: Case) -> list[Kind]:
         """The loops of a case; with torch.compile, which takes minutes to start, those of DenseNet-121 alone."""
-        return list(TITLES)[: 5 if self.compiled and case.network == "densenet121" else 3]
+        kinds = list(TITLES)[: 5 if self.compiled and case.network == "densenet121" else 3]
+        return [kind for kind in kinds if not self.loops or kind in self.loops]
 
 
 def bench_step(

@@ -40,6 +40,9 @@ class BenchStep:
     """Measure DenseNet-121 in ours and in the careful loop with torch.compile as well; compiling takes minutes."""
     only: tuple[str, ...] = ()
     """Cases to measure, as transfer_learning_121; default: all."""
+    loops: tuple[str, ...] = ()
+    """Loops to measure: reference, careful, ours, and with --compiled careful_compiled and ours_compiled; default:
+    all."""
 
     def run(self) -> None:
         """Measure, print the ratios and write what was asked for."""
@@ -64,6 +67,7 @@ class BenchStep:
             workers=self.workers,
             compiled=self.compiled,
             only=self.only,
+            loops=self.loops,
         )
         out = self.json
 

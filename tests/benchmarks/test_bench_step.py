@@ -98,6 +98,8 @@ def test_a_stream_that_ends_before_the_clock_gives_no_time():
 def test_torch_compile_is_measured_for_densenet_121_alone():
     settings = Settings(compiled=True)
     assert [len(settings.kinds(case)) for case in CASES] == [5, 5, 3, 3]
+    chosen = replace(settings, loops=("ours_compiled", "careful"))
+    assert [chosen.kinds(case) for case in CASES[1:3]] == [["careful", "ours_compiled"], ["careful"]]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,8 @@ def test_torch_compile_is_measured_for_densenet_121_alone():
         ({"size": 100}, "multiple of 32"),
         ({"samples": 191}, "must be at least 192"),
         ({"only": ("everything",)}, "known: transfer_learning_121"),
+        ({"loops": ("mine",)}, "known: reference, careful, ours, careful_compiled, ours_compiled"),
+        ({"device": "cuda", "samples": 767}, "must be at least 768"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
