@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.contenders import AIMS, CONVERT_RATIOS, LOADER_RATIOS
 from benchmarks.other_sections import other_sections
+from datasets.files import read_json
 
 KINDS = ("loader", "convert")
 NOTES = "notes.md"
@@ -23,6 +24,7 @@ def results_page(folder: Path, read: Mapping[str, Mapping[str, Any]]) -> str:
         "DIR` from the JSON files beside it.",
     ]
     parts += [section(read[kind]) for kind in KINDS if kind in read]
+    parts += _on_other_machines(folder)
     parts += other_sections(folder, _rates)
     notes = folder / NOTES
     if notes.is_file():
@@ -30,12 +32,22 @@ def results_page(folder: Path, read: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def section(measured: Mapping[str, Any]) -> str:
-    """One benchmark: circumstances, one table for each output, and the ratios."""
+def _on_other_machines(folder: Path) -> list[str]:
+    """The loaders of each ``loader-MACHINE.json`` that was measured without a GPU."""
+    measured = [read_json(path) for path in sorted(folder.glob("loader-*.json"))]
+    return [
+        section(one, title=f"Loaders on {one['environment']['cpu']}", chart=False)
+        for one in measured
+        if one["environment"]["gpu"] is None
+    ]
+
+
+def section(measured: Mapping[str, Any], *, title: str | None = None, chart: bool = True) -> str:
+    """One benchmark: circumstances, one table for each output, the ratios and the chart."""
     environment = measured["environment"]
     kind = environment["kind"]
-    outputs = list(dict.fromkeys(row["output"] for row in measured["rows"]))
-    parts = [f"## {TITLES[kind]}", _circumstances(environment), environment["note"]]
+    outputs = list(dict.fromkeys(row["output"] for row in measured["rows"] if chart or row["absent"] is None))
+    parts = [f"## {title or TITLES[kind]}", _circumstances(environment), environment["note"]]
     for output in outputs:
         parts += [
             f"### {output[:1].upper()}{output[1:]}",
@@ -45,7 +57,8 @@ def section(measured: Mapping[str, Any]) -> str:
     parts += ["### Ratios", _ratios(measured["ratios"], wanted)]
     if "mimic_tables" in measured:
         parts += ["### Opening MIMIC-CXR's tables", _tables(measured["mimic_tables"])]
-    parts.append(f"![images per second]({kind}.png)")
+    if chart:
+        parts.append(f"![images per second]({kind}.png)")
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.contenders import AIMS, CONVERT_RATIOS, CONVERTERS, LOADER_RATIOS, LOADERS
 from benchmarks.output import write_results
 from benchmarks.results import Row, as_json, make_row, ratios, spread
+from datasets.files import write_json
 
 RATIO_NAMES = {
     "float32_over_torch_jpeg",
@@ -115,3 +116,25 @@ def test_a_chart_of_nothing_is_still_a_chart(tmp_path: Path) -> None:
 def test_a_ratio_is_compared_with_its_aims(tmp_path: Path, value: float, word: str) -> None:
     text = write_results(measured("loader", [], {"uint8_over_memcpy": value}), tmp_path).read_text()
     assert f"| {value:.2f} | 0.3 | 0.7 | {word} |" in text
+
+
+def test_the_page_shows_other_machines_and_a_gpu_beside_the_first(tmp_path: Path) -> None:
+    """The chart is that of the first machine; what needs a GPU is no row of a machine without one."""
+    rows = [row("ours_raw", 4.0, 6.0, ours=True), row("needs_more")]
+    found = measured("loader", rows, {"resident_over_raw": 1.75})
+    found["rows"][1]["output"] = "on the GPU"
+    write_json(tmp_path / "loader-old.json", found)
+    on_gpu = measured("loader", rows[:1], {})
+    on_gpu["environment"] |= {"gpu": "a GPU", "command": "cxr bench loader --only raw_device"}
+    write_json(tmp_path / "loader-gpu.json", on_gpu)
+    (tmp_path / "gpu.md").write_text("## On a GPU: training steps\n\nby hand\n")
+    newer = measured("loader", rows, {"resident_over_raw": 1.25})
+    newer["rows"][1]["output"] = "on the GPU"
+    page = write_results(newer, tmp_path).read_text()
+    first, old = page.index("## Loaders\n"), page.index("## Loaders on A processor")
+    steps, loaders = page.index("## On a GPU: training steps"), page.index("## On a GPU: loaders")
+    assert first < old < steps < loaders
+    assert "1.25 | 1.5 | 4 | missed" in page[first:old] and "1.75 | 1.5 | 4 | reached" in page[old:steps]
+    assert "loader.png" in page[first:old] and "loader.png" not in page[old:]
+    assert "On the GPU" in page[first:old] and "On the GPU" not in page[old:steps]
+    assert "`cxr bench loader --only raw_device`" in page[loaders:] and "| 5.0 |" in page[loaders:]
