@@ -74,16 +74,11 @@ def _on_gpu(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]) -> li
         parts.append((folder / "gpu.md").read_text(encoding="utf-8").strip())
     if (folder / "loader-gpu.json").is_file():
         measured = read_json(folder / "loader-gpu.json")
-        about = measured["environment"]
+        about, outputs = measured["environment"], "; ".join({row["output"]: None for row in measured["rows"]})
         what = f"- what: {about['samples']:,} samples of {about['radiographs']:,} radiographs, batches of "
-        what += f"{about['batch_size']}, {about['workers']} workers; {rows_output(measured)}"
+        what += f"{about['batch_size']}, {about['workers']} workers; {outputs}"
         parts += ["## On a GPU: loaders", circumstances(about) + "\n" + what, rates(measured["rows"])]
     return parts
-
-
-def rows_output(measured: Mapping[str, Any]) -> str:
-    """What the rows hand over."""
-    return "; ".join(dict.fromkeys(row["output"] for row in measured["rows"]))
 
 
 def _step(measured: Mapping[str, Any], rates: Callable[[list[Mapping[str, Any]]], str], title: str) -> str:
