@@ -37,6 +37,19 @@ load_int64 = _loader(types.int64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def load_two_bytes(typing_context: Any, address: Any, index: Any) -> Any:
+    """The bytes ``index`` and ``index + 1`` after an address as a uint32, the first of them lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, pair = ir.IntType(8).as_pointer(), ir.IntType(16).as_pointer()
+        place = builder.gep(builder.inttoptr(arguments[0], byte), [arguments[1]])
+        loaded = builder.load(builder.bitcast(place, pair), align=1)
+        return builder.zext(loaded, ir.IntType(32))
+
+    return types.uint32(types.int64, types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def load_big_endian(typing_context: Any, address: Any) -> Any:
     """The eight bytes at an address, which need not be aligned, as a uint64 whose highest byte is the first."""
 
