@@ -18,7 +18,10 @@ from undisturbed import results
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAMES = [run.name for run in grid().runs]
 WIDE = PROFILE.replace("gpus_per_run = 1", "gpus_per_run = 2\nnodes = 2")
-SHORT = PROFILE.replace("time_min = 30", "time_min = 2\nsignal_delay_s = 45")
+APART = "n4"
+"""Node of the run that meets its time limit, on which no victim runs: the crash of one shall not take it along."""
+SHORT = PROFILE.replace("time_min = 30", "time_min = 2\nsignal_delay_s = 45") + f'[sbatch]\nnodelist = "{APART}"\n'
+NARROW = PROFILE + f'exclude = "{APART}"\n'
 AGAIN = ("--interval-s", "1", "--allow-dirty")
 
 
@@ -101,7 +104,7 @@ def test_a_disturbed_grid_ends_with_the_results_of_an_undisturbed_one(
 ) -> None:
     assert len(NAMES) == 20
     short, wide = profile(scene, "short.toml", SHORT), profile(scene, "wide.toml", WIDE)
-    watches = [watch(scene, "limit", short), watch(scene, "narrow", str(scene.profile))]
+    watches = [watch(scene, "limit", short), watch(scene, "narrow", profile(scene, "narrow.toml", NARROW))]
     try:
         wait_until("narrow runs in the queue", lambda: is_queued(scene, "narrow_later_1"))
         watches.append(watch(scene, "wide", wide))
