@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import weakref
 from collections import deque
 from contextlib import suppress
 
@@ -28,6 +29,8 @@ class BatchMemory:
     def __init__(self, *, pin_memory: bool) -> None:
         self.pin_memory = pin_memory
         self._free: deque[np.ndarray] = deque(maxlen=KEPT_BLOCKS)
+        self._leases: dict[int, _Lease] = {}
+        self._ended: deque[_Lease] = deque()
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A contiguous uint8 tensor of this shape with arbitrary content.
@@ -38,30 +41,35 @@ class BatchMemory:
         if self.pin_memory:
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         num_bytes = math.prod(shape)
-        # The tensor holds the lease, and nothing else does; so the lease ends with the last view of the tensor.
-        return torch.from_numpy(_Lease(self._block(num_bytes), shape, self._free))
+        block = self._block(num_bytes)
+        array = np.ndarray(shape, np.uint8, block)
+        # The tensor holds the array, and nothing else does; so the lease ends with the last view of the tensor.
+        lease = _Lease(array, self._ended.append)
+        lease.block = block
+        self._leases[id(lease)] = lease
+        return torch.from_numpy(array)
 
     def _block(self, num_bytes: int) -> np.ndarray:
-        try:
+        with suppress(IndexError):  # until there is none; several threads may ask
+            while True:
+                lease = self._ended.popleft()
+                del self._leases[id(lease)]
+                self._free.append(lease.block)
+        block = None
+        with suppress(IndexError):
             block = self._free.pop()
-        except IndexError:
-            return _new_block(num_bytes)
-        return block if len(block) >= num_bytes else _new_block(num_bytes)
+        return block if block is not None and len(block) >= num_bytes else _new_block(num_bytes)
 
 
-class _Lease(np.ndarray):
-    """The beginning of a block, which goes back to the free ones when the lease is gone."""
+class _Lease(weakref.ref[np.ndarray]):
+    """Tells when an array is gone, and which block it was made of.
 
-    _block: np.ndarray
-    _free: deque[np.ndarray]
+    The callback must not be Python's own code, nor may a ``__del__`` stand in its place: an array goes at any moment,
+    and a Ctrl-C that arrives in such code is printed and forgotten.
+    """
 
-    def __new__(cls, block: np.ndarray, shape: tuple[int, ...], free: deque[np.ndarray]) -> _Lease:
-        lease = super().__new__(cls, shape, np.uint8, block)
-        lease._block, lease._free = block, free
-        return lease
-
-    def __del__(self) -> None:
-        self._free.append(self._block)
+    __slots__ = ("block",)
+    block: np.ndarray
 
 
 def _new_block(num_bytes: int) -> np.ndarray:
