@@ -8,7 +8,7 @@ as wanted. With CUDA the memory is page-locked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from datasets.augment import Augment
 from datasets.batch_memory import BatchMemory
 from datasets.counter_rng import Purpose, stream_key
 from datasets.ffcv_parts import Operation, State
-from datasets.page_work import copy_pages, warp_pages
+from datasets.page_work import begin_to_warp, copy_pages
 
 Decode = Callable[[np.ndarray, None, np.ndarray, "EpochState"], torch.Tensor]
 DecodeList = Callable[[np.ndarray, None, np.ndarray, "EpochState"], list[torch.Tensor]]
@@ -31,6 +31,17 @@ class EpochState:
     """The whole file as uint8, mapped read-only."""
     epoch: int
     """Number of the epoch, which decides the augmentation."""
+    under_way: list[Callable[[], None]] = field(default_factory=list)
+    """What has to be called before the pixels of the batches decoded so far may be looked at."""
+
+    def finish(self) -> None:
+        """Have it all done.
+
+        Raises:
+            InputError: for a damaged sample.
+        """
+        while self.under_way:
+            self.under_way.pop(0)()
 
 
 class BatchDecoder(Operation):  # type: ignore[misc]
@@ -88,7 +99,8 @@ class TrainPages(BatchDecoder):
             images = self.memory.take((len(indices), *self.shape))
             key = np.uint64(stream_key(self.seed, state.epoch, Purpose.AUGMENTATION))
             pages, augment, num_threads = state.pages, self.augment, self.num_workers
-            warp_pages(pages, metadata[indices], indices, images, key, augment, num_threads=num_threads)
+            work = begin_to_warp(pages, metadata[indices], indices, images, key, augment, num_threads=num_threads)
+            state.under_way.append(work.finish)
             return images
 
         return decode

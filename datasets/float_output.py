@@ -1,7 +1,7 @@
-"""A decoder of gray batches comes in; the same batches as network input, float32 of three channels, go out.
+"""Gray pages come in; batches as network input, float32 of three channels, go out.
 
-For a CPU that feeds the network itself. The gray batch is still in the processor's cache when it is spread over three
-channels, and the memory of a float batch, 12 times that of its pages, is used again.
+For a CPU that feeds the network itself. Gray pixels are still in the processor's cache when they are spread over
+three channels, and the memory of a float batch, 12 times that of its pages, is used again.
 """
 
 from __future__ import annotations
@@ -11,41 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.addresses import add_atomically
+from datasets.augment import Augment
 from datasets.batch_memory import BatchMemory
-from datasets.ffcv_ops import Decode, EpochState
+from datasets.counter_rng import Purpose, stream_key
+from datasets.ffcv_ops import Decode, EpochState, TrainPages
 from datasets.ffcv_parts import Operation, State
 from datasets.network_input import scale_and_shift
-from datasets.shared_work import CACHE_LINE, share, unowned
-from datasets.threads import inlined_kernel
+from datasets.shared_work import SharedWork, begin_to_share, share, unowned
+from datasets.warp import normalise_batch, warp_and_normalise_batch
 
 NUM_CHANNELS = 3
 FLOAT32_BYTES = 4
-
-Array = Any
-
-
-@inlined_kernel
-def normalise_batch(images: Array, out: Array, scale: Array, shift: Array, tasks: Array) -> None:
-    """Write ``scale * pixel + shift`` of gray images (B, 1, S, S) uint8 to ``out`` (B, S, S, 3) float32.
-
-    ``tasks`` is what ``shared_work.new_tasks`` makes.
-    """
-    num_pixels = images.shape[2] * images.shape[3]
-    gray, channels = images.reshape(images.shape[0], num_pixels), out.reshape(out.shape[0], num_pixels * 3)
-    scale_0, scale_1, scale_2 = scale[0], scale[1], scale[2]
-    shift_0, shift_1, shift_2 = shift[0], shift[1], shift[2]
-    next_task = np.int64(tasks.ctypes.data)
-    b = add_atomically(next_task, 1)
-    while b < gray.shape[0]:
-        source, target = gray[b], channels[b]
-        for i in range(num_pixels):
-            value = np.float32(source[i])
-            target[3 * i] = value * scale_0 + shift_0
-            target[3 * i + 1] = value * scale_1 + shift_1
-            target[3 * i + 2] = value * scale_2 + shift_2
-        add_atomically(next_task + 8 * CACHE_LINE, 1)
-        b = add_atomically(next_task, 1)
 
 
 class NetworkInputWriter:
@@ -63,10 +39,30 @@ class NetworkInputWriter:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """The same images, normalised."""
         batch, _, height, width = images.shape
-        block = self._memory.take((batch, height, width, NUM_CHANNELS * FLOAT32_BYTES)).view(torch.float32)
+        block = self._take(batch, height, width)
         arguments = (unowned(images.numpy()), unowned(block.numpy()), self._scale, self._shift)
         share(normalise_batch, *arguments, count=batch, num_threads=self._num_threads, held=(images, block))
         return block.permute(0, 3, 1, 2)
+
+    def begin_to_warp(
+        self, pages: np.ndarray, offsets: np.ndarray, samples: np.ndarray, size: int, key: np.uint64, augment: Augment
+    ) -> tuple[torch.Tensor, SharedWork]:
+        """The pages at ``offsets`` (B,), flipped and rotated as ``page_work.warp_pages`` does, and normalised."""
+        block = self._take(len(samples), size, size)
+        arguments = (unowned(pages), offsets, samples, unowned(block.numpy()), self._scale, self._shift, key)
+        ranges = float(augment.rotation_deg), float(augment.flip_probability)
+        work = begin_to_share(
+            warp_and_normalise_batch,
+            *arguments,
+            *ranges,
+            count=len(samples),
+            num_threads=self._num_threads,
+            held=(pages, block),
+        )
+        return block.permute(0, 3, 1, 2), work
+
+    def _take(self, batch: int, height: int, width: int) -> torch.Tensor:
+        return self._memory.take((batch, height, width, NUM_CHANNELS * FLOAT32_BYTES)).view(torch.float32)
 
 
 class FloatOutput(Operation):  # type: ignore[misc]
@@ -91,6 +87,26 @@ class FloatOutput(Operation):  # type: ignore[misc]
         decode_gray: Decode = self._gray.generate_code()
 
         def decode(indices: np.ndarray, memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
-            return self._to_input(decode_gray(indices, memory, metadata, state))
+            gray = decode_gray(indices, memory, metadata, state)
+            state.finish()
+            return self._to_input(gray)
+
+        return decode
+
+
+class TrainInputs(TrainPages):
+    """The train preset as network input, for raw pages."""
+
+    def __init__(self, image_size: int, augment: Augment, seed: int, *, num_workers: int, pin_memory: bool) -> None:
+        super().__init__(image_size, augment, seed, num_workers=num_workers, pin_memory=pin_memory)
+        self._to_input = NetworkInputWriter(num_threads=num_workers, pin_memory=pin_memory)
+
+    def generate_code(self) -> Decode:
+        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
+            key = np.uint64(stream_key(self.seed, state.epoch, Purpose.AUGMENTATION))
+            size, offsets = self.shape[-1], metadata[indices]
+            images, work = self._to_input.begin_to_warp(state.pages, offsets, indices, size, key, self.augment)
+            state.under_way.append(work.finish)
+            return images
 
         return decode

@@ -7,6 +7,7 @@ says what is wrong; without that library to OpenCV.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,7 +29,7 @@ from datasets.gray_jpeg_types import (
 )
 from datasets.jpeg import JpegError, decode_jpeg
 from datasets.reduced_jpeg import read_scan
-from datasets.shared_work import share, unowned
+from datasets.shared_work import begin_to_share, unowned
 
 ZIGZAG = tuple(sorted(range(64), key=lambda p: (p // 8 + p % 8, p // 8 if (p // 8 + p % 8) % 2 else p % 8)))
 """Place in the 8 x 8 block, row by row, of each coefficient in the order of the file."""
@@ -108,14 +109,30 @@ class GrayJpegs:
         Raises:
             DamagedJpegError: for the first that is not a whole gray JPEG of this size.
         """
-        irregular = np.arange(len(pointers))
-        if self.tables is not None and len(pointers):
-            status, order = np.empty(len(pointers), dtype=np.uint8), np.argsort(sizes)
-            pixels = unowned(out.reshape(len(out), self.side, self.side).view(np.uint64))
-            arguments = (data, pointers, sizes, order, self.tables.arrays, pixels, status)
-            share(decode_batch, *arguments, count=-(-len(out) // 2), num_threads=self.num_threads, held=out)
-            irregular = np.flatnonzero(status)
-        for position in irregular:
+        self.begin(data, pointers, sizes, out)()
+
+    def begin(self, data: np.ndarray, pointers: np.ndarray, sizes: np.ndarray, out: np.ndarray) -> Callable[[], None]:
+        """Begin with what ``decode`` does; what comes back is to be called once, and does the rest."""
+        if self.tables is None or not len(pointers):
+            return lambda: self._decode_each(data, pointers, sizes, out, np.arange(len(pointers)))
+        # The largest first, so that no thread is left with a large one when the others have nothing more to do.
+        status, order = np.empty(len(pointers), dtype=np.uint8), np.argsort(sizes)[::-1].copy()
+        pixels = unowned(out.reshape(len(out), self.side, self.side).view(np.uint64))
+        arguments = (data, pointers, sizes, order, self.tables.arrays, pixels, status)
+        count, owners = -(-len(out) // 2), (data, out)
+        work = begin_to_share(decode_batch, *arguments, count=count, num_threads=self.num_threads, held=owners)
+
+        def finish() -> None:
+            work.finish()
+            self._decode_each(data, pointers, sizes, out, np.flatnonzero(status))
+
+        return finish
+
+    def _decode_each(
+        self, data: np.ndarray, pointers: np.ndarray, sizes: np.ndarray, out: np.ndarray, positions: np.ndarray
+    ) -> None:
+        """Decode the JPEGs at these positions of the batch one by one."""
+        for position in positions:
             start = int(pointers[position])
             out[position, 0] = self._decode_slowly(
                 data[start : start + int(sizes[position])].tobytes(), int(position)

@@ -6,6 +6,7 @@ from the file, so both kinds of betons are augmented alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from datasets.counter_rng import Purpose, stream_key
 from datasets.errors import InputError
 from datasets.ffcv_ops import BatchDecoder, Decode, DecodeList, EpochState
 from datasets.gray_jpeg import DamagedJpegError, GrayJpegs
-from datasets.page_work import warp_pages
+from datasets.page_work import begin_to_warp
+from datasets.shared_work import SharedWork
 from datasets.threads import num_loader_threads
 
 
@@ -41,37 +43,44 @@ class JpegPages(BatchDecoder):
             shape = (len(indices), 1, self.image_size, self.image_size)
             if self.augment is None:
                 images = self.memory.take(shape)
-                self._decode(state.pages, metadata, indices, images.numpy())
+                state.under_way.append(self._begin_to_decode(state.pages, metadata, indices, images.numpy()))
                 return images
             pages = self.decoded.take(shape)
-            self._decode(state.pages, metadata, indices, pages.numpy())
+            self._begin_to_decode(state.pages, metadata, indices, pages.numpy())()
             images = self.memory.take(shape)
-            self._warp(pages, indices, state.epoch, self.augment, images)
+            state.under_way.append(self._begin_to_warp(pages, indices, state.epoch, self.augment, images).finish)
             return images
 
         return decode
 
-    def _decode(self, data: np.ndarray, metadata: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
+    def _begin_to_decode(
+        self, data: np.ndarray, metadata: np.ndarray, indices: np.ndarray, out: np.ndarray
+    ) -> Callable[[], None]:
         if self._jpegs is None:
             begin, size = int(metadata["ptr"][0]), int(metadata["size"][0])
             first = data[begin : begin + size].tobytes()
             self._jpegs = GrayJpegs(first, self.image_size, num_threads=self.num_workers)
         rows = metadata[indices]
         pointers, sizes = np.ascontiguousarray(rows["ptr"]), np.ascontiguousarray(rows["size"])
-        try:
-            self._jpegs.decode(data, pointers, sizes, out)
-        except DamagedJpegError as error:
-            sample = int(indices[error.position])
-            raise InputError(f"{self.path}: image {sample} is damaged ({error}); convert again") from error
+        work = self._jpegs.begin(data, pointers, sizes, out)
 
-    def _warp(
+        def finish() -> None:
+            try:
+                work()
+            except DamagedJpegError as error:
+                sample = int(indices[error.position])
+                raise InputError(f"{self.path}: image {sample} is damaged ({error}); convert again") from error
+
+        return finish
+
+    def _begin_to_warp(
         self, pages: torch.Tensor, indices: np.ndarray, epoch: int, augment: Augment, out: torch.Tensor
-    ) -> None:
+    ) -> SharedWork:
         flat = pages.view(-1).numpy()
         flat.flags.writeable = False  # the kernel is compiled for pages that cannot be written, as the file's
         places = np.arange(len(indices), dtype=np.uint64) * np.uint64(self.image_size**2)
         key = np.uint64(stream_key(self.seed, epoch, Purpose.AUGMENTATION))
-        warp_pages(flat, places, indices, out, key, augment, num_threads=self.num_workers)
+        return begin_to_warp(flat, places, indices, out, key, augment, num_threads=self.num_workers)
 
 
 class JpegBytes(BatchDecoder):

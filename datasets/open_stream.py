@@ -9,7 +9,7 @@ from datasets.beton import Beton
 from datasets.ffcv_ops import BatchDecoder, EvalPages, MetadataDecoder, TrainPages
 from datasets.ffcv_parts import Operation
 from datasets.ffcv_stream import StreamLoader
-from datasets.float_output import FloatOutput
+from datasets.float_output import FloatOutput, TrainInputs
 from datasets.jpeg_ops import JpegBytes, JpegPages
 from datasets.mapped_file import map_beton
 
@@ -47,9 +47,11 @@ def open_stream(
         image = JpegPages(
             beton.path, beton.image_size, augment=augment, seed=seed, num_workers=num_workers, pin_memory=pin
         )
+    elif augment is not None and output == "float32":
+        image = TrainInputs(beton.image_size, augment, seed, num_workers=num_workers, pin_memory=pin)
     else:
         image = _raw_pages(beton, augment, seed, num_workers, pin)
-    if output == "float32":
+    if output == "float32" and not isinstance(image, TrainInputs):
         image = FloatOutput(image, num_workers=num_workers, pin_memory=pin)
     decoders = {"image": image, "labels": MetadataDecoder(pin_memory=pin), "index": MetadataDecoder(pin_memory=pin)}
     return StreamLoader(map_beton(beton), batch_size=batch_size, num_workers=num_workers, decoders=decoders)

@@ -9,7 +9,7 @@ import torch
 
 from datasets.augment import Augment
 from datasets.shared_copy import crew_of
-from datasets.shared_work import share, unowned
+from datasets.shared_work import SharedWork, begin_to_share, share, unowned
 from datasets.warp import copy_batch, warp_batch
 
 
@@ -52,6 +52,20 @@ def warp_pages(
 
     ``pages`` are read-only bytes, since the kernel is compiled for those of a file.
     """
+    begin_to_warp(pages, offsets, samples, out, key, augment, num_threads=num_threads).finish()
+
+
+def begin_to_warp(
+    pages: np.ndarray,
+    offsets: np.ndarray,
+    samples: np.ndarray,
+    out: torch.Tensor,
+    key: np.uint64,
+    augment: Augment,
+    *,
+    num_threads: int,
+) -> SharedWork:
+    """Begin with what ``warp_pages`` does."""
     ranges = float(augment.rotation_deg), float(augment.flip_probability)
     arguments = (unowned(pages), offsets, samples, unowned(out.numpy()), key, *ranges)
-    share(warp_batch, *arguments, count=len(samples), num_threads=num_threads, held=(pages, out))
+    return begin_to_share(warp_batch, *arguments, count=len(samples), num_threads=num_threads, held=(pages, out))

@@ -6,11 +6,15 @@ blocks when asked for more after the end.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, Full
 from typing import Any
 
 import numpy as np
 
+from datasets.errors import InputError
 from datasets.ffcv_ops import EpochState
 from datasets.ffcv_parts import EpochIterator
 
@@ -29,6 +33,7 @@ class SafeEpochIterator(EpochIterator):  # type: ignore[misc]
         self.epoch = epoch
         self.error: BaseException | None = None
         self.finished = False
+        self._begun: deque[tuple[Any, list[Callable[[], None]]]] = deque()
         try:
             super().__init__(loader, order)
         except RuntimeError as error:  # how Python says that the system gave no thread
@@ -36,15 +41,51 @@ class SafeEpochIterator(EpochIterator):  # type: ignore[misc]
 
     def run(self) -> None:
         """Decode batch after batch; runs in the producer thread, which FFCV's ``__init__`` starts."""
+        state = self.storage_state = EpochState(self.memory_context.state, self.epoch)
         try:
-            self.storage_state = EpochState(self.memory_context.state, self.epoch)
-            slots = self.loader.batches_ahead + 2
-            for number, indices in enumerate(self.iter_ixes):
-                if not self._offer(self.run_pipeline(number, indices, number % slots, None)):
-                    return
+            self._decode_all(state)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the consumer must hear of it
             self.error = error
+        self._let_go(state)
         self._offer(None)
+
+    def _decode_all(self, state: EpochState) -> None:
+        """Decode and hand over every batch.
+
+        A batch is finished when the next one has been begun: so the helping threads have work while this one takes
+        batches from one list to another, and need not wait for the last image of a batch.
+        """
+        slots = self.loader.batches_ahead + 2
+        for number, indices in enumerate(self.iter_ixes):
+            try:
+                batch = self.run_pipeline(number, indices, number % slots, None)
+            except BaseException:
+                self._hand_over(keep=0)  # what came before the failure
+                raise
+            self._begun.append((batch, state.under_way[:]))
+            state.under_way.clear()
+            if not self._hand_over(keep=1):
+                return
+        self._hand_over(keep=0)
+
+    def _hand_over(self, keep: int) -> bool:
+        """Finish and offer all but ``keep`` of the batches that were begun; False once the consumer has closed."""
+        while len(self._begun) > keep:
+            batch, under_way = self._begun[0]
+            while under_way:
+                under_way.pop(0)()
+            self._begun.popleft()
+            if not self._offer(batch):
+                return False
+        return True
+
+    def _let_go(self, state: EpochState) -> None:
+        """Wait for what helpers still do for batches that nobody will see."""
+        for under_way in (*(under_way for _, under_way in self._begun), state.under_way):
+            for finish in under_way:
+                with suppress(InputError):
+                    finish()
+        self._begun.clear()
 
     def _offer(self, item: Any) -> bool:
         """Hand ``item`` to the consumer; False once the consumer has closed."""

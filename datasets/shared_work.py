@@ -100,8 +100,42 @@ def unowned(array: np.ndarray) -> np.ndarray:
     return np.asarray(_Memory(array))
 
 
+class SharedWork:
+    """A kernel that helpers have begun; ``finish`` is to be called once, whatever happens."""
+
+    def __init__(self, kernel: Callable[..., None], arguments: tuple[Any, ...], count: int, held: object) -> None:
+        self._kernel, self._count = kernel, count
+        self._tasks = new_tasks()
+        self._arguments = (*arguments, self._tasks)
+        self._ticket = id(self._tasks)
+        _held[self._ticket] = held
+
+    def begin(self, num_helpers: int) -> None:
+        """Let that many helpers start as soon as they are free."""
+        _helpers.call(num_helpers, self._kernel, self._arguments)
+
+    def finish(self) -> None:
+        """Take part until all images are done."""
+        self._kernel(*self._arguments)
+        _wait(self._tasks, self._count)
+        del _held[self._ticket]
+
+
 def share(kernel: Callable[..., None], *arguments: Any, count: int, num_threads: int, held: object) -> None:
     """Run ``kernel(*arguments, tasks)`` in up to ``num_threads`` threads at once; back when all images are done.
+
+    The arguments are those of ``begin_to_share``.
+    """
+    begin_to_share(kernel, *arguments, count=count, num_threads=num_threads, held=held).finish()
+
+
+def begin_to_share(
+    kernel: Callable[..., None], *arguments: Any, count: int, num_threads: int, held: object
+) -> SharedWork:
+    """Have helpers begin; the calling thread joins them when it asks for the work to be finished.
+
+    So the next batch is under way while the one before is finished and handed over, and no helper has to wait for
+    the last image of a batch.
 
     Args:
         kernel: compiled, without the GIL; takes image after image by ``tasks`` until none of ``count`` is left.
@@ -111,10 +145,6 @@ def share(kernel: Callable[..., None], *arguments: Any, count: int, num_threads:
         num_threads: the calling one included.
         held: owner of such memory.
     """
-    tasks = new_tasks()
-    ticket = id(tasks)
-    _held[ticket] = held
-    _helpers.call(min(num_threads, count) - 1, kernel, (*arguments, tasks))
-    kernel(*arguments, tasks)
-    _wait(tasks, count)
-    del _held[ticket]
+    work = SharedWork(kernel, arguments, count, held)
+    work.begin(min(num_threads, count) - 1)
+    return work

@@ -1,4 +1,4 @@
-"""The pixels of a batch: gray pages in the mapped file come in, mirrored and rotated uint8 images go out.
+"""The pixels of a batch: gray pages in the mapped file come in, mirrored and rotated images go out.
 
 One pass over memory: a page is read once, straight from the file, and each output pixel is written once, to the
 batch; what lies between stays in the core's cache. Same results as
@@ -177,6 +177,63 @@ def warp_batch(
         angle, flip = draw_one(key, samples[b], rotation_deg, flip_probability)
         page = pages[pointers[b] : pointers[b] + np.uint64(size * size)]
         warp_page(page, out[b, 0], angle, flip)
+        add_atomically(next_task + 8 * CACHE_LINE, 1)
+        b = add_atomically(next_task, 1)
+
+
+@inlined_kernel
+def _spread(gray: Array, channels: Array, scale: Array, shift: Array) -> None:
+    """``scale * pixel + shift`` of pixels (N,) uint8 to ``channels`` (3 N,) float32."""
+    scale_0, scale_1, scale_2 = scale[0], scale[1], scale[2]
+    shift_0, shift_1, shift_2 = shift[0], shift[1], shift[2]
+    for i in range(gray.shape[0]):
+        value = np.float32(gray[i])
+        channels[3 * i] = value * scale_0 + shift_0
+        channels[3 * i + 1] = value * scale_1 + shift_1
+        channels[3 * i + 2] = value * scale_2 + shift_2
+
+
+@inlined_kernel
+def normalise_batch(images: Array, out: Array, scale: Array, shift: Array, tasks: Array) -> None:
+    """Write ``scale * pixel + shift`` of gray images (B, 1, S, S) uint8 to ``out`` (B, S, S, 3) float32.
+
+    ``tasks`` is what ``shared_work.new_tasks`` makes.
+    """
+    num_pixels = images.shape[2] * images.shape[3]
+    gray, channels = images.reshape(images.shape[0], num_pixels), out.reshape(out.shape[0], num_pixels * 3)
+    next_task = np.int64(tasks.ctypes.data)
+    b = add_atomically(next_task, 1)
+    while b < gray.shape[0]:
+        _spread(gray[b], channels[b], scale, shift)
+        add_atomically(next_task + 8 * CACHE_LINE, 1)
+        b = add_atomically(next_task, 1)
+
+
+@inlined_kernel
+def warp_and_normalise_batch(
+    pages: Array,
+    pointers: Array,
+    samples: Array,
+    out: Array,
+    scale: Array,
+    shift: Array,
+    key: np.uint64,
+    rotation_deg: float,
+    flip_probability: float,
+    tasks: Array,
+) -> None:
+    """What ``warp_batch`` and then ``normalise_batch`` write, in one go: to ``out`` (B, S, S, 3) float32.
+
+    A gray image stays in the core's own cache until it is spread over its channels; and while one core waits for
+    memory to take its floats, another computes.
+    """
+    size, next_task = out.shape[1], np.int64(tasks.ctypes.data)
+    channels, gray = out.reshape(out.shape[0], size * size * 3), np.empty((size, size), np.uint8)
+    b = add_atomically(next_task, 1)
+    while b < out.shape[0]:
+        angle, flip = draw_one(key, samples[b], rotation_deg, flip_probability)
+        warp_page(pages[pointers[b] : pointers[b] + np.uint64(size * size)], gray, angle, flip)
+        _spread(gray.reshape(size * size), channels[b], scale, shift)
         add_atomically(next_task + 8 * CACHE_LINE, 1)
         b = add_atomically(next_task, 1)
 

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.augment import Augment
 from datasets.batch_memory import BatchMemory
-from datasets.page_work import copy_pages
+from datasets.page_work import begin_to_warp, copy_pages
 from datasets.shared_work import unowned
 
 SIDE = 16
@@ -32,6 +33,25 @@ def copied(chosen: np.ndarray, num_threads: int, *sizes: int) -> torch.Tensor:
 def test_every_page_arrives_at_its_place(num_threads: int, sizes: list[int], seed: int) -> None:
     chosen = np.random.default_rng(seed).integers(0, len(PAGES), sum(sizes))
     assert np.array_equal(copied(chosen, num_threads, *sizes).numpy(), PAGES[chosen])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 4), st.lists(st.integers(1, 30), min_size=2, max_size=6), st.booleans())
+def test_work_that_was_begun_may_be_finished_later_and_in_any_order(
+    num_threads: int, sizes: list[int], backwards: bool
+) -> None:
+    angles, begun, out = Augment(0.0, 0.0), [], []
+    flat = PAGES.reshape(-1)
+    flat.flags.writeable = False
+    for size in sizes:
+        chosen = np.arange(size)
+        out.append(torch.zeros((size, 1, SIDE, SIDE), dtype=torch.uint8))
+        offsets = chosen.astype(np.uint64) * np.uint64(SIDE * SIDE)
+        begun.append(begin_to_warp(flat, offsets, chosen, out[-1], np.uint64(1), angles, num_threads=num_threads))
+    for work in begun[::-1] if backwards else begun:
+        work.finish()
+    for size, images in zip(sizes, out, strict=True):
+        assert np.array_equal(images[:, 0].numpy(), PAGES[:size])
 
 
 def test_callers_in_several_threads_do_not_disturb_each_other() -> None:
