@@ -6,8 +6,10 @@ The modules and their names are torchvision's; what differs is the order in whic
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.fused import entry as fused
 from harness.networks.pooling import average_pool
 
 
@@ -21,7 +23,9 @@ def features(modules: nn.Sequential, images: Tensor, *, before: str) -> Tensor:
             values, _ = dense_block(module, values)
         elif name.startswith("transition"):
             values = transition(module, values)
-        else:
+        elif name == "norm0":
+            values = norm_relu(module, values)
+        elif name != "relu0":
             values = module(values)
     return values
 
@@ -32,6 +36,10 @@ def dense_block(block: nn.Module, values: Tensor, *, tap: str = "") -> tuple[Ten
     What a layer adds is appended to all that was there before. torchvision joins all parts anew for each layer: the
     same values, but their gradients are then added up in hundreds of small slices.
     """
+    if block.training and values.device.type == "cpu" and fused.AVAILABLE:
+        found: tuple[Tensor, Tensor] | None = fused.dense_block(block, values, tap)
+        if found is not None:
+            return found
     tapped = new = values
     for name, layer in block.named_children():
         new = dense_layer(layer, values)
@@ -48,11 +56,20 @@ def dense_layer(layer: nn.Module, values: Tensor) -> Tensor:
     return values
 
 
+def norm_relu(norm: nn.Module, values: Tensor) -> Tensor:
+    """Batch norm, then ReLU."""
+    if norm.training and values.device.type == "cpu" and fused.AVAILABLE:
+        found: Tensor | None = fused.norm_relu(norm, values)
+        if found is not None:
+            return found
+    # In place as in torchvision: the norm's gradient needs its input, not its output.
+    return F.relu(norm(values), inplace=True)
+
+
 def transition(module: nn.Module, values: Tensor) -> Tensor:
     """Half the planes at half the size. Pooling comes first: both it and the 1x1 convolution are linear, so their
     order is free, and the convolution has a quarter of the work.
     """
-    for name in ("norm", "relu"):
-        values = module.get_submodule(name)(values)
+    values = norm_relu(module.get_submodule("norm"), values)
     planes: Tensor = module.get_submodule("conv")(average_pool(values, 2))
     return planes

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import densenet121
 
 from harness.config import NetworkConfig, Scope
-from harness.networks.dense import dense_block, dense_layer, features
+from harness.networks.dense import dense_block, dense_layer, features, norm_relu
 from harness.networks.output import Network, NetworkOutput
 
 TAP = "denselayer15"
@@ -40,8 +40,7 @@ class DenseNet121(Network):
         """Logits (B, L) and attention planes (B, 32, S/32, S/32) of (B, 3, S, S) normalised images."""
         block = self.features.get_submodule("denseblock4")
         planes, attention = dense_block(block, self._before_last_block(images), tap=TAP)
-        # In place as in torchvision: norm5's gradient needs its input, not its output.
-        final = F.relu(self.norm5(planes), inplace=True)
+        final = norm_relu(self.norm5, planes)
         pooled = torch.flatten(F.adaptive_avg_pool2d(final, (1, 1)), 1)
         return NetworkOutput(logits=self.classifier(pooled), attention=attention)
 

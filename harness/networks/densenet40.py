@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 from harness.config import NetworkConfig, Scope
-from harness.networks.dense import features
+from harness.networks.dense import features, norm_relu
 from harness.networks.output import ATTENTION_PLANES, Network, NetworkOutput
 from harness.networks.pooling import average_pool
 
@@ -43,7 +43,7 @@ class DenseNet40(Network):
     def forward(self, images: Tensor) -> NetworkOutput:
         """Logits (B, L) and attention planes (B, 32, S/32, S/32) of (B, 3, S, S) normalised images."""
         attention = self.attention_planes(images)
-        final = F.relu(self.norm5(self.expand(self.squeeze_relu(attention))), inplace=True)
+        final = norm_relu(self.norm5, self.expand(self.squeeze_relu(attention)))
         pooled = torch.flatten(F.adaptive_avg_pool2d(final, (1, 1)), 1)
         return NetworkOutput(logits=self.classifier(pooled), attention=attention)
 
