@@ -29,6 +29,9 @@ from harness.fused.norm import (
     settle,
 )
 
+PARAMETERS = ("norm1.weight", "norm1.bias", "conv1.weight", "norm2.weight", "norm2.bias", "conv2.weight")
+"""Of a layer, in the order in which ``DenseBlock`` gives their gradients."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -41,7 +44,7 @@ class Layer:
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """In the order in which ``DenseBlock`` gives their gradients."""
+        """Those that ``PARAMETERS`` names."""
         one, two = self.norm1, self.norm2
         return one.weight, one.bias, self.conv1.weight, two.weight, two.bias, self.conv2.weight
 
@@ -92,6 +95,9 @@ class DenseBlock(torch.autograd.Function):
         for number in reversed(range(len(ctx.kept))):
             by1, input1, weight1, middle, by2, input2, weight2 = ctx.kept[number]
             channels -= growth
+            if gradient is None and number > ctx.tap:
+                found[:0] = [None] * len(PARAMETERS)  # nothing behind the tap was asked for
+                continue
             here = slice(channels, channels + growth)
             of_new = settle(
                 Rows(total, channels, growth), Rows(buffer, channels, growth), mean[here], m[here], k[here]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -141,8 +142,10 @@ def test_loaders_that_come_and_go_leave_nothing(betons: dict[str, Beton]) -> Non
                 read(opened(betons[tier], tier))
 
     use(5)
+    gc.collect()  # of what other tests have left
     before, kib = (threading.active_count(), open_descriptors()), resident_kib()
     use(60)
+    gc.collect()
     assert (threading.active_count(), open_descriptors()) == before
     assert resident_kib() - kib < 24 * 1024
 
