@@ -68,11 +68,10 @@ class DenseBlock(torch.autograd.Function):
             input1 = normalise(rows, by1)
             middle = dense(F.conv2d(input1, weight1))
             by2 = affine(layer.norm2, *measure(Rows.of(middle)), rows.num)
-            input2 = normalise(Rows.of(middle), by2)
-            new = dense(F.conv2d(input2, weight2, padding=1))
+            new = dense(F.conv2d(normalise(Rows.of(middle), by2), weight2, padding=1))
             end = channels + growth
             mean[channels:end], variance[channels:end] = measure(Rows.of(new), Rows(buffer, channels, growth))
-            kept.append((by1, input1, weight1, middle, by2, input2, weight2))
+            kept.append((by1, input1, weight1, middle, by2, weight2))
             channels = end
             if number == tap:
                 tapped = new
@@ -93,7 +92,7 @@ class DenseBlock(torch.autograd.Function):
         m, k = torch.zeros((2, channels), dtype=torch.float64)
         found: list[Tensor | None] = []
         for number in reversed(range(len(ctx.kept))):
-            by1, input1, weight1, middle, by2, input2, weight2 = ctx.kept[number]
+            by1, input1, weight1, middle, by2, weight2 = ctx.kept[number]
             channels -= growth
             if gradient is None and number > ctx.tap:
                 found[:0] = [None] * len(PARAMETERS)  # nothing behind the tap was asked for
@@ -105,7 +104,8 @@ class DenseBlock(torch.autograd.Function):
             if number == ctx.tap and of_tapped is not None:
                 of_new += of_tapped
             rows, middles = Rows(buffer, 0, channels), Rows.of(middle)
-            of_input2, of_weight2 = _back(of_new, input2, weight2, padding=1)
+            # The second convolution's input is made again: to keep it is a quarter of a block's memory.
+            of_input2, of_weight2 = _back(of_new, normalise(middles, by2), weight2, padding=1)
             sums2, products2 = gradient_sums(of_input2, middles, by2)
             of_middle = normalised_gradient(of_input2, middles, by2, *corrections(by2, sums2, products2, rows.num))
             of_input1, of_weight1 = _back(of_middle, input1, weight1, padding=0)
