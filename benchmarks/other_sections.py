@@ -30,7 +30,7 @@ STEP_BOUNDS: dict[str, tuple[float, float]] = {
 
 def other_sections(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]) -> list[str]:
     """The sections for what lies in ``folder`` of ``first_batch``, ``step``, ``step-gpu``, ``loader-gpu`` and
-    ``grid.json``, ``gpu.md`` and ``science.md``.
+    ``grid.json``, of ``step-MACHINE.json``, ``gpu.md`` and ``science.md``.
 
     Args:
         folder: where the measurements lie.
@@ -41,6 +41,12 @@ def other_sections(folder: Path, rates: Callable[[list[Mapping[str, Any]]], str]
         parts.append(_first_batch(read_json(folder / "first_batch.json")))
     if (folder / "step.json").is_file():
         parts.append(_step(read_json(folder / "step.json"), rates, "Training steps"))
+    others = (read_json(path) for path in sorted(folder.glob("step-*.json")))
+    parts += [
+        _step(one, rates, f"Training steps on {one['environment']['cpu']}")
+        for one in others
+        if one["environment"]["gpu"] is None
+    ]
     parts += _on_gpu(folder, rates)
     if (folder / "grid.json").is_file():
         parts.append(_grid(read_json(folder / "grid.json")))
