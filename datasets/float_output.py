@@ -47,7 +47,7 @@ class NetworkInputWriter:
     def begin_to_warp(
         self, pages: np.ndarray, offsets: np.ndarray, samples: np.ndarray, size: int, key: np.uint64, augment: Augment
     ) -> tuple[torch.Tensor, SharedWork]:
-        """The pages at ``offsets`` (B,), flipped and rotated as ``page_work.warp_pages`` does, and normalised."""
+        """The pages at ``offsets`` (B,), flipped and rotated as ``page_work.begin_to_warp`` does, and normalised."""
         block = self._take(len(samples), size, size)
         arguments = (unowned(pages), offsets, samples, unowned(block.numpy()), self._scale, self._shift, key)
         ranges = float(augment.rotation_deg), float(augment.flip_probability)

@@ -38,23 +38,6 @@ def _steps(num: int, size: int) -> np.ndarray:
     return steps
 
 
-def warp_pages(
-    pages: np.ndarray,
-    offsets: np.ndarray,
-    samples: np.ndarray,
-    out: torch.Tensor,
-    key: np.uint64,
-    augment: Augment,
-    *,
-    num_threads: int,
-) -> None:
-    """Write the pages at ``offsets`` (B,), flipped and rotated as ``key`` and sample decide, to ``out``.
-
-    ``pages`` are read-only bytes, since the kernel is compiled for those of a file.
-    """
-    begin_to_warp(pages, offsets, samples, out, key, augment, num_threads=num_threads).finish()
-
-
 def begin_to_warp(
     pages: np.ndarray,
     offsets: np.ndarray,
@@ -65,7 +48,10 @@ def begin_to_warp(
     *,
     num_threads: int,
 ) -> SharedWork:
-    """Begin with what ``warp_pages`` does."""
+    """Begin to write the pages at ``offsets`` (B,), flipped and rotated as ``key`` and sample decide, to ``out``.
+
+    ``pages`` are read-only bytes, since the kernel is compiled for those of a file.
+    """
     ranges = float(augment.rotation_deg), float(augment.flip_probability)
     arguments = (unowned(pages), offsets, samples, unowned(out.numpy()), key, *ranges)
     return begin_to_share(warp_batch, *arguments, count=len(samples), num_threads=num_threads, held=(pages, out))

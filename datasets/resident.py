@@ -208,7 +208,7 @@ class ResidentBatches(Batches):
         return pages.images.index_select(0, places)
 
     def _host_images(self, steps: list[_Step]) -> list[torch.Tensor]:
-        from datasets.page_work import copy_from, warp_pages
+        from datasets.page_work import begin_to_warp, copy_from
 
         loader, pages = self._loader, self._loader.pages
         out = [loader.memory.take((len(step.places), *pages.page_shape)) for step in steps]
@@ -219,5 +219,6 @@ class ResidentBatches(Batches):
         else:
             (step,), (images,) = steps, out
             offsets = (step.places - pages.images.data_ptr()).astype(np.uint64)
-            warp_pages(pages.flat, offsets, step.samples, images, self._key, loader.augment, num_threads=threads)
+            arguments = (pages.flat, offsets, step.samples, images, self._key, loader.augment)
+            begin_to_warp(*arguments, num_threads=threads).finish()
         return out

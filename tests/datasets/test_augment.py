@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as tv
 from datasets.augment import Augment, draw
 from datasets.counter_rng import Purpose, stream_key
 from datasets.errors import InputError
-from datasets.page_work import copy_pages, warp_pages
+from datasets.page_work import begin_to_warp, copy_pages
 from datasets.warp import warp_page
 
 REAL_IMAGES = sorted((Path(__file__).parents[3] / "shared" / "nih_sample" / "images").glob("*.png"))
@@ -92,7 +92,7 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     pointers = chosen * np.uint64(32 * 32) + np.uint64(13)
     out = np.empty((3, 1, 32, 32), dtype=np.uint8)
     key = np.uint64(stream_key(9, 2, Purpose.AUGMENTATION))
-    warp_pages(flat, pointers, chosen, torch.from_numpy(out), key, Augment(15.0, 0.5), num_threads=2)
+    begin_to_warp(flat, pointers, chosen, torch.from_numpy(out), key, Augment(15.0, 0.5), num_threads=2).finish()
     angles, flips = draw(9, 2, chosen, Augment(15.0, 0.5))
     for image, sample, angle, flip in zip(out, chosen, angles, flips, strict=True):
         assert np.array_equal(image[0], warped(pages[sample], float(angle), bool(flip)))
@@ -111,7 +111,7 @@ def test_kernels_are_kept_on_disk_for_the_next_process() -> None:
         "import numpy as np, torch; from datasets.augment import Augment; from datasets.page_work import *;"
         "pages = np.zeros(16, np.uint8); pages.flags.writeable = False; one = np.zeros(1, np.uint64);"
         "out = torch.empty((1, 1, 4, 4), dtype=torch.uint8); copy_pages(pages, one, out, num_threads=1);"
-        "warp_pages(pages, one, one, out, np.uint64(1), Augment(15.0, 0.5), num_threads=1);"
+        "begin_to_warp(pages, one, one, out, np.uint64(1), Augment(15.0, 0.5), num_threads=1).finish();"
         "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_batch)])"
     )
     for _ in range(2):
