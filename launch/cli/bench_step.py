@@ -60,8 +60,8 @@ class BenchStep:
         settings = Settings(
             rounds=self.rounds,
             device=device,
-            steps=self.steps or steps,
-            samples=self.samples or samples,
+            steps=steps if self.steps is None else self.steps,
+            samples=samples if self.samples is None else self.samples,
             size=self.size,
             batch_size=self.batch_size,
             workers=self.workers,
