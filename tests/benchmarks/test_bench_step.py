@@ -15,6 +15,7 @@ from benchmarks.step_case import CASES
 from benchmarks.step_cycles import Cycles
 from benchmarks.step_ratios import EPOCH, STEP, VALIDATION, WHOLE, step_ratios
 from datasets.errors import InputError
+from launch.cli.bench_step import BenchStep
 
 RATIOS = {
     "transfer_learning_121",
@@ -133,3 +134,9 @@ def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
         assert 0 < found["ratios"][share] < 1
     assert found["environment"]["kind"] == "step" and found["environment"]["samples"] == 128
     assert [len(document["rows"]) for document in kept] == [9, 17] and kept[-1]["ratios"] == found["ratios"]
+
+
+@pytest.mark.parametrize("option", ["steps", "samples"])
+def test_zero_is_refused_on_the_command_line_and_not_taken_for_the_default(option):
+    with pytest.raises(InputError, match="must be above 0"):
+        BenchStep(**{option: 0}).run()
