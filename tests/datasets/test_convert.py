@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,32 +73,42 @@ def test_the_same_bytes_for_any_number_of_workers(root: Path, beton: Beton, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nih.beton", "nih.beton.json", "nih.samples.parquet"]
 
 
+READ_BY_FFCV = """
+import sys
+import numpy as np
+from ffcv.fields.decoders import IntDecoder, NDArrayDecoder
+from ffcv.loader import Loader, OrderOption
+from datasets.fields import LabelsDecoder, LabelsField
+
+loader = Loader(
+    sys.argv[1],
+    batch_size=16,
+    num_workers=1,
+    order=OrderOption.SEQUENTIAL,
+    drop_last=False,
+    os_cache=True,
+    pipelines={"image": [NDArrayDecoder()], "labels": [LabelsDecoder()], "index": [IntDecoder()]},
+    custom_fields={"labels": LabelsField},
+)
+batches = [[np.array(part) for part in batch] for batch in loader]
+images, labels, indices = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+np.savez(sys.argv[2], images=images, labels=labels, indices=indices)
+"""
+
+
 @pytest.mark.parametrize("size", [32, 160])
 def test_ffcvs_own_loader_reads_it(root: Path, tmp_path: Path, size: int) -> None:
-    from ffcv.fields.decoders import IntDecoder, NDArrayDecoder
-    from ffcv.loader import Loader, OrderOption
-
-    from datasets.fields import LabelsDecoder, LabelsField
-
-    out = tmp_path / "nih.beton"
+    """In a process of its own: it makes numba's one type of uint8 arrays read-only (``OSCacheManager.state_type``),
+    after which no kernel that takes such an array can be compiled any more."""
+    out, result = tmp_path / "nih.beton", tmp_path / "read.npz"
     convert(*read_dataset(root), out, size=size, workers=2)
-    opened = Beton.open(out)
-    pipelines = {"image": [NDArrayDecoder()], "labels": [LabelsDecoder()], "index": [IntDecoder()]}
-    loader = Loader(
-        str(out),
-        batch_size=16,
-        num_workers=1,
-        order=OrderOption.SEQUENTIAL,
-        drop_last=False,
-        os_cache=True,
-        pipelines=pipelines,
-        custom_fields={"labels": LabelsField},
-    )
-    batches = [[np.array(part) for part in batch] for batch in loader]
-    images, labels, indices = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    np.testing.assert_array_equal(indices[:, 0], np.arange(NUM_IMAGES))
-    np.testing.assert_array_equal(labels, opened.targets)
-    np.testing.assert_array_equal(images[:, 0], opened.gather(np.arange(NUM_IMAGES)))
+    command = [sys.executable, "-W", "ignore", "-c", READ_BY_FFCV, str(out), str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    opened, read = Beton.open(out), np.load(result)
+    np.testing.assert_array_equal(read["indices"][:, 0], np.arange(NUM_IMAGES))
+    np.testing.assert_array_equal(read["labels"], opened.targets)
+    np.testing.assert_array_equal(read["images"][:, 0], opened.gather(np.arange(NUM_IMAGES)))
 
 
 def spoil(root: Path, *numbers: int) -> None:
