@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.addresses import add_atomically, copy_bytes, load_two_bytes
+from datasets.addresses import add_atomically, copy_bytes, fetch_to_write, load_two_bytes
 from datasets.counter_rng import FACTOR_1, FACTOR_2, GOLDEN
 from datasets.shared_work import CACHE_LINE
-from datasets.threads import inlined_kernel
+from datasets.threads import inlined_kernel, merged_kernel
 from datasets.words import both, down, either, minus, plus, times, up
 
 FRACTION_BITS = 20
@@ -27,6 +27,12 @@ MARGIN = 1.0 / 64.0
 """Pixels this close to the image's edge go the careful way, so rounding can never lead outside the page."""
 MAX_FAST_SIZE = 1 << (32 - FRACTION_BITS)
 """Larger pages have coordinates beyond 32 bits and go the careful way throughout."""
+
+PIECE, LINE_BYTES = 16, 64
+LINES_A_PIECE = 3
+"""Three lines of memory take the floats of 16 pixels; they are asked for after so many pixels have been loaded."""
+ROWS_AHEAD = 2
+"""So many rows before it is written, the memory of a row is asked for."""
 
 Array = Any
 
@@ -88,33 +94,46 @@ def _edge_pixel(page: Array, size: int, x: float, y: float) -> np.uint8:
     return np.uint8(total * inside + 0.5)
 
 
-@inlined_kernel
-def _inner_pixels(page: Array, row: Array, squares: Array, first: int, last: int, line: Any) -> None:
+@merged_kernel
+def _load_squares(page: Array, squares: Array, first: int, last: int, size: int) -> None:
+    """Put the 2x2 pixels themselves in the place of where they lie."""
+    upper_row = np.int64(page.ctypes.data)
+    lower_row = upper_row + size
+    for k in range(np.uint64(first), np.uint64(last)):
+        left = np.uint64(squares[k])
+        squares[k] = either(load_two_bytes(upper_row, left), up(load_two_bytes(lower_row, left), np.uint32(16)))
+
+
+@merged_kernel
+def _inner_pixels(page: Array, row: Array, squares: Array, first: int, last: int, line: Any, ahead: Any) -> None:
     """Columns ``first..last`` of one row, none of which needs a bounds check.
 
     ``line`` is x, y, dx, dy of column 0 in 2**-20 px. Three short loops, since the compiler makes wide instructions
     of the first and the last, which it cannot do with the loads between them: the 2x2 pixels around each source, as
-    four bytes, the upper ones lowest. All numbers are modulo 2**32.
+    four bytes, the upper ones lowest. All numbers are modulo 2**32. For ``ahead`` see ``_warp_row``.
     """
     size, fraction, byte = np.uint32(row.shape[0]), np.uint32(FRACTION_BITS), np.uint32(255)
     dx, dy = np.uint32(line[2]), np.uint32(line[3])
     x_first, y_first = np.uint32(line[0] + line[2] * first), np.uint32(line[1] + line[3] * first)
-    count = np.uint64(last - first)
+    count = last - first
     x, y = x_first, y_first
-    for k in range(count):
+    for k in range(np.uint64(count)):
         squares[k] = plus(times(down(y, fraction), size), down(x, fraction))
         x, y = plus(x, dx), plus(y, dy)
-    upper_row = np.int64(page.ctypes.data)
-    lower_row = upper_row + row.shape[0]
-    for k in range(count):
-        left = np.uint64(squares[k])
-        squares[k] = either(load_two_bytes(upper_row, left), up(load_two_bytes(lower_row, left), np.uint32(16)))
+    loaded = 0
+    if ahead is not None:
+        for loaded in range(0, count - PIECE + 1, PIECE):
+            _load_squares(page, squares, loaded, loaded + PIECE, row.shape[0])
+            for number in range(LINES_A_PIECE):
+                fetch_to_write(ahead + (loaded // PIECE * LINES_A_PIECE + number) * LINE_BYTES)
+        loaded = count - count % PIECE
+    _load_squares(page, squares, loaded, count, row.shape[0])
     bits, to_weight = np.uint32(WEIGHT_BITS), np.uint32(FRACTION_BITS - WEIGHT_BITS)
     weight = np.uint32((1 << WEIGHT_BITS) - 1)
     half, twice = np.uint32(1 << (2 * WEIGHT_BITS - 1)), np.uint32(2 * WEIGHT_BITS)
     x, y = x_first, y_first
     target = row[first:last]
-    for k in range(count):
+    for k in range(np.uint64(count)):
         right, lower = both(down(x, to_weight), weight), both(down(y, to_weight), weight)
         a, b = both(squares[k], byte), both(down(squares[k], np.uint32(8)), byte)
         c, d = both(down(squares[k], np.uint32(16)), byte), down(squares[k], np.uint32(24))
@@ -126,33 +145,46 @@ def _inner_pixels(page: Array, row: Array, squares: Array, first: int, last: int
 
 
 @inlined_kernel
-def warp_page(page: Array, out: Array, angle_deg: float, flip: bool) -> None:
-    """Mirror, then rotate clockwise one page (S*S,) into ``out`` (S, S)."""
-    size = out.shape[0]
-    centre = 0.5 * (size - 1)
+def _rotation(angle_deg: float, flip: bool) -> tuple[float, float, float]:
+    """Cosine, sine and the sign that mirrors."""
     # float64, since every device gives the same sine then: datasets.device_ops makes the same pixels.
     radians = math.radians(np.float64(angle_deg))
-    cos, sin = math.cos(radians), math.sin(radians)
-    mirror = -1.0 if flip else 1.0
+    return math.cos(radians), math.sin(radians), -1.0 if flip else 1.0
+
+
+@merged_kernel
+def _warp_row(page: Array, row: Array, squares: Array, i: int, rotation: Any, ahead: Any) -> None:
+    """Row ``i`` of the mirrored and rotated page.
+
+    ``ahead`` is the address where floats of a later row will be written, or None. That memory is asked for a little
+    at a time: a core that waits for memory does not compute, and one that asks for too much at once waits, too.
+    """
+    size, (cos, sin, mirror) = row.shape[0], rotation
+    centre, unit = 0.5 * (size - 1), float(1 << FRACTION_BITS)
     dx, dy = mirror * cos, -sin
-    unit = float(1 << FRACTION_BITS)
+    x = centre + mirror * (sin * (i - centre) - cos * centre)
+    y = centre + cos * (i - centre) + sin * centre
+    first, last = _columns(x, y, dx, dy, -1.0 - MARGIN, size)
+    inner_first, inner_last = _columns(x, y, dx, dy, MARGIN, size)
+    if inner_first == inner_last or size > MAX_FAST_SIZE:
+        inner_first = inner_last = last
+    row[:first] = 0
+    for j in range(first, inner_first):
+        row[j] = _edge_pixel(page, size, x + dx * j, y + dy * j)
+    line = (round(x * unit), round(y * unit), round(dx * unit), round(dy * unit))
+    _inner_pixels(page, row, squares, inner_first, inner_last, line, ahead)
+    for j in range(inner_last, last):
+        row[j] = _edge_pixel(page, size, x + dx * j, y + dy * j)
+    row[last:] = 0
+
+
+@inlined_kernel
+def warp_page(page: Array, out: Array, angle_deg: float, flip: bool) -> None:
+    """Mirror, then rotate clockwise one page (S*S,) into ``out`` (S, S)."""
+    size, rotation = out.shape[0], _rotation(angle_deg, flip)
     squares = np.empty(size, np.uint32)
     for i in range(size):
-        x = centre + mirror * (sin * (i - centre) - cos * centre)
-        y = centre + cos * (i - centre) + sin * centre
-        first, last = _columns(x, y, dx, dy, -1.0 - MARGIN, size)
-        inner_first, inner_last = _columns(x, y, dx, dy, MARGIN, size)
-        if inner_first == inner_last or size > MAX_FAST_SIZE:
-            inner_first = inner_last = last
-        row = out[i]
-        row[:first] = 0
-        for j in range(first, inner_first):
-            row[j] = _edge_pixel(page, size, x + dx * j, y + dy * j)
-        line = (round(x * unit), round(y * unit), round(dx * unit), round(dy * unit))
-        _inner_pixels(page, row, squares, inner_first, inner_last, line)
-        for j in range(inner_last, last):
-            row[j] = _edge_pixel(page, size, x + dx * j, y + dy * j)
-        row[last:] = 0
+        _warp_row(page, out[i], squares, i, rotation, None)
 
 
 @inlined_kernel
@@ -194,6 +226,20 @@ def _spread(gray: Array, channels: Array, scale: Array, shift: Array) -> None:
 
 
 @inlined_kernel
+def _warp_and_spread(
+    page: Array, channels: Array, scale: Array, shift: Array, scratch: Any, angle_deg: float, flip: bool
+) -> None:
+    """``warp_page`` and then ``_spread`` to ``channels`` (3 S S,), row by row: a gray row never leaves the core."""
+    row, squares = scratch
+    size, rotation = row.shape[0], _rotation(angle_deg, flip)
+    values, row_bytes = 3 * size, channels.itemsize * 3 * size
+    ahead = np.int64(channels.ctypes.data) + ROWS_AHEAD * row_bytes
+    for i in range(size):
+        _warp_row(page, row, squares, i, rotation, ahead + i * row_bytes)
+        _spread(row, channels[i * values : (i + 1) * values], scale, shift)
+
+
+@inlined_kernel
 def normalise_batch(images: Array, out: Array, scale: Array, shift: Array, tasks: Array) -> None:
     """Write ``scale * pixel + shift`` of gray images (B, 1, S, S) uint8 to ``out`` (B, S, S, 3) float32.
 
@@ -222,18 +268,15 @@ def warp_and_normalise_batch(
     flip_probability: float,
     tasks: Array,
 ) -> None:
-    """What ``warp_batch`` and then ``normalise_batch`` write, in one go: to ``out`` (B, S, S, 3) float32.
-
-    A gray image stays in the core's own cache until it is spread over its channels; and while one core waits for
-    memory to take its floats, another computes.
-    """
+    """What ``warp_batch`` and then ``normalise_batch`` write, in one go: to ``out`` (B, S, S, 3) float32."""
     size, next_task = out.shape[1], np.int64(tasks.ctypes.data)
-    channels, gray = out.reshape(out.shape[0], size * size * 3), np.empty((size, size), np.uint8)
+    channels = out.reshape(out.shape[0], size * size * 3)
+    scratch = np.empty(size, np.uint8), np.empty(size, np.uint32)
     b = add_atomically(next_task, 1)
     while b < out.shape[0]:
         angle, flip = draw_one(key, samples[b], rotation_deg, flip_probability)
-        warp_page(pages[pointers[b] : pointers[b] + np.uint64(size * size)], gray, angle, flip)
-        _spread(gray.reshape(size * size), channels[b], scale, shift)
+        page = pages[pointers[b] : pointers[b] + np.uint64(size * size)]
+        _warp_and_spread(page, channels[b], scale, shift, scratch, angle, flip)
         add_atomically(next_task + 8 * CACHE_LINE, 1)
         b = add_atomically(next_task, 1)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from llvmlite import binding as llvm
 from small_beton import small_pages, write_small_beton
 
 from datasets.beton import Beton
@@ -179,6 +180,13 @@ def test_import_leaves_torch_s_threads_and_picks_a_pool_that_loaders_can_share()
     refused = run_python("import datasets.warp", NUMBA_THREADING_LAYER="workqueue")
     assert refused.returncode != 0
     assert "NUMBA_THREADING_LAYER = workqueue" in refused.stderr
+
+
+def test_kernels_are_made_for_the_whole_processor_unless_the_user_has_chosen_otherwise() -> None:
+    code = "from datasets.warp import warp_batch; print(warp_batch.targetctx.codegen().magic_tuple()[2])"
+    wide = llvm.get_host_cpu_features().get("avx512f", False)
+    assert run_python(code).stdout.strip().endswith(",-prefer-256-bit") is wide
+    assert run_python(code, NUMBA_CPU_FEATURES="+sse2").stdout.strip() == "+sse2"
 
 
 def test_leaving_the_process_midway_ends_cleanly(beton: Beton) -> None:

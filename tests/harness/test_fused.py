@@ -33,7 +33,7 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 def values(*shape: int, seed: int = 0, offset: float = 0.5) -> Tensor:
     made = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 2 + offset
-    return made.to(memory_format=torch.channels_last)
+    return made.to(memory_format=torch.channels_last) if len(shape) == 4 else made
 
 
 def shares(*shape: int) -> Tensor:
@@ -109,20 +109,26 @@ def test_a_block_in_bfloat16_is_about_as_close_to_exact_as_torchs_own() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(2, 5, 3, 3), (4, 64, 33, 32), (32, 16, 1, 1)])
-def test_norm_and_relu_are_torchs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    norm = nn.BatchNorm2d(shape[1])
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    images, weights = values(*shape).to(dtype), torch.randn(shape)
-
+def test_norm_and_relu_are_as_close_to_exact_as_torchs_own(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     def pair(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]:
         return lambda module, x: (forward(module, x), torch.zeros(1))
 
-    exact = pass_through(pair(lambda module, x: F.relu(module(x))), norm.double(), images.double(), weights.double())
-    ours = pass_through(pair(norm_relu), norm.float(), images, weights)
-    assert ours["planes"].dtype == dtype and ours["planes"].is_contiguous(memory_format=torch.channels_last)
-    for name, value in exact.items():
-        assert distance(ours[name], value) < (1e-6 if dtype is torch.float32 else 1e-2), name
+    torchs = pair(lambda module, x: F.relu(module(x)))
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(6):
+        norm = nn.BatchNorm2d(shape[1])
+        norm.weight.data, norm.bias.data = values(shape[1], seed=seed), values(shape[1], seed=seed + 100)
+        images, weights = values(*shape, seed=seed).to(dtype), values(*shape, seed=seed + 200)
+        exact = pass_through(torchs, norm.double(), images.double(), weights.double())
+        plain = pass_through(torchs, norm.float(), images, weights)
+        ours = pass_through(pair(norm_relu), norm.float(), images, weights)
+        assert ours["planes"].dtype == dtype
+        assert ours["planes"].is_contiguous(memory_format=torch.channels_last)
+        for name, value in exact.items():
+            errors.setdefault(name, []).append((distance(ours[name], value), distance(plain[name], value)))
+    for name, found in errors.items():
+        of_ours, of_plain = np.mean(found, axis=0)
+        assert of_ours < max(1.35 * of_plain, 1e-6), name
 
 
 def test_bfloat16_is_rounded_as_torch_rounds() -> None:
