@@ -107,6 +107,18 @@ def store_atomically(typing_context: Any, address: Any, number: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def exchange_atomically(typing_context: Any, address: Any, expected: Any, number: Any) -> Any:
+    """Put an int64 at an address if what is there is as expected; whether it was."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(types.int64).as_pointer())
+        found = builder.cmpxchg(pointer, arguments[1], arguments[2], "seq_cst", "seq_cst")
+        return builder.zext(builder.extract_value(found, 1), context.get_value_type(types.boolean))
+
+    return types.boolean(types.int64, types.int64, types.int64), generate
+
+
 def _fetcher(to_write: int) -> Callable[[Any], None]:
     """A function (address) for compiled code: have the line of memory there brought to the core, without waiting."""
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 import mmap
-import weakref
-from collections import deque
+import threading
 from contextlib import suppress
+from sys import getrefcount
 
 import numpy as np
 import torch
 
 KEPT_BLOCKS = 8
-"""Free blocks that wait for their next use; more are in use at once only if the consumer keeps batches."""
+"""Unused blocks that are kept for long."""
+KNOWN_BLOCKS = 64
+"""Of more, the oldest are forgotten; that happens only if the consumer keeps as many batches."""
 HUGE_PAGE_BYTES = 1 << 21
 
 
@@ -28,9 +30,8 @@ class BatchMemory:
 
     def __init__(self, *, pin_memory: bool) -> None:
         self.pin_memory = pin_memory
-        self._free: deque[np.ndarray] = deque(maxlen=KEPT_BLOCKS)
-        self._leases: dict[int, _Lease] = {}
-        self._ended: deque[_Lease] = deque()
+        self._known: list[np.ndarray] = []
+        self._lock = threading.Lock()
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A contiguous uint8 tensor of this shape with arbitrary content.
@@ -40,42 +41,43 @@ class BatchMemory:
         """
         if self.pin_memory:
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        num_bytes = math.prod(shape)
-        block = self._block(num_bytes)
-        array = np.ndarray(shape, np.uint8, block)
-        # The tensor holds the array, and nothing else does; so the lease ends with the last view of the tensor.
-        lease = _Lease(array, self._ended.append)
-        lease.block = block
-        self._leases[id(lease)] = lease
-        return torch.from_numpy(array)
+        with self._lock:
+            # A tensor holds its block, which therefore is in use until the last view of the tensor is gone. This is
+            # asked for by counting, since whatever told it instead would be code that runs when a batch is dropped,
+            # and a Ctrl-C that arrives in such code is printed and forgotten.
+            known = self._known
+            if len(known) > KEPT_BLOCKS and getrefcount(known[-1]) == _IN_LIST:
+                known.pop()
+            for number in range(len(known)):
+                if getrefcount(known[number]) == _IN_LIST and known[number].shape == shape:
+                    return torch.from_numpy(known[number])
+            return torch.from_numpy(self._of_other_shape(shape))
 
-    def _block(self, num_bytes: int) -> np.ndarray:
-        with suppress(IndexError):  # until there is none; several threads may ask
-            while True:
-                lease = self._ended.popleft()
-                del self._leases[id(lease)]
-                self._free.append(lease.block)
-        block = None
-        with suppress(IndexError):
-            block = self._free.pop()
-        return block if block is not None and len(block) >= num_bytes else _new_block(num_bytes)
+    def _of_other_shape(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A part of an unused block that is larger, or a new block."""
+        known, num_bytes = self._known, math.prod(shape)
+        for number in range(len(known)):
+            if getrefcount(known[number]) == _IN_LIST and known[number].nbytes >= num_bytes:
+                return np.ndarray(shape, np.uint8, known[number])
+        block = _new_block(shape, num_bytes)
+        known.append(block)
+        if len(known) > KNOWN_BLOCKS:
+            known.pop(0)
+        return block
 
 
-class _Lease(weakref.ref[np.ndarray]):
-    """Tells when an array is gone, and which block it was made of.
+_LIST = [np.empty(0)]
+_IN_LIST = getrefcount(_LIST[0])
+"""What is counted for an array that only a list refers to."""
 
-    The callback must not be Python's own code, nor may a ``__del__`` stand in its place: an array goes at any moment,
-    and a Ctrl-C that arrives in such code is printed and forgotten.
+
+def _new_block(shape: tuple[int, ...], num_bytes: int) -> np.ndarray:
+    """Memory from the system, in large pages where it offers them.
+
+    The array is no view of another array: numpy would let its views refer to that one instead.
     """
-
-    __slots__ = ("block",)
-    block: np.ndarray
-
-
-def _new_block(num_bytes: int) -> np.ndarray:
-    """Memory from the system, in large pages where it offers them."""
     if num_bytes < HUGE_PAGE_BYTES:
-        return np.empty(max(1, num_bytes), dtype=np.uint8)
+        return np.empty(shape, dtype=np.uint8)
     try:
         size = -(-num_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
         # Private: memory that may be shared is kept in small pages by most systems.
@@ -85,4 +87,4 @@ def _new_block(num_bytes: int) -> np.ndarray:
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without large pages serves, too
             pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, dtype=np.uint8)
+    return np.ndarray(shape, np.uint8, pages)

@@ -98,9 +98,9 @@ def _read(beton: Beton) -> np.ndarray:
 
 def _kernel_cache() -> Path:
     """Where numba keeps the kernels of this package: by its settings, beside the code, or in the home folder."""
-    from datasets.warp import copy_batch
+    from datasets.warp import warp_batch
 
-    found: str = copy_batch.stats.cache_path  # type: ignore[attr-defined]
+    found: str = warp_batch.stats.cache_path  # type: ignore[attr-defined]
     return Path(found)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Output = Literal["uint8", "float32"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One rank's part of one step. The tensors are the holder's own: no later batch is written over them."""
 

@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -139,10 +139,11 @@ class ResidentLoader(Loader):
         return ResidentBatches(self, epoch, start_step)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """One batch to be made."""
 
+    shape: tuple[int, ...]
+    """(B, 1, S, S)."""
     samples: np.ndarray
     """(B,) uint64."""
     places: np.ndarray
@@ -156,12 +157,15 @@ class ResidentBatches(Batches):
     """The batches of one epoch, each made when it is asked for."""
 
     def __init__(self, loader: ResidentLoader, epoch: int, start_step: int) -> None:
+        from datasets.shared_copy import crew_of
+
         own = [samples for samples in loader.plan.batches(epoch, start_step) if len(samples)]
         # Whatever can be done for the epoch at once is: on a CPU a batch is copied in less time than numpy needs to
         # look its labels up.
         samples = np.concatenate([np.empty(0, np.uint64), *own])
         ends = np.cumsum([len(part) for part in own])[:-1]
         parts = (
+            [(len(part), *loader.pages.page_shape) for part in own],
             own,
             np.split(loader.pages.places(samples), ends),
             map(torch.from_numpy, np.split(loader.targets[samples], ends)),
@@ -171,9 +175,12 @@ class ResidentBatches(Batches):
         self._loader = loader
         self._steps = deque(_Step(*values) for values in zip(*parts, strict=False))
         self._made: deque[Batch] = deque()
-        batch_bytes = loader.plan.share * loader.pages.page_bytes
+        self._take, self._pin_memory = loader.memory.take, loader.memory.pin_memory
+        self._page_bytes = loader.pages.page_bytes
+        self._crew = crew_of(loader.num_threads)
+        batch_bytes = loader.plan.share * self._page_bytes
         copies = not loader.pages.images.is_cuda and loader.augment is None
-        self._at_once = max(1, BYTES_AT_ONCE // max(1, batch_bytes)) if copies else 1
+        self._at_once = max(1, BYTES_AT_ONCE // max(1, batch_bytes)) if copies else 0
         self._key = np.uint64(stream_key(loader.plan.seed, epoch, Purpose.AUGMENTATION))
 
     def ready(self) -> bool:
@@ -184,41 +191,48 @@ class ResidentBatches(Batches):
         self._made.clear()
 
     def __next__(self) -> Batch:
-        if not self._made:
-            if not self._steps:
-                raise StopIteration
-            self._make()
+        # A copy drives all that follows out of the core's cache, so every line of it counts.
+        if self._made:
+            return self._made.popleft()
+        if not self._steps:
+            raise StopIteration
+        if self._at_once > 1:
+            return self._one_of_several()
+        step = self._steps.popleft()
+        if not self._at_once:
+            return self._batch(step, self._worked_on(step))
+        images = self._take(step.shape)
+        self._crew.copy(step.places, images.data_ptr(), self._page_bytes)
+        return Batch(images, step.targets, step.indices, step.global_size)
+
+    def _one_of_several(self) -> Batch:
+        """The first of as many small batches as are copied at once; they share their memory."""
+        steps = [self._steps.popleft() for _ in range(min(self._at_once, len(self._steps)))]
+        places, ends = np.concatenate([step.places for step in steps]), np.cumsum([step.shape[0] for step in steps])
+        images = self._take((len(places), *steps[0].shape[1:]))
+        self._crew.copy(places, images.data_ptr(), self._page_bytes)
+        self._made.extend(map(self._batch, steps, images.tensor_split(torch.from_numpy(ends[:-1]))))
         return self._made.popleft()
 
-    def _make(self) -> None:
-        """Make the next batches."""
-        steps = [self._steps.popleft() for _ in range(min(self._at_once, len(self._steps)))]
-        on_host = not self._loader.pages.images.is_cuda
-        images = self._host_images(steps) if on_host else [self._device_images(step.places) for step in steps]
-        for step, pages in zip(steps, images, strict=True):
-            targets, indices = step.targets, step.indices
-            if self._loader.memory.pin_memory:
-                targets, indices = targets.pin_memory(), indices.pin_memory()
-            self._made.append(Batch(pages, targets, indices, step.global_size))
+    def _batch(self, step: _Step, images: torch.Tensor) -> Batch:
+        targets, indices = step.targets, step.indices
+        if self._pin_memory:
+            targets, indices = targets.pin_memory(), indices.pin_memory()
+        return Batch(images, targets, indices, step.global_size)
 
-    def _device_images(self, slots: np.ndarray) -> torch.Tensor:
+    def _worked_on(self, step: _Step) -> torch.Tensor:
+        """What takes more than a copy: gathered on the device, or augmented on the host."""
         pages = self._loader.pages
-        places = torch.from_numpy(slots).pin_memory().to(pages.images.device, non_blocking=True)
-        pages.images.record_stream(torch.cuda.current_stream(pages.images.device))
-        return pages.images.index_select(0, places)
+        if pages.images.is_cuda:
+            places = torch.from_numpy(step.places).pin_memory().to(pages.images.device, non_blocking=True)
+            pages.images.record_stream(torch.cuda.current_stream(pages.images.device))
+            return pages.images.index_select(0, places)
+        from datasets.page_work import begin_to_warp
 
-    def _host_images(self, steps: list[_Step]) -> list[torch.Tensor]:
-        from datasets.page_work import begin_to_warp, copy_from
-
-        loader, pages = self._loader, self._loader.pages
-        out = [loader.memory.take((len(step.places), *pages.page_shape)) for step in steps]
-        threads = loader.num_threads
-        if loader.augment is None:
-            places = np.concatenate([step.places for step in steps]) if len(steps) > 1 else steps[0].places
-            copy_from(places, *out, page_bytes=pages.page_bytes, num_threads=threads, held=pages)
-        else:
-            (step,), (images,) = steps, out
-            offsets = (step.places - pages.images.data_ptr()).astype(np.uint64)
-            arguments = (pages.flat, offsets, step.samples, images, self._key, loader.augment)
-            begin_to_warp(*arguments, num_threads=threads).finish()
-        return out
+        augment = self._loader.augment
+        assert augment is not None, "pages as they are get copied"
+        images = self._take(step.shape)
+        offsets = (step.places - pages.images.data_ptr()).astype(np.uint64)
+        arguments = (pages.flat, offsets, step.samples, images, self._key, augment)
+        begin_to_warp(*arguments, num_threads=self._loader.num_threads).finish()
+        return images

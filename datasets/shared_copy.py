@@ -1,11 +1,13 @@
-"""Addresses of pages and of their places in batches come in; several threads copy them until all are there.
+"""Addresses of pages and the memory for a batch come in; several threads copy until all pages are there.
 
 A batch is copied in less time than Python needs to wake a thread. So a helper stays in compiled code for a moment
-after a batch, where it needs neither the GIL nor to be woken, and looks at a board for the next one.
+after a batch, where it needs neither the GIL nor to be woken, and looks at a board for the next one. There is one
+batch on a board at a time; who comes with another one takes part in the one that is there first.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -18,6 +20,7 @@ from numba import types
 from datasets.addresses import (
     add_atomically,
     copy_bytes,
+    exchange_atomically,
     fetch_to_read,
     fetch_to_write,
     load_atomically,
@@ -31,13 +34,15 @@ PATIENCE_NS = 200_000
 """How long a helper looks at a board on which nothing is left: longer than a consumer needs that only takes batches.
 One that computes between them shall have the core for itself."""
 
-NEXT, DONE, TAKEN, SOURCES = (CACHE_LINE * line for line in range(4))
-TARGETS, NUM_BYTES = SOURCES + 1, SOURCES + 2
+NEXT, DONE, OWNER, SOURCES = (CACHE_LINE * line for line in range(4))
+TARGET, NUM_BYTES = SOURCES + 1, SOURCES + 2
 """Where a board's numbers stand: those that several threads write each in a line of its own."""
+NOBODY, ARRIVING = 0, -1
+"""OWNER holds the number of the batch that is on the board, or one of these."""
 COUNT_SHIFT, NUMBER_MASK = 32, (1 << 32) - 1
 """NEXT holds the number of pages above, the page to be taken next below."""
 
-PIECE_BYTES, AHEAD_BYTES, LINE_BYTES = 512, 4096, 64
+PIECE_BYTES, AHEAD_BYTES, LINE_BYTES = 1024, 4096, 64
 """Memory is asked for 4 KiB ahead of the copy; processors themselves look to the end of such a page at most."""
 MONOTONIC = time.CLOCK_MONOTONIC
 
@@ -71,30 +76,54 @@ def _copy_what_is_left(board: Any) -> None:
         # Number and count are one word, so a number below the count is a page of the batch that is there now, and
         # that batch stays until this page is counted as done. What else is on the board must not be read earlier.
         page = word & NUMBER_MASK
-        sources, targets = load_int64(board, SOURCES), load_int64(board, TARGETS)
-        _copy_page(load_int64(sources, page), load_int64(targets, page), load_int64(board, NUM_BYTES))
+        source, num_bytes = load_int64(load_int64(board, SOURCES), page), load_int64(board, NUM_BYTES)
+        _copy_page(source, load_int64(board, TARGET) + page * num_bytes, num_bytes)
         add_atomically(board + 8 * DONE, 1)
         word = add_atomically(board + 8 * NEXT, 1)
 
 
 @inlined_kernel
-def copy_together(board: Array, sources: Array, targets: Array, num_bytes: int) -> Any:
-    """Copy ``num_bytes`` from each of the addresses ``sources`` (B,) int64 to that in ``targets``, likewise.
+def _finish(board: Any, number: int) -> None:
+    """Take part until the batch of this number is there, and free the board; others may have done both."""
+    owner = board + 8 * OWNER
+    if load_atomically(owner) == number:
+        _copy_what_is_left(board)
+    while load_atomically(owner) == number:
+        done, count = load_atomically(board + 8 * DONE), load_atomically(board + 8 * NEXT) >> COUNT_SHIFT
+        # No number comes twice, so both were this batch's if it is still the owner.
+        if load_atomically(owner) == number and done >= count:
+            exchange_atomically(owner, number, NOBODY)
+        else:
+            _yield()
 
-    Returns:
-        bool: false if the board is another thread's at this moment; nothing is copied then.
+
+@inlined_kernel
+def _begin(board: Any, number: int, sources: Array, target: int, num_bytes: int) -> None:
+    """Put a batch on the board as soon as that is free."""
+    owner = board + 8 * OWNER
+    while not exchange_atomically(owner, NOBODY, ARRIVING):
+        other = load_atomically(owner)
+        if other > NOBODY:
+            _finish(board, other)
+        else:
+            _yield()
+    store_atomically(board + 8 * SOURCES, sources.ctypes.data)
+    store_atomically(board + 8 * TARGET, target)
+    store_atomically(board + 8 * NUM_BYTES, num_bytes)
+    store_atomically(board + 8 * DONE, 0)
+    store_atomically(board + 8 * NEXT, np.int64(len(sources)) << COUNT_SHIFT)
+    store_atomically(owner, number)
+
+
+@inlined_kernel
+def copy_together(board: Array, number: int, sources: Array, target: int, num_bytes: int) -> None:
+    """Copy ``num_bytes`` from each of the addresses ``sources`` (B,) int64 to ``target``, one after another.
+
+    ``target`` is an address, too; ``number``, above 0, is this batch's own.
     """
     at = np.int64(board.ctypes.data)
-    mine = add_atomically(at + 8 * TAKEN, 1) == 0
-    if mine:
-        board[SOURCES], board[TARGETS], board[NUM_BYTES] = sources.ctypes.data, targets.ctypes.data, num_bytes
-        store_atomically(at + 8 * DONE, 0)
-        store_atomically(at + 8 * NEXT, np.int64(len(sources)) << COUNT_SHIFT)
-        _copy_what_is_left(at)
-        while load_atomically(at + 8 * DONE) < len(sources):
-            _yield()
-    add_atomically(at + 8 * TAKEN, -1)
-    return mine
+    _begin(at, number, sources, target, num_bytes)
+    _finish(at, number)
 
 
 @inlined_kernel
@@ -121,17 +150,17 @@ class Crew:
     """A board and those who look at it: the calling thread and ``num_threads - 1`` helpers."""
 
     def __init__(self, num_threads: int) -> None:
+        self.board = np.zeros(4 * CACHE_LINE, dtype=np.int64)
         self._wanted = num_threads - 1
-        self._board = np.zeros(4 * CACHE_LINE, dtype=np.int64)
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._present = 0
 
-    def copy(self, sources: np.ndarray, targets: np.ndarray, num_bytes: int) -> bool:
+    def copy(self, sources: np.ndarray, target: int, num_bytes: int) -> None:
         """``copy_together`` with helpers, who are called if they have gone."""
         if self._present < self._wanted and len(sources) > 1:
             self._call()
-        done: bool = copy_together(self._board, sources, targets, num_bytes)
-        return done
+        copy_together(self.board, next(self._numbers), sources, target, num_bytes)
 
     def _call(self) -> None:
         with self._lock:
@@ -141,7 +170,7 @@ class Crew:
 
     def _help(self) -> None:
         try:
-            help_copying(self._board, PATIENCE_NS)
+            help_copying(self.board, PATIENCE_NS)
         finally:
             with self._lock:
                 self._present -= 1

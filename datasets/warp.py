@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.addresses import add_atomically, copy_bytes, fetch_to_write, load_two_bytes
+from datasets.addresses import add_atomically, fetch_to_write, load_two_bytes
 from datasets.counter_rng import FACTOR_1, FACTOR_2, GOLDEN
 from datasets.shared_work import CACHE_LINE
 from datasets.threads import inlined_kernel, merged_kernel
@@ -277,16 +277,5 @@ def warp_and_normalise_batch(
         angle, flip = draw_one(key, samples[b], rotation_deg, flip_probability)
         page = pages[pointers[b] : pointers[b] + np.uint64(size * size)]
         _warp_and_spread(page, channels[b], scale, shift, scratch, angle, flip)
-        add_atomically(next_task + 8 * CACHE_LINE, 1)
-        b = add_atomically(next_task, 1)
-
-
-@inlined_kernel
-def copy_batch(sources: Array, targets: Array, num_bytes: int, tasks: Array) -> None:
-    """Copy ``num_bytes`` from each of the addresses ``sources`` (B,) int64 to that in ``targets``, likewise."""
-    next_task = np.int64(tasks.ctypes.data)
-    b = add_atomically(next_task, 1)
-    while b < len(sources):
-        copy_bytes(targets[b], sources[b], num_bytes)
         add_atomically(next_task + 8 * CACHE_LINE, 1)
         b = add_atomically(next_task, 1)

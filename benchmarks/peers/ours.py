@@ -94,7 +94,7 @@ def _deliver(loader: Loader) -> Iterator[int]:
         yield EPOCH_STARTS
         with loader.epoch(epoch) as batches:
             for batch in batches:
-                yield len(batch.images)
+                yield batch.images.shape[0]
         epoch += 1
 
 

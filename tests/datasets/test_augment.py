@@ -108,11 +108,12 @@ def test_ranges_that_mean_nothing_are_refused(degrees: float, probability: float
 
 def test_kernels_are_kept_on_disk_for_the_next_process() -> None:
     code = (
-        "import numpy as np, torch; from datasets.augment import Augment; from datasets.page_work import *;"
+        "import numpy as np, torch; from datasets.augment import Augment;"
+        "from datasets.page_work import *; from datasets.shared_copy import copy_together;"
         "pages = np.zeros(16, np.uint8); pages.flags.writeable = False; one = np.zeros(1, np.uint64);"
         "out = torch.empty((1, 1, 4, 4), dtype=torch.uint8); copy_pages(pages, one, out, num_threads=1);"
         "begin_to_warp(pages, one, one, out, np.uint64(1), Augment(15.0, 0.5), num_threads=1).finish();"
-        "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_batch)])"
+        "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_together)])"
     )
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

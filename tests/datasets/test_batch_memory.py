@@ -1,13 +1,14 @@
-"""Memory that is used again: which blocks return, and that none of Python's code runs when a batch goes."""
+"""Memory that is used again: which blocks return, and when."""
 
 from __future__ import annotations
 
 import gc
-import weakref
+import threading
 
+import pytest
 import torch
 
-from datasets.batch_memory import KEPT_BLOCKS, BatchMemory, _Lease
+from datasets.batch_memory import KEPT_BLOCKS, KNOWN_BLOCKS, BatchMemory
 
 
 def test_a_block_returns_with_the_last_view_and_not_before() -> None:
@@ -30,12 +31,71 @@ def test_a_smaller_batch_takes_the_block_of_a_larger_one_and_not_the_other_way()
     assert memory.take((16, 1, 32, 32)).shape == (16, 1, 32, 32)
 
 
-def test_no_more_blocks_are_kept_than_said() -> None:
+WEIGHT = torch.ones((), requires_grad=True)
+READERS = {
+    "view": lambda batch: batch[1],
+    "array": lambda batch: torch.from_numpy(batch.numpy()[1]),
+    "reshaped": lambda batch: batch.view(torch.int16).flatten().view(torch.uint8)[-4096:],
+    "storage": lambda batch: torch.empty(0, dtype=torch.uint8).set_(batch.untyped_storage())[-4096:],
+    "graph": lambda batch: batch.view(torch.float32)[1] * WEIGHT,
+}
+
+
+@pytest.mark.parametrize("side", [64, 1024])
+@pytest.mark.parametrize("how", READERS)
+@pytest.mark.parametrize("smaller", [False, True])
+def test_whatever_still_reads_a_batch_keeps_its_block(how: str, side: int, smaller: bool) -> None:
+    """For blocks of both kinds, and for a batch that takes a part of a larger one."""
+    memory = BatchMemory(pin_memory=False)
+    if smaller:
+        memory.take((3, 1, side, side))
+    batch = memory.take((2, 1, side, side)).fill_(7)
+    place, reader = batch.data_ptr(), READERS[how](batch)
+    del batch
+    others = [memory.take((2, 1, side, side)).fill_(9) for _ in range(3)]
+    assert place not in {other.data_ptr() for other in others}
+    if how == "graph":
+        sevens = torch.full((side * side,), 7, dtype=torch.uint8).view(torch.float32)
+        (gradient,) = torch.autograd.grad(reader.sum(), WEIGHT)
+        torch.testing.assert_close(gradient, sevens.sum())
+    else:
+        assert (reader == 7).all()
+    del reader
+    others.append(memory.take((2, 1, side, side)))
+    assert others[-1].data_ptr() == place, "the block returns with its last reader"
+
+
+def test_no_more_unused_blocks_are_kept_for_long_than_said() -> None:
     memory = BatchMemory(pin_memory=False)
     held = [memory.take((1, 1, 64, 64)) for _ in range(KEPT_BLOCKS + 5)]
     held.clear()
-    memory.take((1, 1, 64, 64))
-    assert len(memory._free) <= KEPT_BLOCKS and len(memory._leases) <= 1
+    for _ in range(5):
+        memory.take((1, 1, 64, 64))
+    assert len(memory._known) == KEPT_BLOCKS
+
+
+def test_of_many_blocks_in_use_the_oldest_are_forgotten_and_stay_their_holders() -> None:
+    memory = BatchMemory(pin_memory=False)
+    held = [memory.take((1, 1, 8, 8)).fill_(number) for number in range(KNOWN_BLOCKS + 5)]
+    assert len(memory._known) == KNOWN_BLOCKS
+    assert [int(batch.unique()) for batch in held] == list(range(KNOWN_BLOCKS + 5))
+
+
+def test_threads_never_get_the_same_block() -> None:
+    memory, wrong = BatchMemory(pin_memory=False), []
+
+    def use(number: int) -> None:
+        for _ in range(3000):
+            batch = memory.take((1, 1, 8, 8)).fill_(number)
+            if not (batch == number).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
 
 
 def test_batches_outlive_the_memory_that_they_came_from() -> None:
@@ -44,16 +104,3 @@ def test_batches_outlive_the_memory_that_they_came_from() -> None:
     del memory
     gc.collect()
     assert torch.equal(batch, torch.full((2, 1, 32, 32), 7, dtype=torch.uint8))
-
-
-def test_the_end_of_a_batch_runs_no_python_code() -> None:
-    """A Ctrl-C that arrives in a ``__del__`` or in a callback of Python's is printed and lost."""
-    memory = BatchMemory(pin_memory=False)
-    batch = memory.take((2, 1, 32, 32))
-    (lease,) = memory._leases.values()
-    assert isinstance(lease, _Lease) and isinstance(lease, weakref.ref)
-    assert type(lease.__callback__).__name__ == "builtin_function_or_method"
-    array = lease()
-    assert array is not None and not hasattr(type(array), "__del__")
-    del array, batch
-    assert lease.__callback__ is None and len(memory._ended) == 1
