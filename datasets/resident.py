@@ -177,7 +177,7 @@ class ResidentBatches(Batches):
         self._made: deque[Batch] = deque()
         self._take, self._pin_memory = loader.memory.take, loader.memory.pin_memory
         self._page_bytes = loader.pages.page_bytes
-        self._crew = crew_of(loader.num_threads)
+        self._crew_of, self._num_threads = crew_of, loader.num_threads
         batch_bytes = loader.plan.share * self._page_bytes
         copies = not loader.pages.images.is_cuda and loader.augment is None
         self._at_once = max(1, BYTES_AT_ONCE // max(1, batch_bytes)) if copies else 0
@@ -202,7 +202,7 @@ class ResidentBatches(Batches):
         if not self._at_once:
             return self._batch(step, self._worked_on(step))
         images = self._take(step.shape)
-        self._crew.copy(step.places, images.data_ptr(), self._page_bytes)
+        self._crew_of(self._num_threads).copy(step.places, images.data_ptr(), self._page_bytes)
         return Batch(images, step.targets, step.indices, step.global_size)
 
     def _one_of_several(self) -> Batch:
@@ -210,7 +210,7 @@ class ResidentBatches(Batches):
         steps = [self._steps.popleft() for _ in range(min(self._at_once, len(self._steps)))]
         places, ends = np.concatenate([step.places for step in steps]), np.cumsum([step.shape[0] for step in steps])
         images = self._take((len(places), *steps[0].shape[1:]))
-        self._crew.copy(places, images.data_ptr(), self._page_bytes)
+        self._crew_of(self._num_threads).copy(places, images.data_ptr(), self._page_bytes)
         self._made.extend(map(self._batch, steps, images.tensor_split(torch.from_numpy(ends[:-1]))))
         return self._made.popleft()
 
@@ -234,5 +234,5 @@ class ResidentBatches(Batches):
         images = self._take(step.shape)
         offsets = (step.places - pages.images.data_ptr()).astype(np.uint64)
         arguments = (pages.flat, offsets, step.samples, images, self._key, augment)
-        begin_to_warp(*arguments, num_threads=self._loader.num_threads).finish()
+        begin_to_warp(*arguments, num_threads=self._num_threads).finish()
         return images
