@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import threading
 from contextlib import suppress
 from sys import getrefcount
@@ -31,7 +32,6 @@ class BatchMemory:
     def __init__(self, *, pin_memory: bool) -> None:
         self.pin_memory = pin_memory
         self._known: list[np.ndarray] = []
-        self._lock = threading.Lock()
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A contiguous uint8 tensor of this shape with arbitrary content.
@@ -41,12 +41,12 @@ class BatchMemory:
         """
         if self.pin_memory:
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        with self._lock:
+        with _taking:
             # A tensor holds its block, which therefore is in use until the last view of the tensor is gone. This is
             # asked for by counting, since whatever told it instead would be code that runs when a batch is dropped,
             # and a Ctrl-C that arrives in such code is printed and forgotten.
             known = self._known
-            if len(known) > KEPT_BLOCKS and getrefcount(known[-1]) == _IN_LIST:
+            while len(known) > KEPT_BLOCKS and getrefcount(known[-1]) == _IN_LIST:
                 known.pop()
             for number in range(len(known)):
                 if getrefcount(known[number]) == _IN_LIST and known[number].shape == shape:
@@ -65,6 +65,18 @@ class BatchMemory:
             known.pop(0)
         return block
 
+
+_taking = threading.Lock()
+"""Held for the microseconds of a ``take``, by whatever loader."""
+
+
+def _renew_lock() -> None:
+    """A thread that held it is not there in a forked process."""
+    global _taking
+    _taking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 _LIST = [np.empty(0)]
 _IN_LIST = getrefcount(_LIST[0])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 
 import pytest
 import torch
 
+from datasets import batch_memory
 from datasets.batch_memory import KEPT_BLOCKS, KNOWN_BLOCKS, BatchMemory
 
 
@@ -69,8 +72,7 @@ def test_no_more_unused_blocks_are_kept_for_long_than_said() -> None:
     memory = BatchMemory(pin_memory=False)
     held = [memory.take((1, 1, 64, 64)) for _ in range(KEPT_BLOCKS + 5)]
     held.clear()
-    for _ in range(5):
-        memory.take((1, 1, 64, 64))
+    memory.take((1, 1, 64, 64))
     assert len(memory._known) == KEPT_BLOCKS
 
 
@@ -104,3 +106,13 @@ def test_batches_outlive_the_memory_that_they_came_from() -> None:
     del memory
     gc.collect()
     assert torch.equal(batch, torch.full((2, 1, 32, 32), 7, dtype=torch.uint8))
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not() -> None:
+    memory = BatchMemory(pin_memory=False)
+    with batch_memory._taking:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if memory.take((1, 1, 8, 8)).shape == (1, 1, 8, 8) else 1)
+    assert os.waitpid(child, 0)[1] == 0
