@@ -15,6 +15,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+LINE_BYTES = 64
+"""What a core asks memory for at a time."""
+
 
 def _loader(kind: Any) -> Callable[[Any, Any], Any]:
     """A function (address, index) for compiled code: the number of this kind at ``index`` of an array."""

@@ -17,7 +17,7 @@ from datasets.counter_rng import Purpose, stream_key
 from datasets.ffcv_ops import Decode, EpochState, TrainPages
 from datasets.ffcv_parts import Operation, State
 from datasets.network_input import scale_and_shift
-from datasets.shared_work import SharedWork, begin_to_share, share, unowned
+from datasets.shared_work import SharedWork, begin_to_share, unowned
 from datasets.warp import normalise_batch, warp_and_normalise_batch
 
 NUM_CHANNELS = 3
@@ -41,7 +41,8 @@ class NetworkInputWriter:
         batch, _, height, width = images.shape
         block = self._take(batch, height, width)
         arguments = (unowned(images.numpy()), unowned(block.numpy()), self._scale, self._shift)
-        share(normalise_batch, *arguments, count=batch, num_threads=self._num_threads, held=(images, block))
+        owners, num_threads = (images, block), self._num_threads
+        begin_to_share(normalise_batch, *arguments, count=batch, num_threads=num_threads, held=owners).finish()
         return block.permute(0, 3, 1, 2)
 
     def begin_to_warp(

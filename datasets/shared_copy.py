@@ -18,6 +18,7 @@ import numpy as np
 from numba import types
 
 from datasets.addresses import (
+    LINE_BYTES,
     add_atomically,
     copy_bytes,
     exchange_atomically,
@@ -42,7 +43,7 @@ NOBODY, ARRIVING = 0, -1
 COUNT_SHIFT, NUMBER_MASK = 32, (1 << 32) - 1
 """NEXT holds the number of pages above, the page to be taken next below."""
 
-PIECE_BYTES, AHEAD_BYTES, LINE_BYTES = 1024, 4096, 64
+PIECE_BYTES, AHEAD_BYTES = 1024, 4096
 """Memory is asked for 4 KiB ahead of the copy; processors themselves look to the end of such a page at most."""
 MONOTONIC = time.CLOCK_MONOTONIC
 

@@ -121,14 +121,6 @@ class SharedWork:
         del _held[self._ticket]
 
 
-def share(kernel: Callable[..., None], *arguments: Any, count: int, num_threads: int, held: object) -> None:
-    """Run ``kernel(*arguments, tasks)`` in up to ``num_threads`` threads at once; back when all images are done.
-
-    The arguments are those of ``begin_to_share``.
-    """
-    begin_to_share(kernel, *arguments, count=count, num_threads=num_threads, held=held).finish()
-
-
 def begin_to_share(
     kernel: Callable[..., None], *arguments: Any, count: int, num_threads: int, held: object
 ) -> SharedWork:

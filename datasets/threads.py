@@ -20,7 +20,6 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 UNSAFE_LAYER = "workqueue"
 """numba's own pool: it aborts the process as soon as two loaders are read at once."""
 
-
 ANY_WIDTH = "-prefer-256-bit"
 """How LLVM is told not to keep to vectors of 256 bits."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.addresses import add_atomically, fetch_to_write, load_two_bytes
+from datasets.addresses import LINE_BYTES, add_atomically, fetch_to_write, load_two_bytes
 from datasets.counter_rng import FACTOR_1, FACTOR_2, GOLDEN
 from datasets.shared_work import CACHE_LINE
 from datasets.threads import inlined_kernel, merged_kernel
@@ -28,8 +28,7 @@ MARGIN = 1.0 / 64.0
 MAX_FAST_SIZE = 1 << (32 - FRACTION_BITS)
 """Larger pages have coordinates beyond 32 bits and go the careful way throughout."""
 
-PIECE, LINE_BYTES = 16, 64
-LINES_A_PIECE = 3
+PIECE, LINES_A_PIECE = 16, 3
 """Three lines of memory take the floats of 16 pixels; they are asked for after so many pixels have been loaded."""
 ROWS_AHEAD = 2
 """So many rows before it is written, the memory of a row is asked for."""

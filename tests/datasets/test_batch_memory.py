@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 
 import pytest
 import torch
+from threads_and_signals import in_threads
 
 from datasets import batch_memory
 from datasets.batch_memory import KEPT_BLOCKS, KNOWN_BLOCKS, BatchMemory
@@ -92,11 +92,7 @@ def test_threads_never_get_the_same_block() -> None:
             if not (batch == number).all():
                 wrong.append(number)
 
-    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(use, 4)
     assert wrong == []
 
 

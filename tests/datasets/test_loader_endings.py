@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import pytest
 import torch
 from small_beton import write_small_beton
 from small_dataset import wait_until
+from threads_and_signals import stderr_after_ctrl_c
 
 from datasets.augment import Augment
 from datasets.beton import Beton
@@ -194,14 +194,7 @@ for epoch in itertools.count():
                 print("reading", flush=True)
 """
     process = start(code, betons[tier], tier)
-    try:
-        assert process.stdout.readline() == "reading\n"
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=10)
-    finally:
-        process.kill()
-    assert process.returncode == -signal.SIGINT, error
-    assert error.strip().endswith("KeyboardInterrupt")
+    assert stderr_after_ctrl_c(process, "reading", 10).endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("tier", TIERS)

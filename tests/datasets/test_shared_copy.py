@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from numba import njit
 from small_dataset import wait_until
+from threads_and_signals import in_threads, stderr_after_ctrl_c
 
 from datasets.shared_copy import DONE, NOBODY, OWNER, PATIENCE_NS, Crew, _begin, crew_of, help_copying
 
@@ -43,12 +43,13 @@ def test_thousands_of_small_batches_arrive_whole(num_threads: int) -> None:
         assert crew.board[DONE] == len(chosen), "each page is counted once, by whoever copied it"
 
 
-@pytest.mark.parametrize("num_bytes", [0, 1, 511, 512, 513, 4096, 4097, 4609, 50_176, 65_536])
+@pytest.mark.parametrize("num_bytes", [0, 1, 511, 1023, 1024, 1025, 4096, 4097, 5121, 50_176, 65_536])
 def test_a_page_of_any_size_is_copied_to_its_last_byte_and_no_farther(num_bytes: int) -> None:
     source = np.random.default_rng(1).integers(1, 256, (3, num_bytes), dtype=np.uint8)
-    out = np.zeros(3 * num_bytes + 3, dtype=np.uint8)
-    Crew(2).copy(addresses(source, np.array([2, 0, 1])), out.ctypes.data, num_bytes)
-    assert np.array_equal(out[:-3].reshape(3, num_bytes), source[[2, 0, 1]]) and not out[-3:].any()
+    for chosen in (np.array([2, 0, 1]), np.array([1])):
+        out = np.zeros(len(chosen) * num_bytes + 3, dtype=np.uint8)
+        Crew(2).copy(addresses(source, chosen), out.ctypes.data, num_bytes)
+        assert np.array_equal(out[:-3].reshape(len(chosen), num_bytes), source[chosen]) and not out[-3:].any()
 
 
 def test_threads_at_one_board_get_their_own_pages() -> None:
@@ -60,11 +61,7 @@ def test_threads_at_one_board_get_their_own_pages() -> None:
             chosen = rng.integers(0, len(PAGES), rng.integers(1, 40))
             results[seed].append(np.array_equal(copied(crew, chosen), PAGES[chosen]))
 
-    threads = [threading.Thread(target=call, args=(seed,)) for seed in results]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(call, len(results))
     assert all(found == [True] * 2000 for found in results.values())
     assert crew.board[OWNER] == NOBODY
 
@@ -146,10 +143,4 @@ while True:
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    try:
-        assert process.stdout.readline() == "copying\n"
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == -signal.SIGINT and error.strip().endswith("KeyboardInterrupt"), error
+    assert stderr_after_ctrl_c(process, "copying", 20).endswith("KeyboardInterrupt")

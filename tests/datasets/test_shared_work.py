@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads_and_signals import in_threads
 
 from datasets.augment import Augment
 from datasets.batch_memory import BatchMemory
@@ -64,11 +65,7 @@ def test_callers_in_several_threads_do_not_disturb_each_other() -> None:
             if not np.array_equal(copied(chosen, 3), PAGES[chosen]):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=call, args=(seed,)) for seed in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(call, 3)
     assert wrong == []
 
 
