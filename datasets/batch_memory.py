@@ -20,7 +20,41 @@ KEPT_BLOCKS = 8
 """Unused blocks that are kept for long."""
 KNOWN_BLOCKS = 64
 """Of more, the oldest are forgotten; that happens only if the consumer keeps as many batches."""
+READY_TENSORS = 16
+"""Tensors that are made at once for a block that is used again."""
 HUGE_PAGE_BYTES = 1 << 21
+
+
+class _Block:
+    """Memory and the tensors that are ready to be handed out for all of it."""
+
+    __slots__ = ("memory", "ready", "shape")
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self.memory, self.shape = memory, memory.shape
+        self.ready: list[torch.Tensor] = []
+
+    def is_unused(self) -> bool:
+        """Whether nothing holds the memory but this and what is ready.
+
+        Every tensor made of a block holds it until the last view of that tensor is gone. That is asked for by
+        counting, since whatever told it instead would be code that runs when a batch is dropped, and a Ctrl-C that
+        arrives in such code is printed and forgotten.
+        """
+        return getrefcount(self.memory) == _ALONE + len(self.ready)
+
+    def whole(self) -> torch.Tensor | None:
+        """A tensor of all the memory if that is unused.
+
+        To make one takes a microsecond, but ten right after a batch was copied, which has driven torch's code out of
+        the core's cache; so several are made at once.
+        """
+        ready = self.ready
+        if getrefcount(self.memory) != _ALONE + len(ready):
+            return None
+        if not ready:
+            ready.extend([torch.from_numpy(self.memory) for _ in range(READY_TENSORS)])
+        return ready.pop()
 
 
 class BatchMemory:
@@ -31,7 +65,7 @@ class BatchMemory:
 
     def __init__(self, *, pin_memory: bool) -> None:
         self.pin_memory = pin_memory
-        self._known: list[np.ndarray] = []
+        self._known: list[_Block] = []
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A contiguous uint8 tensor of this shape with arbitrary content.
@@ -42,28 +76,25 @@ class BatchMemory:
         if self.pin_memory:
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         with _taking:
-            # A tensor holds its block, which therefore is in use until the last view of the tensor is gone. This is
-            # asked for by counting, since whatever told it instead would be code that runs when a batch is dropped,
-            # and a Ctrl-C that arrives in such code is printed and forgotten.
             known = self._known
-            while len(known) > KEPT_BLOCKS and getrefcount(known[-1]) == _IN_LIST:
+            while len(known) > KEPT_BLOCKS and known[-1].is_unused():
                 known.pop()
-            for number in range(len(known)):
-                if getrefcount(known[number]) == _IN_LIST and known[number].shape == shape:
-                    return torch.from_numpy(known[number])
+            for block in known:
+                if block.shape == shape and (whole := block.whole()) is not None:
+                    return whole
             return torch.from_numpy(self._of_other_shape(shape))
 
     def _of_other_shape(self, shape: tuple[int, ...]) -> np.ndarray:
         """A part of an unused block that is larger, or a new block."""
         known, num_bytes = self._known, math.prod(shape)
-        for number in range(len(known)):
-            if getrefcount(known[number]) == _IN_LIST and known[number].nbytes >= num_bytes:
-                return np.ndarray(shape, np.uint8, known[number])
-        block = _new_block(shape, num_bytes)
-        known.append(block)
+        for block in known:
+            if block.memory.nbytes >= num_bytes and block.is_unused():
+                return np.ndarray(shape, np.uint8, block.memory)
+        memory = _new_block(shape, num_bytes)
+        known.append(_Block(memory))
         if len(known) > KNOWN_BLOCKS:
             known.pop(0)
-        return block
+        return memory
 
 
 _taking = threading.Lock()
@@ -78,9 +109,9 @@ def _renew_lock() -> None:
 
 os.register_at_fork(after_in_child=_renew_lock)
 
-_LIST = [np.empty(0)]
-_IN_LIST = getrefcount(_LIST[0])
-"""What is counted for an array that only a list refers to."""
+_EMPTY = _Block(np.empty(0))
+_ALONE = getrefcount(_EMPTY.memory)
+"""What is counted for memory that only its block refers to."""
 
 
 def _new_block(shape: tuple[int, ...], num_bytes: int) -> np.ndarray:
