@@ -11,7 +11,7 @@ import torch
 from threads_and_signals import in_threads
 
 from datasets import batch_memory
-from datasets.batch_memory import KEPT_BLOCKS, KNOWN_BLOCKS, BatchMemory
+from datasets.batch_memory import KEPT_BLOCKS, KNOWN_BLOCKS, READY_TENSORS, BatchMemory
 
 
 def test_a_block_returns_with_the_last_view_and_not_before() -> None:
@@ -32,6 +32,20 @@ def test_a_smaller_batch_takes_the_block_of_a_larger_one_and_not_the_other_way()
     assert small.data_ptr() == place and small.shape == (2, 1, 32, 32)
     del small
     assert memory.take((16, 1, 32, 32)).shape == (16, 1, 32, 32)
+
+
+def test_tensors_made_in_advance_do_not_keep_their_block_nor_know_of_each_other() -> None:
+    memory, places = BatchMemory(pin_memory=False), set()
+    for number in range(3 * READY_TENSORS):
+        batch = memory.take((2, 1, 8, 8))
+        assert batch.shape == (2, 1, 8, 8) and not batch.requires_grad
+        places.add(batch.data_ptr())
+        batch.unsqueeze_(number % 4)
+        if number == READY_TENSORS + 3:
+            held = batch.fill_(7)
+            batch = memory.take((2, 1, 8, 8)).fill_(9)
+        del batch
+    assert len(places) == 2 and (held == 7).all()
 
 
 WEIGHT = torch.ones((), requires_grad=True)
