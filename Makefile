@@ -48,7 +48,7 @@ bench: bench-setup
 	$(CXR) bench step --json benchmarks/step.json
 
 cluster: setup
-	$(VENV)/bin/python tests/slurm/cluster.py
+	$(VENV)/bin/python tests/support/cluster.py
 
 clean:
 	rm -rf $(DATA) $(RUNS)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.pictures import Pictures
+from benchmarks.common.pictures import Pictures
 
 WARM_UP = 2
 """Files of the first, unmeasured pass."""
@@ -59,10 +59,10 @@ def _some_then_all(files: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _by_us(files: Sequence[str], out: Path, size: int, workers: int) -> None:
-    from datasets.decode_server import decoders_starting
+    from datasets.convert.fork_server import decoders_starting
 
     with decoders_starting():
-        from benchmarks.prepare import convert_files
+        from benchmarks.common.prepare import convert_files
 
         convert_files(Path(files[0]).parent, [Path(path).name for path in files], out, size=size, workers=workers)
 

@@ -8,8 +8,8 @@ from typing import Any
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, PREFETCH, ROTATION_DEG, STD, Pictures
 from benchmarks.peers.arrivals import Arrivals
-from benchmarks.pictures import FLIP_PROBABILITY, MEAN, PREFETCH, ROTATION_DEG, STD, Pictures
 
 
 def cpu_rgb(pictures: Pictures) -> Iterator[int]:

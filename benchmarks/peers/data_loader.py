@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from benchmarks.pictures import PREFETCH, Pictures
+from benchmarks.common.pictures import PREFETCH, Pictures
 
 
 class EndlessBatches(Sampler[list[int]]):

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.pictures import JPEG_QUALITY, Pictures
-from benchmarks.timing import EPOCH_STARTS
+from benchmarks.common.pictures import JPEG_QUALITY, Pictures
+from benchmarks.common.timing import EPOCH_STARTS
 
 
 class Rgb:

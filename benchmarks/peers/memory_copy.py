@@ -9,8 +9,8 @@ from queue import Queue
 
 import numpy as np
 
-from benchmarks.pictures import Pictures
-from datasets.beton import Beton
+from benchmarks.common.pictures import Pictures
+from datasets.beton.reader import Beton
 
 IN_FLIGHT = 4
 """Batches that are written in turn, as many as a loader has on the way."""

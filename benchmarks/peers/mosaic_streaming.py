@@ -11,9 +11,9 @@ import torch
 from streaming import MDSWriter, StreamingDataset
 from torch.utils.data import DataLoader
 
+from benchmarks.common.pictures import PREFETCH, Pictures
+from benchmarks.common.timing import EPOCH_STARTS
 from benchmarks.peers.pixels import float_sample, start_worker
-from benchmarks.pictures import PREFETCH, Pictures
-from benchmarks.timing import EPOCH_STARTS
 
 
 class Shards(StreamingDataset):  # type: ignore[misc]

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from benchmarks.common.pictures import Pictures
 from benchmarks.peers.data_loader import endless
 from benchmarks.peers.pixels import augmented, fill_float_batch, float_sample, read, start_worker
-from benchmarks.pictures import Pictures
 
 
 class Samples(Dataset[torch.Tensor]):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
+from benchmarks.common.timing import EPOCH_STARTS
 from benchmarks.peers.arrivals import Arrivals
-from benchmarks.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
-from benchmarks.timing import EPOCH_STARTS
-from datasets.augment import Augment
-from datasets.beton import Beton
-from datasets.feed import Feed
-from datasets.loader import BetonLoader, Loader
-from datasets.tiers import Tier, open_tier
+from datasets.augment.policy import Augment
+from datasets.beton.reader import Beton
+from datasets.loading.feed import Feed
+from datasets.loading.stream import BetonLoader, Loader
+from datasets.loading.tiers import Tier, open_tier
 
 AUGMENT = Augment(rotation_deg=ROTATION_DEG, flip_probability=FLIP_PROBABILITY)
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD
+from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD
 
 SCALE = (1.0 / (255.0 * np.asarray(STD))).astype(np.float32)
 SHIFT = (-np.asarray(MEAN) / np.asarray(STD)).astype(np.float32)

@@ -12,9 +12,9 @@ import spdl.io
 import torch
 from spdl.pipeline import PipelineBuilder
 
+from benchmarks.common.pictures import FLIP_PROBABILITY, PREFETCH, ROTATION_DEG, Pictures
 from benchmarks.peers.data_loader import EndlessBatches
 from benchmarks.peers.pixels import fill_float_batch, normalise, start_worker
-from benchmarks.pictures import FLIP_PROBABILITY, PREFETCH, ROTATION_DEG, Pictures
 
 
 def ffmpeg(pictures: Pictures) -> Iterator[int]:

@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import InterpolationMode, v2
 
+from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD, Pictures
 from benchmarks.peers.data_loader import endless
-from benchmarks.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD, Pictures
 
 
 class Tensors(Dataset[torch.Tensor]):

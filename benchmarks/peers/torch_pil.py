@@ -9,8 +9,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms
 
+from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD, Pictures
 from benchmarks.peers.data_loader import endless
-from benchmarks.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD, Pictures
 
 
 class Files(Dataset[torch.Tensor]):

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import webdataset as wds
 
+from benchmarks.common.pictures import PREFETCH, Pictures
 from benchmarks.peers.pixels import float_sample, start_worker
-from benchmarks.pictures import PREFETCH, Pictures
 
 SHARDS_PER_WORKER = 4
 SHUFFLED = 1000

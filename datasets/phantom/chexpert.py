@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.labels import CHEXPERT_LABELS
 from datasets.phantom.findings import CHEXPERT_NAMES
 from datasets.phantom.layout import Job, Layout, Row, Rows, Table, draw_pixels, report, save_jpeg
 from datasets.phantom.patients import Patient, Study, draw_patient, generator
+from datasets.sources.labels import CHEXPERT_LABELS
 
 FOLDER = "CheXpert-v1.0-small"
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)

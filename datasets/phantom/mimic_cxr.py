@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.labels import CHEXPERT_LABELS
 from datasets.phantom.layout import Job, Layout, Rows, Table, draw_pixels, report, save_jpeg
 from datasets.phantom.patients import Patient, draw_patient, generator
 from datasets.phantom.render import View
+from datasets.sources.labels import CHEXPERT_LABELS
 
 FOLDER = "MIMIC-CXR-JPG"
 LABEL_TABLE = "mimic-cxr-2.0.0-chexpert.csv.gz"

@@ -24,7 +24,7 @@ from datasets.phantom import chestxray14, chexpert, mimic_cxr
 from datasets.phantom.layout import Job, Layout, Rows, write_table
 from datasets.phantom.readme import NOTICE, README
 from datasets.progress import progress
-from datasets.records import PHANTOM_MARK
+from datasets.sources.records import PHANTOM_MARK
 
 LAYOUTS: dict[str, Layout] = {
     "chexpert": chexpert.LAYOUT,

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.labels import NO_FINDING, canonical, is_label
-from datasets.tables import Table
+from datasets.sources.labels import NO_FINDING, canonical, is_label
+from datasets.sources.tables import Table
 
 UNCERTAIN = -1
 """Label value of 'uncertain' in the tables and in ``SourceRows.values``."""

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.labels import CHESTXRAY14_LABELS
+from datasets.malloc import packed
 from datasets.sources.cells import ages_in_years, finding_values, sexes
 from datasets.sources.folders import below, find_home, refusals, table_file
+from datasets.sources.labels import CHESTXRAY14_LABELS
 from datasets.sources.rows import SourceRows, usable
-from datasets.spare_memory import packed
-from datasets.tables import SourceTable, Table, read_lines, read_table
+from datasets.sources.tables import SourceTable, Table, read_lines, read_table
 
 WHOLE_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 """The corrected release first: where both lie in one folder, it is the one that is read."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.labels import CHEXPERT_LABELS
 from datasets.sources.cells import ages_in_years, label_columns, label_values, named_parts, sexes
 from datasets.sources.folders import below, find_home, names_in, refusals, table_file
+from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.rows import SourceRows, stack, usable
-from datasets.tables import read_header, read_table
+from datasets.sources.tables import read_header, read_table
 
 TABLES = ("train.csv", "valid.csv")
 PREFIX = r"CheXpert-v1\.0(?:-small)?/"

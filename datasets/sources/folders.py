@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.spare_memory import packed, values_of
-from datasets.tables import read_header
+from datasets.malloc import packed, values_of
+from datasets.sources.tables import read_header
 
 LIST_FROM = 4
 """From this many wanted files on, listing a folder is cheaper than asking for each of them."""

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.labels import CHEXPERT_LABELS
 from datasets.sources.cells import label_columns, label_values, named_parts
 from datasets.sources.folders import below, find_home, refusals, table_file
+from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.rows import SourceRows, stack, usable
-from datasets.tables import SourceTable, Table, read_header, read_table
+from datasets.sources.tables import SourceTable, Table, read_header, read_table
 
 LABELS, METADATA, SPLIT = (f"mimic-cxr-2.0.0-{part}.csv" for part in ("chexpert", "metadata", "split"))
 STUDY = ("subject_id", "study_id")

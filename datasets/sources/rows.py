@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from datasets.tables import SourceTable, Table
+from datasets.sources.tables import SourceTable, Table
 
 COLUMNS = ("path", "name", "patient", "study", "view", "official_split", "sex", "age")
 REJECT_COLUMNS = ("path", "reason", "table", "row")

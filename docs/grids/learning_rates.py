@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from harness.config import DataConfig, RunConfig, Schedule, Weights
-from launch.grid import Grid, GridRun
+from launch.grids.grid import Grid, GridRun
 
 BATCH_SIZES = (16, 32, 64, 128)
 SEEDS = (0, 1, 2)

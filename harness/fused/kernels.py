@@ -18,8 +18,8 @@ import numba
 import numpy as np
 from numba import types
 
-from datasets.addresses import add_atomically, load_int64
-from datasets.threads import inlined_kernel
+from datasets.kernels.addresses import add_atomically, load_int64
+from datasets.kernels.threads import inlined_kernel
 from harness.fused.numbers import load, store
 
 CHUNK_NUMBERS = 1 << 16

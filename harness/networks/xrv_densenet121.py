@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from datasets.network_input import IMAGENET_MEAN, IMAGENET_STD
+from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from harness.config import NetworkConfig
+from harness.config.xrv_names import OUTPUTS
 from harness.networks.densenet121 import DenseNet121
-from harness.xrv_names import OUTPUTS
 
 PIXEL_RANGE = 1024.0
 """Black is minus this and white plus this in torchxrayvision (``utils.normalize``)."""

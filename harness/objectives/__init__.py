@@ -36,7 +36,7 @@ from harness.objectives.fitnet import FitNetObjective
 from harness.objectives.logit_distillation import LogitDistillationObjective
 from harness.objectives.relational import RelationalObjective
 from harness.objectives.supervised import SupervisedObjective
-from harness.runtime import FolderOf
+from harness.runs.runtime import FolderOf
 
 __all__ = [
     "OBJECTIVES",

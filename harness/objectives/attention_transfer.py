@@ -1,6 +1,7 @@
 """Attention transfer: a student's output and its images come in; cross-entropy plus the attention loss go out.
 
-Source: the paper's equations (1) and (2); ``harness.attention`` has the loss itself and its other forms.
+Source: the paper's equations (1) and (2); ``harness.objectives.attention_loss`` has the loss itself and its
+other forms.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.attention import attention_loss
 from harness.config import AttentionForm, AttentionTransfer
-from harness.cross_entropy import masked_cross_entropy
 from harness.networks import Network, NetworkOutput
+from harness.objectives.attention_loss import attention_loss
 from harness.objectives.base import Losses, Sources, combined, teacher_planes
+from harness.objectives.cross_entropy import masked_cross_entropy
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from harness.config import Weights
 from harness.networks import InferenceNetwork, Network, NetworkOutput
-from harness.runtime import FolderOf
-from harness.teacher import Teacher, read_teacher
+from harness.runs.runtime import FolderOf
+from harness.weights.teacher import Teacher, read_teacher
 
 
 class Losses(NamedTuple):

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.attention import check_planes
 from harness.config import FitNet
-from harness.cross_entropy import masked_cross_entropy
 from harness.networks import ATTENTION_PLANES, Network, NetworkOutput
+from harness.objectives.attention_loss import check_planes
 from harness.objectives.base import Losses, Sources, combined, teacher_planes
+from harness.objectives.cross_entropy import masked_cross_entropy
 
 
 def hint_loss(student: Tensor, teacher: Tensor, regressor: nn.Module) -> Tensor:

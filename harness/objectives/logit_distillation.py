@@ -16,11 +16,11 @@ from torch import Tensor
 
 from datasets.errors import InputError
 from harness.config import LogitDistillation
-from harness.cross_entropy import masked_cross_entropy
-from harness.messages import note
 from harness.networks import Network, NetworkOutput
 from harness.objectives.base import Losses, Sources, combined
-from harness.teacher import Teacher
+from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.runs.messages import note
+from harness.weights.teacher import Teacher
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

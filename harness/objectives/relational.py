@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.attention import EPS, check_planes
 from harness.config import Embedding, Relational
-from harness.cross_entropy import masked_cross_entropy
 from harness.networks import Network, NetworkOutput
+from harness.objectives.attention_loss import EPS, check_planes
 from harness.objectives.base import Losses, Sources, combined, teacher_planes
+from harness.objectives.cross_entropy import masked_cross_entropy
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:

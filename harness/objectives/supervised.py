@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from harness.config import TransferLearning
-from harness.cross_entropy import masked_cross_entropy
 from harness.networks import NetworkOutput
 from harness.objectives.base import Losses, Sources
+from harness.objectives.cross_entropy import masked_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class BenchLoader:
     def run(self) -> None:
         """Measure, print the tables and write what was asked for."""
         _need_benchmarks()
-        from benchmarks.loader import Settings, bench_loader
+        from benchmarks.loaders.bench import Settings, bench_loader
 
         settings = Settings(
             rounds=self.rounds,
@@ -85,7 +85,7 @@ class BenchConvert:
     def run(self) -> None:
         """Measure, print the tables and write what was asked for."""
         _need_benchmarks()
-        from benchmarks.convert import Settings, bench_convert
+        from benchmarks.conversion.bench import Settings, bench_convert
 
         settings = Settings(
             rounds=self.rounds,
@@ -104,13 +104,13 @@ def _need_benchmarks() -> None:
 
     from datasets.errors import InputError
 
-    if importlib.util.find_spec("benchmarks.loader") is None:
+    if importlib.util.find_spec("benchmarks.loaders.bench") is None:
         raise InputError("benchmarks are not installed here; run this from a checkout of the repository")
 
 
 def _hand_over(measured: Mapping[str, Any], json_path: Path | None, out: Path | None) -> None:
-    from benchmarks.output import write_results
-    from benchmarks.table import section
+    from benchmarks.page.loader_sections import section
+    from benchmarks.page.write import write_results
     from datasets.files import write_json
 
     if json_path is not None:

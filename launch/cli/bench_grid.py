@@ -32,7 +32,7 @@ class BenchGrid:
 
         if importlib.util.find_spec("benchmarks") is None:
             raise InputError("benchmarks are not installed here; run this from a checkout of the repository")
-        from benchmarks.grid import COMMANDS, Settings, bench_grid, table
+        from benchmarks.grids.bench import COMMANDS, Settings, bench_grid, table
 
         settings = Settings(sizes=self.sizes, rounds=self.rounds, commands=self.only or COMMANDS)
         measured = bench_grid(settings)

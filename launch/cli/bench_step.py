@@ -53,7 +53,7 @@ class BenchStep:
 
         if importlib.util.find_spec("benchmarks") is None:
             raise InputError("benchmarks are not installed here; run this from a checkout of the repository")
-        from benchmarks.step import Settings, bench_step
+        from benchmarks.step.bench import Settings, bench_step
 
         device = self._device()
         steps, samples = DEFAULTS[device]

@@ -11,7 +11,7 @@ import tyro
 if TYPE_CHECKING:
     import numpy as np
 
-    from datasets.records import Records
+    from datasets.sources.records import Records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Convert:
     def run(self) -> None:
         from contextlib import nullcontext
 
-        from datasets.decode_server import decoders_starting
+        from datasets.convert.fork_server import decoders_starting
 
         self._check()
         # What is whole already needs no decoders.
@@ -79,14 +79,14 @@ class Convert:
             self._convert()
         from rich.console import Console
 
-        from datasets.beton import Beton
-        from datasets.summary import render
+        from datasets.beton.reader import Beton
+        from datasets.beton.summary import render
 
         Console().print(render(Beton.open(self.out)))
 
     def _convert(self) -> None:
-        from datasets.convert import convert
-        from datasets.records import read_records
+        from datasets.convert.convert import convert
+        from datasets.sources.records import read_records
 
         records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
         splits, ranks, settings = self._split(records)
@@ -120,8 +120,8 @@ class Convert:
     def _split(self, records: Records) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Splits and subset ranks of the records, and how they were made."""
         from datasets.files import sha256_file
-        from datasets.manifest import apply_manifest, read_manifest, split_settings
-        from datasets.splits import assign_splits, seeded, subset_ranks
+        from datasets.splits.manifest import apply_manifest, read_manifest, split_settings
+        from datasets.splits.split import assign_splits, seeded, subset_ranks
 
         if self.manifest is not None:
             splits, ranks = apply_manifest(records, read_manifest(self.manifest))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import tyro
 
-from harness.runtime import Precision
+from harness.runs.runtime import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class Evaluate:
     """Print one JSON object and nothing else."""
 
     def run(self) -> None:
-        from harness.evaluate import evaluate_run
-        from harness.run_folder import RunFolder
-        from harness.runtime import RuntimeConfig
+        from harness.evaluation.evaluate import evaluate_run
+        from harness.runs.folder import RunFolder
+        from harness.runs.runtime import RuntimeConfig
 
         runtime = RuntimeConfig(
             data_dir=self.data_dir,

@@ -33,9 +33,9 @@ class Export:
     """Also write model.onnx."""
 
     def run(self) -> None:
-        from harness.export_run import export_run
-        from launch.model_card import model_card
-        from launch.run_argument import find_run_folder
+        from harness.export.export import export_run
+        from launch.plan.run_argument import find_run_folder
+        from launch.report.write.model_card import model_card
 
         folder = find_run_folder(self.run_folder, self.runs_dir)
         try:

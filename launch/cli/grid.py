@@ -13,19 +13,20 @@ from typing import Annotated, Literal
 import tyro
 
 from datasets.errors import InputError
-from harness.runtime import Precision
-from launch.cost import critical_paths, estimate
-from launch.executor import Outcome
-from launch.found import DatasetFacts, dataset_facts, find_runs
-from launch.grid import GridRun, load_grid
-from launch.live import observing
-from launch.local import LocalExecutor
-from launch.plan import Decision, Found, decide
-from launch.plan_table import plan_document, print_plan
-from launch.selection import Selection
-from launch.slots import make_slots, num_cores
-from launch.slurm.states import queue_if_any, with_queue
-from launch.train_command import TrainCommand
+from harness.runs.runtime import Precision
+from launch.executors.base import Outcome
+from launch.executors.local.executor import LocalExecutor
+from launch.executors.local.progress_table import observing
+from launch.executors.slots import make_slots, num_cores
+from launch.executors.slurm.states import queue_if_any, with_queue
+from launch.executors.train_command import TrainCommand
+from launch.grids.grid import GridRun
+from launch.grids.registry import load_grid
+from launch.grids.selection import Selection
+from launch.plan.cost import critical_paths, estimate
+from launch.plan.decide import Decision, Found, decide
+from launch.plan.plan_table import plan_document, print_plan
+from launch.plan.run_state import DatasetFacts, dataset_facts, find_runs
 
 ENDINGS = ("done", "skipped", "queued", "failed", "blocked")
 MAX_LISTED = 20
@@ -123,7 +124,7 @@ class Submit(PartOfGrid):
     """
 
     cluster: Path | None = None
-    """Cluster profile (TOML): queue the runs on SLURM; launch/slurm/example.toml lists all keys."""
+    """Cluster profile (TOML): queue the runs on SLURM; launch/executors/slurm/example.toml lists all keys."""
     allow_dirty: bool = False
     """Queue although the checkout has uncommitted changes, which queued runs would read whenever they start."""
 
@@ -188,7 +189,7 @@ class Submit(PartOfGrid):
 
     def _queue(self, profile: Path, plan: Sequence[Decision], facts: Mapping[str, DatasetFacts]) -> None:
         """Hand the plan to a cluster's queue, or say what would be handed over."""
-        from launch.slurm.submit import Order, queue_grid
+        from launch.executors.slurm.submit import Order, queue_grid
 
         if self.slots is not None or self.threads_per_run is not None or self.device != "auto":
             raise InputError(

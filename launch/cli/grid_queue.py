@@ -13,17 +13,18 @@ from typing import Annotated
 import tyro
 
 from datasets.errors import InputError
-from harness.run_folder import RunFolder
+from harness.runs.folder import RunFolder
 from launch.cli.grid import MAX_LISTED, Submit, _GridCommand
-from launch.found import DatasetFacts
-from launch.grid import GridRun, load_grid
-from launch.plan import Found, decide
-from launch.process import log_tail
-from launch.slurm.history import count_endings, read_history
-from launch.slurm.queue import QueueError, cancel
-from launch.slurm.states import log_of, look_at_queue, queue_if_any
-from launch.slurm.submission import FOLDER
-from launch.status_table import print_status
+from launch.executors.process import log_tail
+from launch.executors.slurm.queue import QueueError, cancel
+from launch.executors.slurm.states import log_of, look_at_queue, queue_if_any
+from launch.executors.slurm.submission import FOLDER
+from launch.grids.grid import GridRun
+from launch.grids.registry import load_grid
+from launch.plan.decide import Found, decide
+from launch.plan.history import count_endings, read_history
+from launch.plan.run_state import DatasetFacts
+from launch.plan.status_table import print_status
 
 MAX_IN_VAIN = 5
 TAIL = 12

@@ -10,11 +10,11 @@ from typing import Any
 
 from datasets.errors import InputError
 from launch.cli.grid import PartOfGrid, positive_rate, print_json, splits_of
-from launch.cost import estimate
-from launch.plan_table import hours_of
+from launch.plan.cost import estimate
+from launch.plan.plan_table import hours_of
+from launch.plan.table import make_table, print_tables
 from launch.simulation.model import Allocation, runs_left
 from launch.simulation.summary import Spread, Summary, summarise
-from launch.tables import make_table, print_tables
 
 ASSUMPTIONS = (
     *("gpus_per_node", "runs_per_gpu", "sharing_gain", "failures_per_gpu_hour", "preemptions_per_gpu_hour"),

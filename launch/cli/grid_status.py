@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from datasets.errors import InputError
 from launch.cli.grid import PartOfGrid, positive_rate, print_json, splits_of
-from launch.cost import Estimate, estimate
-from launch.grid import GridRun
-from launch.plan import Found
-from launch.status_table import is_over, moving_table, print_status, progress_line, status_document
+from launch.grids.grid import GridRun
+from launch.plan.cost import Estimate, estimate
+from launch.plan.decide import Found
+from launch.plan.status_table import is_over, moving_table, print_status, progress_line, status_document
 
 LINES_AROUND = 6
 """Of a terminal's height, what a watch leaves free of rows: headers, the progress line, folded text."""

@@ -29,10 +29,10 @@ class Inspect:
         Raises:
             InputError: if the beton is not whole, or ``--verify`` finds something altered.
         """
-        from datasets.beton import Beton
+        from datasets.beton.reader import Beton
+        from datasets.beton.summary import describe, render
+        from datasets.beton.verify import verify
         from datasets.errors import InputError
-        from datasets.inspection import verify
-        from datasets.summary import describe, render
 
         beton = Beton.open(self.file)
         problems = verify(beton) if self.verify else []

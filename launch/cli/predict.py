@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from harness.runtime import Precision
+from harness.runs.runtime import Precision
 
 if TYPE_CHECKING:
-    from harness.predict import Prediction
-    from harness.saved_model import SavedModel
+    from harness.export.predict import Prediction
+    from harness.export.saved_model import SavedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Predict:
             InputError: for a bad option, and at the end for images that could not be used.
         """
         from datasets.errors import InputError
-        from launch.run_argument import find_run_folder
+        from launch.plan.run_argument import find_run_folder
 
         if self.json and self.csv:
             raise InputError("--json and --csv: choose one")
@@ -66,9 +66,9 @@ class Predict:
         if not self.images:
             raise InputError("no IMAGE given; give image files, or folders of them")
         folder = find_run_folder(self.run_folder, self.runs_dir)
-        from harness.predict import image_files, predict_images
-        from harness.runtime import RuntimeConfig
-        from harness.saved_model import open_model
+        from harness.export.predict import image_files, predict_images
+        from harness.export.saved_model import open_model
+        from harness.runs.runtime import RuntimeConfig
 
         files = image_files(self.images)
         model = open_model(folder, beton=self.beton)

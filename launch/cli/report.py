@@ -67,8 +67,8 @@ class Report:
 
     def _options(self) -> Options:
         from datasets.errors import InputError
-        from launch.report.attention_section import AttentionOptions
         from launch.report.build import Options
+        from launch.report.figures.attention_section import AttentionOptions
 
         for name, value in (
             ("resamples", self.resamples),

@@ -15,7 +15,7 @@ from harness.config import DatasetName
 if TYPE_CHECKING:
     import numpy as np
 
-    from datasets.records import Records
+    from datasets.sources.records import Records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,9 @@ class Split:
 
     def run(self) -> None:
         """Write the manifest and print the counts."""
-        from datasets.manifest import write_manifest
-        from datasets.records import read_records
-        from datasets.splits import assign_splits, seeded, subset_ranks
+        from datasets.sources.records import read_records
+        from datasets.splits.manifest import write_manifest
+        from datasets.splits.split import assign_splits, seeded, subset_ranks
 
         config, subset_seed = seeded(
             "official" if self.official else "random",
@@ -80,8 +80,8 @@ class Split:
 
 def summary(records: Records, splits: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Counts of a split dataset as plain JSON values."""
-    from datasets.labels import IGNORED, POSITIVE
-    from datasets.splits import SPLITS
+    from datasets.sources.labels import IGNORED, POSITIVE
+    from datasets.splits.split import SPLITS
 
     parts: dict[str, Any] = {}
     for split in SPLITS:

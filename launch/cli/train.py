@@ -13,9 +13,9 @@ import tyro
 
 from datasets.errors import InputError
 from harness.config import RunConfig
-from harness.messages import note
-from harness.runtime import Precision, RuntimeConfig
-from launch.ranks import run_ranks, started_by_launcher, take_over_srun
+from harness.runs.messages import note
+from harness.runs.runtime import Precision, RuntimeConfig
+from launch.executors.ranks import run_ranks, started_by_launcher, take_over_srun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Train:
     """Also write TensorBoard event files into the run folder."""
 
     def run(self) -> None:
-        from harness.config_file import load_config
+        from harness.training.config_file import load_config
 
         config, overrides = load_config(self.config)
         values = {**overrides, **self._given()}
@@ -114,8 +114,8 @@ class Train:
 
 
 def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
-    from harness.run import train_run
-    from harness.stopping import Interrupted
+    from harness.training.run import train_run
+    from harness.training.signals import Interrupted
 
     try:
         result = train_run(config, runtime)

@@ -16,7 +16,7 @@ PATIENTS_FIX = "split by patient ('cxr split' does), and convert again with the 
 
 def check_ffcv_here() -> Iterator[Finding]:
     """FFCV on a beton of four images, numba's threads and its cache of kernels."""
-    from datasets.check_ffcv import check_ffcv
+    from datasets.loading.check_ffcv import check_ffcv
 
     try:
         facts = check_ffcv()
@@ -39,7 +39,7 @@ def check_ffcv_here() -> Iterator[Finding]:
 
 def check_roots(roots: dict[str, Path]) -> Iterator[Finding]:
     """Each dataset as its owner distributes it: tables, files, a few images."""
-    from datasets.check_root import check_root
+    from datasets.sources.check_root import check_root
 
     for dataset, root in roots.items():
         area = f"root {dataset}"
@@ -64,8 +64,8 @@ def check_roots(roots: dict[str, Path]) -> Iterator[Finding]:
 
 def check_betons(folder: Path) -> Iterator[Finding]:
     """Every beton in a folder: whole, its companions there, no patient or image in two splits."""
-    from datasets.beton import Beton
-    from datasets.leaks import leaks_between_splits
+    from datasets.beton.reader import Beton
+    from datasets.splits.leaks import leaks_between_splits
 
     betons = sorted(folder.glob("*.beton")) if folder.is_dir() else []
     if not betons:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from launch.doctor.finding import GIGA, Finding, fail, ok, warn
 
 if TYPE_CHECKING:
-    from harness.check_device import GpuFacts, TorchFacts
+    from harness.devices.check import GpuFacts, TorchFacts
 
 TIMEOUT_S = 10.0
 
 
 def check_gpu() -> Iterator[Finding]:
     """The driver, torch's CUDA, each GPU, nvJPEG."""
-    from harness.check_device import check_device
+    from harness.devices.check import check_device
 
     yield from judge(check_device(), driver_gpus())
 

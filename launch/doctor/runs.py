@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from datasets.errors import InputError
 from datasets.files import read_json
 from harness.config import RunConfig, Weights
-from harness.run_folder import RunFolder
+from harness.runs.folder import RunFolder
 from launch.doctor.finding import Finding, fail, ok, warn
 
 if TYPE_CHECKING:
-    from datasets.beton import Beton
-    from datasets.leaks import Leak
+    from datasets.beton.reader import Beton
+    from datasets.splits.leaks import Leak
 
 NIH = ("chestxray14", "chestxray14_5.6k")
 """Two names for images of one hospital: patients and images have the same names in both."""
@@ -52,7 +52,7 @@ class Betons:
 
     def get(self, dataset: str) -> Beton | None:
         """The beton of a dataset; None where it is absent or damaged."""
-        from datasets.beton import Beton
+        from datasets.beton.reader import Beton
 
         if dataset not in self._found:
             try:
@@ -164,7 +164,7 @@ def _judge(
 
 def overlap(train: Beton, subset: str, test: Beton, *, related: bool) -> list[Leak]:
     """Patients and images of the train subset of one beton that are in the test split of another."""
-    from datasets.leaks import shared_images, shared_names
+    from datasets.splits.leaks import shared_images, shared_names
 
     try:
         here, there = train.indices("train", subset), test.indices("test")

@@ -11,8 +11,8 @@ from launch.doctor.finding import Finding, fail, ok
 
 def check_weights(imagenet: Path | None, xrv: Iterable[Path]) -> Iterator[Finding]:
     """torchvision's ImageNet file and torchxrayvision's, as far as they were given."""
-    from harness.imagenet import read_imagenet
-    from harness.xrv import xrv_hash
+    from harness.weights.imagenet import read_imagenet
+    from harness.weights.xrv import xrv_hash
 
     if imagenet is not None:
         try:

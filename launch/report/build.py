@@ -8,23 +8,23 @@ from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.files import write_text
-from launch.report.attention_section import AttentionFigures, AttentionOptions, draw_attention
-from launch.report.bootstrap_cache import CACHE_NAME, Bootstrap
-from launch.report.cells import Cell, group_cells
-from launch.report.collect import Collection, collect
-from launch.report.comparable import comparable_scores
 from launch.report.content import Tables, page_sections, report_tables
-from launch.report.figures import draw_curves
-from launch.report.html import Picture, html_page
-from launch.report.latex import latex_document
-from launch.report.markdown import markdown_document, to_markdown
-from launch.report.paired_figure import draw_differences
-from launch.report.paired_tables import paired_csv
-from launch.report.pairs import Compared, Comparison, Pair, compare_pairs, find_pairs
-from launch.report.paper_tables import figure_3_cells
-from launch.report.size_figure import draw_sizes
-from launch.report.table import phantom_notes
-from launch.report.tidy import tidy_csv
+from launch.report.figures.attention_section import AttentionFigures, AttentionOptions, draw_attention
+from launch.report.figures.learning_curves import draw_curves
+from launch.report.figures.paired_figure import draw_differences
+from launch.report.figures.size_figure import draw_sizes
+from launch.report.read.collect import Collection, collect
+from launch.report.read.comparable import comparable_scores
+from launch.report.statistics.bootstrap_cache import CACHE_NAME, Bootstrap
+from launch.report.statistics.cells import Cell, group_cells
+from launch.report.statistics.pairs import Compared, Comparison, Pair, compare_pairs, find_pairs
+from launch.report.tables.paired_tables import paired_csv
+from launch.report.tables.paper_tables import figure_3_cells
+from launch.report.tables.table import phantom_notes
+from launch.report.tables.tidy import tidy_csv
+from launch.report.write.html import Picture, html_page
+from launch.report.write.latex import latex_document
+from launch.report.write.markdown import markdown_document, to_markdown
 
 RESAMPLES = 2000
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.report.attention_section import AttentionFigures
-from launch.report.cells import Cell
-from launch.report.collect import Collection
-from launch.report.cost import cost_tables
-from launch.report.html import Picture, Section
-from launch.report.overview import comparison_tables, label_tables, overview_table, prerequisite_table
-from launch.report.paired_tables import paired_means, paired_tables
-from launch.report.pairs import Compared
-from launch.report.paper_tables import matching_cells, paper_tables
-from launch.report.table import Table
-from launch.report.trace import passed_over_table, runs_table
+from launch.report.figures.attention_section import AttentionFigures
+from launch.report.read.collect import Collection
+from launch.report.statistics.cells import Cell
+from launch.report.statistics.pairs import Compared
+from launch.report.tables.cost import cost_tables
+from launch.report.tables.overview import comparison_tables, label_tables, overview_table, prerequisite_table
+from launch.report.tables.paired_tables import paired_means, paired_tables
+from launch.report.tables.paper_tables import matching_cells, paper_tables
+from launch.report.tables.table import Table
+from launch.report.tables.trace import passed_over_table, runs_table
+from launch.report.write.html import Picture, Section
 
 _MANY = 3
 """Tables of a section beyond which they open on a click."""

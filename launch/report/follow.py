@@ -14,7 +14,7 @@ from types import FrameType
 from datasets.errors import InputError
 from datasets.files import write_text
 from launch.report.build import Built, Options, build_report
-from launch.report.html import without_refresh
+from launch.report.write.html import without_refresh
 
 WATCHED = ("config.json", "metrics.jsonl", "predictions.parquet", "provenance.json", "result.json")
 """Files of a run folder whose change makes a new report; status.json changes too often and tells nothing more."""

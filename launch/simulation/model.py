@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launch.grid import GridRun
+from launch.grids.grid import GridRun
 
 TroubleKind = Literal["failure", "preemption"]
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-from benchmarks.first_batch import STARTS, measure
-from benchmarks.other_sections import other_sections
-from datasets.files import write_json
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
 from small_beton import write_small_beton
+
+from benchmarks.loaders.first_batch import STARTS, measure
+from benchmarks.page.other_sections import other_sections
+from datasets.files import write_json
 
 
 @pytest.mark.slow

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.grid import Settings, bench_grid, grid_ratios, made_up_grid, table, write_run_folders
-from benchmarks.recorded_slurm import num_calls, write_commands
+from benchmarks.grids.bench import Settings, bench_grid, grid_ratios, made_up_grid, table, write_run_folders
+from benchmarks.grids.fake_slurm import num_calls, write_commands
 from datasets.errors import InputError
 from launch.cli import main
-from launch.found import find_runs
-from launch.paper.grid import paper_grid
+from launch.grids.paper.grid import paper_grid
+from launch.plan.run_state import find_runs
 
 
 def test_a_made_up_grid_begins_as_the_papers_and_has_the_asked_size() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.contenders import LOADERS
+from benchmarks.common.contenders import LOADERS
+from benchmarks.common.pictures import Pictures
 from benchmarks.peers.pixels import augmented, fill_float_batch, float_sample
-from benchmarks.pictures import Pictures
-from datasets.network_input import to_network_input
-from datasets.warp import warp_page
+from datasets.augment.network_input import to_network_input
+from datasets.augment.warp_cpu import warp_page
 
 SIZE = 64
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.contenders import AIMS, CONVERT_RATIOS, CONVERTERS, LOADER_RATIOS, LOADERS
-from benchmarks.output import write_results
-from benchmarks.results import Row, as_json, make_row, ratios, spread
+from benchmarks.common.contenders import AIMS, CONVERT_RATIOS, CONVERTERS, LOADER_RATIOS, LOADERS
+from benchmarks.common.results import Row, as_json, make_row, ratios, spread
+from benchmarks.page.write import write_results
 from datasets.files import write_json
 
 RATIO_NAMES = {

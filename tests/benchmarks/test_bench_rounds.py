@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import Contender
-from benchmarks.rounds import ContenderError, Running, measure_rounds, started
+from benchmarks.common.contenders import Contender
+from benchmarks.common.rounds import ContenderError, Running, measure_rounds, started
 
 COUNTING = """
 import json, sys, threading, time, pathlib

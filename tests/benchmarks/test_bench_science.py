@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.science_data import SIZE, pattern
-from benchmarks.science_results import collect, differences, write_results
-from benchmarks.science_runs import EPOCHS, SEEDS, grid, students, swept
+from benchmarks.science.data import SIZE, pattern
+from benchmarks.science.runs import EPOCHS, SEEDS, grid, students, swept
+from benchmarks.science.write import collect, differences, write_results
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from harness.config import RunConfig
 
 ENVIRONMENT = {
-    "command": "python -m benchmarks.science",
+    "command": "python -m benchmarks.science.__main__",
     "commit": "abc",
     "date": "2000-01-01",
     "cpu": "x",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.timing import EPOCH_STARTS, MIN_BATCHES, measure, measure_next
+from benchmarks.common.timing import EPOCH_STARTS, MIN_BATCHES, measure, measure_next
 
 
 class Clock:

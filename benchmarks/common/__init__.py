@@ -1,0 +1,1 @@
+"""Rounds, timing, peers and environment shared by the benchmarks."""

@@ -1,0 +1,101 @@
+"""This machine and this source tree come in; hardware, versions and commit go out, for beside a figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.contenders import BENCH_PYTHON, ROOT
+
+PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "opencv-python", "opencv-python-headless", "pillow")
+PEERS = ("spdl", "nvidia-dali-cuda130", "webdataset")
+BENCH_PEERS = ("mosaicml-streaming", "numpy")
+
+
+def describe(command: list[str]) -> dict[str, Any]:
+    """Hardware, system, versions, commit and the command line."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": " ".join(command),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpu": gpu_name(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {**versions((*PACKAGES, *PEERS)), **bench_versions()},
+        "commit": commit(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def cpu_model() -> str:
+    """Name of the processor, with family and model where the name says little."""
+    fields: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name
+
+
+def gpu_name() -> str | None:
+    """Name of the first CUDA device."""
+    import torch
+
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def bench_versions() -> dict[str, str]:
+    """Versions in ``.venv-bench``, marked as such."""
+    if not BENCH_PYTHON.exists():
+        return {}
+    code = f"import json, importlib.metadata as m; print(json.dumps({{n: m.version(n) for n in {BENCH_PEERS}}}))"
+    done = subprocess.run([str(BENCH_PYTHON), "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return {}
+    found = json.loads(done.stdout)
+    return {"mosaicml-streaming": f"{found['mosaicml-streaming']} (numpy {found['numpy']})"}
+
+
+def commit() -> str:
+    """The commit of this source tree, marked if files differ from it; ``unknown`` outside of git."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return "unknown"
+    return f"{head} with changes" if git("status", "--porcelain", "--untracked-files=no") else head
+
+
+def command_line() -> list[str]:
+    """How the running command was called, without the path of the program."""
+    return ["cxr", *sys.argv[1:]]

@@ -1,0 +1,117 @@
+"""A folder of PNGs, or nothing, comes in; the same radiographs in the forms that are measured go out.
+
+Without a folder the radiographs are made up (``datasets.phantom``), so that the command runs anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from benchmarks.common.pictures import JPEG_QUALITY, Pictures
+from datasets.beton.reader import Beton
+from datasets.convert.convert import convert
+from datasets.errors import InputError
+from datasets.sources.records import Records
+
+PHANTOM_PATIENTS, PHANTOM_SIZE = 60, 1024
+LABELS = tuple(f"label {number}" for number in range(14))
+PNG_COMPRESSION = 1
+
+
+def source_pngs(images: Path | None, folder: Path, *, limit: int, size: int = PHANTOM_SIZE) -> list[Path]:
+    """The first ``limit`` PNG files below ``images``, or made-up ones of ``size`` px written below ``folder``.
+
+    Raises:
+        InputError: if there is no PNG.
+    """
+    if images is None:
+        from datasets.phantom.write import write_phantom
+
+        patients = max(5, min(PHANTOM_PATIENTS, limit))
+        write_phantom(folder / "phantom", ["chestxray14"], patients=patients, seed=0, size=size, workers=None)
+        images = folder / "phantom"
+    found = sorted(path.resolve() for path in images.rglob("*") if path.suffix.lower() == ".png")
+    if not found:
+        raise InputError(f"{images}: no PNG file below it; --images takes a folder of radiographs as PNG")
+    return found[:limit]
+
+
+def file_records(root: Path, names: Sequence[str]) -> Records:
+    """Records of image files without tables: each its own patient, no finding."""
+    frame = pd.DataFrame({"path": names, "name": names, "patient": names, "study": names})
+    frame = frame.assign(view="frontal", official_split="", sex="F", age=pd.array([50] * len(names), dtype="Int16"))
+    return Records(
+        dataset="chestxray14",
+        root=root,
+        labels=LABELS,
+        frame=frame,
+        targets=np.zeros((len(names), len(LABELS)), dtype=np.uint8),
+        tables=(),
+        rejects=pd.DataFrame(columns=["path", "reason", "table", "row"]),
+        dropped={},
+    )
+
+
+def convert_files(root: Path, names: Sequence[str], out: Path, *, size: int, workers: int, **more: str) -> Beton:
+    """Convert the files ``names`` below ``root``, as ``cxr convert`` does, whatever has to be rejected."""
+    splits, ranks = np.full(len(names), "train"), np.arange(len(names))
+    settings = {"size": size, "workers": workers, "max_rejects": 1.0, **more}
+    convert(file_records(root, names), splits, ranks, out, **settings)  # type: ignore[arg-type]
+    return Beton.open(out)
+
+
+def repeat_files(files: Sequence[Path], folder: Path, count: int) -> list[str]:
+    """``count`` names in ``folder`` that stand for ``files`` in turn, as links where the disk has them; sorted."""
+    folder.mkdir(parents=True)
+    names = []
+    for number in range(count):
+        source = files[number % len(files)]
+        names.append(f"{number:07d}{source.suffix.lower()}")
+        try:
+            os.link(source, folder / names[-1])
+        except OSError:
+            (folder / names[-1]).symlink_to(source)
+    return names
+
+
+def prepare(images: Path | None, folder: Path, *, samples: int, size: int, batch_size: int, workers: int) -> Pictures:
+    """Write every form of the radiographs below ``folder``; their files are in the page cache afterwards.
+
+    Raises:
+        InputError: if there is no PNG, or none that can be used.
+    """
+    sources = source_pngs(images, folder, limit=samples)
+    print(f"preparing {samples:,} samples of {len(sources):,} radiographs", file=sys.stderr, flush=True)
+    links = repeat_files(sources, folder / "original", len(sources))
+    originals = convert_files(folder / "original", links, folder / "originals.beton", size=size, workers=workers)
+    used = [folder / "original" / name for name in originals.samples["path"]]
+    jpeg, png = folder / "jpeg", folder / "png"
+    jpeg.mkdir()
+    distinct = folder / "distinct"
+    distinct.mkdir()
+    for number in range(len(used)):
+        page = originals.page(number)
+        cv2.imwrite(str(distinct / f"{number:07d}.png"), page, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+        data = cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+        for copy in range(number, samples, len(used)):
+            (jpeg / f"{copy:07d}.jpg").write_bytes(data)
+    names = repeat_files(sorted(distinct.iterdir()), png, samples)
+    beton = convert_files(png, names, folder / "pages.beton", size=size, workers=workers)
+    jpeg_beton = convert_files(png, names, folder / "jpeg.beton", size=size, workers=workers, encoding="jpeg")
+    return Pictures(
+        folder=str(folder),
+        png=tuple(map(str, used)),
+        jpeg=tuple(str(jpeg / f"{number:07d}.jpg") for number in range(samples)),
+        beton=str(beton.path),
+        jpeg_beton=str(jpeg_beton.path),
+        size=size,
+        batch_size=batch_size,
+        workers=workers,
+    )

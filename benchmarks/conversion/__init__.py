@@ -1,0 +1,1 @@
+"""Conversion beside its peers."""

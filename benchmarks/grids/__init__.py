@@ -1,0 +1,1 @@
+"""Plan, status and submission of very large grids."""

@@ -1,0 +1,240 @@
+"""Grids of many runs and folders that look as if they were half done come in; seconds of whole commands go out.
+
+Every figure is that of a command as it is typed, from its start to its end. The only stand-ins are SLURM's commands
+for the submit: scripts that write down what they are asked (``benchmarks/grids/fake_slurm.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.common.environment import command_line, describe
+from benchmarks.common.results import spread
+from benchmarks.grids.fake_slurm import num_calls, write_commands
+from datasets.errors import InputError
+from launch.grids.grid import Grid, GridRun
+from launch.grids.paper.grid import paper_grid
+
+PARTS = ("done",) * 12 + ("absent",) * 5 + ("running", "failed", "partial")
+"""What the repetitions of a made-up folder are, in turn; prerequisites and searches are done."""
+EPOCHS = 128
+LABELS = 14
+COMMANDS = ("plan", "status", "status_json", "submit", "status_queued")
+MAX_SUBMITS = 2000
+"""A grid of more runs is submitted once only: its files are many."""
+TIMEOUT_S = 1200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured and how often."""
+
+    sizes: tuple[int, ...] = (200, 2000, 20_000)
+    """Numbers of runs."""
+    rounds: int = 5
+    commands: tuple[str, ...] = COMMANDS
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            InputError: for a count below 1, too small a grid, or an unknown command.
+        """
+        if self.rounds < 1:
+            raise InputError(f"--rounds {self.rounds}: expected at least 1")
+        for size in self.sizes:
+            if size < 140:
+                raise InputError(f"--sizes {size}: expected at least 140, which the paper's searches need")
+        for name in self.commands:
+            if name not in COMMANDS:
+                raise InputError(f"--only {name}: no such command; known: {', '.join(COMMANDS)}")
+
+
+def made_up_grid(size: int) -> Grid:
+    """The paper's design with as many repetitions as make ``size`` runs."""
+    paper = paper_grid()
+    runs = [run for run in paper.runs if run.kind != "repetition"]
+    first = [run for run in paper.runs if run.name.endswith("_r0")]
+    seed = 0
+    while len(runs) < size:
+        for run in first[: size - len(runs)]:
+            config = dataclasses.replace(run.config, seed=seed)
+            runs.append(GridRun(name=f"{run.name[:-1]}{seed}", kind="repetition", config=config, cells=run.cells))
+        seed += 1
+    return Grid(name=f"made_up_{size}", runs=tuple(runs[:size]))
+
+
+def write_run_folders(grid: Grid, runs_dir: Path) -> None:
+    """Folders with status.json, result.json, config.json and metrics.jsonl (one file by many names) of 128 epochs."""
+    runs_dir.mkdir(parents=True)
+    metrics = runs_dir / "metrics.jsonl"
+    metrics.write_text("".join(_metrics_lines()), encoding="utf-8")
+    for number, run in enumerate(grid.runs):
+        part = PARTS[number % len(PARTS)] if run.kind == "repetition" else "done"
+        if part == "absent":
+            continue
+        folder = runs_dir / run.run_id
+        folder.mkdir()
+        (folder / "metrics.jsonl").hardlink_to(metrics)
+        _write(folder / "config.json", {"schema": 1, "run_id": run.run_id, "name": run.name, "config": {}})
+        _write(folder / "status.json", _status(part))
+        if part == "done":
+            _write(folder / "result.json", _result(run))
+
+
+def _status(part: str) -> dict[str, Any]:
+    state = {"partial": "interrupted"}.get(part, part)
+    epoch = EPOCHS if part == "done" else EPOCHS // 2
+    status = {"state": state, "epoch": epoch, "epochs": EPOCHS, "updated": time.time(), "pid": 1, "host": "elsewhere"}
+    error = "RuntimeError: CUDA error: an illegal memory access was encountered" if part == "failed" else None
+    return {**status, "error": error, "mean_auroc": 0.7712, "images_per_s": 512.25}
+
+
+def _result(run: GridRun) -> dict[str, Any]:
+    labels = {f"label_{number}": 0.7 + number / 1000 for number in range(LABELS)}
+    scores = {"mean_auroc": 0.7698, "auroc": labels, "num_valid": LABELS, "cross_entropy": 0.31}
+    facts = {"run_id": run.run_id, "name": run.config.name, "status": "done", "config_hash": run.config.hash}
+    content = {"content_hash": "0" * 64, "best_epoch": 60, "epochs": EPOCHS, "validation": {"mean_auroc": 0.77}}
+    speed = {"world_size": 1, "restarts": 1, "train_images": 1000, "seconds": 7200.5, "images_per_s": 512.25}
+    return {**facts, **content, "test": scores, **speed}
+
+
+def _metrics_lines() -> Iterator[str]:
+    for epoch in range(EPOCHS):
+        record = {"epoch": epoch, "step": 32 * epoch, "train": {"mean_auroc": 0.8, "cross_entropy": 0.3}}
+        validation = {"mean_auroc": 0.77, "auroc": {f"label_{number}": 0.75 for number in range(LABELS)}}
+        yield json.dumps({**record, "validation": validation, "images_per_s": 512.25}) + "\n"
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def bench_grid(settings: Settings) -> dict[str, Any]:
+    """Measure the commands; environment, rows and ratios."""
+    rows: list[dict[str, Any]] = []
+    environment = {"kind": "grid", "rounds": settings.rounds, "note": NOTE, **describe(command_line())}
+    with tempfile.TemporaryDirectory(prefix="cxr-bench-grid-") as folder:
+        for size in settings.sizes:
+            place = Place(Path(folder) / str(size), size)
+            rows += [place.measure(name, settings.rounds) for name in COMMANDS if name in settings.commands]
+            shutil.rmtree(place.folder)
+    environment["load_average_after"] = round(os.getloadavg()[0], 2)
+    return {"environment": environment, "rows": rows, "ratios": grid_ratios(rows)}
+
+
+NOTE = (
+    "Seconds of whole commands, start of Python included. The submit's sbatch, squeue and scontrol are scripts that "
+    "write down what they are asked; no SLURM is involved. Three fifths of the runs are done, a quarter was never "
+    "started, the rest runs, has failed or was interrupted; the submit starts from no folders at all."
+)
+
+
+class Place:
+    """A made-up grid of one size with its folders, and the commands over it."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        """Write the grid's file, its run folders, the profile and the recording SLURM."""
+        self.folder, self.size = folder, size
+        self.runs_dir, self.data_dir = folder / "runs", folder / "data"
+        print(f"writing the folders of {size} runs", file=sys.stderr, flush=True)
+        grid = made_up_grid(size)
+        write_run_folders(grid, self.runs_dir)
+        self.grid_file = folder / "made_up.py"
+        text = f"from benchmarks.grids.bench import made_up_grid\n\n\ndef grid():\n    return made_up_grid({size})\n"
+        self.grid_file.write_text(text, encoding="utf-8")
+        self.data_dir.mkdir()
+        for dataset in {run.config.data.dataset for run in grid.runs}:
+            (self.data_dir / f"{dataset}.beton").touch()
+        self.profile = folder / "profile.toml"
+        self.profile.write_text('partition = "gpu"\n', encoding="utf-8")
+        self.slurm = write_commands(folder / "slurm")
+
+    def measure(self, name: str, rounds: int) -> dict[str, Any]:
+        """One row: the command's seconds in each round, and for a submit the calls of SLURM's commands."""
+        if name == "submit" and self.size > MAX_SUBMITS:
+            rounds = 1
+        print(f"{name} of {self.size} runs", file=sys.stderr, flush=True)
+        measured = [self._once(name) for _ in range(rounds)]
+        seconds = [wall for wall, _ in measured]
+        row: dict[str, Any] = {
+            "command": name,
+            "runs": self.size,
+            "rounds": rounds,
+            "seconds": median(seconds),
+            "spread": spread(seconds),
+            "values": seconds,
+            "cpu_seconds": median(cpu for _, cpu in measured),
+        }
+        if name == "submit":
+            row["calls"] = num_calls(self.slurm)
+        return row
+
+    def _once(self, name: str) -> tuple[float, float]:
+        """Wall and CPU seconds of the command."""
+        queued = self.folder / "queued"
+        if name == "submit":
+            shutil.rmtree(queued, ignore_errors=True)
+            write_commands(self.slurm)
+            order = ["--cluster", str(self.profile), "--data-dir", str(self.data_dir), "--allow-dirty"]
+            return self._time(["submit", str(self.grid_file), "--runs-dir", str(queued), *order])
+        runs_dir = queued if name == "status_queued" else self.runs_dir
+        words = ["plan"] if name == "plan" else ["status", "--json"] if name == "status_json" else ["status"]
+        return self._time([words[0], str(self.grid_file), "--runs-dir", str(runs_dir), *words[1:]])
+
+    def _time(self, arguments: Sequence[str]) -> tuple[float, float]:
+        environment = {**os.environ, "PATH": f"{self.slurm}{os.pathsep}{os.environ['PATH']}"}
+        log = self.folder / "log.txt"
+        began = time.perf_counter()
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "launch.cli", "grid", *arguments],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment,
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise InputError(f"cxr grid {arguments[0]} of {self.size} runs ended with {process.returncode}: {last}")
+        return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+
+
+def grid_ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Seconds of plan and status together by size, and how a run's share of them grows from size to size."""
+    seconds = {(row["command"], row["runs"]): row["seconds"] for row in rows}
+    sizes = sorted({runs for _, runs in seconds})
+    found: dict[str, float | None] = {}
+    for size in sizes:
+        both = [seconds.get((name, size)) for name in ("plan", "status")]
+        found[f"plan_and_status_{size}_s"] = None if None in both else sum(filter(None, both))
+    for smaller, larger in itertools.pairwise(sizes):
+        first, second = found[f"plan_and_status_{smaller}_s"], found[f"plan_and_status_{larger}_s"]
+        growth = None if first is None or second is None else (second / larger) / (first / smaller)
+        found[f"seconds_per_run_{larger}_over_{smaller}"] = growth
+    return found
+
+
+def table(measured: Mapping[str, Any]) -> str:
+    """The rows as text."""
+    lines = [f"{'command':<16}{'runs':>8}{'median s':>12}{'spread':>10}{'CPU s':>10}{'rounds':>8}"]
+    for row in measured["rows"]:
+        figures = f"{row['seconds']:>12.2f}{row['spread']:>10.2f}{row['cpu_seconds']:>10.2f}{row['rounds']:>8}"
+        calls = ", ".join(f"{count} x {name}" for name, count in row.get("calls", {}).items())
+        lines.append(f"{row['command']:<16}{row['runs']:>8}{figures}  {calls}".rstrip())
+    lines += [f"{name:<40}{value:>8.2f}" for name, value in measured["ratios"].items() if value is not None]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Loaders beside their peers."""

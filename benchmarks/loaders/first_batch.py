@@ -1,0 +1,92 @@
+"""A beton comes in; seconds from the start of a process to its first batch go out, as ``first_batch.json``.
+
+``python -m benchmarks.loaders.first_batch BETON FOLDER`` measures a plain script around ``train_loader`` and
+one with the collector of ``cxr``, in turns, after one start each with an empty cache of numba's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.common.environment import describe
+from benchmarks.common.results import spread
+from datasets.beton.reader import Beton
+from datasets.errors import InputError
+from datasets.files import write_json
+
+COMMAND = ["python", "-m", "benchmarks.loaders.first_batch", "BETON", "FOLDER"]
+ROUNDS = 15
+SCRIPT = """\
+import sys, time
+from pathlib import Path
+from datasets.beton.reader import Beton
+from datasets.loading.stream import train_loader
+
+beton = Beton.open(Path(sys.argv[1]))
+loader = train_loader(
+    beton, beton.indices("train"), batch_size=32, seed=0, rotation_deg=15.0, flip_probability=0.5, num_workers=2
+)
+with loader.epoch(0) as batches:
+    next(batches)
+    print(time.monotonic())
+"""
+AS_CXR = "import gc\nfrom launch.cli.__main__ import COLLECT_AFTER\ngc.set_threshold(*COLLECT_AFTER)\n"
+STARTS = {"script around train_loader": SCRIPT, "the same with the collector of cxr": AS_CXR + SCRIPT}
+
+
+def seconds_to_first_batch(script: str, beton: Path, cache: Path) -> float:
+    """From before the process is started until its first batch is there."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-c", script, str(beton)]
+    started = time.monotonic()
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout) - started
+
+
+def measure(beton: Path, rounds: int = ROUNDS) -> dict[str, object]:
+    """Median and spread of each start, and the one with an empty cache.
+
+    Raises:
+        InputError: when the beton cannot be used.
+    """
+    Beton.open(beton).indices("train")
+    about = describe(COMMAND)
+    with tempfile.TemporaryDirectory() as name:
+        cache = Path(name)
+        cold = seconds_to_first_batch(SCRIPT, beton, cache)
+        found = [
+            {title: seconds_to_first_batch(script, beton, cache) for title, script in STARTS.items()}
+            for _ in range(rounds)
+        ]
+    rows = [
+        {"start": title, "seconds": statistics.median(values), "spread": spread(values), "rounds": rounds}
+        for title in STARTS
+        if (values := [one[title] for one in found])
+    ]
+    rows.append({"start": "script, numba's cache empty", "seconds": cold, "spread": 0.0, "rounds": 1})
+    return {"environment": {**about, "kind": "first_batch"}, "rows": rows}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.loaders.first_batch", description="Time to the first batch."
+    )
+    parser.add_argument("beton", type=Path, help="a beton with a train split")
+    parser.add_argument("folder", type=Path, help="folder of first_batch.json")
+    arguments = parser.parse_args()
+    try:
+        write_json(arguments.folder / "first_batch.json", measure(arguments.beton))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Compare transfer methods on made-up data."""

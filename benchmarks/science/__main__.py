@@ -1,0 +1,72 @@
+"""A folder comes in; the science checks on made-up images go out: science.json, science.md and two figures.
+
+Does attention transfer behave as the paper says, and by how much, where everything is made up? Runs that are done are
+recognised, one that was stopped goes on: the same command again ends what is left.
+
+Run: python -m benchmarks.science.__main__ --out benchmarks [--work runs/science]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.common.environment import describe
+from benchmarks.science.data import prepare
+from benchmarks.science.runs import grid
+from benchmarks.science.write import collect, write_results
+from datasets.errors import InputError
+
+
+def train_all(work: Path, *, threads: int) -> None:
+    """Train every run below ``work`` in this process, each after those that it needs."""
+    # Heavy imports, which --help does without.
+    from harness.runs.runtime import RuntimeConfig
+    from harness.training.run import train_run
+
+    runs = grid().runs
+    for number, run in enumerate(runs, 1):
+        print(f"{number}/{len(runs)} {run.name}", file=sys.stderr, flush=True)
+        runtime = RuntimeConfig(
+            runs_dir=work / "runs",
+            data_dir=work / "data",
+            precision="bf16",
+            device="cpu",
+            num_workers=threads,
+            num_threads=threads,
+        )
+        train_run(run.config, runtime)
+
+
+def main() -> None:
+    """Make the data, train, and write what came out."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.science.__main__", description="Science checks on phantoms."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of science.json, science.md and the figures")
+    parser.add_argument("--work", type=Path, default=Path("runs/science"), help="folder of images and runs")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use; default: 1")
+    parser.add_argument("--so-far", action="store_true", help="train nothing; write what the finished runs say")
+    arguments = parser.parse_args()
+    started, cpu_started = time.perf_counter(), time.process_time()
+    try:
+        if not arguments.so_far:
+            prepare(arguments.work / "data")
+            train_all(arguments.work, threads=arguments.threads)
+        found = collect(arguments.work / "runs")
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    command = ["python", "-m", "benchmarks.science.__main__", *sys.argv[1:]]
+    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu_started}
+    environment = describe(command) | {"kind": "science", "threads": arguments.threads, "this_call": spent}
+    environment["load_average_after"] = round(os.getloadavg()[0], 2)
+    print(f"written: {write_results(found, environment, arguments.out)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The harness's own training loop and validation: a beton comes in; trained steps and what they cost go out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
+from benchmarks.step.case import NUM_LABELS, Case
+from benchmarks.step.cycles import Cycles
+from benchmarks.step.device import VALIDATION_BATCHES, settled
+from datasets.augment.policy import Augment
+from datasets.beton.reader import Beton
+from datasets.loading.feed import Feed
+from datasets.loading.stream import Batch, Batches, Loader
+from datasets.loading.tiers import Tier, open_tier
+from harness.config import AttentionTransfer, NetworkConfig, Schedule, TransferLearning, Weights
+from harness.devices.accelerator import make_accelerator
+from harness.evaluation.evaluate import EVAL_BATCH_SIZES, split_loader
+from harness.evaluation.inference import predict
+from harness.networks import build_network
+from harness.objectives import build_objective
+from harness.runs.progress import PartialEpoch, Position
+from harness.runs.runtime import RuntimeConfig
+from harness.training.build import forward_backward
+from harness.training.compile import CompiledNetwork
+from harness.training.forward_backward import EagerForwardBackward
+from harness.training.loop import Parts, Surroundings, train_epoch
+from harness.training.monitor import Watch
+from harness.training.optimizer import build_adam
+from harness.training.signals import Control, StopSignals
+
+
+class Given(Batches):
+    """Batches of any stream; where they come from stays open for the next ones."""
+
+    def __init__(self, stream: Iterator[Batch]) -> None:
+        self._stream = stream
+        self._closed = False
+
+    def ready(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._closed = True
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        return next(self._stream)
+
+
+class Through(Loader):
+    """Another loader, whose batches go through ``cycles`` on their way."""
+
+    def __init__(self, loader: Loader, cycles: Iterator[Batch], steps: int) -> None:
+        super().__init__(loader.plan, left_to_device=loader.left_to_device)
+        self.cycles, self.steps = cycles, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Batches:
+        return Given(self.cycles)
+
+
+class Timed:
+    """Something callable, or with methods, of which ``names`` are timed; all else is its own."""
+
+    def __init__(self, inner: Any, names: tuple[str, ...], spent: list[float]) -> None:
+        self._inner, self._names, self._spent = inner, names, spent
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return self._timed(found) if name in self._names else found
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._timed(self._inner)(*arguments)
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*arguments, **named)
+            self._spent.append(time.perf_counter() - started)
+            return result
+
+        return call
+
+
+def one_epoch(parts: Parts) -> PartialEpoch:
+    """The loop of ``cxr train`` over one epoch, with nobody who looks on or keeps anything."""
+    control = Control(StopSignals(), checkpoint_minutes=0, num_processes=1, owner=True)
+    around = Surroundings(
+        epoch_done=lambda position, record: None,
+        save=lambda position: None,
+        control=control,
+        watch=Watch(advance=lambda n=1, note="": None, images=1),
+    )
+    clock: Any = SimpleNamespace(seconds=0.0)
+    return train_epoch(parts, Position(), 5e-5, around, clock)
+
+
+class Ours:
+    """One network and method in ``harness.training.loop``."""
+
+    def __init__(self, case: Case, pictures: Pictures, device: torch.device, *, compiled: bool = False) -> None:
+        assert EVAL_BATCH_SIZES == VALIDATION_BATCHES, "all loops validate with batches of one size"
+        self.pictures = pictures
+        self.beton = Beton.open(Path(pictures.beton))
+        workers = pictures.workers
+        self.runtime = RuntimeConfig(
+            precision="auto",
+            device="cuda" if device.type == "cuda" else "cpu",
+            num_threads=workers,
+            num_workers=workers,
+            compile=compiled,
+        )
+        self.accelerator = make_accelerator(self.runtime)
+        self.device = self.accelerator.device
+        self.parts = self._parts(case)
+        with self.parts.train_loader.epoch(0) as batches:
+            self.fixed = next(iter(batches))
+
+    def loader_free(self, steps: int) -> dict[str, float]:
+        """Also what neither network, loss nor optimiser took: the overhead, input conversion and metrics included."""
+        if self.device.type == "cuda":
+            return self._loader_free_on_gpu(steps)
+        spent: list[float] = []
+        accelerator: Any = Timed(self.accelerator, ("backward",), spent)
+        wrapped: Any = Timed(self.parts.wrapped, (), spent)
+        objective: Any = Timed(self.parts.objective, (), spent)
+        parts: Any = replace(
+            self.parts,
+            optimizer=Timed(self.parts.optimizer, ("step", "zero_grad"), spent),
+            forward_backward=EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective),
+        )
+        seconds, trained = self._same_batch(parts, steps)
+        return {
+            "seconds": seconds,
+            "images": trained.images,
+            "overhead_s": seconds - sum(spent) - trained.data_wait_s,
+        }
+
+    def _loader_free_on_gpu(self, steps: int) -> dict[str, float]:
+        """The overhead there is what the loop takes more than the step's parts called one after the other."""
+        seconds, trained = self._same_batch(self.parts, steps)
+        with Feed(Through(self.parts.train_loader, self._batches(1), 1), self.device).epoch(0) as batches:
+            (batch,) = batches
+        started = settled(self.device)
+        for _ in range(steps):
+            self.parts.forward_backward(batch.inputs, batch.targets, batch.global_size)
+            self.parts.optimizer.step()
+            self.parts.optimizer.zero_grad(set_to_none=True)
+        bare_s = settled(self.device) - started
+        return {"seconds": seconds, "images": trained.images, "overhead_s": max(0.0, seconds - bare_s)}
+
+    def _same_batch(self, parts: Parts, steps: int) -> tuple[float, PartialEpoch]:
+        """Train on one batch again and again; seconds, and what was measured."""
+        loader = Through(parts.train_loader, self._batches(steps), steps)
+        started = settled(self.device)
+        trained = one_epoch(replace(parts, train_loader=loader))
+        return settled(self.device) - started, trained
+
+    def _batches(self, steps: int) -> Iterator[Batch]:
+        """The same images, each time under other indices: the loop refuses an image that comes twice."""
+        for number in range(steps):
+            yield replace(self.fixed, indices=self.fixed.indices + number * self.beton.num_samples)
+
+    def whole(self, steps: int) -> dict[str, float]:
+        with self.parts.train_loader.epoch(0) as batches:
+            cycles = Cycles(batches, steps, settled=partial(settled, self.device))
+            parts = replace(self.parts, train_loader=Through(self.parts.train_loader, cycles, steps))
+            trained = one_epoch(parts)
+        return {"seconds": cycles.seconds, "images": trained.images, "data_wait_s": cycles.waited_s}
+
+    def validation(self, steps: int) -> dict[str, float]:
+        batch_size = EVAL_BATCH_SIZES[self.device.type]
+        indices = np.arange((steps + 1) * batch_size, dtype=np.int64)
+        loader = split_loader(self.accelerator, self.beton, indices, self.runtime)
+        with loader.epoch(0) as batches:
+            cycles = Cycles(batches, steps, passes_last=True, settled=partial(settled, self.device))
+            loader = Through(loader, cycles, steps + 1)
+            predict(self.accelerator, self.parts.network, loader, indices, self.runtime)
+        return {"seconds": cycles.seconds, "images": steps * batch_size, "data_wait_s": cycles.waited_s}
+
+    def epoch(self, _steps: int) -> dict[str, float]:
+        """A whole epoch of all samples as ``cxr train`` makes it, its start and its end included."""
+        return self._epoch(self.parts)
+
+    def epoch_streamed(self, _steps: int) -> dict[str, float]:
+        """The same with pages streamed from the file."""
+        return self._epoch(replace(self.parts, train_loader=self._loader("raw")))
+
+    def _epoch(self, parts: Parts) -> dict[str, float]:
+        trained = one_epoch(parts)
+        return {"seconds": trained.seconds, "images": trained.images, "data_wait_s": trained.data_wait_s}
+
+    def _loader(self, tier: Tier) -> Loader:
+        return open_tier(
+            self.beton,
+            np.arange(self.beton.num_samples, dtype=np.int64),
+            tier,
+            batch_size=self.pictures.batch_size,
+            shuffle=True,
+            augment=Augment(ROTATION_DEG, FLIP_PROBABILITY),
+            device=self.device,
+            num_workers=self.pictures.workers,
+        )
+
+    def _parts(self, case: Case) -> Parts:
+        network = build_network(NetworkConfig(name=case.network), NUM_LABELS)
+        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher = AttentionTransfer(teacher=Weights(kind="none"), weight=1.0)
+        objective = build_objective(
+            teacher if case.method == "attention_transfer" else TransferLearning(),
+            weight=None,
+            folder_of=self.runtime.folder_of,
+            imagenet_weights=None,
+            device=self.accelerator.device,
+        )
+        student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network
+        wrapped, optimizer = self.accelerator.prepare(student, build_adam(network.parameters(), 5e-5))
+        indices = np.arange(self.pictures.batch_size, dtype=np.int64)
+        return Parts(
+            accelerator=self.accelerator,
+            network=network,
+            wrapped=wrapped,
+            forward_backward=forward_backward(
+                self.accelerator, wrapped, objective, self.pictures.batch_size, self.runtime
+            ),
+            optimizer=optimizer,
+            objective=objective,
+            schedule=Schedule(batch_size=self.pictures.batch_size),
+            train_loader=self._loader("auto"),
+            validation_loader=split_loader(self.accelerator, self.beton, indices, self.runtime),
+            validation_indices=indices,
+            labels=self.beton.labels,
+            runtime=self.runtime,
+        )

@@ -1,0 +1,208 @@
+"""The pixels of a batch on any device: gray pages and sample indices come in, augmented network input goes out.
+
+The same numbers as ``augment.draw`` and the same fixed-point arithmetic as ``datasets.augment.warp_cpu``,
+written with torch: all pixels whose source lies inside the page are equal to the CPU kernel's, those on its
+border within one gray level. From the page to the three float channels all is one function for
+``torch.compile``; the one picture that it puts into memory on the way is the rotated one, as bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets.augment.counter_rng import FACTOR_1, FACTOR_2, GOLDEN, Purpose, stream_key
+from datasets.augment.network_input import checked_images, scale_and_shift, to_network_input
+from datasets.augment.policy import Augment
+
+FRACTION_BITS = 20
+"""Source coordinates are integers in units of 2**-20 px, as in ``datasets.augment.warp_cpu``."""
+WEIGHT_BITS = 11
+ONE = 1 << WEIGHT_BITS
+
+
+def augmented_input(
+    images: Tensor,
+    indices: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    augment: Augment | None,
+    dtype: torch.dtype = torch.float32,
+    compiled: bool | None = None,
+) -> Tensor:
+    """Mirror, rotate and normalise images (B, 1, S, S) uint8 to (B, 3, S, S) ``dtype`` in channels_last.
+
+    Args:
+        images: pages as stored, on the device that is to do the work.
+        indices: (B,) int64 sample indices on the same device; with seed and epoch they decide the augmentation.
+        seed: of the run.
+        epoch: number of the epoch.
+        augment: None leaves the pixels as they are.
+        dtype: of the result; the arithmetic is float32.
+        compiled: whether to run ``torch.compile``'s kernel; None does so on CUDA.
+    """
+    checked_images(images)
+    use_compiled = images.is_cuda if compiled is None else compiled
+    scale, shift = scale_and_shift(images.device)
+    with torch.no_grad():
+        if augment is None:
+            if not use_compiled:
+                return to_network_input(images).to(dtype)
+            return _compiled(_normalise)(_any_length(images), scale, shift, dtype)
+        key, ranges = _stream(seed, epoch, augment, images.device)
+        function = _compiled(_augment) if use_compiled else _augment
+        return function(_any_length(images), _any_length(indices), key, ranges, scale, shift, dtype)
+
+
+def augmented_pages(images: Tensor, indices: Tensor, *, seed: int, epoch: int, augment: Augment) -> Tensor:
+    """Images (B, 1, S, S) uint8 mirrored and rotated, still uint8; not compiled."""
+    checked_images(images)
+    angles, flips = draw_on_device(indices, *_stream(seed, epoch, augment, images.device))
+    return _warp(images, angles, flips)[:, None]
+
+
+def draw_on_device(indices: Tensor, key: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
+    """Angles in degrees (B,) float32 and flips (B,) bool of samples (B,) int64: the numbers of ``augment.draw``.
+
+    Args:
+        indices: sample indices.
+        key: () int64, the bits of the stream key of seed and epoch.
+        ranges: (2,) float64, the largest angle in degrees and the probability of a flip.
+    """
+    first = _mix(indices ^ key)
+    angles = (2.0 * _uniform(first) - 1.0) * ranges[0]
+    return angles.float(), _uniform(_mix(first)) < ranges[1]
+
+
+def _augment(
+    images: Tensor, indices: Tensor, key: Tensor, ranges: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
+) -> Tensor:
+    angles, flips = draw_on_device(indices, key, ranges)
+    return _to_channels(_warp(images, angles, flips), scale, shift, dtype)
+
+
+def _normalise(images: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    return _to_channels(images[:, 0], scale, shift, dtype)
+
+
+def _to_channels(gray: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """Gray levels (B, S, S) as normalised (B, 3, S, S) whose channels lie side by side in memory."""
+    channels = gray.float()[..., None] * scale.view(3) + shift.view(3)
+    return channels.to(dtype).permute(0, 3, 1, 2)
+
+
+def _warp(images: Tensor, angles: Tensor, flips: Tensor) -> Tensor:
+    """Gray levels (B, S, S) uint8 of images (B, 1, S, S) uint8, mirrored, then rotated clockwise about the centre."""
+    size = images.shape[-1]
+    x, y = _source_coordinates(size, angles, flips)
+    column, row = x >> FRACTION_BITS, y >> FRACTION_BITS
+    right, lower = (value >> (FRACTION_BITS - WEIGHT_BITS) & (ONE - 1) for value in (x, y))
+    left_weight, right_weight = _inside(ONE - right, column, size), _inside(right, column + 1, size)
+    upper_weight, lower_weight = _inside(ONE - lower, row, size), _inside(lower, row + 1, size)
+    pixels = images.reshape(len(images), size * size)
+
+    def line(at_row: Tensor) -> Tensor:
+        start = at_row.clamp(0, size - 1) * size
+        return left_weight * _pick(pixels, start + column.clamp(0, size - 1)) + right_weight * _pick(
+            pixels, start + (column + 1).clamp(0, size - 1)
+        )
+
+    total = upper_weight * line(row) + lower_weight * line(row + 1)
+    inside = (left_weight + right_weight) * (upper_weight + lower_weight)
+    # Where all four neighbours are inside, ``inside`` is one; at the border torchvision weighs with it once more.
+    return ((total * inside + (1 << (4 * WEIGHT_BITS - 1))) >> (4 * WEIGHT_BITS)).to(torch.uint8)
+
+
+def _source_coordinates(size: int, angles: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each output pixel comes from: x and y (B, S, S) int64 in units of 2**-20 px."""
+    centre, unit = 0.5 * (size - 1), float(1 << FRACTION_BITS)
+    radians = angles.double()[:, None] * (math.pi / 180.0)
+    cos, sin = torch.cos(radians), torch.sin(radians)
+    mirror = torch.where(flips, -1.0, 1.0).double()[:, None]
+    place = torch.arange(size, device=angles.device)
+    lines = place.double()[None] - centre
+    x = _rounded((centre + mirror * (sin * lines - cos * centre)) * unit)
+    y = _rounded((centre + cos * lines + sin * centre) * unit)
+    dx, dy = _rounded(mirror * cos * unit), _rounded(-sin * unit)
+    return x[:, :, None] + dx[:, :, None] * place, y[:, :, None] + dy[:, :, None] * place
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return torch.round(values).long()
+
+
+def _inside(weights: Tensor, places: Tensor, size: int) -> Tensor:
+    """Weights of the places that lie within the page, 0 of the others."""
+    return torch.where((places >= 0) & (places < size), weights, 0)
+
+
+def _pick(pixels: Tensor, places: Tensor) -> Tensor:
+    """Bytes (B, S, S) of rows (B, S * S) at ``places``, as int64."""
+    return pixels.gather(1, places.flatten(1)).view(places.shape).long()
+
+
+def _signed(word: int) -> int:
+    """The same 64 bits as a signed number; torch has no unsigned arithmetic."""
+    return word - (1 << 64) if word >= 1 << 63 else word
+
+
+def _shifted(words: Tensor, bits: int) -> Tensor:
+    """Words shifted right with zeros coming in."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(words: Tensor) -> Tensor:
+    """``counter_rng.mix`` on int64, whose overflow keeps the same bits."""
+    words = words + _signed(GOLDEN)
+    words = (words ^ _shifted(words, 30)) * _signed(FACTOR_1)
+    words = (words ^ _shifted(words, 27)) * _signed(FACTOR_2)
+    return words ^ _shifted(words, 31)
+
+
+def _uniform(words: Tensor) -> Tensor:
+    return _shifted(words, 11).double() * 2.0**-53
+
+
+@lru_cache(maxsize=8)
+def _stream(seed: int, epoch: int, augment: Augment, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Key and ranges of an epoch on the device, so that its steps copy nothing."""
+    with torch.inference_mode(False):
+        key = torch.tensor(_signed(stream_key(seed, epoch, Purpose.AUGMENTATION)), device=device)
+        ranges = torch.tensor([augment.rotation_deg, augment.flip_probability], dtype=torch.float64, device=device)
+        return key, ranges
+
+
+class _Compiled:
+    """A function that is compiled when it is first called; where that fails, it runs as it is and says so once."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self._plain = function
+        self._compiled: Callable[..., Tensor] | None = torch.compile(function, fullgraph=True)
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        if self._compiled is not None:
+            try:
+                return self._compiled(*arguments)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                reason = str(error).strip().splitlines()[0]
+                print(f"images are augmented without torch.compile, slowly: {reason}", file=sys.stderr)
+                self._compiled = None
+        return self._plain(*arguments)
+
+
+@cache
+def _compiled(function: Callable[..., Tensor]) -> _Compiled:
+    return _Compiled(function)
+
+
+def _any_length(tensor: Tensor) -> Tensor:
+    """Tell the compiler that batches differ in length, so that the last one of an epoch compiles nothing anew."""
+    torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    return tensor

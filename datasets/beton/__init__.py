@@ -1,0 +1,1 @@
+"""The beton file: format, writer, reader, sidecar and verification."""

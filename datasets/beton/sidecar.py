@@ -1,0 +1,130 @@
+"""What a beton says of itself: a JSON file beside it, written last, read without opening the beton."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datasets.beton.format import Encoding
+from datasets.errors import InputError
+from datasets.files import read_json, write_json
+
+FORMAT_VERSION = 1
+"""Raised when a beton or its companions change in a way that older code would misread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """Lengths and checksums that tie the three files together."""
+
+    bytes: int
+    """Length of the beton."""
+    page_size: int
+    """FFCV's page size in bytes."""
+    head_crc32: int
+    """CRC-32 of the beton up to the end of the metadata, labels included."""
+    samples_sha256: str
+    """SHA-256 of the samples table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """Counts, names, hashes and provenance of a beton."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    format_version: int
+    dataset: str
+    image_size: int
+    """Side of the square pages in pixels."""
+    num_samples: int
+    num_patients: int
+    labels: tuple[str, ...]
+    positives: dict[str, int]
+    """Samples with label = 1, by label."""
+    ignored: dict[str, int]
+    """Samples whose label is left out of the loss, by label."""
+    splits: dict[str, int]
+    """Samples by split."""
+    content_hash: str
+    """``datasets.beton.content_hash.content_hash``: of what is said, not of how it is laid out."""
+    request_hash: str
+    """Of settings, tables and candidates; equal requests give equal betons."""
+    file: FileFacts
+    source_tables: list[dict[str, Any]]
+    settings: dict[str, Any]
+    dropped: dict[str, int]
+    """Rows left out on purpose, by reason."""
+    rejects: list[dict[str, str]]
+    """Images left out because something is wrong with them: path and reason."""
+    versions: dict[str, str]
+
+    @property
+    def encoding(self) -> Encoding:
+        """What each page is stored as."""
+        return "jpeg" if self.settings.get("encoding") == "jpeg" else "raw"
+
+    @property
+    def num_rejects(self) -> int:
+        """Images left out because something is wrong with them."""
+        return len(self.rejects)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+
+def sidecar_path(beton: Path) -> Path:
+    """``X.beton.json`` beside ``X.beton``."""
+    return beton.with_name(f"{beton.name}.json")
+
+
+def samples_path(beton: Path) -> Path:
+    """``X.samples.parquet`` beside ``X.beton``."""
+    return beton.with_suffix(".samples.parquet")
+
+
+def write_sidecar(beton: Path, sidecar: Sidecar) -> None:
+    """Write the sidecar of a beton, with a checksum over itself."""
+    values = sidecar.to_json()
+    write_json(sidecar_path(beton), {**values, "checksum": _checksum(values)})
+
+
+def read_sidecar(beton: Path) -> Sidecar:
+    """Read and check the sidecar of a beton.
+
+    Raises:
+        InputError: if it is absent, of another version, altered, or lacks a key.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    path = sidecar_path(beton)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {beton.name} is not finished or was copied alone: convert it again")
+    values = read_json(path)
+    if not isinstance(values, dict) or "format_version" not in values:
+        raise InputError(f"{path}: not the sidecar of a beton")
+    if values["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format version {values['format_version']}, but this program reads {FORMAT_VERSION}; "
+            "convert the dataset again"
+        )
+    if values.pop("checksum", None) != _checksum(values):
+        raise InputError(f"{path}: altered after it was written (its checksum differs); convert the dataset again")
+    try:
+        sidecar: Sidecar = TypeAdapter(Sidecar).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {where}: {first['msg']}; convert the dataset again") from None
+    return sidecar
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,100 @@
+"""An opened beton comes in; every part of it that is not what was written goes out, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from datasets.beton.content_hash import content_hash, count_labels, count_splits
+from datasets.beton.format import METADATA_START
+from datasets.beton.reader import Beton
+from datasets.beton.sidecar import Sidecar, samples_path
+from datasets.errors import InputError
+from datasets.files import sha256_file
+from datasets.progress import progress
+from datasets.sources.labels import IGNORED, POSITIVE
+
+
+def verify(beton: Beton) -> list[str]:
+    """Read every byte of the three files and name what differs from what was written; empty when nothing does.
+
+    Each page is compared with its checksum, the gaps with zeros, head and table with what they must be, and content
+    hash and counts with the sidecar.
+    """
+    if sha256_file(samples_path(beton.path)) != beton.sidecar.file.samples_sha256:
+        return [f"{samples_path(beton.path).name}: the samples table was altered"]
+    try:
+        samples, targets = beton.samples, beton.targets
+    except InputError as error:
+        return [str(error)]
+    problems = _check_frame(beton, targets)
+    digests: list[bytes] = []
+    with progress("verifying", beton.num_samples) as advance:
+        for first, sizes, block in _blocks(beton):
+            problems += _check_block(beton, first, sizes, block, digests)
+            advance(len(sizes))
+    found = content_hash(samples, targets, digests, labels=beton.labels, image_size=beton.image_size)
+    if found != beton.sidecar.content_hash and not problems:
+        problems.append(f"content hash {found} is not the sidecar's {beton.sidecar.content_hash}")
+    if _counts(samples["split"], targets, beton.labels) != _told_counts(beton.sidecar):
+        problems.append("the sidecar's counts of labels or splits differ from the samples'")
+    return problems
+
+
+def _blocks(beton: Beton) -> Iterator[tuple[int, list[int], bytes]]:
+    """First image, bytes of each image and content of every block."""
+    layout, first = beton.final_layout, 0
+    sizes = layout.sizes(beton.num_samples).tolist()
+    with beton.path.open("rb") as handle:
+        handle.seek(layout.data_start)
+        for count in layout.counts(beton.num_samples):
+            yield first, sizes[first : first + count], handle.read(layout.block_bytes)
+            first += count
+
+
+def _check_block(beton: Beton, first: int, sizes: list[int], block: bytes, digests: list[bytes]) -> list[str]:
+    view, problems, last = memoryview(block), list[str](), first + len(sizes)
+    expected = beton.samples["crc32"].to_numpy()[first:last]
+    ends = [0, *accumulate(sizes)]
+    for place, crc32 in enumerate(expected):
+        page = view[ends[place] : ends[place + 1]]
+        digests.append(hashlib.sha256(page).digest())
+        if zlib.crc32(page) != crc32:
+            index = first + place
+            problems.append(f"image {index} ({beton.samples['path'].iat[index]}): its pixels were altered")
+    if bytes(view[ends[-1] :]).strip(b"\0"):
+        problems.append(f"the gap behind image {last - 1} is not empty")
+    return problems
+
+
+def _check_frame(beton: Beton, targets: np.ndarray) -> list[str]:
+    """Compare everything around the pages with what the layout says."""
+    layout, problems = beton.final_layout, list[str]()
+    head = layout.head(targets)
+    with beton.path.open("rb") as handle:
+        found = handle.read(layout.data_start)
+        handle.seek(layout.data_end(beton.num_samples))
+        tail = handle.read()
+    if found[:METADATA_START] != head[:METADATA_START]:
+        problems.append("the header was altered")
+    if found[METADATA_START : len(head)] != head[METADATA_START:]:
+        problems.append("offsets or indices in the metadata were altered")
+    if found[len(head) :].strip(b"\0"):
+        problems.append("the gap before the images is not empty")
+    if tail != layout.tail(beton.num_samples):
+        problems.append("the allocation table was altered")
+    return problems
+
+
+def _counts(splits: Any, targets: np.ndarray, labels: tuple[str, ...]) -> list[dict[str, int]]:
+    positives, ignored = (count_labels(targets, labels, value) for value in (POSITIVE, IGNORED))
+    return [count_splits(splits), positives, ignored]
+
+
+def _told_counts(sidecar: Sidecar) -> list[dict[str, int]]:
+    return [sidecar.splits, sidecar.positives, sidecar.ignored]

@@ -1,0 +1,1 @@
+"""Convert image files and tables into a beton."""

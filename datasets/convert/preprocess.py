@@ -1,0 +1,120 @@
+"""A beton's settings come in; the same way from an image file to the network's page goes out, for other images.
+
+Whoever uses a trained network on new images has to treat them as the converter treated the training images; what that
+was is a value of its own here, which can be written beside the network's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
+from datasets.beton.sidecar import Sidecar
+from datasets.convert.pool import DecodePool, Page, Reject, default_workers
+from datasets.convert.request import DECODER
+from datasets.errors import InputError
+from datasets.images.jpeg import decode_jpeg
+from datasets.images.resize import LargeJpeg, Resize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What becomes of an image file before the network's last step, ``to_network_input``."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    size: int
+    """Side of the square page in pixels."""
+    resize: Resize = "shorter"
+    large_jpeg: LargeJpeg = "reduced"
+    jpeg_quality: int | None = None
+    """Quality of the JPEG that the beton stores of each page; None where it stores pixels."""
+    decoder: int = DECODER
+    """Version of the code that reads image files; another one may give other pixels."""
+
+    @classmethod
+    def of(cls, sidecar: Sidecar) -> Preprocessing:
+        """How the images of a beton were made."""
+        settings = sidecar.settings
+        return cls(
+            size=sidecar.image_size,
+            resize=settings["resize"],
+            large_jpeg=settings["large_jpeg"],
+            jpeg_quality=settings["quality"] if sidecar.encoding == "jpeg" else None,
+            decoder=settings["decoder"],
+        )
+
+    @classmethod
+    def from_dict(cls, values: Any, *, where: str) -> Preprocessing:
+        """The inverse of ``to_dict``; ``where`` names the file in the error.
+
+        Raises:
+            InputError: for a key that is unknown or missing, or a value of another kind.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            found: Preprocessing = TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this program's decoders give the pixels that the network was trained on."""
+        return self.decoder == DECODER
+
+    def pages(self, images: Sequence[Path], *, workers: int | None = None) -> Iterator[np.ndarray | Reject]:
+        """The page (S, S) uint8 of each image file, or why there is none, in order; decoded by other processes."""
+        count = min(len(images), workers or default_workers())
+        pool = DecodePool(
+            Path(),
+            size=self.size,
+            resize=self.resize,
+            large_jpeg=self.large_jpeg,
+            jpeg_quality=self.jpeg_quality,
+            workers=max(1, count),
+        )
+        with pool:
+            for outcome in pool.decode(str(path) for path in images):
+                yield self._pixels(outcome) if isinstance(outcome, Page) else outcome
+
+    def _pixels(self, page: Page) -> np.ndarray:
+        if self.jpeg_quality is not None:
+            return decode_jpeg(page.stored)
+        return np.frombuffer(page.stored, dtype=np.uint8).reshape(self.size, self.size)
+
+    def steps(self) -> dict[str, Any]:
+        """Every step in words and numbers, for someone who has to write it anew."""
+        cover = "; a JPEG far larger than the page is decoded at a reduced scale, its shorter side still twice SIZE"
+        side = {
+            "shorter": "the shorter side becomes SIZE pixels, the longer one int(SIZE * longer / shorter); then the "
+            "centre is cropped, from offset round((side - SIZE) / 2), half to even",
+            "squash": "both sides become SIZE pixels, whatever the image's proportions",
+        }[self.resize]
+        stored = "as 8-bit gray pixels"
+        if self.jpeg_quality is not None:
+            stored = f"as a gray baseline JPEG of quality {self.jpeg_quality} (OpenCV), decoded again"
+        return {
+            "gray": "8 bits; of a PNG or a colour DICOM the first channel, of a JPEG the luminance; 16-bit PNGs give "
+            "their high byte; gray DICOMs: rescale slope and intercept, the first VOI window or LUT to 0..255 "
+            "(without one the image's own smallest and largest value), MONOCHROME1 inverted; EXIF orientation undone",
+            "resize": f"antialiased bilinear (triangle) filter, as Pillow's BILINEAR: {side}"
+            + (cover if self.large_jpeg == "reduced" else ""),
+            "page": f"{self.size} x {self.size} pixels, kept {stored}",
+            "normalise": "x = (gray / 255 - mean) / std in each of three equal channels",
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
+            "channels": 3,
+            "shape": ["batch", 3, self.size, self.size],
+        }

@@ -1,0 +1,175 @@
+"""A request and the writer of its pages come in; beton, samples table and sidecar go out under their final names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datasets.beton.content_hash import content_hash, count_labels, count_splits
+from datasets.beton.journal import Journal
+from datasets.beton.sidecar import FORMAT_VERSION, FileFacts, Sidecar, samples_path, sidecar_path, write_sidecar
+from datasets.beton.writer import BetonWriter, journal_path, work_path
+from datasets.convert.request import SAMPLE_COLUMNS, Request
+from datasets.errors import InputError
+from datasets.files import replacing
+from datasets.sources.labels import IGNORED, POSITIVE
+
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+"""Distributions that cv2 may have come in."""
+
+
+def publish(request: Request, writer: BetonWriter) -> Sidecar:
+    """Complete the beton, read its pages back, write its companions, and rename all three into place.
+
+    The sidecar goes last: without one a beton is refused, so a kill between the renames leaves nothing that misleads.
+
+    Raises:
+        InputError: if no image could be used, or the disk is full.
+    """
+    if not writer.accepted:
+        raise InputError(f"{writer.path}: none of the {len(writer.rejects):,} images could be used")
+    targets = request.records.targets[np.asarray(writer.accepted)]
+    writer.finish(targets)
+    writer.check_pages()
+    samples = sample_table(request, writer)
+    content = content_hash(samples, targets, writer.digests(), labels=request.records.labels, image_size=request.size)
+    table = _parquet(samples, content)
+    facts = FileFacts(
+        bytes=writer.final_layout.file_bytes(len(targets)),
+        page_size=writer.final_layout.block_bytes,
+        head_crc32=zlib.crc32(writer.final_layout.head(targets)),
+        samples_sha256=hashlib.sha256(table).hexdigest(),
+    )
+    sidecar = _describe(request, writer, samples, targets, content, facts)
+    path = writer.path
+    sidecar_path(path).unlink(missing_ok=True)
+    with replacing(samples_path(path)) as partial:
+        partial.write_bytes(table)
+    work_path(path).replace(path)
+    write_sidecar(path, sidecar)
+    _sync_folder(path.parent)
+    journal_path(path).unlink()
+    return sidecar
+
+
+def settle(path: Path) -> None:
+    """Undo the renames of a conversion that was killed between them, or tidy up after the last of them.
+
+    Raises:
+        InputError: if another process is converting to ``path`` now.
+    """
+    journal = journal_path(path)
+    if not journal.exists() or not path.exists() or work_path(path).exists():
+        return
+    with Journal(journal, key=""):
+        if sidecar_path(path).exists():
+            journal.unlink()
+        else:
+            path.replace(work_path(path))
+
+
+def sample_table(request: Request, writer: BetonWriter) -> pd.DataFrame:
+    """Rows of the accepted images in index order. Ranks close up over rejects, so subset n still has n images."""
+    accepted = np.asarray(writer.accepted)
+    samples = request.records.frame.iloc[accepted][list(SAMPLE_COLUMNS)].reset_index(drop=True)
+    samples = samples.astype({"view": "str", "sex": "str"})
+    ranks = np.asarray(request.ranks, dtype=np.int64)[accepted]
+    ranked = np.flatnonzero(ranks >= 0)
+    closed = np.full(len(ranks), -1, dtype=np.int64)
+    closed[ranked[np.argsort(ranks[ranked], kind="stable")]] = np.arange(len(ranked))
+    samples.insert(0, "index", np.arange(len(accepted)))
+    samples.insert(6, "split", np.asarray(request.splits)[accepted].astype(str))
+    samples.insert(7, "subset_rank", closed)
+    samples.insert(8, "crc32", np.asarray(writer.crc32, dtype=np.uint32))
+    return samples
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the pixels."""
+    from importlib.metadata import version
+
+    import PIL
+
+    return {
+        "cxr-harness": version("cxr-harness"),
+        "numpy": np.__version__,
+        "opencv": _opencv_version(),
+        "pillow": PIL.__version__,
+    }
+
+
+def _opencv_version() -> str:
+    """Version of the distribution that cv2 came in; clusters often have a headless one."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in OPENCV:
+        with suppress(PackageNotFoundError):
+            return version(name)
+    import cv2
+
+    return str(cv2.__version__)
+
+
+def _describe(
+    request: Request,
+    writer: BetonWriter,
+    samples: pd.DataFrame,
+    targets: np.ndarray,
+    content: str,
+    facts: FileFacts,
+) -> Sidecar:
+    records = request.records
+    refused: list[dict[str, str]] = [
+        {"path": str(path), "reason": str(reason)}
+        for path, reason in zip(records.rejects["path"], records.rejects["reason"], strict=True)
+    ]
+    refused += [{"path": request.path(position), "reason": reason} for position, reason in writer.rejects.items()]
+    return Sidecar(
+        format_version=FORMAT_VERSION,
+        dataset=records.dataset,
+        image_size=request.size,
+        num_samples=len(samples),
+        num_patients=int(samples["patient"].nunique()),
+        labels=tuple(records.labels),
+        positives=count_labels(targets, records.labels, POSITIVE),
+        ignored=count_labels(targets, records.labels, IGNORED),
+        splits=count_splits(samples["split"]),
+        content_hash=content,
+        request_hash=request.hash,
+        file=facts,
+        source_tables=[asdict(table) for table in records.tables],
+        settings=request.settings,
+        dropped=dict(records.dropped),
+        rejects=refused,
+        versions=versions(),
+    )
+
+
+def _parquet(samples: pd.DataFrame, content: str) -> bytes:
+    """The samples table as Parquet bytes, bound to the beton by its content hash."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(samples, preserve_index=False)
+    metadata: dict[Any, Any] = {**(table.schema.metadata or {}), b"content_hash": content.encode()}
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
+    return buffer.getvalue()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renames survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Decode image files to 8-bit gray pixels."""

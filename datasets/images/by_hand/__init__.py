@@ -1,0 +1,1 @@
+"""Decoders kept by hand."""

@@ -1,0 +1,1 @@
+"""Load batches of a beton: streamed, resident on the device, prefetched."""

@@ -1,0 +1,1 @@
+"""FFCV's reader, loader and operations, as this project uses them."""

@@ -1,0 +1,185 @@
+"""The table of records: a dataset's tables and files come in, one frame and one target matrix go out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from datasets.errors import InputError
+from datasets.sources import reader_of
+from datasets.sources.cells import UNCERTAIN
+from datasets.sources.folders import existing
+from datasets.sources.labels import IGNORED, POSITIVE, Uncertain, Views
+from datasets.sources.rows import COLUMNS, REJECT_COLUMNS, SourceRows
+from datasets.sources.tables import SourceTable
+
+PHANTOM_MARK = "PHANTOM.json"
+"""A dataset folder that holds a file of this name holds made-up images; whatever is computed from it says so."""
+
+__all__ = ["PHANTOM_MARK", "Records", "SourceTable", "read_records"]
+
+CATEGORIES = ("view", "official_split", "sex")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Records:
+    """One row an image, the same columns for every dataset.
+
+    Rows of the image tables = ``len(frame)`` + ``len(rejects)`` + the sum of ``dropped``.
+    """
+
+    dataset: str
+    """chexpert, chestxray14, chestxray14_5.6k or mimic_cxr."""
+    root: Path
+    labels: tuple[str, ...]
+    """Canonical label names, one for each column of ``targets``."""
+    frame: pd.DataFrame
+    """RangeIndex, sorted by ``path``, so that nothing depends on the order of the tables. Columns, text but for age:
+
+    path (posix, below root: the file), name (the image within its dataset, the same wherever a copy lies), patient,
+    study, view (frontal | lateral | unknown), official_split ('' | train | validation | test), sex (F | M | missing),
+    age (years, Int16 | missing). view, official_split and sex are categories, which take a byte an image.
+    """
+    targets: npt.NDArray[np.uint8]
+    """(N, L): 1 positive, 0 negative, 255 left out of the loss."""
+    tables: tuple[SourceTable, ...]
+    rejects: pd.DataFrame
+    """Rows left out one by one because something is wrong: path, reason, table, row."""
+    dropped: dict[str, int]
+    """Reason to number of images left out on purpose: views, studies without labels."""
+    table_patients: Sequence[str] | pd.Series = ()
+    """Every patient of the tables, sorted: also those whose images were filtered or are missing."""
+    uncertain: Uncertain = "zero"
+    views: Views = "all"
+    phantom: bool = False
+    """Whether the images are made up."""
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Patients to split. Those of the tables, so that a view filter or a lost file moves no other patient."""
+        named = self.table_patients if len(self.table_patients) else sorted(set(self.frame["patient"]))
+        return tuple(named)
+
+
+def read_records(
+    dataset: str,
+    root: Path,
+    *,
+    uncertain: Uncertain = "zero",
+    views: Views = "all",
+    check_files: bool = True,
+) -> Records:
+    """Read a dataset's tables and, with ``check_files``, look for its images.
+
+    Args:
+        dataset: chexpert, chestxray14, chestxray14_5.6k or mimic_cxr.
+        root: the dataset's folder or its parent; the tables are found below it.
+        uncertain: what -1 becomes: 'zero' (U-zero), 'one' (U-one), 'ignore' (255).
+        views: 'frontal' and 'lateral' drop the other images and those whose view is unknown.
+        check_files: False reads the tables alone; ``path`` is then where an image would lie.
+
+    Raises:
+        InputError: tables not found or not readable, an unknown label, an image listed twice, no image found at all.
+    """
+    root = Path(root)
+    rows = reader_of(dataset)(root, check_files=check_files)
+    _check_listed_once(rows)
+    keep, dropped = _in_view(rows.frame["view"], views)
+    # Of 400,000 images each copy takes 100 MB, and mostly nothing is left out.
+    frame, values = (rows.frame, rows.values) if keep.all() else (rows.frame[keep], rows.values[keep])
+    rejects = rows.refused
+    if check_files:
+        frame, present = _find_files(root, rows, frame)
+        if not present.all():
+            missing = frame[~present].assign(reason="no such file")
+            rejects = pd.concat([rejects, missing[list(REJECT_COLUMNS)]])
+            frame, values = frame[present], values[present]
+    if not frame["path"].is_monotonic_increasing:
+        order = frame["path"].array.argsort(kind="stable")
+        frame, values = frame.iloc[order], values[order]
+    return Records(
+        dataset=dataset,
+        root=root,
+        labels=rows.labels,
+        frame=frame[list(COLUMNS)].reset_index(drop=True).astype(dict.fromkeys(CATEGORIES, "category")),
+        targets=np.ascontiguousarray(to_targets(values, uncertain)),
+        tables=rows.tables,
+        rejects=rejects.sort_values(["path", "table", "row"], ignore_index=True),
+        dropped={**rows.dropped, **dropped},
+        table_patients=rows.frame["patient"].drop_duplicates().sort_values(ignore_index=True),
+        uncertain=uncertain,
+        views=views,
+        phantom=_is_phantom(root, frame["path"]),
+    )
+
+
+def _is_phantom(root: Path, paths: pd.Series[str]) -> bool:
+    """Whether the mark lies in ``root`` or on the way from it to the first image."""
+    above = PurePosixPath(paths.iloc[0]).parents if len(paths) else ()
+    return any((root / folder / PHANTOM_MARK).is_file() for folder in (PurePosixPath(), *above))
+
+
+def to_targets(values: npt.NDArray[np.int8], uncertain: Uncertain) -> npt.NDArray[np.uint8]:
+    """(N, L) of 1, 0, -1 to (N, L) of 1, 0, 255 under a policy for -1; a label not mentioned is negative.
+
+    Raises:
+        InputError: for an unknown policy.
+    """
+    policies = {"zero": 0, "one": POSITIVE, "ignore": IGNORED}
+    if uncertain not in policies:
+        raise InputError(f"uncertain = {uncertain!r} is unknown; known: {', '.join(policies)}")
+    return np.where(values == UNCERTAIN, policies[uncertain], values).astype(np.uint8)
+
+
+def _check_listed_once(rows: SourceRows) -> None:
+    frame = rows.frame
+    if frame.empty:
+        first = f"; the first: {rows.refused.iloc[0]['reason']}" if len(rows.refused) else ""
+        tables = ", ".join(table.name for table in rows.tables)
+        raise InputError(f"{tables}: no row names an image that can be used ({len(rows.refused)} refused{first})")
+    again = frame["name"].duplicated(keep=False)
+    if again.any():
+        name = frame["name"][again].iloc[0]
+        places = frame[frame["name"] == name]
+        listed = ", ".join(f"{table} row {row}" for table, row in zip(places["table"], places["row"], strict=True))
+        more = frame["name"][again].nunique() - 1
+        others = f", and {more:,} other images are listed twice" if more else ""
+        raise InputError(f"{name} is listed more than once ({listed}){others}; keep one row an image")
+
+
+def _in_view(view: pd.Series, views: Views) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    choices = ("all", "frontal", "lateral")
+    if views not in choices:
+        raise InputError(f"views = {views!r} is unknown; known: {', '.join(choices)}")
+    if views == "all":
+        return np.ones(len(view), dtype=bool), {}
+    keep = (view == views).to_numpy(dtype=bool)
+    if not keep.any():
+        raise InputError(f"views = {views!r}: none of the {len(view):,} images is {views}; use all")
+    counts = Counter(view[~keep])
+    return keep, {f"view is {name}": counts[name] for name in sorted(counts)}
+
+
+def _find_files(root: Path, rows: SourceRows, frame: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """The rows with the paths of the files that are there, and (N,) whether there is one."""
+    present = existing(root, frame["path"])
+    if rows.instead is not None and not present.all():
+        ending, other = rows.instead
+        paths = frame["path"].copy()
+        paths[~present] = paths[~present].str.removesuffix(ending) + other
+        found = existing(root, paths[~present])
+        paths[~present] = paths[~present].where(found, frame["path"][~present])
+        present[~present] = found
+        frame = frame.assign(path=paths)
+    if len(frame) and not present.any():
+        raise InputError(
+            f"{root}: none of the {len(frame):,} images of the tables was found; looked in {rows.looked_in}, "
+            f"for example for {root / frame['path'].iloc[0]}"
+        )
+    return frame, present

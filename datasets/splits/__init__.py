@@ -1,0 +1,1 @@
+"""Patient splits, nested subsets, manifests and leak checks."""

@@ -1,0 +1,185 @@
+"""Splits and subsets: patients, image names and a seed come in; a split and a subset rank of each image go out.
+
+No patient is in two splits, and nothing depends on the order of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from datasets.errors import InputError
+from datasets.sources.records import Records
+from datasets.sources.tables import read_lines
+
+SPLITS = ("train", "validation", "test")
+NOT_RANKED = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How images are split; the same config and the same patients give the same split everywhere."""
+
+    kind: Literal["random", "official"] = "random"
+    """``random``: 80/10/10 by patient; ``official``: what the dataset's own tables say (see ``official_splits``)."""
+    seed: int = 0
+    """Seed of the patients' permutation and of the subsets."""
+    test_ids: Path | None = None
+    """File of test patients, one id a line; the other patients are split 8:1."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        if self.kind not in ("random", "official"):
+            raise InputError(f"split kind = {self.kind!r} is unknown; known: random, official")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"split seed = {self.seed} must lie in 0..2**63 - 1")
+        if self.kind == "official" and self.test_ids is not None:
+            raise InputError("an official split fixes its own test patients; give either it or a file of test ids")
+
+
+def seeded(
+    kind: Literal["random", "official"],
+    seed: int,
+    *,
+    split_seed: int | None,
+    subset_seed: int | None,
+    test_ids: Path | None,
+) -> tuple[SplitConfig, int]:
+    """The split's config and the seed of the subsets: ``seed`` sets both, the other two each its own.
+
+    Raises:
+        InputError: for a seed that is out of range.
+    """
+    config = SplitConfig(kind=kind, seed=seed if split_seed is None else split_seed, test_ids=test_ids)
+    of_subsets = seed if subset_seed is None else subset_seed
+    if not 0 <= of_subsets < 2**63:
+        raise InputError(f"subset seed = {of_subsets} must lie in 0..2**63 - 1")
+    return config, of_subsets
+
+
+def split_patients(patients: Iterable[str], seed: int, test_patients: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Split of each patient: a pure function of the set of ids and the seed.
+
+    Without ``test_patients``: the sorted ids are permuted by ``numpy.random.default_rng(seed)`` and cut at int(0.8 n)
+    and int(0.9 n) into train, validation, test. With them: those are the test, and the others, sorted and permuted in
+    the same way, are cut at int(8/9 n) into train and validation.
+    """
+    rest = sorted(set(patients) - test_patients)
+    n = len(rest)
+    order = np.random.default_rng(seed).permutation(n)
+    cuts = (8 * n // 9, n) if test_patients else (8 * n // 10, 9 * n // 10)
+    names = np.repeat(SPLITS, [cuts[0], cuts[1] - cuts[0], n - cuts[1]])
+    result = dict.fromkeys(sorted(set(patients) & test_patients), "test")
+    result.update((rest[at], str(name)) for at, name in zip(order, names, strict=True))
+    return result
+
+
+def assign_splits(records: Records, config: SplitConfig) -> npt.NDArray[Any]:
+    """Split of each record.
+
+    Returns:
+        (N,) of str: train, validation or test.
+
+    Raises:
+        InputError: no official split in the tables, or a file of test ids that cannot be used.
+    """
+    patients = records.frame["patient"]
+    if config.kind == "official":
+        return official_splits(records, config.seed)
+    test = frozenset[str]() if config.test_ids is None else read_test_ids(config.test_ids, records.patients)
+    return _split_of(patients, split_patients(records.patients, config.seed, test))
+
+
+def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
+    """(N,) of str from the tables' own split.
+
+    MIMIC-CXR-JPG names all three parts, which are taken as they are. Where a dataset names two, the second is the
+    test, and validation patients are taken out of the first by the seed, one patient in nine:
+
+    - ChestX-ray14: test_list.txt is the test; train_val_list.txt is cut into train and validation.
+    - CheXpert and MIMIC-CXR v1: the official test is not public, so **the official valid part is the test here**, and
+      validation patients come out of the official train part.
+
+    Raises:
+        InputError: images without an official split, or a patient in two parts.
+    """
+    frame = records.frame
+    official = frame["official_split"].to_numpy(dtype=np.str_)
+    nowhere = int((official == "").sum())
+    if nowhere:
+        raise InputError(
+            f"{records.root}: {nowhere:,} of {len(frame):,} images have no official split; ChestX-ray14 needs "
+            "train_val_list.txt and test_list.txt, MIMIC-CXR-JPG its split table, and the sample has none"
+        )
+    parts = frame.groupby("patient")["official_split"].nunique()
+    if (parts > 1).any():
+        raise InputError(f"{records.root}: patient {parts.idxmax()} is in more than one part of the official split")
+    if set(official) >= set(SPLITS):
+        return official
+    held_out = {"validation", "test"} & set(official)
+    if len(held_out) != 1 or "train" not in official:
+        raise InputError(f"{records.root}: the official split has only {', '.join(sorted(set(official)))}")
+    test = frozenset(frame["patient"][official == held_out.pop()])
+    split = split_patients(records.patients, seed, test)
+    return _split_of(frame["patient"], split)
+
+
+def _split_of(patients: pd.Series, split: dict[str, str]) -> npt.NDArray[Any]:
+    """(N,) of str, as few bytes each as numpy can do with: these are kept as long as the records are."""
+    codes, known = pd.factorize(patients)
+    of_known = np.array([SPLITS.index(split[patient]) for patient in known], dtype=np.int64)
+    return np.array(SPLITS, dtype=object)[of_known[codes]]
+
+
+def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
+    """Patients named in a file, one id a line: '3', '00003', 'patient00003' and 'p00003' are the same patient.
+
+    Ids may be repeated, as in lists with one line an image. Ids of patients whom the dataset does not have are passed
+    over with a warning: published lists were made from other releases.
+
+    Raises:
+        InputError: a line that is not an id, or no id of this dataset at all.
+    """
+    lines, _ = read_lines(path)
+    known = {int(patient): patient for patient in patients}
+    asked: set[int] = set()
+    for number, line in enumerate(lines, start=1):
+        match = re.fullmatch(r"(?:patient|p)?(\d+)", line, flags=re.IGNORECASE)
+        if match is None:
+            raise InputError(f"{path}, entry {number}: {line!r} is not a patient id; expected one number a line")
+        asked.add(int(match[1]))
+    found = frozenset(known[number] for number in asked if number in known)
+    if not found:
+        raise InputError(f"{path}: none of its {len(asked):,} patient ids is in the dataset")
+    if len(found) < len(asked):
+        absent = len(asked) - len(found)
+        print(f"warning: {path}: {absent:,} of {len(asked):,} patients are not in the dataset", file=sys.stderr)
+    return found
+
+
+def subset_ranks(names: Iterable[str], splits: npt.ArrayLike, seed: int) -> npt.NDArray[np.int64]:
+    """Rank of each train image in one permutation of them; -1 elsewhere. Subset n is ranks 0 to n-1, so subsets nest.
+
+    An image's place follows from a hash of its name and the seed, so that an image that is lost or refused changes no
+    other image's order. Pass ``Records.frame["name"]``, which is the same for every copy of a dataset, not ``path``.
+
+    Returns:
+        (N,) int64 in the order of ``names``.
+    """
+    salt, length = seed.to_bytes(16, "little"), len(np.asarray(splits))
+    digests = (hashlib.blake2b(name.encode(), digest_size=8, salt=salt).digest() for name in names)
+    keys = np.fromiter((int.from_bytes(digest, "big") for digest in digests), dtype=np.uint64, count=length)
+    train = np.flatnonzero(np.asarray(splits) == "train")
+    order = train[np.argsort(keys[train], kind="stable")]
+    ranks = np.full(length, NOT_RANKED, dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks

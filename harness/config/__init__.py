@@ -1,0 +1,55 @@
+"""Configs of a run: what it computes, validated, hashed and read from files."""
+
+from harness.config.checks import to_dict
+from harness.config.parse import from_dict
+from harness.config.run import (
+    SCHEMA_VERSION,
+    AttentionForm,
+    AttentionTransfer,
+    BetaRole,
+    BetaSearch,
+    ChannelWise,
+    DataConfig,
+    DatasetName,
+    Embedding,
+    FitNet,
+    LogitDistillation,
+    NetworkConfig,
+    NetworkName,
+    Objective,
+    Relational,
+    RunConfig,
+    Scope,
+    TransferLearning,
+    Weights,
+    parse_subset,
+)
+from harness.config.schedule import SCHEDULE_PRESETS, Schedule, chexclusion
+
+__all__ = [
+    "SCHEDULE_PRESETS",
+    "SCHEMA_VERSION",
+    "AttentionForm",
+    "AttentionTransfer",
+    "BetaRole",
+    "BetaSearch",
+    "ChannelWise",
+    "DataConfig",
+    "DatasetName",
+    "Embedding",
+    "FitNet",
+    "LogitDistillation",
+    "NetworkConfig",
+    "NetworkName",
+    "Objective",
+    "Relational",
+    "RunConfig",
+    "Schedule",
+    "Scope",
+    "TransferLearning",
+    "Weights",
+    "chexclusion",
+    "from_dict",
+    "parse_subset",
+    "to_dict",
+]

@@ -1,0 +1,369 @@
+"""What a run computes: one frozen ``RunConfig``, hashed whole; its hash names the run folder.
+
+Runs contain each other: a student's config holds its teacher's run, and a beta search holds the runs that it
+compares, so the dataclasses that refer to each other live in this one file. Nothing here imports torch, which keeps
+planning a grid fast. Each objective says its ``tag`` (for run names), its ``teacher`` (None without one), the
+``weight`` of its transfer loss and the runs that it ``needs``, so that nobody has to ask which method it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from harness.config.checks import OMIT_IF_FALSE, OMIT_IF_NONE, STRICT, check, check_choice, to_dict
+from harness.config.schedule import Schedule
+from harness.config.xrv_names import XRV_PREFIX, XrvName
+
+SCHEMA_VERSION = 1
+"""Enters every run's hash; raised when the meaning of a field changes, so that old results are not reused."""
+
+DatasetName = Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]
+NetworkName = Literal["densenet121", "densenet40"]
+Scope = Literal["all", "last34"]
+AttentionForm = Literal["eq2", "mean_square", "original_at"]
+BetaRole = Literal["divide", "multiply"]
+Embedding = Literal["pooled", "planes"]
+WeightsKind = Literal["imagenet", "run", "xrv", "none"]
+
+
+def parse_subset(subset: str) -> int | None:
+    """Number of training images that a subset name stands for: ``1k`` is 1,000, ``full`` is None."""
+    if subset == "full":
+        return None
+    match = re.fullmatch(r"([1-9]\d*)(k?)", subset)
+    if match is None:
+        raise ValueError(f"subset = {subset!r} is unknown; use full or a count such as 1k, 5k, 50k or 200")
+    return int(match[1]) * (1000 if match[2] else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are augmented while training."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dataset: DatasetName
+    """Name of the dataset; its beton is looked up by this name."""
+    subset: str = "full"
+    """``full`` or a number of training images: 1k, 5k, 50k, 200. Subsets are nested."""
+    image_size: int = 256
+    """Side of the square image in pixels; must equal the beton's."""
+    rotation_deg: float = 15.0
+    """Training images are rotated by an angle uniform in plus or minus this many degrees."""
+    flip_probability: float = 0.5
+    """Probability of a horizontal flip of a training image."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        check_choice("data.dataset", self.dataset, DatasetName)
+        parse_subset(self.subset)
+        check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
+        check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
+        check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The student (or teacher in training): architecture and which parameters are trained."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: NetworkName = "densenet121"
+    """densenet121, or densenet40 of the paper's Table 4."""
+    scope: Scope = "all"
+    """``all`` parameters, or ``last34``: transition3, denseblock4, norm5 and classifier of DenseNet-121."""
+    head_relu: bool = False
+    """A ReLU between the two 1x1 convolutions of DenseNet-40; Table 4 lists none."""
+    frozen_bn: Literal["update", "eval"] = "update"
+    """Whether batch norms outside the scope go on updating their statistics (PyTorch's default)."""
+
+    sync_bn: bool = field(default=False, metadata=OMIT_IF_FALSE)
+    """Batch norm statistics of a training step over all processes together, instead of each process's own share."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and the one impossible pair."""
+        check_choice("network.name", self.name, NetworkName)
+        check_choice("network.scope", self.scope, Scope)
+        check_choice("network.frozen_bn", self.frozen_bn, Literal["update", "eval"])
+        check(self.scope == "all" or self.name == "densenet121", "network.scope = last34 needs densenet121")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where weights come from: torchvision's ImageNet file, a run of ours, a torchxrayvision file, or a draw."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    kind: WeightsKind = "imagenet"
+    """``imagenet`` (IMAGENET1K_V1), ``run`` (the best checkpoint of ``run``), ``xrv`` (the torchxrayvision DenseNet
+    ``name``), or ``none`` (random)."""
+    run: RunConfig | None = None
+    """The run whose weights are used when kind is ``run``."""
+    name: XrvName | None = field(default=None, metadata=OMIT_IF_NONE)
+    """torchxrayvision's name of the weights when kind is ``xrv``; it decides what the outputs mean."""
+    sha256: str | None = field(default=None, metadata=OMIT_IF_NONE)
+    """Hash of those weights' tensors (``weights_hash``), whatever file they are in. A config file may say ``file``
+    instead: the hash is computed when it is read, so that a run's identity never depends on a path."""
+
+    def __post_init__(self) -> None:
+        """Each kind has its own fields, and no others."""
+        check_choice("kind", self.kind, WeightsKind)
+        check((self.run is not None) == (self.kind == "run"), "a run is given exactly when kind = 'run'")
+        for key in ("name", "sha256"):
+            given = getattr(self, key) is not None
+            also = " (or file, in its place)" if key == "sha256" else ""
+            check(given == (self.kind == "xrv"), f"{key}{also} is given exactly when kind = 'xrv'")
+        if self.name is not None:
+            check_choice("name", self.name, XrvName)
+        if self.sha256 is not None:
+            check(re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None, "sha256 must be 64 lower-case hex digits")
+
+    @property
+    def source(self) -> str:
+        """Short name for tables: imagenet, none, the dataset of the run, or torchxrayvision's as ``xrv-mimic_ch``."""
+        if self.name is not None:
+            return f"xrv-{self.name.removeprefix(XRV_PREFIX)}"
+        return self.kind if self.run is None else self.run.data.dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferLearning:
+    """Cross-entropy alone, from initial weights: the first term of the paper's equation (1)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    tag: ClassVar[str] = "tl"
+    teacher: ClassVar[None] = None
+    weight: ClassVar[None] = None
+
+    method: Literal["transfer_learning"] = "transfer_learning"
+
+    @property
+    def needs(self) -> tuple[RunConfig, ...]:
+        """No run but that of the initial weights, which is not the objective's."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithTeacher:
+    """Base of all methods that add the weighted loss between student and frozen teacher to the cross-entropy."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    tag: ClassVar[str]
+
+    teacher: Weights
+    """The frozen DenseNet-121 that the student learns from."""
+
+    @property
+    def needs(self) -> tuple[RunConfig, ...]:
+        """The runs whose files the objective reads: the teacher's, if it is one of ours."""
+        return () if self.teacher.run is None else (self.teacher.run,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetaSearch:
+    """A search over beta on the validation split, with one seed; the winner is used wherever this is referred to."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    template: RunConfig
+    """An attention-transfer run; its own beta is replaced by each point in turn."""
+    points: tuple[float, ...]
+    """The betas tried; the highest best validation AUROC wins, the smaller beta on a tie."""
+
+    def __post_init__(self) -> None:
+        """The template must have a beta to replace."""
+        check(len(self.points) > 0, "a beta search needs at least one point")
+        check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
+
+    @cached_property
+    def runs(self) -> tuple[RunConfig, ...]:
+        """One run for each point, in the order of the points."""
+        objective = self.template.objective
+        assert isinstance(objective, AttentionTransfer)
+        return tuple(
+            dataclasses.replace(self.template, objective=dataclasses.replace(objective, beta=beta))
+            for beta in self.points
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionTransfer(WithTeacher):
+    """Cross-entropy plus the weighted distance of attention planes: the paper's equations (1) and (2)."""
+
+    tag: ClassVar[str] = "at"
+
+    method: Literal["attention_transfer"] = "attention_transfer"
+    beta: float | BetaSearch = 1.0
+    """The paper's beta, or the search that chooses it."""
+    beta_role: BetaRole = "divide"
+    """``divide``: weight 1/beta, as the paper's text says; ``multiply``: weight beta, as its equation (1) says."""
+    form: AttentionForm = "eq2"
+    """``eq2`` of the paper; ``mean_square`` of the same planes; ``original_at`` of Zagoruyko and Komodakis."""
+    weight: float | None = None
+    """The canonical weight of the attention loss, given directly instead of by beta and its role."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that have no canonical weight."""
+        check_choice("objective.beta_role", self.beta_role, BetaRole)
+        check_choice("objective.form", self.form, AttentionForm)
+        if not isinstance(self.beta, BetaSearch):
+            check(self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off")
+        check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
+
+    def attention_weight(self, beta: float | None = None) -> float:
+        """Lambda in L = CE + lambda * L_AT; ``beta`` is the value that a search chose."""
+        if self.weight is not None:
+            return self.weight
+        if beta is None:
+            if isinstance(self.beta, BetaSearch):
+                raise ValueError("beta is chosen by a search that has not been resolved")
+            beta = self.beta
+        return 1.0 / beta if self.beta_role == "divide" else beta
+
+    @property
+    def needs(self) -> tuple[RunConfig, ...]:
+        """The teacher's run and those of the beta search."""
+        return (*super().needs, *(self.beta.runs if isinstance(self.beta, BetaSearch) else ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitDistillation(WithTeacher):
+    """Cross-entropy plus the teacher's softened outputs as further targets, on the labels that both have by name."""
+
+    tag: ClassVar[str] = "kd"
+
+    method: Literal["logit_distillation"] = "logit_distillation"
+    weight: float = 1.0
+    """Weight of the distillation loss."""
+    temperature: float = 2.0
+    """Logits of both are divided by it; above 1 the teacher's targets are softer."""
+
+    def __post_init__(self) -> None:
+        """A teacher without labels of chest X-rays has no outputs to learn from."""
+        check(
+            self.teacher.kind in ("run", "xrv"),
+            f"logit distillation needs a teacher with labels (kind = 'run' or 'xrv'), not {self.teacher.kind!r}",
+        )
+        _check_weight(self.weight)
+        _check_positive("temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitNet(WithTeacher):
+    """Cross-entropy plus the squared error of the student's planes, through a learned 1x1 convolution (hints)."""
+
+    tag: ClassVar[str] = "fitnet"
+
+    method: Literal["fitnet"] = "fitnet"
+    weight: float = 1.0
+    """Weight of the hint loss."""
+
+    def __post_init__(self) -> None:
+        """Refuse a negative weight."""
+        _check_weight(self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relational(WithTeacher):
+    """Cross-entropy plus the difference of distances and angles between the images of a batch (RKD)."""
+
+    tag: ClassVar[str] = "rkd"
+
+    method: Literal["relational"] = "relational"
+    weight: float = 1.0
+    """Weight of the whole relational loss."""
+    distance: float = 1.0
+    """Share of the distance-wise loss; 0 leaves it out."""
+    angle: float = 2.0
+    """Share of the angle-wise loss, twice the other one as in the source; 0 leaves it out."""
+    embedding: Embedding = "pooled"
+    """An image as ``pooled``: the 32 means of its planes at the tap; as ``planes``: all values of these planes."""
+
+    def __post_init__(self) -> None:
+        """At least one of the two losses must count."""
+        _check_weight(self.weight)
+        check_choice("objective.embedding", self.embedding, Embedding)
+        for name, share in (("distance", self.distance), ("angle", self.angle)):
+            check(0.0 <= share < math.inf, f"objective.{name} must not be negative")
+        check(self.distance + self.angle > 0.0, "objective.distance and objective.angle must not both be 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelWise(WithTeacher):
+    """Cross-entropy plus the divergence of planes taken as distributions over positions."""
+
+    tag: ClassVar[str] = "cwd"
+
+    method: Literal["channel_wise"] = "channel_wise"
+    weight: float = 1.0
+    """Weight of the channel-wise loss."""
+    temperature: float = 4.0
+    """Activations are divided by it before the softmax over positions; 4 as in the source."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        _check_weight(self.weight)
+        _check_positive("temperature", self.temperature)
+
+
+def _check_weight(weight: float) -> None:
+    check(0.0 <= weight < math.inf, "objective.weight must not be negative; 0 switches the transfer loss off")
+
+
+def _check_positive(name: str, value: float) -> None:
+    check(0.0 < value < math.inf, f"objective.{name} must be positive")
+
+
+Objective = TransferLearning | AttentionTransfer | LogitDistillation | FitNet | Relational | ChannelWise
+"""Every objective; ``method`` tells which one a table of keys is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run's numbers. Placement and speed live in ``RuntimeConfig``."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    data: DataConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    init: Weights = field(default_factory=Weights)
+    objective: Annotated[Objective, Field(discriminator="method")] = field(default_factory=TransferLearning)
+    schedule: Schedule = field(default_factory=Schedule)
+    seed: int = 0
+    """Decides random weights, the order of images and their augmentation; split and subset stay as they are."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the whole config and the schema version."""
+        payload = {"schema": SCHEMA_VERSION, "config": to_dict(self)}
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def name(self) -> str:
+        """Readable name: dataset, subset, init, method, network, seed."""
+        net = {"densenet121": "d121", "densenet40": "d40"}[self.network.name]
+        scope = "" if self.network.scope == "all" else f"_{self.network.scope}"
+        method = self.objective.tag
+        if self.objective.teacher is not None:
+            method = f"{method}-{self.objective.teacher.source.removesuffix('_cxr')}"
+        return f"{self.data.dataset}_{self.data.subset}_{self.init.source}_{method}_{net}{scope}_s{self.seed}"
+
+    @cached_property
+    def run_id(self) -> str:
+        """Name of the run folder: the readable name and the start of the hash."""
+        return f"{self.name}-{self.hash[:10]}"
+
+    @cached_property
+    def needs(self) -> tuple[RunConfig, ...]:
+        """The runs whose files this run reads: initial weights, teacher, beta search; each once."""
+        initial = () if self.init.run is None else (self.init.run,)
+        return tuple({run.run_id: run for run in (*initial, *self.objective.needs)}.values())

@@ -1,0 +1,1 @@
+"""Accelerator, precision and device checks."""

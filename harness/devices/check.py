@@ -1,0 +1,79 @@
+"""Nothing comes in; the GPUs that torch sees, and whether they compute and decode JPEGs, go out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+
+import torch
+
+from datasets.loading.device_jpeg import can_decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuFacts:
+    """One GPU."""
+
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    bf16: bool
+    """Whether it computes in bfloat16 by itself."""
+    problem: str
+    """Why a convolution on it fails; empty when it works."""
+    nvjpeg: str
+    """Why it decodes no JPEG; empty when it does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchFacts:
+    """What torch was built for and sees."""
+
+    built_for: str | None
+    """CUDA version that torch was built with; None for a build without CUDA."""
+    gpus: tuple[GpuFacts, ...]
+    why_none: str
+    """What torch says when it cannot use CUDA although it was built for it."""
+
+
+def check_device() -> TorchFacts:
+    """Try each GPU with a convolution, and nvJPEG with a tiny image."""
+    why = ""
+    if torch.version.cuda is not None and not torch.cuda.is_available():
+        why = _why_none()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return TorchFacts(built_for=torch.version.cuda, gpus=tuple(map(_look, range(count))), why_none=why)
+
+
+def _why_none() -> str:
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def _look(number: int) -> GpuFacts:
+    device = torch.device("cuda", number)
+    facts = torch.cuda.get_device_properties(device)
+    problem, nvjpeg, free = "", "", 0
+    try:
+        free = torch.cuda.mem_get_info(device)[0]
+        planes = torch.ones((1, 3, 32, 32), device=device)
+        torch.nn.functional.conv2d(planes, torch.ones((8, 3, 3, 3), device=device)).sum().item()
+    except RuntimeError as error:
+        problem = str(error).strip().splitlines()[0]
+    else:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            works = can_decode(device)
+        nvjpeg = "" if works else said.getvalue().strip()
+    return GpuFacts(
+        name=facts.name,
+        memory_bytes=facts.total_memory,
+        free_bytes=free,
+        bf16=facts.major >= 8,
+        problem=problem,
+        nvjpeg=nvjpeg,
+    )

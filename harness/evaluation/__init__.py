@@ -1,0 +1,1 @@
+"""Metrics, inference, bootstrap and attention maps."""

@@ -1,0 +1,80 @@
+"""Run configs and radiographs come in; attention planes of students and teachers go out, as arrays.
+
+The planes are those of the attention loss: the raw activations at the tap, (32, S/32, S/32) for each image, of the
+networks in eval mode on images that are not augmented, in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.augment.network_input import to_network_input
+from datasets.beton.reader import Beton
+from datasets.sources.labels import POSITIVE
+from harness.config import RunConfig, Weights
+from harness.networks import Network, construct
+from harness.objectives.attention_loss import equation_2
+from harness.runs.runtime import FolderOf
+from harness.weights.teacher import load_teacher
+from harness.weights.weight_files import read_run
+
+
+def choose_radiographs(beton: Beton, count: int) -> np.ndarray:
+    """Sample indices (n,) of ``count`` test images with a finding, or of all there are, evenly spaced by index."""
+    test = beton.indices("test")
+    disease = [column for column, label in enumerate(beton.labels) if label != "No Finding"]
+    found = test[(beton.targets[test][:, disease] == POSITIVE).any(axis=1)]
+    chosen = found if len(found) else test
+    places = np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(np.int64)
+    return np.asarray(chosen[places])
+
+
+def student_planes(run: RunConfig, images: np.ndarray, *, folder_of: FolderOf) -> np.ndarray:
+    """Planes (N, 32, h, w) float32 of a finished run's best checkpoint.
+
+    Args:
+        run: the run's config.
+        images: (N, S, S) uint8.
+        folder_of: tells where the run lies.
+
+    Raises:
+        InputError: when its weights are not there or damaged.
+    """
+    source = read_run(run, folder_of)
+    network = construct(source.network, source.num_outputs)
+    network.load_state_dict(source.tensors)
+    return _planes(network, images)
+
+
+def teacher_planes(
+    teacher: Weights,
+    images: np.ndarray,
+    *,
+    folder_of: FolderOf,
+    imagenet_weights: Path | None,
+    xrv_weights: Sequence[Path] = (),
+) -> np.ndarray:
+    """Planes (N, 32, h, w) float32 of the teacher that a config names.
+
+    Raises:
+        InputError: when its weights are not there or damaged.
+    """
+    network = load_teacher(teacher, folder_of=folder_of, imagenet_weights=imagenet_weights, xrv_weights=xrv_weights)
+    return _planes(network, images)
+
+
+def plane_distance(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+    """Equation (2) of the paper for each image: (N,) from 0 (equal planes) to 2 (negated ones)."""
+    pairs = zip(torch.from_numpy(student), torch.from_numpy(teacher), strict=True)
+    return np.array([float(equation_2(own[None], other[None])) for own, other in pairs])
+
+
+def _planes(network: Network, images: np.ndarray) -> np.ndarray:
+    network.eval()
+    with torch.inference_mode():
+        inputs = to_network_input(torch.from_numpy(np.ascontiguousarray(images))[:, None])
+        return network.attention_planes(inputs).float().numpy()

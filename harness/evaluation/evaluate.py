@@ -1,0 +1,131 @@
+"""Evaluation: a run folder's best weights and a split come in; scores, and predictions as parquet, go out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from datasets.beton.reader import Beton
+from datasets.errors import InputError
+from datasets.files import replacing
+from datasets.loading.stream import Loader
+from datasets.loading.tiers import open_tier
+from harness.devices.accelerator import Accelerator, loader_threads, make_accelerator
+from harness.evaluation.inference import Predictions, predict
+from harness.evaluation.metrics import score
+from harness.networks import Network, build_network
+from harness.runs.checkpoint import best_epoch, load_weights
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
+
+EVAL_BATCH_SIZES = {"cpu": 64, "cuda": 256}
+"""Images per process in one forward pass without gradients, by the device's type; they change no score. A GPU is not
+full with fewer."""
+
+
+def evaluate_run(folder: RunFolder, split: str, runtime: RuntimeConfig) -> dict[str, Any]:
+    """Score a run's best checkpoint on a split of a beton.
+
+    Args:
+        folder: the run's folder; the run may still be unfinished.
+        split: train, validation or test; train means the run's own training subset.
+        runtime: the beton is ``runtime.beton``, or the one of the run's dataset in ``runtime.data_dir``.
+
+    Returns:
+        run_id, dataset, split, content_hash, best_epoch (from 0), and what ``Scores.to_dict`` says.
+
+    Raises:
+        InputError: when there is no checkpoint, or the beton's labels or image size are not the network's.
+    """
+    config = folder.config()
+    tensors, metadata = load_weights(folder.best_dir)
+    labels = tuple(json.loads(metadata["labels"]))
+    beton = Beton.open(runtime.beton_for(config.data.dataset))
+    columns = label_columns(beton, labels, folder.path)
+    if beton.image_size != config.data.image_size:
+        raise InputError(
+            f"{beton.path}: images of {beton.image_size} px, but {folder.path} was trained on "
+            f"{config.data.image_size} px; convert with --size {config.data.image_size}"
+        )
+    accelerator = make_accelerator(runtime)
+    network = build_network(config.network, len(labels))
+    network.load_state_dict(tensors)
+    network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    subset = config.data.subset if split == "train" and beton.sidecar.dataset == config.data.dataset else "full"
+    predictions = predict_split(accelerator, network, beton, split, runtime, subset=subset)
+    predictions = replace(predictions, targets=predictions.targets[:, columns])
+    return {
+        "run_id": config.run_id,
+        "dataset": beton.sidecar.dataset,
+        "split": split,
+        "content_hash": beton.sidecar.content_hash,
+        "best_epoch": best_epoch(folder.best_dir),
+        **score(predictions.logits, predictions.targets, labels).to_dict(),
+    }
+
+
+def label_columns(beton: Beton, labels: Sequence[str], owner: Path) -> list[int]:
+    """Where the network's labels stand among the beton's, matched by name.
+
+    Raises:
+        InputError: unless both have the same set of labels: outputs of other labels would give plausible nonsense.
+    """
+    if set(beton.labels) != set(labels):
+        only_run = ", ".join(sorted(set(labels) - set(beton.labels))) or "none"
+        only_beton = ", ".join(sorted(set(beton.labels) - set(labels))) or "none"
+        raise InputError(
+            f"{beton.path}: its labels are not those of {owner} (only in the run: {only_run}; only in the beton: "
+            f"{only_beton}); evaluate on a beton with the labels that the run was trained on"
+        )
+    return [beton.labels.index(label) for label in labels]
+
+
+def predict_split(
+    accelerator: Accelerator,
+    network: Network,
+    beton: Beton,
+    split: str,
+    runtime: RuntimeConfig,
+    *,
+    subset: str = "full",
+) -> Predictions:
+    """Logits of every image of a split; targets in the beton's order of labels."""
+    indices = beton.indices(split, subset)
+    return predict(accelerator, network, split_loader(accelerator, beton, indices, runtime), indices, runtime)
+
+
+def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig) -> Loader:
+    """Loader that gives every process its share of ``indices``, in fixed order, with nothing augmented or padded."""
+    return open_tier(
+        beton,
+        indices,
+        runtime.tier,
+        batch_size=EVAL_BATCH_SIZES[accelerator.device.type] * accelerator.num_processes,
+        shuffle=False,
+        device=accelerator.device,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        num_workers=loader_threads(runtime),
+    )
+
+
+def write_predictions(path: Path, beton: Beton, predictions: Predictions, labels: Sequence[str]) -> None:
+    """Write one row per image: index, path, patient, then ``target:LABEL`` (uint8) and ``logit:LABEL`` (float32)."""
+    samples = beton.samples.set_index("index").loc[predictions.indices]
+    columns: dict[str, Any] = {
+        "index": predictions.indices,
+        "path": samples["path"].to_numpy(),
+        "patient": samples["patient"].to_numpy(),
+    }
+    for column, label in enumerate(labels):
+        columns[f"target:{label}"] = predictions.targets[:, column]
+    for column, label in enumerate(labels):
+        columns[f"logit:{label}"] = predictions.logits[:, column]
+    with replacing(path) as partial:
+        pd.DataFrame(columns).to_parquet(partial, index=False)

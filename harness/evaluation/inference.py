@@ -1,0 +1,115 @@
+"""Predictions: a network and a loader come in; every sample's logits and targets, once, by index, go out.
+
+Each process predicts its share; nothing is padded, so nothing has to be cut off again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.loading.feed import Feed
+from datasets.loading.stream import Batch, Loader
+from harness.devices.accelerator import Accelerator, set_torch_threads
+from harness.networks import InferenceNetwork, Network
+from harness.runs.runtime import RuntimeConfig
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits and targets of N samples, in ascending order of their index in the beton."""
+
+    indices: np.ndarray
+    """(N,) int64."""
+    logits: np.ndarray
+    """(N, L) float32."""
+    targets: np.ndarray
+    """(N, L) uint8; 255 is ignored."""
+
+
+@dataclass
+class Rows:
+    """Collects what batches yield on this process, without waiting for the device."""
+
+    num_labels: int
+    _indices: list[Tensor] = field(default_factory=list)
+    _logits: list[Tensor] = field(default_factory=list)
+    _targets: list[Tensor] = field(default_factory=list)
+
+    def add(self, batch: Batch, logits: Tensor) -> None:
+        """Keep one batch's (B, L) logits beside its indices and targets."""
+        self._indices.append(batch.indices)
+        self._logits.append(logits.detach().float())
+        self._targets.append(batch.targets)
+
+    def gathered(self, accelerator: Accelerator) -> Predictions:
+        """All rows of all processes, the same on each of them; a collective call.
+
+        Raises:
+            RuntimeError: when a sample came twice.
+        """
+        empty = (0, self.num_labels)
+        indices = torch.cat([torch.empty(0, dtype=torch.int64), *self._indices])
+        logits = torch.cat([torch.empty(empty, device=accelerator.device), *self._logits])
+        targets = torch.cat([torch.empty(empty, dtype=torch.uint8), *self._targets])
+        found = gather_rows(accelerator, indices).numpy()
+        order = np.argsort(found, kind="stable")
+        if (np.diff(found[order]) == 0).any():
+            raise RuntimeError(f"{len(found) - len(np.unique(found)):,} samples were predicted twice")
+        return Predictions(
+            indices=found[order],
+            logits=gather_rows(accelerator, logits).numpy()[order],
+            targets=gather_rows(accelerator, targets).numpy()[order],
+        )
+
+
+def gather_rows(accelerator: Accelerator, rows: Tensor) -> Tensor:
+    """Rows of all processes one after another, on the CPU; their numbers may differ. A collective call."""
+    if accelerator.num_processes == 1:
+        return rows.cpu()
+    rows = rows.to(accelerator.device)
+    counts = accelerator.gather(torch.tensor([len(rows)], device=accelerator.device)).tolist()
+    longest = max(counts)
+    # Collectives need equal shapes: pad to the longest share and cut off exactly what was padded.
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    parts = accelerator.gather(padded).cpu().split(longest) if longest else ()
+    return torch.cat([rows[:0].cpu(), *(part[:count] for part, count in zip(parts, counts, strict=False))])
+
+
+def predict(
+    accelerator: Accelerator, network: Network, loader: Loader, expected: np.ndarray, runtime: RuntimeConfig
+) -> Predictions:
+    """Logits of every sample in ``expected`` (ascending indices); the network is left in eval mode.
+
+    ``network`` is the plain module, not DistributedDataParallel's wrapper: shares differ in their number of batches,
+    and the wrapper would wait in its forward for the others.
+
+    What runs is a copy with its batch norms folded, which gives the network's own logits to rounding.
+
+    Raises:
+        RuntimeError: when the samples predicted are not exactly the expected ones.
+    """
+    network.eval()
+    _share_statistics(accelerator, network)
+    rows = Rows(num_labels=network.classifier.out_features)
+    folded = InferenceNetwork(network)
+    with torch.inference_mode(), Feed(loader, accelerator.device).epoch(0) as batches:
+        set_torch_threads(runtime)
+        for batch in batches:
+            with accelerator.autocast():
+                logits = folded(batch.inputs).logits
+            rows.add(batch.host, logits)
+        predictions = rows.gathered(accelerator)
+    if not np.array_equal(predictions.indices, expected):
+        raise RuntimeError(f"{len(predictions.indices):,} samples were predicted; expected {len(expected):,}")
+    return predictions
+
+
+def _share_statistics(accelerator: Accelerator, network: Network) -> None:
+    """Give every process the batch norm statistics of the first, which are the ones that checkpoints hold."""
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, src=0)

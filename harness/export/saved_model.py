@@ -1,0 +1,127 @@
+"""A run folder, or a folder that ``cxr export`` wrote, comes in; the trained network and how to feed it go out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from datasets.beton.sidecar import read_sidecar
+from datasets.convert.preprocess import Preprocessing
+from datasets.errors import InputError
+from datasets.files import read_json
+from harness.config import RunConfig
+from harness.networks import Network, construct
+from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights
+from harness.runs.folder import RunFolder
+from harness.weights.weight_files import check_tensors, read_labels
+
+PREPROCESSING_NAME = "preprocessing.json"
+"""Its presence tells an exported folder from a run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """A trained network on the CPU, in eval mode, with all that is needed to use it."""
+
+    path: Path
+    config: RunConfig
+    network: Network
+    tensors: Tensors
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: str
+    """Arithmetic that the run computed in: fp32, tf32, bf16 or fp16."""
+    beton: Path | None
+    """The run's beton as far as it was found: its sidecar is there, the file itself perhaps."""
+
+
+def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
+    """Read the best weights of a run, or an exported model.
+
+    Args:
+        path: a run folder or an exported folder.
+        beton: the run's beton, if it lies elsewhere now than when the run was trained.
+
+    Raises:
+        InputError: when there are no weights, or it cannot be told how the run's images were made.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give a run folder, or one that 'cxr export' wrote")
+    config = RunFolder(path).config()
+    if (path / PREPROCESSING_NAME).exists():
+        tensors, metadata = _exported_weights(path / WEIGHTS_NAME)
+        values = read_json(path / PREPROCESSING_NAME)
+        settings = values.get("settings") if isinstance(values, dict) else None
+        preprocessing = Preprocessing.from_dict(settings, where=f"{path / PREPROCESSING_NAME}: settings")
+        precision, found = str(metadata.get("precision", "fp32")), None
+    else:
+        tensors, metadata = load_weights(RunFolder(path).best_dir)
+        preprocessing, found = _preprocessing_of_run(path, beton)
+        precision = str(_provenance(path).get("precision", "fp32"))
+    check_tensors(tensors, config.network, path, expected=f"the weights of a {config.network.name}")
+    labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
+    network = construct(config.network, len(labels))
+    network.load_state_dict(tensors)
+    return SavedModel(
+        path=path,
+        config=config,
+        network=network.eval(),
+        tensors=tensors,
+        labels=labels,
+        preprocessing=preprocessing,
+        precision=precision,
+        beton=found,
+    )
+
+
+def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing, Path | None]:
+    """How the run's images were made: as the run recorded it, else as the sidecar of its beton says."""
+    provenance = _provenance(path)
+    wanted = provenance.get("content_hash")
+    tried = [beton] if beton is not None else list(_places(path, provenance))
+    for place in tried:
+        if not place.with_name(f"{place.name}.json").is_file():
+            continue
+        sidecar = read_sidecar(place)
+        if sidecar.content_hash == wanted:
+            return Preprocessing.of(sidecar), place
+        if beton is not None:
+            raise InputError(
+                f"{beton}: holds other images ({sidecar.content_hash[:15]}) than {path} was trained on "
+                f"({str(wanted)[:15]}); give the run's own beton"
+            )
+    recorded = provenance.get("preprocessing")
+    if recorded is not None:
+        return Preprocessing.from_dict(recorded, where=f"{RunFolder(path).provenance_file}: preprocessing"), None
+    missing = beton if beton is not None else provenance.get("beton", "its beton")
+    raise InputError(
+        f"{path}: how its images were made is told by the sidecar of its beton, {missing}.json, which was not found; "
+        "give the beton with --beton FILE"
+    )
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    file = RunFolder(path).provenance_file
+    values = read_json(file) if file.exists() else {}
+    return values if isinstance(values, dict) else {}
+
+
+def _places(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:
+    """Where the beton may lie: as recorded, seen from here or from a folder above the run."""
+    recorded = provenance.get("beton")
+    if isinstance(recorded, str):
+        yield from (folder / recorded for folder in (Path(), *path.resolve().parents))
+
+
+def _exported_weights(path: Path) -> tuple[Tensors, dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+        return load_file(path), metadata
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error}); export the run again") from None

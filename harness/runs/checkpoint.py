@@ -1,0 +1,195 @@
+"""Checkpoints: network, optimiser and the run's position come in; folders that are whole or absent go out, and back.
+
+A checkpoint folder holds ``model.safetensors`` (weights; label names and origin in its metadata) and, for ``last``,
+``state.pt`` (optimiser, scaler, random state, position), for ``best``, ``meta.json``. The last two ``last`` are kept,
+sealed, so that a torn or foreign one is found and the one before it used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from datasets.disk_full import explained_disk_full
+from datasets.errors import InputError
+from datasets.files import read_json, write_json
+from harness.config.schedule import Validated
+from harness.runs.checkpoint_folder import (
+    UnusableCheckpointError,
+    check_seal,
+    folders,
+    replacing_folder,
+    whole_folder,
+    write_sealed,
+)
+from harness.runs.messages import note
+from harness.runs.progress import Position
+
+WEIGHTS_NAME = "model.safetensors"
+STATE_NAME = "state.pt"
+META_NAME = "meta.json"
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """All that training changes."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    """The plain optimiser, not Accelerate's wrapper."""
+    scaler: torch.amp.GradScaler | None = None
+    """The gradient scaler of fp16."""
+    beside: nn.Module | None = None
+    """What the run trains beside the network; it is in no file of weights."""
+
+
+def save_last(folder: Path, learner: Learner, position: Position, metadata: Mapping[str, str]) -> None:
+    """Write the checkpoint from which a run goes on; the one before stays, too.
+
+    Raises:
+        InputError: when the disk is full; the checkpoints before stay.
+    """
+    scaler, beside = learner.scaler, learner.beside
+    state = io.BytesIO()
+    content = {
+        "position": position.to_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else None,
+        "beside": beside.state_dict() if beside is not None else None,
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+    torch.save(content, state)
+    # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
+    files: dict[str, bytes | memoryview] = {
+        WEIGHTS_NAME: _weights(learner.network, metadata),
+        STATE_NAME: state.getbuffer(),
+    }
+    kept = "the last good checkpoint is kept" if whole_folder(folder) is not None else "there is no checkpoint yet"
+    with explained_disk_full(folder, kept), replacing_folder(folder, keep_old=True) as partial:
+        write_sealed(partial, files, metadata)
+
+
+def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> Position | None:
+    """Put the newest usable checkpoint into ``learner`` and torch's random state; None when there is none at all.
+
+    A torn or foreign checkpoint is passed over with a warning.
+
+    Raises:
+        InputError: when there are checkpoints and none is usable.
+    """
+    found = folders(folder)
+    problems: list[str] = []
+    for path in found:
+        try:
+            position = _load(path, learner, metadata)
+        except UnusableCheckpointError as error:
+            problems.append(f"{path}: not used, {error}")
+            continue
+        for problem in problems:
+            note(f"warning: {problem}; going on from {path}, the checkpoint before it")
+        return position
+    if problems:
+        raise InputError(f"{'; '.join(problems)}; remove {folder.parent} to start the run anew")
+    return None
+
+
+def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> Position:
+    check_seal(path, metadata)
+    try:
+        tensors = load_file(path / WEIGHTS_NAME)
+        state = torch.load(path / STATE_NAME, map_location="cpu", weights_only=True)
+        position = Position.from_dict(state["position"])
+        learner.network.load_state_dict(tensors)
+        learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.beside is not None:
+            learner.beside.load_state_dict(state["beside"])
+        _load_rest(learner, state)
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error
+    except pickle.UnpicklingError as error:
+        raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error
+    return position
+
+
+def _load_rest(learner: Learner, state: Mapping[str, Any]) -> None:
+    if learner.scaler is not None and state["scaler"] is not None:
+        learner.scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["torch_rng"])
+    if torch.cuda.is_available() and state["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(state["cuda_rng"])
+
+
+def save_best(folder: Path, last: Path, best: Validated) -> None:
+    """Make the weights of the ``last`` checkpoint, just written after ``best``'s epoch, the best ones.
+
+    Raises:
+        InputError: when the disk is full; the best weights before stay.
+    """
+    newest = whole_folder(last)
+    assert newest is not None, "the last checkpoint is written before it becomes the best one"
+    with explained_disk_full(folder, "the last good checkpoint is kept"), replacing_folder(folder) as partial:
+        try:
+            os.link(newest / WEIGHTS_NAME, partial / WEIGHTS_NAME)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(newest / WEIGHTS_NAME, partial / WEIGHTS_NAME)
+        write_json(partial / META_NAME, dataclasses.asdict(best))
+
+
+def best_epoch(folder: Path) -> int | None:
+    """Epoch, from 0, of the weights in a best checkpoint; None when there is none."""
+    found = whole_folder(folder)
+    return int(read_json(found / META_NAME)["epoch"]) if found is not None else None
+
+
+def load_weights(folder: Path) -> tuple[Tensors, dict[str, str]]:
+    """Weights of a checkpoint folder and their metadata (labels as a JSON list, network, run_id, ...).
+
+    Raises:
+        InputError: when there is no whole checkpoint.
+    """
+    found = whole_folder(folder)
+    if found is None:
+        raise InputError(f"{folder}: no checkpoint there; train the run first")
+    path = found / WEIGHTS_NAME
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+        return load_file(path), metadata
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _weights(network: nn.Module, metadata: Mapping[str, str]) -> bytes:
+    # safetensors wants plain strides; channels_last weights have others.
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    content: bytes = save(tensors, metadata=dict(metadata))
+    return content
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,77 @@
+"""Where a run stands: what has been counted so far comes in; plain values that a checkpoint can hold go out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from harness.config.schedule import Validated
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartialEpoch:
+    """What an epoch has measured up to some step, over all processes, so that a resumed one reports the same."""
+
+    batches: int
+    """Global batches of the epoch that are done; the next one is the loader's start step."""
+    skipped: int
+    """Batches among them whose optimiser step was left out."""
+    images: int
+    """Training images in those batches."""
+    measured: int
+    """Images in those batches that count in the means: all but those of batches skipped for their numbers."""
+    seconds: float
+    data_wait_s: float
+    has_attention: bool
+    sums: Tensor
+    """(processes, 3) float64: sums over images of loss, cross-entropy and attention loss, one row per process."""
+    indices: Tensor
+    """(n,) int64, ascending."""
+    logits: Tensor
+    """(n, L) float32."""
+    targets: Tensor
+    """(n, L) uint8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a run has come: everything but the tensors of network and optimiser that a resumed run needs."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Optimiser steps done in those epochs."""
+    skipped: int = 0
+    """Optimiser steps left out in those epochs."""
+    images: int = 0
+    """Training images seen in those epochs over all processes."""
+    train_seconds: float = 0.0
+    """Seconds spent in training steps of those epochs, waiting for data included."""
+    seconds: float = 0.0
+    """Seconds spent in all, over all starts up to this checkpoint."""
+    restarts: int = 0
+    """How often the run was taken up again."""
+    history: tuple[Validated, ...] = ()
+    """Every validation so far, in order."""
+    partial: PartialEpoch | None = None
+    """The epoch that is under way; None between two epochs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, as ``torch.load`` reads them back with ``weights_only``."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Position:
+        """What ``to_dict`` made.
+
+        Raises:
+            TypeError, KeyError: when these are the values of something else.
+        """
+        values = dict(values)
+        history = tuple(Validated(**item) for item in values.pop("history"))
+        partial = values.pop("partial")
+        return cls(**values, history=history, partial=None if partial is None else PartialEpoch(**partial))

@@ -1,0 +1,89 @@
+"""How and where a run is executed: values that change its speed and its files, never its hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.config import RunConfig
+from harness.config.checks import check, check_choice
+from harness.runs.folder import RunFolder
+
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+"""fp32 is float32 throughout; tf32 is float32 whose products a GPU's tensor cores round to 10 bits; ``auto`` is bf16
+where the device computes in it by itself, else fp32."""
+
+FolderOf = Callable[[RunConfig], RunFolder]
+"""Tells where a run lies; ``RuntimeConfig.folder_of`` is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Folders, devices and precision of one run."""
+
+    runs_dir: Path = Path("runs")
+    """Folder of run folders; a run, its teacher and its initial weights are found here by run id."""
+    data_dir: Path = Path()
+    """Folder that holds DATASET.beton for each dataset."""
+    beton: Path | None = None
+    """The beton of this run, instead of the one in data_dir."""
+    imagenet_weights: Path | None = None
+    """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
+    xrv_weights: tuple[Path, ...] = ()
+    """Files of torchxrayvision weights; the one whose hash a config names is used."""
+    precision: Precision = "fp32"
+    """Arithmetic of the networks; losses are always float32. fp16 and tf32 need a GPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes CUDA when there is one."""
+    num_workers: int | None = None
+    """Loader threads; None takes the cores this process may use."""
+    tier: Literal["auto", "raw", "jpeg", "resident"] = "auto"
+    """Where images come from: streamed from the beton, or held in the device's memory; ``auto`` goes by what fits."""
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
+    """Who flips and rotates: loader threads or the network's device; ``auto`` takes the device if it is CUDA."""
+    num_threads: int | None = None
+    """torch threads on the CPU; None takes the cores this process may use."""
+    compile: bool = False
+    """Compile the student with torch.compile: minutes once, then faster steps; needs a C++ compiler on the CPU."""
+    cuda_graphs: bool = True
+    """On CUDA, and in a single process, record the training step once and start it as one graph: the same numbers
+    to the bit, in a third of the time."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files into the run folder."""
+    profile: bool = False
+    """Write a torch profiler trace of a few training steps into the run folder."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints inside an epoch; 0 writes them at the ends of epochs alone."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What becomes of a step whose numbers are not finite: ``stop`` ends the run with one line that names its images,
+    ``skip`` leaves the step out and counts it, which needs a look at the device at every step."""
+    num_processes: int | None = None
+    """Processes that train this run together; any other number that a launcher started is an error. None takes what
+    is there."""
+    run_folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where runs given by path lie, by run id; every other run is in runs_dir."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        check(self.checkpoint_minutes >= 0, "checkpoint_minutes must be at least 0")
+        check_choice("on_nonfinite", self.on_nonfinite, Literal["stop", "skip"])
+        check_choice("tier", self.tier, Literal["auto", "raw", "jpeg", "resident"])
+        check_choice("augment_on", self.augment_on, Literal["auto", "cpu", "device"])
+        check(self.num_processes is None or self.num_processes >= 1, "num_processes must be at least 1")
+
+    def beton_for(self, dataset: str) -> Path:
+        """Path of the beton that holds ``dataset``."""
+        return self.beton if self.beton is not None else self.data_dir / f"{dataset}.beton"
+
+    def folder_of(self, config: RunConfig) -> RunFolder:
+        """Folder of a run: the one it was given by, or runs_dir/run_id."""
+        return RunFolder(self.run_folders.get(config.run_id, self.runs_dir / config.run_id))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        return values

@@ -1,0 +1,1 @@
+"""Train one run: build, loop, step, checkpoints and signals."""

@@ -1,0 +1,164 @@
+"""A run's parts: its configs, beton and accelerator come in; what the training loop works with goes out.
+
+This is the one place where the parts are put together; each of them knows nothing of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from datasets.augment.policy import Augment
+from datasets.beton.reader import Beton
+from datasets.loading.stream import Loader
+from datasets.loading.tiers import open_tier
+from harness.config import RunConfig
+from harness.devices.accelerator import Accelerator, loader_threads
+from harness.evaluation.evaluate import split_loader
+from harness.networks import Network, trainable_parameters
+from harness.objectives import Objective, build_objective
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
+from harness.training.compile import CompiledNetwork
+from harness.training.cuda_graph import GraphedForwardBackward
+from harness.training.forward_backward import EagerForwardBackward, ForwardBackward
+from harness.training.loop import Parts
+from harness.training.optimizer import build_adam
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that has been set up: what it computes, where, and on what."""
+
+    config: RunConfig
+    runtime: RuntimeConfig
+    folder: RunFolder
+    beton: Beton
+    accelerator: Accelerator
+    weight: float | None
+    """The weight of the transfer loss; None for transfer learning."""
+    beta: float | None
+    """The beta behind the weight, chosen by its search if it has one."""
+
+    @property
+    def owner(self) -> bool:
+        """Whether this process writes the run's files."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What every file of this run's weights says about itself."""
+        return {
+            "labels": json.dumps(self.beton.labels),
+            "network": self.config.network.name,
+            "scope": self.config.network.scope,
+            "image_size": str(self.beton.image_size),
+            "run_id": self.config.run_id,
+            "dataset": self.config.data.dataset,
+        }
+
+
+def build_parts(run: Run, network: Network) -> Parts:
+    """Everything that the training loop works with, on the device, the student and its optimiser prepared."""
+    config, accelerator, runtime = run.config, run.accelerator, run.runtime
+    network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = build_objective(
+        config.objective,
+        weight=run.weight,
+        labels=run.beton.labels,
+        folder_of=runtime.folder_of,
+        imagenet_weights=runtime.imagenet_weights,
+        xrv_weights=runtime.xrv_weights,
+        device=accelerator.device,
+    )
+    parameters = trainable_parameters(network, config.network)
+    if objective.module is not None:
+        parameters += objective.module.parameters()
+        average_gradients(objective.module, accelerator.num_processes)
+    adam = build_adam(parameters, config.schedule.learning_rate)
+    share = config.schedule.batch_size // accelerator.num_processes
+    student = CompiledNetwork(network, share) if runtime.compile else network
+    wrapped, optimizer = accelerator.prepare(student, adam)
+    if accelerator.num_processes > 2:
+        settle_buckets(wrapped, network, accelerator.device)
+    validation_indices = run.beton.indices("validation")
+    return Parts(
+        accelerator=accelerator,
+        network=network,
+        wrapped=wrapped,
+        forward_backward=forward_backward(accelerator, wrapped, objective, share, runtime),
+        optimizer=optimizer,
+        objective=objective,
+        schedule=config.schedule,
+        train_loader=_train_loader(run),
+        validation_loader=split_loader(accelerator, run.beton, validation_indices, runtime),
+        validation_indices=validation_indices,
+        labels=run.beton.labels,
+        runtime=runtime,
+    )
+
+
+def forward_backward(
+    accelerator: Accelerator, wrapped: nn.Module, objective: Objective, batch_size: int, runtime: RuntimeConfig
+) -> ForwardBackward:
+    """How steps are run: recorded as a CUDA graph where a single process trains on CUDA, else one by one."""
+    eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
+    if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or not runtime.cuda_graphs:
+        return eager
+    modules = [wrapped] if objective.module is None else [wrapped, objective.module]
+    return GraphedForwardBackward(eager, modules, batch_size)
+
+
+def settle_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
+    """Make one backward pass that changes nothing, so that gradients add up in one order from the first step on.
+
+    DistributedDataParallel orders its buckets anew after its first backward pass. A resumed run would then add in
+    another order than the run that was never stopped: no matter for two numbers, but for three and more.
+    """
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    wrapped.train()
+    images = torch.zeros(2, 3, 64, 64, device=device).to(memory_format=torch.channels_last)
+    wrapped(images).logits.sum().backward()
+    network.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for name, value in network.named_buffers():
+            value.copy_(buffers[name])
+
+
+def average_gradients(module: nn.Module, num_processes: int) -> None:
+    """Make each gradient of ``module`` its mean over processes as soon as it is there.
+
+    DistributedDataParallel does so for the student; an objective's few parameters need no wrapper of their own, which
+    would run them under the student's autocast.
+    """
+    if num_processes == 1:
+        return
+
+    def average(parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None, "called once the gradient is there"
+        torch.distributed.all_reduce(parameter.grad)
+        parameter.grad /= num_processes
+
+    for parameter in module.parameters():
+        parameter.register_post_accumulate_grad_hook(average)  # type: ignore[no-untyped-call]
+
+
+def _train_loader(run: Run) -> Loader:
+    data = run.config.data
+    return open_tier(
+        run.beton,
+        run.beton.indices("train", data.subset),
+        run.runtime.tier,
+        batch_size=run.config.schedule.batch_size,
+        shuffle=True,
+        seed=run.config.seed,
+        augment=Augment(data.rotation_deg, data.flip_probability),
+        augment_on=run.runtime.augment_on,
+        device=run.accelerator.device,
+        rank=run.accelerator.process_index,
+        world_size=run.accelerator.num_processes,
+        num_workers=loader_threads(run.runtime),
+    )

@@ -1,0 +1,105 @@
+"""Forward and backward pass of whole batches as one CUDA graph: a batch comes in; logits and losses go out.
+
+A DenseNet's training step is some 2,000 small kernels. Starting them one by one from Python takes longer than running
+them; recorded once and started together they are the same kernels, in the same order, with the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.objectives import Losses
+from harness.runs.messages import note
+from harness.training.forward_backward import ForwardBackward
+
+WARM_UP_STEPS = 3
+"""Steps before recording, in which libraries choose their algorithms and take their memory."""
+
+
+class GraphedForwardBackward:
+    """Runs batches of one size from a recording of ``eager``, and all others, like an epoch's last, by it directly.
+
+    For a single process on CUDA. Results are those of ``eager`` to the bit. Recording changes nothing: batch norm
+    statistics are put back. Where it fails, batches go on being run by ``eager``, and a note says so.
+    """
+
+    def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], batch_size: int) -> None:
+        """Set up; nothing is recorded before the first whole batch.
+
+        Args:
+            eager: what to record.
+            modules: all that it trains; their parameters get the gradients.
+            batch_size: images of a whole batch.
+        """
+        self._eager = eager
+        self._modules = tuple(modules)
+        self._batch_size = batch_size
+        self._recording: _Recording | None = None
+        self._works = True
+
+    def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
+        """As ``ForwardBackward`` says; a parameter's gradient is overwritten, not added to."""
+        if len(inputs) != self._batch_size or not self._works:
+            return self._eager(inputs, targets, global_size)
+        if self._recording is None:
+            try:
+                self._recording = _Recording(self._eager, self._modules, inputs, targets)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._works = False
+                _forget_gradients(self._modules)
+                note(f"note: steps are not recorded as a CUDA graph, and slower ({str(error).splitlines()[0]})")
+                return self._eager(inputs, targets, global_size)
+        return self._recording.replay(inputs, targets)
+
+
+class _Recording:
+    """A recorded step with the memory that it reads from and writes to."""
+
+    def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], inputs: Tensor, targets: Tensor) -> None:
+        self._inputs, self._targets = torch.empty_like(inputs).copy_(inputs), targets.clone()
+        self._warm_up(eager, modules)
+        self._graph = torch.cuda.CUDAGraph()
+        # Other threads of the process may go on allocating, as loaders do; only this one is recorded.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            logits, losses = eager(self._inputs, self._targets, len(inputs))
+            self._logits = logits.detach()
+            values = [losses.total, losses.cross_entropy, losses.attention]
+            self._values = torch.stack([value.detach() for value in values if value is not None])
+        self._has_attention = losses.attention is not None
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        self._gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+
+    def _warm_up(self, eager: ForwardBackward, modules: Sequence[nn.Module]) -> None:
+        """Run a few steps that leave no trace, outside the current stream as recording asks for."""
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        before = [buffer.clone() for buffer in buffers]
+        current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                eager(self._inputs, self._targets, len(self._inputs))
+                _forget_gradients(modules)
+        current.wait_stream(side)
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+
+    def replay(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Losses]:
+        """One step; what it returns is a copy, since the next step writes to the same memory."""
+        self._inputs.copy_(inputs)
+        self._targets.copy_(targets)
+        self._graph.replay()
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        total, cross_entropy, *attention = self._values.clone().unbind()
+        return self._logits.clone(), Losses(total, cross_entropy, attention[0] if self._has_attention else None)
+
+
+def _forget_gradients(modules: Sequence[nn.Module]) -> None:
+    for module in modules:
+        module.zero_grad(set_to_none=True)

@@ -1,0 +1,162 @@
+"""Measures one epoch of training: losses, logits and waiting times come in; means, AUROC and speeds go out.
+
+Nothing is read from the device before the epoch's end or a checkpoint, so measuring never makes the device wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from datasets.loading.stream import Batch
+from harness.devices.accelerator import Accelerator
+from harness.evaluation.inference import Rows
+from harness.evaluation.metrics import auroc, mean_defined
+from harness.objectives import Losses
+from harness.runs.progress import PartialEpoch
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedEpoch:
+    """One epoch of training over all processes."""
+
+    steps: int
+    """Optimiser steps done."""
+    skipped: int
+    """Optimiser steps left out."""
+    images: int
+    loss: float
+    """Mean over the images of their batch's loss."""
+    cross_entropy: float
+    attention: float | None
+    """Unweighted attention loss; None for transfer learning."""
+    mean_auroc: float | None
+    """Of the logits that the training steps saw, augmentation and all, while the weights were changing."""
+    seconds: float
+    data_wait_s: float
+    """Seconds in which this process had no batch to work on."""
+
+    def losses(self) -> dict[str, Any]:
+        """What the epoch's record in metrics.jsonl says under ``train``."""
+        return {
+            "loss": self.loss,
+            "cross_entropy": self.cross_entropy,
+            "attention": self.attention,
+            "mean_auroc": self.mean_auroc,
+        }
+
+
+class Meter:
+    """Collects over one epoch, on the device; of a resumed epoch it goes on from what was measured before."""
+
+    def __init__(self, accelerator: Accelerator, labels: Sequence[str], before: PartialEpoch | None = None) -> None:
+        self._accelerator = accelerator
+        self._labels = labels
+        self._rows = Rows(num_labels=len(labels))
+        self._sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+        self._has_attention = False
+        self.batches = self._skipped = self._images = self._measured = 0
+        self.data_wait_s = 0.0
+        self._started = time.perf_counter()
+        if before is not None:
+            self._take_up(before)
+
+    def _take_up(self, before: PartialEpoch) -> None:
+        self.batches, self._skipped = before.batches, before.skipped
+        self._images, self._measured = before.images, before.measured
+        self.data_wait_s = before.data_wait_s
+        self._started -= before.seconds
+        self._has_attention = before.has_attention
+        first = self._accelerator.process_index == 0
+        if len(before.sums) == self._accelerator.num_processes:  # each process its own: the same order of additions
+            self._sums += before.sums[self._accelerator.process_index].to(self._sums.device)
+        elif first:
+            self._sums += before.sums.sum(0).to(self._sums.device)
+        if first:
+            rows = Batch(before.logits[:0], before.targets, before.indices, 0)
+            self._rows.add(rows, before.logits.to(self._accelerator.device))
+
+    @property
+    def seconds(self) -> float:
+        """Time since the epoch's start, over all starts of the run."""
+        return time.perf_counter() - self._started
+
+    def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The batches themselves; the time spent waiting for each is added up."""
+        iterator, asked = iter(batches), time.perf_counter()
+        while True:
+            batch = next(iterator, None)
+            self.data_wait_s += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+            asked = time.perf_counter()
+
+    def add(self, batch: Batch, logits: Tensor, losses: Losses, *, stepped: bool = True) -> None:
+        """Count one batch of this process; ``stepped`` says whether the optimiser made a step of it."""
+        none = losses.total.new_zeros(())
+        attention = none if losses.attention is None else losses.attention
+        self._has_attention = losses.attention is not None
+        parts = torch.stack([losses.total.detach(), losses.cross_entropy.detach(), attention.detach()])
+        self._sums += parts * len(batch.images)
+        self._rows.add(batch, logits)
+        self._measured += batch.global_size
+        self._count(batch, stepped)
+
+    def leave_out(self, batch: Batch) -> None:
+        """Count one batch whose numbers were no numbers: it made no step and is in no mean."""
+        self._count(batch, stepped=False)
+
+    def _count(self, batch: Batch, stepped: bool) -> None:
+        self.batches += 1
+        self._skipped += int(not stepped)
+        self._images += batch.global_size
+
+    def so_far(self) -> PartialEpoch:
+        """What a checkpoint keeps of this epoch; a collective call that waits for the device."""
+        rows = self._rows.gathered(self._accelerator)
+        return PartialEpoch(
+            batches=self.batches,
+            skipped=self._skipped,
+            images=self._images,
+            measured=self._measured,
+            seconds=self.seconds,
+            data_wait_s=self.data_wait_s,
+            has_attention=self._has_attention,
+            sums=self._accelerator.gather(self._sums[None]).cpu(),
+            indices=torch.from_numpy(rows.indices),
+            logits=torch.from_numpy(rows.logits),
+            targets=torch.from_numpy(rows.targets),
+        )
+
+
+def summary(epoch: PartialEpoch, labels: Sequence[str]) -> TrainedEpoch:
+    """Means of an epoch that is at its end.
+
+    Raises:
+        FloatingPointError: when no batch of it has numbers.
+    """
+    if epoch.measured == 0:
+        raise FloatingPointError(
+            f"training diverged: none of the epoch's {epoch.batches} steps had a finite gradient; lower "
+            "schedule.learning_rate"
+        )
+    totals = (epoch.sums.sum(0) / epoch.measured).tolist()
+    return TrainedEpoch(
+        steps=epoch.batches - epoch.skipped,
+        skipped=epoch.skipped,
+        images=epoch.images,
+        loss=totals[0],
+        cross_entropy=totals[1],
+        attention=totals[2] if epoch.has_attention else None,
+        mean_auroc=mean_defined(auroc(epoch.logits.numpy(), epoch.targets.numpy(), labels).values()),
+        seconds=epoch.seconds,
+        data_wait_s=epoch.data_wait_s,
+    )

@@ -1,0 +1,128 @@
+"""What is checked before a run starts: its config, its beton and its folder come in; refusals and warnings go out.
+
+Everything here is quick and reads no weights, so bad input is refused within seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from datasets.beton.reader import Beton
+from datasets.errors import InputError
+from datasets.files import read_json, write_json
+from datasets.sources.labels import POSITIVE
+from harness.config import SCHEMA_VERSION, RunConfig, to_dict
+from harness.evaluation.metrics import single_class_labels
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
+
+
+def open_beton(config: RunConfig, runtime: RuntimeConfig) -> Beton:
+    """The run's beton, checked against its config.
+
+    Raises:
+        InputError: when it holds another dataset, another image size, or too few images of a split.
+    """
+    beton = Beton.open(runtime.beton_for(config.data.dataset))
+    if beton.sidecar.dataset != config.data.dataset:
+        raise InputError(f"{beton.path}: holds {beton.sidecar.dataset}, but the run's data are {config.data.dataset}")
+    if beton.image_size != config.data.image_size:
+        raise InputError(
+            f"{beton.path}: images of {beton.image_size} px, but data.image_size = {config.data.image_size}; "
+            f"convert with --size {config.data.image_size} or change the config"
+        )
+    for split in ("validation", "test"):
+        beton.indices(split)
+    beton.indices("train", config.data.subset)
+    return beton
+
+
+def finished_result(folder: RunFolder, config: RunConfig, beton: Beton) -> dict[str, Any] | None:
+    """The result of this very run on this very beton, if it is there; None when there is still something to do.
+
+    Raises:
+        InputError: when the folder holds another run, or this run on other images.
+    """
+    if folder.config_file.exists():
+        other = folder.config()
+        if other.hash != config.hash:
+            raise InputError(f"{folder.path}: holds another run ({other.run_id}); give another --out")
+    if folder.provenance_file.exists():
+        recorded = read_json(folder.provenance_file)
+        if recorded["content_hash"] != beton.sidecar.content_hash:
+            raise InputError(
+                f"{folder.path}: was trained on other images ({recorded['beton']}, "
+                f"{recorded['content_hash'][:15]}) than {beton.path} holds now ({beton.sidecar.content_hash[:15]}); "
+                f"remove the folder or give another --out"
+            )
+    result = folder.result()
+    if result is None or result["config_hash"] != config.hash:
+        return None
+    return result if result["content_hash"] == beton.sidecar.content_hash else None
+
+
+def write_config(folder: RunFolder, config: RunConfig) -> None:
+    """Write config.json, from which the same run can be started again."""
+    document = {
+        "schema": SCHEMA_VERSION,
+        "run_id": config.run_id,
+        "name": config.name,
+        "config": to_dict(config),
+    }
+    write_json(folder.config_file, document)
+
+
+def check_labels(config: RunConfig, beton: Beton) -> None:
+    """Name on standard error the labels that cannot be learnt, and those that will have no AUROC.
+
+    Raises:
+        InputError: when no label of the validation split has one, but the best epoch is chosen by it.
+    """
+    train = beton.targets[beton.indices("train", config.data.subset)]
+    absent = [label for label, column in zip(beton.labels, train.T, strict=True) if not (column == POSITIVE).any()]
+    if absent:
+        _warn(f"split train, subset {config.data.subset}: no positive image of {', '.join(absent)}: never learnt")
+    for split in ("validation", "test"):
+        lacking = single_class_labels(beton.targets[beton.indices(split)], beton.labels)
+        if lacking:
+            _warn(f"split {split}: no AUROC, and no part in its mean, for {', '.join(lacking)}: one class only")
+        by_auroc = config.schedule.select_by == "mean_auroc"
+        if split == "validation" and by_auroc and len(lacking) == len(beton.labels):
+            raise InputError(
+                f"{beton.path}: no label of the validation split has both classes, so the best epoch cannot "
+                "be chosen by mean AUROC; set schedule.select_by = 'loss' or use more images"
+            )
+
+
+def check_batches(config: RunConfig, beton: Beton) -> None:
+    """Refuse batches over which batch norm has no variance.
+
+    Raises:
+        InputError: when a process would have one image of 32 px, whose last planes are 1x1, in a step.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    full, rest = divmod(len(beton.indices("train", config.data.subset)), config.schedule.batch_size)
+    sizes = [config.schedule.batch_size] * min(full, 1) + [rest] * (rest >= world_size)
+    smallest = min((size // world_size for size in sizes), default=0)
+    if config.data.image_size == 32 and smallest == 1:
+        raise InputError(
+            "a step would have one image per process, and of images of 32 px batch norm needs two; change "
+            "schedule.batch_size or data.subset"
+        )
+
+
+def warn_of_leaks(config: RunConfig) -> None:
+    """Say when initial weights have seen images that this run is scored on."""
+    init = config.init.run
+    if init is not None and init.data.dataset == "chestxray14" and config.data.dataset == "chestxray14_5.6k":
+        _warn(
+            "the 5.6k sample is a part of ChestX-ray14: the initial weights have seen images of its validation and "
+            "test splits unless those patients were left out of the pre-training"
+        )
+
+
+def _warn(message: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # one of a distributed run's processes says it
+        print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,217 @@
+"""One run from start to end: a RunConfig and a RuntimeConfig come in; a run folder and its result go out.
+
+A run is checked, set up, trained or taken up again, and tested; its files are written by the first process alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from datasets.convert.preprocess import Preprocessing
+from datasets.disk_full import explained_disk_full
+from datasets.errors import InputError
+from datasets.files import write_json
+from datasets.progress import Advance, progress
+from harness.config import RunConfig
+from harness.config.schedule import best_of
+from harness.devices.accelerator import device_names, effective_precision, leaving_at_failure, make_accelerator
+from harness.evaluation.evaluate import predict_split, write_predictions
+from harness.evaluation.metrics import score
+from harness.networks import Network, build_network
+from harness.runs.checkpoint import best_epoch, load_weights, weights_hash
+from harness.runs.checkpoint_folder import whole_folder
+from harness.runs.metrics_log import Journal
+from harness.runs.progress import Position
+from harness.runs.provenance import write_provenance
+from harness.runs.runtime import RuntimeConfig
+from harness.training.beta_search import resolve_weight
+from harness.training.build import Run, build_parts
+from harness.training.guards import explained_out_of_memory
+from harness.training.loop import Parts, Surroundings, fit
+from harness.training.monitor import Watch
+from harness.training.preflight import (
+    check_batches,
+    check_labels,
+    finished_result,
+    open_beton,
+    warn_of_leaks,
+    write_config,
+)
+from harness.training.profiler import step_trace
+from harness.training.recorder import Keeper, learner_of, take_up
+from harness.training.signals import Control, StopSignals
+from harness.training.status import Status, reporting
+from harness.training.sync_batch_norm import synchronised
+from harness.weights.initialise import initialise
+
+
+def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+    """Train, evaluate and write ``runtime.folder_of(config)``; a finished run is recognised, an unfinished goes on.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        InputError: when beton, folder, teacher or initial weights do not fit the config.
+        FloatingPointError: when training diverges; the last good checkpoint stays.
+        MemoryError: when the batch does not fit into memory.
+        Interrupted: when a signal ended it; the same call goes on at that very step.
+    """
+    folder = runtime.folder_of(config)
+    beton = open_beton(config, runtime)
+    finished = finished_result(folder, config, beton)
+    if finished is not None:
+        print(f"{folder.path}: already done", file=sys.stderr)
+        return finished
+    check_labels(config, beton)
+    check_batches(config, beton)
+    warn_of_leaks(config)
+    accelerator = make_accelerator(runtime)
+    status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
+    signals = StopSignals()
+    with (
+        leaving_at_failure(accelerator),
+        explained_disk_full(folder.path, "what was written before is kept"),
+        reporting(status, signals),
+    ):
+        if status.owner:
+            write_config(folder, config)
+        weight, beta = resolve_weight(config, runtime.folder_of)
+        run = Run(
+            config=config,
+            runtime=runtime,
+            folder=folder,
+            beton=beton,
+            accelerator=accelerator,
+            weight=weight,
+            beta=beta,
+        )
+        with explained_out_of_memory(
+            batch_size=config.schedule.batch_size,
+            num_processes=accelerator.num_processes,
+            image_size=config.data.image_size,
+            precision=effective_precision(accelerator),
+        ):
+            result = _train_and_test(run, status, signals)
+    accelerator.end_training()
+    return result
+
+
+def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str, Any]:
+    network = build_network(run.config.network, len(run.beton.labels))
+    origin = "the last checkpoint"
+    if whole_folder(run.folder.last_dir) is None:
+        origin = initialise(
+            network,
+            run.config.init,
+            folder_of=run.runtime.folder_of,
+            imagenet_weights=run.runtime.imagenet_weights,
+            xrv_weights=run.runtime.xrv_weights,
+            seed=run.config.seed,
+        )
+    if run.config.network.sync_bn:
+        network = synchronised(network, run.accelerator.num_processes, run.accelerator.device)
+    parts = build_parts(run, network)
+    learner = learner_of(run, parts)
+    position = take_up(run, learner)
+    devices = device_names(run.accelerator)
+    if run.owner:
+        write_provenance(run.folder, _facts(run, origin, devices))
+    journal = Journal(run.folder, owner=run.owner, first_epoch=position.epoch, tensorboard=run.runtime.tensorboard)
+    position = _train(run, parts, position, Keeper(run=run, learner=learner, journal=journal, status=status), signals)
+    journal.close()
+    return _test(run, network, position)
+
+
+def _train(run: Run, parts: Parts, position: Position, keeper: Keeper, signals: StopSignals) -> Position:
+    todo = (run.config.schedule.epochs - position.epoch) * len(parts.train_loader.indices)
+    todo -= position.partial.images if position.partial is not None else 0
+    control = Control(
+        signals,
+        checkpoint_minutes=run.runtime.checkpoint_minutes,
+        num_processes=run.accelerator.num_processes,
+        owner=run.owner,
+    )
+    trace = run.folder.trace_file if run.runtime.profile and run.owner else None
+    with _progress(run, todo) as advance, step_trace(trace) as step_done:
+        around = Surroundings(
+            epoch_done=keeper.epoch_done,
+            save=keeper.save,
+            control=control,
+            watch=Watch(advance=advance, images=todo),
+            step_done=step_done,
+        )
+        return fit(parts, position, around)
+
+
+def _test(run: Run, network: Network, position: Position) -> dict[str, Any]:
+    """Score the best epoch's weights on the test split; write predictions and, last of all, result.json."""
+    run.accelerator.wait_for_everyone()
+    best = best_of(run.config.schedule, position.history)
+    assert best is not None, "the last epoch is always validated"
+    if best_epoch(run.folder.best_dir) != best.epoch:
+        raise InputError(
+            f"{run.folder.best_dir}: holds epoch {best_epoch(run.folder.best_dir)}, but the best one is epoch "
+            f"{best.epoch}; remove {run.folder.best_dir.parent} to start the run anew"
+        )
+    tensors, _ = load_weights(run.folder.best_dir)
+    network.load_state_dict(tensors)
+    predictions = predict_split(run.accelerator, network, run.beton, "test", run.runtime)
+    scores = score(predictions.logits, predictions.targets, run.beton.labels)
+    result = {
+        "run_id": run.config.run_id,
+        "name": run.config.name,
+        "status": "done",
+        "config_hash": run.config.hash,
+        "content_hash": run.beton.sidecar.content_hash,
+        "best_epoch": best.epoch,
+        "epochs": position.epoch,
+        "validation": {"mean_auroc": best.mean_auroc, "cross_entropy": best.loss},
+        "test": scores.to_dict(),
+        "attention_weight": run.weight,
+        "beta": run.beta,
+        "weights_hash": weights_hash(tensors),
+        "world_size": run.accelerator.num_processes,
+        "restarts": position.restarts,
+        "skipped_steps": position.skipped,
+        "train_images": len(run.beton.indices("train", run.config.data.subset)),
+        "seconds": position.seconds,
+        "images_per_s": position.images / position.train_seconds,
+    }
+    if run.owner:
+        write_predictions(run.folder.predictions_file, run.beton, predictions, run.beton.labels)
+        write_json(run.folder.result_file, result)
+    run.accelerator.wait_for_everyone()
+    return result
+
+
+def _facts(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
+    """What provenance.json says about the run itself."""
+    return {
+        "run_id": run.config.run_id,
+        "config_hash": run.config.hash,
+        "beton": str(run.beton.path),
+        "content_hash": run.beton.sidecar.content_hash,
+        "preprocessing": Preprocessing.of(run.beton.sidecar).to_dict(),
+        "phantom": bool(run.beton.sidecar.settings.get("phantom", False)),
+        "started_from": origin,
+        "attention_weight": run.weight,
+        "beta": run.beta,
+        "runtime": run.runtime.to_dict(),
+        "precision": effective_precision(run.accelerator),
+        "devices": devices,
+        "world_size": run.accelerator.num_processes,
+    }
+
+
+@contextmanager
+def _progress(run: Run, todo: int) -> Iterator[Advance]:
+    """Progress of the remaining training images on the first process; nothing on the others."""
+    if not run.owner:
+        yield lambda n=1, note="": None
+        return
+    with progress(run.config.name, todo) as advance:
+        yield advance

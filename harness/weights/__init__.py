@@ -1,0 +1,1 @@
+"""Initial and teacher weights from ImageNet, torchxrayvision and runs."""

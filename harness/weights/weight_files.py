@@ -1,0 +1,144 @@
+"""Weights of a whole network: a finished run's config comes in; its best checkpoint's checked tensors go out.
+
+Names and shapes are compared with a network of the right kind before anything is loaded, so that a wrong file is one
+clear line and never half of a network.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from datasets.errors import InputError
+from harness.config import NetworkConfig, RunConfig
+from harness.networks import construct
+from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, weights_hash
+from harness.runs.runtime import FolderOf
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """All tensors of one network under our names, checked, and where they are from."""
+
+    network: NetworkConfig
+    tensors: Tensors
+    origin: str
+    """For a message: the run or the file."""
+    labels: tuple[str, ...] | None = None
+    """Names of the outputs, '' for one without; None where they are no labels of ours."""
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.tensors["classifier.weight"])
+
+
+def read_run(run: RunConfig, folder_of: FolderOf) -> SourceWeights:
+    """The best checkpoint of a finished run.
+
+    Raises:
+        InputError: when the run is absent or unfinished, or its checkpoint is not the one that its config describes.
+    """
+    folder = folder_of(run)
+    if not folder.path.is_dir():
+        raise InputError(
+            f"{folder.path}: no such run; train it first, or point --runs-dir at the folder that holds it"
+        )
+    result = folder.result()
+    if result is None:
+        raise InputError(
+            f"{folder.path}: the run is not finished (no {folder.result_file.name}); train it to its end"
+        )
+    path = folder.best_dir / WEIGHTS_NAME
+    tensors, metadata = load_weights(folder.best_dir)
+    for key, value in {"run_id": run.run_id, "network": run.network.name, "scope": run.network.scope}.items():
+        if metadata.get(key) != value:
+            raise InputError(f"{path}: metadata {key} = {metadata.get(key)!r}, but the run's config says {value!r}")
+    check_tensors(tensors, run.network, path, expected=f"the weights of a {run.network.name}")
+    labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
+    if result.get("weights_hash") not in (None, weights_hash(tensors)):
+        raise InputError(f"{path}: not the weights that {folder.result_file} was computed with; train the run anew")
+    return SourceWeights(run.network, tensors, f"run {run.run_id}", labels)
+
+
+def check_tensors(tensors: Tensors, network: NetworkConfig, path: Path, *, expected: str) -> None:
+    """Refuse tensors whose names or shapes are not the network's; the number of outputs may be any.
+
+    Raises:
+        InputError: naming the file, the first tensor that is missing, unknown or of another shape, and ``expected``.
+    """
+    head = tensors.get("classifier.weight")
+    num_outputs = len(head) if head is not None and head.ndim == 2 and len(head) > 0 else 1
+    with torch.device("meta"):
+        reference = construct(network, num_outputs).state_dict()
+    compare_tensors(tensors, reference, path, expected=expected)
+
+
+def compare_tensors(tensors: Tensors, reference: Mapping[str, torch.Tensor], path: Path, *, expected: str) -> None:
+    """Refuse tensors whose names or shapes are not those of ``reference``.
+
+    Raises:
+        InputError: naming the file, the first tensor that is missing, unknown or of another shape, and ``expected``.
+    """
+    for problem, keys in (
+        ("missing", reference.keys() - tensors.keys()),
+        ("unknown", tensors.keys() - reference.keys()),
+    ):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise InputError(f"{path}: {problem} tensor {min(keys)}{more}; expected {expected}")
+    for key, value in reference.items():
+        if tensors[key].shape != value.shape:
+            shapes = f"{tuple(tensors[key].shape)}, not {tuple(value.shape)}"
+            raise InputError(f"{path}: {key} has shape {shapes}; expected {expected}")
+
+
+def read_tensors(path: Path, *, if_pickled: str = "") -> Tensors:
+    """Names and tensors of a ``.safetensors`` file, or of a state dict that torch saved; no code in it is run.
+
+    Raises:
+        InputError: when the file is damaged or holds something else; ``if_pickled`` says what to do with a file that
+            holds more than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: not a readable file of weights ({if_pickled or one_line(error)})") from None
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable file of weights ({one_line(error)})") from None
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"{path}: not a state dict; expected a dictionary of names and tensors")
+    return dict(content)
+
+
+def with_counters(tensors: Tensors) -> Tensors:
+    """``tensors`` with the counter of seen batches that PyTorch's batch norms lacked before version 0.4.1."""
+    counted = dict(tensors)
+    for key in [key for key in counted if key.endswith(".running_mean")]:
+        counted.setdefault(key.removesuffix("running_mean") + "num_batches_tracked", torch.tensor(0))
+    return counted
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and the start of its first line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+def read_labels(text: str | None, num_outputs: int, path: Path) -> tuple[str, ...]:
+    """The label names that the metadata of weights hold, one for each output."""
+    try:
+        labels = json.loads(text or "null")
+    except json.JSONDecodeError:
+        labels = None
+    if not isinstance(labels, list) or len(labels) != num_outputs:
+        raise InputError(f"{path}: metadata labels = {text!r}; expected a JSON list of {num_outputs} label names")
+    return tuple(map(str, labels))

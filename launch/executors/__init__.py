@@ -1,0 +1,1 @@
+"""Executors that run a grid's jobs: local and SLURM."""

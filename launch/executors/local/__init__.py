@@ -1,0 +1,1 @@
+"""Run a grid on this machine."""

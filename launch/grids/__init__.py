@@ -1,0 +1,1 @@
+"""Grids of runs: built-in, from Python and from TOML files."""

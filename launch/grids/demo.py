@@ -1,0 +1,121 @@
+"""The demo's grid: sizes come in; the paper's design in small, over phantom data, goes out.
+
+ChestX-ray14-style pre-training of both networks, a MIMIC-CXR-style teacher, then students on a small CheXpert-style
+subset: {transfer learning, attention transfer from the in-domain teacher} x {DenseNet-121, DenseNet-40}, repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.config import (
+    AttentionTransfer,
+    DataConfig,
+    DatasetName,
+    NetworkConfig,
+    NetworkName,
+    Objective,
+    RunConfig,
+    Schedule,
+    TransferLearning,
+    Weights,
+)
+from launch.grids.grid import Grid, GridRun
+
+NETWORKS: dict[NetworkName, str] = {"densenet121": "d121", "densenet40": "d40"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSizes:
+    """Every number of the demo, chosen so that two cores end in minutes."""
+
+    image_size: int = 64
+    """Side of the phantom images in pixels; the demo's betons must have it."""
+    subset: str = "200"
+    """Training images of a student."""
+    rotation_deg: float = 10.0
+    flip_probability: float = 0.5
+    pretrain_epochs: int = 6
+    teacher_epochs: int = 8
+    student_epochs: int = 30
+    student_validates_every: int = 2
+    """Epochs between a student's validations, which cost more than an epoch of 200 training images."""
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Higher than the paper's, since the demo starts from random weights."""
+    betas: tuple[tuple[NetworkName, float], ...] = (("densenet121", 1.0), ("densenet40", 4.0))
+    """Divides the attention loss, as in the paper; for each student the better of 1 and 4 on the validation split."""
+    repetitions: int = 2
+
+    def data(self, dataset: DatasetName, subset: str = "full") -> DataConfig:
+        """Phantom images of ``dataset``."""
+        return DataConfig(
+            dataset=dataset,
+            subset=subset,
+            image_size=self.image_size,
+            rotation_deg=self.rotation_deg,
+            flip_probability=self.flip_probability,
+        )
+
+    def schedule(self, epochs: int, validate_every: int = 1) -> Schedule:
+        """Adam, its rate halved after each third of the epochs."""
+        return Schedule(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            halve_every=max(1, -(-epochs // 3)),
+            validate_every=validate_every,
+        )
+
+
+def demo_grid(sizes: DemoSizes | None = None) -> Grid:
+    """The demo of these sizes."""
+    sizes = sizes or DemoSizes()
+    pretrained = {network: _pretraining(sizes, network) for network in NETWORKS}
+    teacher = RunConfig(
+        data=sizes.data("mimic_cxr"), init=Weights(kind="none"), schedule=sizes.schedule(sizes.teacher_epochs)
+    )
+    prerequisites = [
+        *((f"pretrain_chestxray14_{NETWORKS[network]}", config) for network, config in pretrained.items()),
+        ("teacher_mimic_d121", teacher),
+    ]
+    return Grid(
+        name="demo",
+        runs=(
+            *(GridRun(name=name, kind="prerequisite", config=config) for name, config in prerequisites),
+            *_students(sizes, pretrained, teacher),
+        ),
+    )
+
+
+def _pretraining(sizes: DemoSizes, network: NetworkName) -> RunConfig:
+    return RunConfig(
+        data=sizes.data("chestxray14"),
+        network=NetworkConfig(name=network),
+        init=Weights(kind="none"),
+        schedule=sizes.schedule(sizes.pretrain_epochs),
+    )
+
+
+def _students(sizes: DemoSizes, pretrained: dict[NetworkName, RunConfig], teacher: RunConfig) -> Iterator[GridRun]:
+    schedule = sizes.schedule(sizes.student_epochs, sizes.student_validates_every)
+    for method in ("tl", "at-mimic"):
+        for network, beta in sizes.betas:
+            objective: Objective = TransferLearning()
+            if method != "tl":
+                objective = AttentionTransfer(teacher=Weights(kind="run", run=teacher), beta=beta)
+            for seed in range(sizes.repetitions):
+                yield GridRun(
+                    name=f"chexpert_{sizes.subset}_chestxray14_{method}_{NETWORKS[network]}_r{seed}",
+                    kind="repetition",
+                    cells=("demo",),
+                    config=RunConfig(
+                        data=sizes.data("chexpert", sizes.subset),
+                        network=NetworkConfig(name=network),
+                        init=Weights(kind="run", run=pretrained[network]),
+                        objective=objective,
+                        schedule=schedule,
+                        seed=seed,
+                    ),
+                )

@@ -1,0 +1,246 @@
+"""A grid of one's own as a TOML file: rows of config tables come in, a ``Grid`` of their products goes out.
+
+Each ``[[runs]]`` row holds what a run's config holds, above what ``[defaults]`` says. A list stands for each of its
+values in turn, so a row with two lists is their product. ``docs/grids/`` has examples that explain every key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from datasets.errors import InputError
+from harness.config import SCHEDULE_PRESETS, AttentionTransfer, BetaSearch, RunConfig, from_dict, to_dict
+from launch.grids.grid import Grid, GridRun, Kind
+from launch.grids.selection import methods_of
+from launch.grids.toml_keys import CONFIG_KEYS, as_table, check_config_keys, check_keys, nearest
+
+TOP_KEYS = ("name", "defaults", "runs")
+ROW_KEYS = ("name", "kind", "cells", "seeds")
+"""What a row says beside its config."""
+CHOOSERS = ("kind", "method", "preset")
+"""A table that sets one of these takes nothing from the default table of its name."""
+PLACEHOLDER = re.compile(r"\{([a-z0-9_.]*)\}")
+
+
+def load_grid_toml(path: Path) -> Grid:
+    """The grid that the file describes.
+
+    Raises:
+        InputError: one line with file, row and key, for an unreadable file, an unknown key, a wrong value, a name of
+            no run above, or a name that stands for several runs.
+    """
+    values = _read(path)
+    check_keys(values, TOP_KEYS, str(path))
+    rows = values.get("runs")
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{path}: has no runs; expected at least one [[runs]] table")
+    defaults = as_table(values.get("defaults", {}), f"{path}: defaults")
+    check_keys(defaults, CONFIG_KEYS, f"{path}: defaults")
+    runs: dict[str, GridRun] = {}
+    for number, row in enumerate(rows, start=1):
+        for run in _Row(as_table(row, f"{path}: runs[{number}]"), defaults, f"{path}: runs[{number}]").runs(runs):
+            runs[run.name] = run
+    try:
+        ordered = sorted(runs.values(), key=lambda run: get_args(Kind).index(run.kind))
+        return Grid(name=str(values.get("name", path.stem)), runs=tuple(ordered))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+class _Row:
+    """One ``[[runs]]`` table: a name, a kind, and the product of its config's lists."""
+
+    def __init__(self, row: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
+        self.where = f"{where} ({row['name']})" if "name" in row else where
+        check_keys(row, (*ROW_KEYS, *CONFIG_KEYS), self.where)
+        self.template = row.get("name")
+        self.kind: Kind = row.get("kind", "repetition")
+        self.cells = tuple(row.get("cells", ()))
+        if self.kind not in get_args(Kind):
+            hint = nearest(str(self.kind), get_args(Kind))
+            raise InputError(f"{self.where}: kind {self.kind!r} is unknown; {hint}known: {', '.join(get_args(Kind))}")
+        self.config = _merged(defaults, {key: value for key, value in row.items() if key in CONFIG_KEYS})
+        if "seeds" in row:
+            self.config = {**self.config, "seed": self._seeds(row)}
+
+    def _seeds(self, row: Mapping[str, Any]) -> list[int]:
+        seeds = row["seeds"]
+        if "seed" in row:
+            raise InputError(f"{self.where}: give seed or seeds, not both")
+        if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
+            return list(range(seeds))
+        if isinstance(seeds, list) and seeds and all(isinstance(seed, int) for seed in seeds):
+            return seeds
+        raise InputError(f"{self.where}: seeds = {seeds!r}; expected a count of at least 1 or a list of seeds")
+
+    def runs(self, above: Mapping[str, GridRun]) -> Iterator[GridRun]:
+        """The row's runs and the points of their beta searches; ``above`` are the grid's runs so far, by name."""
+        points = {run.run_id for run in above.values()}
+        taken: dict[str, RunConfig] = {}
+        for values in expand(self.config):
+            config = self._config(values, above)
+            name = self._name(config)
+            if name in taken or name in above:
+                other = taken[name] if name in taken else above[name].config
+                raise InputError(f"{self.where}: {name} would name two runs; {_advice(self.template, config, other)}")
+            taken[name] = config
+            for point in self._search_points(config):
+                if point.run_id not in points:
+                    points.add(point.run_id)
+                    yield point
+            yield GridRun(name=name, kind=self.kind, config=config, cells=self.cells)
+
+    def _config(self, values: Mapping[str, Any], above: Mapping[str, GridRun]) -> RunConfig:
+        """The config of one point of the product."""
+        check_config_keys(values, self.where)
+        values = {**values, "schedule": self._schedule(values.get("schedule", {}))}
+        simple: dict[str, Any] = {
+            key: values[key] for key in ("data", "network", "schedule", "seed") if key in values
+        }
+        if "data" not in simple:
+            raise InputError(f"{self.where}: data is missing; expected a table with at least dataset")
+        words = words_of(from_dict(simple, where=self.where))
+        points = None
+        objective = dict(values.get("objective", {}))
+        if objective:
+            objective.setdefault("method", "transfer_learning")
+            if isinstance(objective.get("beta"), Mapping):
+                points = objective.pop("beta").get("points")
+            if "teacher" in objective:
+                objective["teacher"] = self._weights(objective["teacher"], above, words)
+            values["objective"] = objective
+        if "init" in values:
+            values["init"] = self._weights(values["init"], above, words)
+        config = from_dict(values, where=self.where)
+        return config if points is None else self._searched(config, points)
+
+    def _schedule(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The table above the values of its preset."""
+        own = {key: value for key, value in table.items() if key != "preset"}
+        if "preset" not in table:
+            return own
+        preset = table["preset"]
+        if preset not in SCHEDULE_PRESETS:
+            hint = nearest(str(preset), SCHEDULE_PRESETS)
+            known = ", ".join(SCHEDULE_PRESETS)
+            raise InputError(f"{self.where}.schedule.preset: {preset!r} is unknown; {hint}known: {known}")
+        return {**to_dict(SCHEDULE_PRESETS[preset]()), **own}
+
+    def _weights(
+        self, table: Mapping[str, Any], above: Mapping[str, GridRun], words: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """The table with the name of a run above replaced by that run's config."""
+        if not isinstance(table.get("run"), str):
+            return table
+        name = self._filled(table["run"], words)
+        if name not in above:
+            hint = nearest(name, above) or f"runs above: {', '.join(list(above)[:5]) or 'none'}"
+            raise InputError(f"{self.where}: run = {name!r} names no run above this row; {hint.strip()}")
+        return {"kind": "run", **table, "run": to_dict(above[name].config)}
+
+    def _searched(self, config: RunConfig, points: Any) -> RunConfig:
+        """The config with its beta chosen by a search at its own size with seed 0."""
+        if not isinstance(config.objective, AttentionTransfer):
+            raise InputError(f"{self.where}: objective.beta: only attention_transfer has one")
+        if (
+            not isinstance(points, list)
+            or not all(isinstance(p, int | float) and p > 0 for p in points)
+            or not points
+        ):
+            raise InputError(f"{self.where}: objective.beta.points: expected a list of numbers above 0")
+        search = BetaSearch(template=dataclasses.replace(config, seed=0), points=tuple(map(float, points)))
+        return dataclasses.replace(config, objective=dataclasses.replace(config.objective, beta=search))
+
+    def _search_points(self, config: RunConfig) -> Iterator[GridRun]:
+        """The runs of the search that chooses the config's beta, if one does, named after the row."""
+        if isinstance(config.objective, AttentionTransfer) and isinstance(config.objective.beta, BetaSearch):
+            search = config.objective.beta
+            own = search.template.name if self.template is None else str(self.template)
+            name = f"search_{self._filled(own, words_of(search.template))}"
+            for beta, point in zip(search.points, search.runs, strict=True):
+                yield GridRun(name=f"{name}_beta{beta:g}", kind="search", config=point)
+
+    def _name(self, config: RunConfig) -> str:
+        if self.template is None:
+            return config.name
+        template = str(self.template)
+        several_seeds = isinstance(self.config.get("seed"), list)
+        if several_seeds and "{seed}" not in template:
+            template += "_r{seed}"
+        return self._filled(template, words_of(config))
+
+    def _filled(self, template: str, words: Mapping[str, str]) -> str:
+        """The template with each ``{key}`` replaced by the run's own value."""
+        for key in PLACEHOLDER.findall(template):
+            if key not in words:
+                raise InputError(
+                    f"{self.where}: {{{key}}} is unknown; {nearest(key, words)}known: {', '.join(words)}"
+                )
+        return PLACEHOLDER.sub(lambda match: words[match[1]], template)
+
+
+def expand(value: Any, key: str = "") -> Iterator[Any]:
+    """Every value without lists that a value with lists stands for; a later list varies faster."""
+    if isinstance(value, Mapping):
+        parts = [list(expand(inner, name)) for name, inner in value.items()]
+        for combination in itertools.product(*parts):
+            yield dict(zip(value, combination, strict=True))
+    elif isinstance(value, list) and key != "points":
+        for item in value:
+            yield from expand(item, key)
+    else:
+        yield value
+
+
+def words_of(config: RunConfig) -> dict[str, str]:
+    """What a name may hold in braces: short words, and the config's plain values by their dotted keys."""
+    objective = config.objective
+    beta = getattr(objective, "beta", None)
+    words = {
+        "dataset": config.data.dataset,
+        "size": config.data.subset,
+        "network": config.network.name,
+        "scope": config.network.scope,
+        "init": config.init.source,
+        "method": max(methods_of(config) - {str(objective.method)}, key=len),
+        "teacher": "none" if objective.teacher is None else objective.teacher.source,
+        "beta": f"{beta:g}" if isinstance(beta, int | float) else "search" if beta is not None else "none",
+        "seed": str(config.seed),
+    }
+    for table in ("data", "network", "schedule"):
+        words |= {f"{table}.{key}": str(value) for key, value in to_dict(getattr(config, table)).items()}
+    return words
+
+
+def _advice(template: Any, config: RunConfig, other: RunConfig) -> str:
+    """How to tell two runs of one name apart."""
+    if config == other:
+        return "the two are the same run"
+    mine, others = words_of(config), words_of(other)
+    differing = [f"{{{key}}}" for key in mine if mine[key] != others[key]]
+    return f"add {differing[0]} to the name" if template is not None and differing else "give each row its own name"
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merged key by key; a table that chooses what it is takes nothing from below."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = below.get(key)
+        merges = isinstance(value, Mapping) and isinstance(under, Mapping) and not set(CHOOSERS) & set(value)
+        merged[key] = _merged(under, value) if merges and under is not None else value
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"grid file {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None

@@ -1,0 +1,1 @@
+"""Decide what each run of a grid needs, and show it."""

@@ -1,0 +1,214 @@
+"""How long runs take: configs, split sizes and what finished runs took come in; images, GPU-hours, chains go out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from harness.config import RunConfig, parse_subset
+from launch.grids.grid import GridRun, needs_first
+from launch.plan.decide import ABSENT, Found
+
+DEFAULT_SPLITS: dict[str, dict[str, int]] = {
+    "chexpert": {"train": 178_834, "validation": 22_101},
+    "chestxray14": {"train": 90_265, "validation": 11_031},
+    "chestxray14_5.6k": {"train": 4_482, "validation": 561},
+    "mimic_cxr": {"train": 301_688, "validation": 37_711},
+}
+"""Images by split when there is no beton to ask: 80 and 10 percent of the published datasets."""
+FORWARD = {"densenet121": 1.0, "densenet40": 0.7}
+"""Multiply-adds of one forward pass; the layers that DenseNet-40 leaves out of DenseNet-121 hold 30 percent."""
+TRAIN_STEP = 3.0
+"""A step is one forward and one backward pass, and the latter costs about two forward passes."""
+DEFAULT_IMAGES_PER_S = 500.0
+"""Training images of DenseNet-121 per second and GPU where nothing was measured or given: an assumption of a recent
+data-centre GPU in bf16, not a measurement. The paper's reference [23] printed 40-50 on a Titan XP."""
+
+Splits = Mapping[str, Mapping[str, int]]
+Shape = tuple[str, str, str]
+"""Network, scope and method: runs of one shape cost the same for each image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a run computes over all its epochs."""
+
+    train_images: int = 0
+    """Images that pass the network forward and back."""
+    teacher_images: int = 0
+    """Of these, images that pass a teacher too."""
+    validation_images: int = 0
+    passes: float = 0.0
+    """All of it in forward passes of one image through DenseNet-121."""
+
+    @property
+    def images(self) -> int:
+        """Training and validation images."""
+        return self.train_images + self.validation_images
+
+
+def run_work(config: RunConfig, splits: Splits) -> Work:
+    """What a run computes when it stops at its last epoch and no earlier."""
+    dataset, epochs = config.data.dataset, config.schedule.epochs
+    sizes = {**DEFAULT_SPLITS[dataset], **splits.get(dataset, {})}
+    asked = parse_subset(config.data.subset)
+    train = epochs * (sizes["train"] if asked is None else min(asked, sizes["train"]))
+    validation = -(-epochs // config.schedule.validate_every) * sizes["validation"]
+    forward = FORWARD[config.network.name]
+    watched = 0 if config.objective.teacher is None else train
+    return Work(
+        train_images=train,
+        teacher_images=watched,
+        validation_images=validation,
+        passes=train * TRAIN_STEP * forward + watched * FORWARD["densenet121"] + validation * forward,
+    )
+
+
+def run_cost(config: RunConfig, splits: Splits) -> float:
+    """Cost of a run in forward passes of one image through DenseNet-121."""
+    return run_work(config, splits).passes
+
+
+def shape_of(config: RunConfig) -> Shape:
+    """What runs of the same speed have in common."""
+    return config.network.name, config.network.scope, config.objective.method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Forward passes of one image through DenseNet-121 that one GPU does in a second, while it trains."""
+
+    measured: Mapping[Shape, float] = field(default_factory=dict)
+    """From finished runs, by their shape."""
+    otherwise: float = DEFAULT_IMAGES_PER_S * TRAIN_STEP
+    """For all other shapes."""
+    source: str = "assumed"
+    """Where it comes from, in words."""
+
+    def seconds(self, config: RunConfig, passes: float) -> float:
+        """GPU-seconds that a run of this shape takes for so many passes."""
+        return passes / self.measured.get(shape_of(config), self.otherwise)
+
+
+def measure(
+    runs: Sequence[GridRun], found: Mapping[str, Found], splits: Splits, given: float | None = None
+) -> Throughput:
+    """The throughput that finished runs had, their whole time counted; ``given`` (training images of DenseNet-121
+    per second and GPU) or an assumption where none has finished, the median of the measured where only others have.
+    """
+    rates: dict[Shape, list[float]] = defaultdict(list)
+    for run in runs:
+        state = found.get(run.run_id, ABSENT)
+        epochs = state.epoch or state.epochs
+        if state.state == "done" and state.gpu_seconds and epochs:
+            share = epochs / run.config.schedule.epochs
+            rates[shape_of(run.config)].append(share * run_cost(run.config, splits) / state.gpu_seconds)
+    measured = {shape: median(values) for shape, values in rates.items()}
+    count = sum(map(len, rates.values()))
+    wanted = f"{given if given is not None else DEFAULT_IMAGES_PER_S:g} images/s"
+    otherwise = (DEFAULT_IMAGES_PER_S if given is None else given) * TRAIN_STEP
+    rest = f"{wanted} {'assumed' if given is None else 'given'}"
+    if not measured:
+        return Throughput(otherwise=otherwise, source=rest)
+    if given is None:
+        otherwise, rest = median(measured.values()), "their median for other networks and methods"
+    runs_word = "1 finished run" if count == 1 else f"{count} finished runs"
+    return Throughput(measured=measured, otherwise=otherwise, source=f"{runs_word}; {rest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What the runs of a plan take."""
+
+    works: Mapping[str, Work]
+    """By run id."""
+    hours: Mapping[str, float]
+    """GPU-hours by run id, of the whole run."""
+    left: Mapping[str, float]
+    """GPU-hours by run id that a run still takes; 0 for a done one."""
+    chain: tuple[GridRun, ...]
+    """The critical path of what is left: the costliest chain of runs of which each needs the one before."""
+    throughput: Throughput
+
+    @property
+    def chain_hours(self) -> float:
+        """Hours until the last run ends, however many GPUs there are."""
+        return sum(self.left[run.run_id] for run in self.chain)
+
+
+def estimate(
+    runs: Sequence[GridRun], found: Mapping[str, Found], splits: Splits, given: float | None = None
+) -> Estimate:
+    """Images, GPU-hours and the critical path of these runs; ``given`` as ``measure`` takes it."""
+    throughput = measure(runs, found, splits, given)
+    works = {run.run_id: run_work(run.config, splits) for run in runs}
+    hours = {run.run_id: throughput.seconds(run.config, works[run.run_id].passes) / 3600.0 for run in runs}
+    left = {run.run_id: hours[run.run_id] * share_left(found.get(run.run_id, ABSENT)) for run in runs}
+    return Estimate(works=works, hours=hours, left=left, chain=longest_chain(runs, left), throughput=throughput)
+
+
+def share_left(state: Found) -> float:
+    """The part of a run that is still to be computed, 0..1."""
+    if state.state == "done":
+        return 0.0
+    if not state.epoch or not state.epochs or state.state == "stale":
+        return 1.0
+    return max(0.0, 1.0 - state.epoch / state.epochs)
+
+
+def critical_paths(runs: Sequence[GridRun], splits: Splits) -> dict[str, float]:
+    """For each run id the cost of the costliest chain that starts with the run and goes on to those that need it.
+
+    Starting the run with the longest chain first keeps the last runs from waiting for one late prerequisite.
+    """
+    return chains(runs, {run.run_id: run_cost(run.config, splits) for run in runs})
+
+
+def chains(runs: Sequence[GridRun], costs: Mapping[str, float]) -> dict[str, float]:
+    """``critical_paths`` with costs of any unit, by run id."""
+    longest_after: dict[str, float] = {}
+    paths: dict[str, float] = {}
+    for run in reversed(needs_first(runs)):
+        paths[run.run_id] = costs[run.run_id] + longest_after.get(run.run_id, 0.0)
+        for need in run.needs:
+            longest_after[need] = max(longest_after.get(need, 0.0), paths[run.run_id])
+    return paths
+
+
+def longest_chain(runs: Sequence[GridRun], costs: Mapping[str, float]) -> tuple[GridRun, ...]:
+    """The costliest chain, in the order in which its runs follow each other; runs that cost nothing are left out."""
+    paths = chains(runs, costs)
+    dependants: dict[str, list[GridRun]] = defaultdict(list)
+    for run in runs:
+        for need in run.needs:
+            dependants[need].append(run)
+    chain: list[GridRun] = []
+    following: Sequence[GridRun] = runs
+    while following:
+        run = max(following, key=lambda run: paths[run.run_id])
+        if paths[run.run_id] <= 0.0:
+            break
+        chain.append(run)
+        following = dependants[run.run_id]
+    return tuple(run for run in chain if costs[run.run_id] > 0.0)
+
+
+def seconds_to_go(run: GridRun, state: Found, splits: Splits) -> float | None:
+    """Seconds until a running run ends at the speed that it reports; None while it reports none."""
+    if state.state != "running" or not state.images_per_s:
+        return None
+    work = run_work(run.config, splits)
+    return share_left(state) * work.passes / (state.images_per_s * train_passes(run.config))
+
+
+def train_passes(config: RunConfig) -> float:
+    """Forward passes through DenseNet-121 that one training image costs."""
+    teacher = 0.0 if config.objective.teacher is None else FORWARD["densenet121"]
+    return TRAIN_STEP * FORWARD[config.network.name] + teacher
+
+
+def hours_to_go(cost: Estimate, at_once: int) -> float:
+    """Hours until the whole grid is done with so many runs at once: no fewer than the critical path has."""
+    return max(cost.chain_hours, sum(cost.left.values()) / max(1, at_once))

@@ -1,0 +1,132 @@
+"""The plan: wanted runs and the state of their folders come in; one decision for each run goes out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from launch.grids.grid import GridRun, needs_first
+
+State = Literal["absent", "queued", "partial", "running", "done", "failed", "stale"]
+Action = Literal["skip", "run", "wait", "blocked"]
+
+NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a run's folder says about the run."""
+
+    state: State = "absent"
+    """``absent`` (never started), ``queued`` (waits in a cluster's queue), ``partial`` (interrupted, goes on from its
+    checkpoint), ``running`` (a live process), ``done`` (a result), ``failed`` (ended with an error), ``stale``
+    (computed from other data than now)."""
+    epoch: int | None = None
+    """Epochs done."""
+    epochs: int | None = None
+    mean_auroc: float | None = None
+    """Test AUROC, 0..1, of a done run; else the last validation's."""
+    images_per_s: float | None = None
+    error: str | None = None
+    """Why it failed, or why and what to do when it is stale; one line."""
+    content_hash: str | None = None
+    """Content of the beton that the folder was computed from."""
+    host: str | None = None
+    """The other host that a running run is on; None on this one."""
+    job: str | None = None
+    """The queue's job that holds the run, now or last."""
+    waits_for: str | None = None
+    """Why the queue has not started it, in the queue's words."""
+    gpu_seconds: float | None = None
+    """What a done run took: its seconds times its processes."""
+    restarts: int = 0
+    """Starts after the first."""
+    preempted: int = 0
+    """Starts that a preemption ended."""
+    timed_out: int = 0
+    """Starts that the time limit ended."""
+
+    @property
+    def progress(self) -> str:
+        """``3 of 128 epochs``, or nothing while unknown."""
+        if self.epoch is None:
+            return ""
+        return f"{self.epoch} of {self.epochs} epochs" if self.epochs is not None else f"{self.epoch} epochs"
+
+
+ABSENT = Found()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is to be done about one run, and why."""
+
+    run: GridRun
+    action: Action
+    """``skip`` (done), ``run`` (can start now), ``wait`` (for its needs, or it runs already), ``blocked`` (a person
+    must act, here or at a need)."""
+    reason: str
+
+
+def decide(wanted: Sequence[GridRun], found: Mapping[str, Found]) -> list[Decision]:
+    """One decision for each wanted run, needs first; ``found`` is by run id, a missing id is absent.
+
+    A failed run is run again: whoever submits again has seen the failure. A need outside ``wanted`` must be done.
+    """
+    decisions: dict[str, Decision] = {}
+    names = {run.run_id: run.name for run in wanted}
+    for run in needs_first(wanted):
+        action, reason = _decide(run, found, decisions, names)
+        decisions[run.run_id] = Decision(run=run, action=action, reason=reason)
+    return list(decisions.values())
+
+
+def _decide(
+    run: GridRun, found: Mapping[str, Found], decided: Mapping[str, Decision], names: Mapping[str, str]
+) -> tuple[Action, str]:
+    state = found.get(run.run_id, ABSENT)
+    if state.state == "stale":
+        return "blocked", state.error or "computed from other data than now"
+    if state.state == "queued":
+        return "wait", f"queued as job {state.job} ({state.waits_for or 'waiting'})"
+    if state.state == "running":
+        return "wait", ", ".join(filter(None, (where_it_runs(state), state.progress)))
+    stale = [need for need in run.needs if found.get(need, ABSENT).state == "stale"]
+    if state.state == "done" and not stale:
+        return "skip", "done" if state.mean_auroc is None else f"done, test AUROC {state.mean_auroc:.4f}"
+    if stale:
+        return "blocked", f"needs {_listed(stale, names)}, computed from other data; see there"
+    blocked = [need for need in run.needs if need in decided and decided[need].action == "blocked"]
+    if blocked:
+        return "blocked", f"needs {_listed(blocked, names)}, which is blocked"
+    open_needs = [need for need in run.needs if found.get(need, ABSENT).state != "done"]
+    outside = [need for need in open_needs if need not in decided]
+    if outside:
+        return "blocked", f"needs {_listed(outside, names)}, neither done nor in this plan"
+    if open_needs:
+        return "wait", f"needs {_listed(open_needs, names)}"
+    return "run", _why_now(state)
+
+
+def where_it_runs(state: Found) -> str:
+    """Where a running run is, and how to go on when that is no longer true."""
+    if state.job is not None:
+        return f"runs as job {state.job}"
+    if state.host is None:
+        return "runs already"
+    return f"runs already on host {state.host} (should that be gone, delete the run's status.json)"
+
+
+def _why_now(state: Found) -> str:
+    if state.state == "failed":
+        return f"tried again; failed before: {state.error or 'see its log'}"
+    if state.state == "partial":
+        return ", ".join(filter(None, ("goes on from its checkpoint", state.progress)))
+    return "not started"
+
+
+def _listed(run_ids: Sequence[str], names: Mapping[str, str]) -> str:
+    shown = [names.get(run_id, run_id) for run_id in run_ids[:NAMES_SHOWN]]
+    more = len(run_ids) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,0 +1,170 @@
+"""What run folders say: run ids, a folder of runs and a folder of betons come in; the state of each run goes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import InputError
+from datasets.files import read_json
+from harness.runs.folder import RunFolder
+from launch.grids.grid import GridRun
+from launch.plan.decide import Found
+from launch.plan.history import read_history
+from launch.plan.lock import is_locked
+
+HEARTBEAT_S = 7200.0
+"""A run on another host counts as running this long after it last wrote its status, which it does once an epoch."""
+CLOCK_SLACK_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """What a beton's sidecar says that planning needs."""
+
+    content_hash: str
+    splits: dict[str, int] = field(default_factory=dict)
+    """Number of images by split."""
+
+
+def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetFacts]:
+    """Facts of those datasets whose beton lies in ``data_dir``; the others are left out."""
+    facts = {}
+    for dataset in datasets:
+        sidecar = data_dir / f"{dataset}.beton.json"
+        if sidecar.exists():
+            values = _read_object(sidecar)
+            if "content_hash" not in values:
+                raise InputError(f"{sidecar}: not a beton's sidecar; expected the key 'content_hash'")
+            facts[dataset] = DatasetFacts(content_hash=values["content_hash"], splits=values.get("splits", {}))
+    return facts
+
+
+def find_runs(runs: Iterable[GridRun], runs_dir: Path, facts: Mapping[str, DatasetFacts]) -> dict[str, Found]:
+    """The state of each run, by run id; one look at the folder of runs tells which of them were ever started."""
+    try:
+        present = {folder.name for folder in runs_dir.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        present = set()
+    absent = Found()
+    return {run.run_id: find_run(run, runs_dir, facts) if run.run_id in present else absent for run in runs}
+
+
+def find_run(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts], *, have_lock: bool = False) -> Found:
+    """The state of one run; ``have_lock`` says that the caller holds its lock, which is then no sign of life.
+
+    Raises:
+        InputError: when a file of the folder is not JSON.
+    """
+    folder = RunFolder(runs_dir / run.run_id)
+    if not folder.path.is_dir():
+        return Found()
+    status, result = _read_object(folder.status_file), _read_object(folder.result_file)
+    known = {**_progress(status, result), **_starts(folder, result)}
+    if result:
+        return _done(run, folder, result, facts, known)
+    if _is_alive(status) or (not have_lock and is_locked(folder.path)):
+        host = status.get("host")
+        return Found(state="running", host=None if host == socket.gethostname() else host, **known)
+    computed_from = _read_object(folder.provenance_file).get("content_hash")
+    stale = _stale(run, folder, computed_from, facts)
+    if stale is not None:
+        return Found(state="stale", error=stale, content_hash=computed_from, **known)
+    if status.get("state") == "failed":
+        return Found(state="failed", error=status.get("error") or "no reason given", **known)
+    return Found(state="partial", **known) if status or folder.last_dir.is_dir() else Found()
+
+
+def _done(
+    run: GridRun, folder: RunFolder, result: dict[str, Any], facts: Mapping[str, DatasetFacts], known: dict[str, Any]
+) -> Found:
+    computed_from = result.get("content_hash")
+    stale = _stale(run, folder, computed_from, facts)
+    if stale is not None:
+        return Found(state="stale", error=stale, content_hash=computed_from, **known)
+    return Found(state="done", content_hash=computed_from, **known)
+
+
+def _stale(
+    run: GridRun, folder: RunFolder, computed_from: str | None, facts: Mapping[str, DatasetFacts]
+) -> str | None:
+    dataset = run.config.data.dataset
+    if computed_from is None or dataset not in facts or facts[dataset].content_hash == computed_from:
+        return None
+    return (
+        f"computed from other data ({computed_from[:15]}) than {dataset}.beton now holds "
+        f"({facts[dataset].content_hash[:15]}); move {folder.path} away or use another --runs-dir"
+    )
+
+
+def _progress(status: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    scores = result.get("test") or {}
+    return {
+        "epoch": status.get("epoch"),
+        "epochs": status.get("epochs", result.get("epochs")),
+        "mean_auroc": scores.get("mean_auroc") if result else status.get("mean_auroc"),
+        "images_per_s": status.get("images_per_s", result.get("images_per_s")),
+        "gpu_seconds": result["seconds"] * result.get("world_size", 1) if "seconds" in result else None,
+    }
+
+
+def _starts(folder: RunFolder, result: dict[str, Any]) -> dict[str, int]:
+    """How often the run was started again, as the result or the queue's history tells, and what ended its starts."""
+    endings = [start.get("ending") for start in read_history(folder.path)]
+    return {
+        "restarts": max(int(result.get("restarts", 0)), len(endings) - 1, 0),
+        "preempted": endings.count("preempted"),
+        "timed_out": endings.count("time limit"),
+    }
+
+
+def _is_alive(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote this status still lives, as far as this host can tell."""
+    if status.get("state") != "running":
+        return False
+    updated = float(status.get("updated", 0.0))
+    if status.get("host", socket.gethostname()) != socket.gethostname():
+        return time.time() - updated < HEARTBEAT_S
+    pid = status.get("pid")
+    return isinstance(pid, int) and process_lives(pid, seen=updated)
+
+
+def process_lives(pid: int, *, seen: float) -> bool:
+    """Whether the process with this id at ``seen`` (unix s) still runs; a zombie or a reused id does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        after_name = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+        boot = next(
+            float(line.split()[1])
+            for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+            if line.startswith("btime")
+        )
+    except (FileNotFoundError, StopIteration):
+        return True
+    started = boot + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+    return after_name[0] not in ("Z", "X") and started <= seen + CLOCK_SLACK_S
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        value = read_json(path)  # says what is wrong with the file
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,138 @@
+"""Pairs of cells and the folder of betons come in; figures of attention maps go out, or why there are none."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.errors import InputError
+from harness.config import RunConfig
+from harness.runs.folder import RunFolder
+from launch.report.figures.attention_panel import Seen, draw_overlays, draw_planes
+from launch.report.read.collect import Collection
+from launch.report.statistics.pairs import Pair
+from launch.report.write.html import Picture
+
+if TYPE_CHECKING:
+    from datasets.beton.reader import Beton
+
+MOST_PAIRS = 4
+HOW = "give --data-dir, the folder of the betons: cxr report DIR --data-dir DATA"
+_CAPTION = (
+    "Test radiographs under the mean square of each network's 32 unit planes at the attention layer, all on one "
+    "scale (1 is even attention); the squares are the positions of the planes. Distance is equation (2) of the paper."
+)
+_PLANES = "Every unit plane of the first radiograph, paired by its place, on one scale; white is zero."
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions:
+    """Which attention maps are asked for."""
+
+    count: int = 0
+    """Radiographs of each figure."""
+    data_dir: Path | None = None
+    """Folder of DATASET.beton; None takes the beton that a run recorded."""
+    imagenet_weights: Path | None = None
+    xrv_weights: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class AttentionFigures:
+    """What was drawn and what was not."""
+
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...]
+
+
+def draw_attention(
+    pairs: Sequence[Pair], collection: Collection, options: AttentionOptions, out: Path
+) -> AttentionFigures:
+    """Draw the first repetition of each of the first pairs; pictures of an earlier report are removed."""
+    names = [(out / f"attention_{i + 1}.png", out / f"attention_planes_{i + 1}.png") for i in range(MOST_PAIRS)]
+    pictures: list[Picture] = []
+    notes = []
+    with_planes = [pair for pair in pairs if pair.other.config.objective.teacher is not None]
+    if not with_planes:
+        notes.append("Not drawn: no finished student with a teacher and its transfer-learning counterpart.")
+    elif not options.count:
+        notes.append(f"Not drawn: {HOW}.")
+    else:
+        notes += _left_out(len(with_planes))
+        for pair, (overlays, planes) in zip(with_planes, names, strict=False):
+            try:
+                pictures += _draw(pair, collection, options, overlays, planes)
+            except InputError as error:
+                notes.append(f"{pair.text}: not drawn: {error}")
+    kept = {picture.path for picture in pictures}
+    for path in (path for both in names for path in both if path not in kept):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".pdf").unlink(missing_ok=True)
+    return AttentionFigures(tuple(pictures), tuple(notes))
+
+
+def _left_out(count: int) -> list[str]:
+    return [f"The first {MOST_PAIRS} of {count} pairs are drawn."] if count > MOST_PAIRS else []
+
+
+def _draw(
+    pair: Pair, collection: Collection, options: AttentionOptions, overlays: Path, planes: Path
+) -> list[Picture]:
+    from harness.evaluation.attention_maps import choose_radiographs, plane_distance, student_planes, teacher_planes
+
+    folders = {run.run_id: run.folder for run in collection.runs}
+
+    def folder_of(config: RunConfig) -> RunFolder:
+        return folders.get(config.run_id, RunFolder(collection.directory / config.run_id))
+
+    beton = _open_beton(pair, options)
+    chosen = choose_radiographs(beton, options.count)
+    images = beton.gather(chosen)
+    other, base = pair.other.finished[0], pair.base.finished[0]
+    weights = other.config.objective.teacher
+    assert weights is not None, "pairs without a teacher were left out"
+    teacher = teacher_planes(
+        weights,
+        images,
+        folder_of=folder_of,
+        imagenet_weights=options.imagenet_weights,
+        xrv_weights=options.xrv_weights,
+    )
+    seen = [Seen(f"Teacher: {pair.other.label.teacher_text}", teacher)]
+    for name, run in (("Student with teacher", other), ("Transfer learning alone", base)):
+        own = student_planes(run.config, images, folder_of=folder_of)
+        seen.append(Seen(name, own, plane_distance(own, teacher)))
+    draw_overlays(images, [_findings(beton, int(index)) for index in chosen], seen, overlays)
+    draw_planes(seen, 0, planes)
+    what = f"{pair.text}, {pair.other.label.group_text}, seeds {other.config.seed} and {base.config.seed}"
+    return [
+        Picture(overlays, f"Attention maps: {what}", _CAPTION),
+        Picture(planes, f"Attention planes: {what}", _PLANES),
+    ]
+
+
+def _open_beton(pair: Pair, options: AttentionOptions) -> Beton:
+    from datasets.beton.reader import Beton
+
+    run = pair.other.finished[0]
+    dataset = run.config.data.dataset
+    if options.data_dir is None and run.beton is None:
+        raise InputError(f"the run does not say which beton it read; {HOW}")
+    path = run.beton if options.data_dir is None else options.data_dir / f"{dataset}.beton"
+    assert path is not None, "one of the two is there"
+    beton = Beton.open(path)
+    if run.content_hash and beton.sidecar.content_hash.rpartition(":")[2] != run.content_hash:
+        raise InputError(
+            f"{path}: not the beton that the runs read, whose content hash is {run.content_hash[:10]}..."
+        )
+    return beton
+
+
+def _findings(beton: Beton, index: int) -> str:
+    """Title of a radiograph: its sample index and what it is labelled with; no path, which may name a patient."""
+    row = beton.targets[index]
+    found = ", ".join(label for label, value in zip(beton.labels, row, strict=True) if value == 1) or "no finding"
+    return f"Test image {index}\n" + textwrap.shorten(found, 34, placeholder=" ...")

@@ -1,0 +1,213 @@
+"""A folder of run folders comes in; typed runs go out, and the folders that were passed over with the reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets.errors import InputError
+from datasets.files import read_json
+from harness.config import RunConfig
+from harness.runs.folder import RunFolder
+from launch.report.read.documents import EpochScores, Result, parse_epochs, parse_result, says_phantom
+
+GENERATOR = '<meta name="generator" content="cxr report">'
+"""Stands at the head of every page of a report, so that its folder is known again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One readable run folder; ``result`` is None while the run is not done."""
+
+    folder: RunFolder
+    config: RunConfig
+    result: Result | None
+    epochs: tuple[EpochScores, ...]
+    progress: str
+    """``done``, or what status.json says of an unfinished run: ``running, epoch 3 of 8``."""
+    commit: str = ""
+    """Commit of the code, shortened; a plus sign says that the checkout was changed."""
+    content_hash: str = ""
+    """Content hash of the beton in hexadecimal, without the name of the hash."""
+    phantom: bool = False
+    """Whether the run's files say that its images are made up."""
+    devices: tuple[str, ...] = ()
+    """The device of each process as provenance.json words it."""
+    precision: str = ""
+    started: float | None = None
+    """First start, in seconds since 1970."""
+    ended: float | None = None
+    """When the run was done, in seconds since 1970."""
+    num_starts_before: int = 0
+    """Starts before the last one."""
+    beton: Path | None = None
+    """The beton as the run was given it; a relative path is relative to where the run was started."""
+
+    @property
+    def run_id(self) -> str:
+        return self.config.run_id
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A folder, or a part of one, that the report does not use."""
+
+    path: Path
+    kind: Literal["foreign", "damaged", "duplicate", "unfinished", "incomplete"]
+    reason: str
+
+    def __str__(self) -> str:
+        """One line for standard error."""
+        return f"{self.kind}: {self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All that was found below one folder."""
+
+    directory: Path
+    runs: tuple[Run, ...]
+    passed_over: tuple[PassedOver, ...] = field(default=())
+
+
+def collect(directory: Path, *, skip: Path | None = None) -> Collection:
+    """Read every folder directly below ``directory`` but ``skip`` and hidden ones, in order of name.
+
+    Raises:
+        InputError: when ``directory`` holds no run folder that can be read.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder; give the folder that holds the run folders")
+    if (directory / "config.json").is_file():
+        raise InputError(f"{directory}: this is itself a run folder; give the folder that holds it")
+    runs: dict[str, Run] = {}
+    passed_over: list[PassedOver] = []
+    skipped = None if skip is None else skip.resolve()
+    for path in sorted(directory.iterdir()):
+        if not path.is_dir() or path.name.startswith(".") or path.resolve() == skipped or _is_report(path):
+            continue
+        _add(RunFolder(path), runs, passed_over)
+    if not runs:
+        damaged = [str(item) for item in passed_over if item.kind == "damaged"]
+        detail = f"; {damaged[0]}" if damaged else ""
+        raise InputError(f"{directory}: holds no run folder that can be read (a folder with config.json){detail}")
+    return Collection(directory, tuple(runs.values()), tuple(passed_over))
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a folder holds a report of ours, or leads to one: then it is no foreign folder."""
+    try:
+        with (path / "index.html").open("rb") as page:
+            return GENERATOR.encode() in page.read(2000)
+    except OSError:
+        return False
+
+
+def _add(folder: RunFolder, runs: dict[str, Run], passed_over: list[PassedOver]) -> None:
+    if not folder.config_file.exists():
+        passed_over.append(PassedOver(folder.path, "foreign", "not a run folder: it has no config.json"))
+        return
+    try:
+        run, unusable = _read(folder)
+    except (InputError, OSError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).replace(f"{folder.path}{os.sep}", "").split())
+        passed_over.append(PassedOver(folder.path, "damaged", reason))
+        return
+    first = runs.get(run.run_id)
+    if first is not None:
+        reason = f"the same run as {first.folder.path.name}, which is used"
+        passed_over.append(PassedOver(folder.path, "duplicate", reason))
+        return
+    runs[run.run_id] = run
+    if run.result is None:
+        passed_over.append(PassedOver(folder.path, "unfinished", f"{run.progress}; no result.json yet"))
+    if unusable:
+        lines = "1 line" if unusable == 1 else f"{unusable} lines"
+        reason = f"metrics.jsonl: {lines} cannot be used; the curves lack what stood there"
+        passed_over.append(PassedOver(folder.path, "incomplete", reason))
+
+
+def _read(folder: RunFolder) -> tuple[Run, int]:
+    config = folder.config()
+    recorded = read_json(folder.config_file).get("run_id", config.run_id)
+    if recorded != config.run_id:
+        changed = "it was changed afterwards or written by another version"
+        raise InputError(f"config.json: run_id is {recorded!r} but the config's is {config.run_id}: {changed}")
+    document = folder.result()
+    result = None if document is None else parse_result(document)
+    if result is not None and result.run_id != config.run_id:
+        raise InputError(f"result.json: belongs to run {result.run_id!r}, not to {config.run_id}")
+    epochs, unusable = parse_epochs(list(folder.metrics()))
+    provenance = _optional(folder.provenance_file)
+    status = _status(folder, done=result is not None)
+    content_hash = (result.content_hash if result else None) or provenance.get("content_hash") or ""
+    run = Run(
+        folder=folder,
+        config=config,
+        result=result,
+        epochs=epochs,
+        progress="done" if result is not None else _progress(status),
+        commit=_commit(provenance.get("git")),
+        content_hash=str(content_hash).rpartition(":")[2],
+        phantom=says_phantom(provenance, document),
+        ended=_time(status.get("updated")) if result is not None else None,
+        **_surroundings(provenance),
+    )
+    return run, unusable
+
+
+def _surroundings(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Where and when the run ran; what is absent or of another type is left out, since no score rests on it."""
+    devices, precision, beton = (provenance.get(key) for key in ("devices", "precision", "beton"))
+    earlier = provenance.get("earlier_starts")
+    starts = [start for start in earlier if isinstance(start, dict)] if isinstance(earlier, list) else []
+    times = [time for time in (_time(start.get("started")) for start in (*starts, provenance)) if time is not None]
+    return {
+        "devices": tuple(map(str, devices)) if isinstance(devices, list) else (),
+        "precision": precision if isinstance(precision, str) else "",
+        "started": min(times, default=None),
+        "num_starts_before": len(starts),
+        "beton": Path(beton) if isinstance(beton, str) else None,
+    }
+
+
+def _status(folder: RunFolder, *, done: bool) -> dict[str, Any]:
+    """status.json; of a finished run it tells nothing but when it ended, so it may be damaged."""
+    try:
+        return _optional(folder.status_file)
+    except InputError:
+        if done:
+            return {}
+        raise
+
+
+def _time(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    """A JSON object that may be absent; a file that is there must be one."""
+    if not path.exists():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path.name}: expected a JSON object")
+    return value
+
+
+def _commit(git: Any) -> str:
+    if not isinstance(git, dict) or not git.get("commit"):
+        return ""
+    changed = "+" if git.get("dirty") else ""
+    return f"{str(git['commit'])[:10]}{changed}"
+
+
+def _progress(status: dict[str, Any]) -> str:
+    text = str(status.get("state", "not started"))
+    if "epoch" in status and "epochs" in status:
+        text += f", epoch {status['epoch']} of {status['epochs']}"
+    if status.get("error"):
+        text += f", {status['error']}"
+    return text

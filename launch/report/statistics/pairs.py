@@ -1,0 +1,136 @@
+"""Cells come in; the pairs that differ in the method alone go out, with their paired bootstrap."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datasets.errors import InputError
+from harness.config import TransferLearning
+from launch.report.read.collect import PassedOver, Run
+from launch.report.read.names import word
+from launch.report.statistics.bootstrap import Interval, Resampled, paired_intervals
+from launch.report.statistics.bootstrap_cache import Bootstrap
+from launch.report.statistics.cells import Cell
+
+GO_ON = "the same command goes on with them, or give it more --bootstrap-seconds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A method with a teacher and transfer learning, all else in their configs the same."""
+
+    base: Cell
+    other: Cell
+
+    @property
+    def text(self) -> str:
+        """Network, method and teacher in one phrase."""
+        return f"{word(self.other.label.network)}, {self.other.method_text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A pair with its differences by label on one test split."""
+
+    pair: Pair
+    labels: tuple[str, ...]
+    positives: tuple[int, ...]
+    num_images: int
+    num_patients: int
+    count: int
+    """Resamples drawn."""
+    seed: int
+    intervals: tuple[Interval, ...]
+    """One for each label, then one for their mean."""
+    base_runs: tuple[Run, ...]
+    other_runs: tuple[Run, ...]
+
+
+def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
+    """Every student with a teacher whose transfer-learning counterpart is there, both with a finished repetition."""
+    by_hash = {dataclasses.replace(cell.config, seed=0).hash: cell for cell in cells}
+    found = []
+    for cell in cells:
+        if cell.role != "student" or isinstance(cell.config.objective, TransferLearning) or not cell.finished:
+            continue
+        without = dataclasses.replace(cell.config, seed=0, objective=TransferLearning())
+        base = by_hash.get(without.hash)
+        if base is not None and base.finished:
+            found.append(Pair(base=base, other=cell))
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs that were compared, and what was left out."""
+
+    compared: tuple[Compared, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def compare_pairs(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Comparison:
+    """Bootstrap every pair for which there is time; runs whose predictions cannot be used are left out and named.
+
+    A pair whose runs were all resampled before takes no time; at least one other is begun whatever the time.
+    """
+    known: dict[str, Resampled] = {}
+    passed_over: dict[str, PassedOver] = {}
+    compared: list[Compared] = []
+    waiting, began = 0, False
+    started = time.monotonic()
+    for pair in pairs:
+        late = began and bootstrap.seconds is not None and time.monotonic() - started > bootstrap.seconds
+        runs = {run.run_id: run for cell in (pair.base, pair.other) for run in cell.finished}
+        for run in runs.values():
+            if run.run_id in known or run.run_id in passed_over:
+                continue
+            try:
+                found = bootstrap.kept(run)
+                if found is None and not late:
+                    began, found = True, bootstrap.of(run)
+            except InputError as error:
+                reason = f"{error}; it has no part in the paired bootstrap"
+                passed_over[run.run_id] = PassedOver(run.folder.path, "incomplete", reason)
+                continue
+            if found is not None:
+                known[run.run_id] = found
+        if runs.keys() - known.keys() - passed_over.keys():
+            waiting += 1
+        else:
+            item = _compare(pair, known, bootstrap, passed_over)
+            compared += [] if item is None else [item]
+    notes = (f"paired bootstrap: {waiting} of {len(pairs)} pairs wait; {GO_ON}",) if waiting else ()
+    return Comparison(tuple(compared), tuple(passed_over.values()), notes)
+
+
+def _compare(
+    pair: Pair, known: dict[str, Resampled], bootstrap: Bootstrap, passed_over: dict[str, PassedOver]
+) -> Compared | None:
+    base, other = ([run for run in cell.finished if run.run_id in known] for cell in (pair.base, pair.other))
+    if not base or not other:
+        return None
+    first = known[base[0].run_id]
+    foreign = {run.run_id: run for run in (*base, *other) if known[run.run_id].test_set != first.test_set}
+    for run in foreign.values():
+        reason = f"predictions.parquet: not the test images of {base[0].run_id}, so the two cannot be paired"
+        passed_over.setdefault(run.run_id, PassedOver(run.folder.path, "incomplete", reason))
+    base, other = ([run for run in runs if run.run_id not in foreign] for runs in (base, other))
+    if not other:
+        return None
+    intervals = paired_intervals([known[run.run_id] for run in base], [known[run.run_id] for run in other])
+    return Compared(
+        pair=pair,
+        labels=first.labels,
+        positives=tuple(int(count) for count in first.positives),
+        num_images=first.num_images,
+        num_patients=first.num_patients,
+        count=bootstrap.count,
+        seed=bootstrap.seed,
+        intervals=tuple(intervals),
+        base_runs=tuple(base),
+        other_runs=tuple(other),
+    )

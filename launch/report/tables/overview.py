@@ -1,0 +1,179 @@
+"""Cells come in; the generic tables go out: overview, comparison of methods, prerequisites, AUROC by label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from launch.report.read.names import word
+from launch.report.statistics.cells import Cell
+from launch.report.tables.table import (
+    Column,
+    Table,
+    Value,
+    interval_text,
+    number_value,
+    phantom_notes,
+    run_links,
+    score_value,
+    signed,
+    text_value,
+)
+
+INTERVAL_NOTE = (
+    "Points are 100 x mean test AUROC. ± is 1.96 s / sqrt(n) over the repetitions, s with n - 1 degrees of freedom; "
+    "t ± is Student's 95 % interval. A single repetition (n=1) has no interval."
+)
+
+COMPARISON_NOTE = (
+    "Points are 100 x mean test AUROC; ± is 1.96 s / sqrt(n) over n repetitions; 'vs TL' is the mean minus that of "
+    "transfer learning with the same network."
+)
+
+
+def overview_table(cells: Sequence[Cell]) -> Table:
+    """One row for each cell, with the value of every repetition."""
+    differing = any(cell.differs for cell in cells)
+    names = ["Dataset", "Training images", "Initial weights", "Method", "Teacher", "Network", "Layers"]
+    columns = [Column((name,), numeric=False) for name in names]
+    columns += [Column(("Differs in",), numeric=False)] if differing else []
+    columns += [Column((name,)) for name in ("Attention weight", "n", "Mean ± CI (points)", "t ±")]
+    columns += [Column(("Each repetition",), numeric=False)]
+    return Table(
+        key="overview",
+        title="All cells",
+        columns=tuple(columns),
+        rows=tuple(_overview_row(cell, differing) for cell in cells),
+        notes=(INTERVAL_NOTE, *phantom_notes(cells)),
+    )
+
+
+def _overview_row(cell: Cell, differing: bool) -> tuple[Value, ...]:
+    label = cell.label
+    names = (word(label.dataset), label.subset, word(label.init), word(label.method), label.teacher_text)
+    row = [text_value(name) for name in (*names, word(label.network), word(label.scope))]
+    row += [text_value(cell.differs)] if differing else []
+    weights = ", ".join(f"{weight:.4g}" for weight in cell.weights)
+    row.append(Value((weights or "-",), sort=cell.weights[0] if cell.weights else None))
+    done = len(cell.finished)
+    row.append(Value((f"{done} (+{cell.num_unfinished})" if cell.num_unfinished else f"{done}",), sort=float(done)))
+    row.append(score_value(cell, with_n=False))
+    row.append(number_value(cell.summary.t_half if cell.summary else None, ".2f"))
+    values = ", ".join("..." if value is None else f"{value:.2f}" for value in cell.points)
+    row.append(Value((values,), links=run_links(cell)))
+    return tuple(row)
+
+
+def comparison_tables(cells: Sequence[Cell]) -> list[Table]:
+    """One for each dataset, size and initial weights: methods down, networks across, and what a teacher adds."""
+    groups: dict[tuple[str, str, str, int], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.role == "student":
+            groups[(*cell.label.group, cell.config.data.image_size)].append(cell)
+    return [_comparison(members, size) for (*_, size), members in groups.items()]
+
+
+def _comparison(cells: list[Cell], image_size: int) -> Table:
+    networks = list(dict.fromkeys(cell.label.network for cell in cells))
+    by_method: dict[str, dict[str, Cell]] = defaultdict(dict)
+    for cell in cells:
+        by_method[cell.method_text][cell.label.network] = cell
+    rows = [
+        (
+            Value((method,), sort=method, mark="head"),
+            *(_compared(found.get(network), cells) for network in networks),
+        )
+        for method, found in by_method.items()
+    ]
+    first = cells[0].label
+    return Table(
+        key=f"compare-{'-'.join(first.group)}-{image_size}",
+        title=f"Transfer learning and attention transfer: {first.group_text}, {image_size} px",
+        columns=(Column(("Method",), numeric=False), *(Column((word(network),)) for network in networks)),
+        rows=tuple(rows),
+        notes=(COMPARISON_NOTE, *phantom_notes(cells)),
+    )
+
+
+def _compared(cell: Cell | None, cells: list[Cell]) -> Value:
+    value = score_value(cell)
+    difference = _difference(cell, cells)
+    return value if difference is None else replace(value, lines=(*value.lines, f"vs TL {signed(difference)}"))
+
+
+def _difference(cell: Cell | None, cells: list[Cell]) -> float | None:
+    """Attention transfer minus transfer learning of the same network; None unless there is exactly one to compare."""
+    if cell is None or cell.summary is None or cell.label.method == "transfer_learning":
+        return None
+    base = [
+        other.summary
+        for other in cells
+        if other.label.method == "transfer_learning"
+        and (other.label.network, other.label.scope) == (cell.label.network, cell.label.scope)
+    ]
+    return cell.summary.mean - base[0].mean if len(base) == 1 and base[0] is not None else None
+
+
+def prerequisite_table(cells: Sequence[Cell]) -> Table | None:
+    """Own test scores of the runs that gave initial weights or were teachers; None when there are none."""
+    found = [cell for cell in cells if cell.role == "prerequisite"]
+    if not found:
+        return None
+    names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
+    rows = [
+        (
+            text_value(word(cell.label.dataset)),
+            text_value(cell.label.subset),
+            text_value(word(cell.label.init)),
+            text_value(cell.method_text),
+            text_value(word(cell.label.network)),
+            score_value(cell),
+        )
+        for cell in found
+    ]
+    columns = (*(Column((name,), numeric=False) for name in names), Column(("Own test AUROC (points)",)))
+    title = "Prerequisites: initial weights and teachers"
+    notes = phantom_notes(found)
+    return Table(key="prerequisites", title=title, columns=columns, rows=tuple(rows), notes=notes)
+
+
+def label_tables(cells: Sequence[Cell]) -> list[Table]:
+    """AUROC by label, one table for each dataset, size and initial weights, one column for each finished cell."""
+    groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.finished and cell.role != "search":
+            groups[cell.label.group].append(cell)
+    return [_label_table(members) for members in groups.values()]
+
+
+def _label_table(cells: list[Cell]) -> Table:
+    labels = dict.fromkeys(
+        label for cell in cells for run in cell.finished if run.result for label in run.result.test.auroc
+    )
+    columns = [Column(("Label",), numeric=False)]
+    columns += [Column((word(cell.label.network), cell.method_text)) for cell in cells]
+    rows = [
+        (Value((label,), sort=label, mark="head"), *(_label_value(cell, label) for cell in cells)) for label in labels
+    ]
+    means = [Value(("Mean",), sort="~", mark="head")]
+    means += [
+        Value((interval_text(cell.summary),), sort=cell.summary.mean) if cell.summary else Value(("-",))
+        for cell in cells
+    ]
+    first = cells[0].label
+    return Table(
+        key=f"labels-{'-'.join(first.group)}",
+        title=f"AUROC by label: {first.group_text}",
+        columns=tuple(columns),
+        rows=(*rows, tuple(means)),
+        notes=("Mean over the repetitions in points; a label with one class in the test split has no AUROC.",),
+    )
+
+
+def _label_value(cell: Cell, label: str) -> Value:
+    summary = cell.label_mean(label)
+    if summary is None:
+        return Value(("one class",), mark="missing")
+    text = f"{summary.mean:.2f}" if summary.n == len(cell.finished) else f"{summary.mean:.2f} (n={summary.n})"
+    return Value((text,), sort=summary.mean)

@@ -1,0 +1,173 @@
+"""Cells come in; Tables 2A, 2B, 3 and 5 of the paper go out: ours, the printed value, and the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from launch.grids.paper.tables import PaperCell, PaperConfiguration, paper_cells, paper_configurations
+from launch.report.read.names import CellLabel, word
+from launch.report.statistics.cells import Cell
+from launch.report.tables.table import Column, Table, Value, phantom_notes, score_value, signed, text_value
+
+IMAGE_SIZE_PX = 256
+"""The paper's input size; cells of another size are not set against the printed values."""
+FULL_SIZE = {"chexpert": "178k", "chestxray14_5.6k": "5.6k"}
+"""How the paper calls the whole training split."""
+FIGURE_3 = {("chexpert", "5k"), ("chestxray14_5.6k", "full")}
+COPIED_COLUMNS = {("2a", "transfer_learning", "last34"), ("2b", "transfer_learning", "all")}
+COPIED_ROWS = {("50k", "chestxray14"), ("50k", "imagenet"), ("178k", "imagenet")}
+"""Training images and initial weights at which the two columns print the same mean and interval."""
+TITLES = {
+    "2a": "Table 2A: transfer learning and attention transfer to DenseNet-121",
+    "2b": "Table 2B: transfer learning and attention transfer to DenseNet-40",
+    "3": "Table 3: attention transfer from ImageNet and MIMIC-CXR teachers",
+    "5": "Table 5: the small target, 5,606 images of ChestX-ray14",
+}
+DOUBTFUL_NOTE = (
+    "† doubtful: the paper prints the same mean and interval for transfer learning to the last 34 layers of "
+    "DenseNet-121 (Table 2A) and to DenseNet-40 (Table 2B); one was probably copied, and it cannot be told which."
+)
+NOTE = (
+    "Each place: our mean ± 1.96 s / sqrt(n) and, in brackets, Student's 95 % interval, with n unless it is 3; the "
+    "paper's printed value; our mean minus it. Points are 100 x mean test AUROC; the paper has n = 3."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One printed place of a table, and the label that a cell of ours must have to stand there."""
+
+    printed: PaperCell
+    grid_key: str
+    """The configuration's number in the grid, R01 to R63."""
+    label: CellLabel
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the printed value was probably copied from another column."""
+        column = (self.printed.table, self.printed.method, self.label.scope)
+        return column in COPIED_COLUMNS and (self.printed.train_size, self.printed.init) in COPIED_ROWS
+
+
+@cache
+def printed_places() -> tuple[Place, ...]:
+    """All 79 printed places in the order of the tables."""
+    configurations = {_key(configuration): configuration for configuration in paper_configurations()}
+    return tuple(_place(cell, configurations[_key(cell)]) for cell in paper_cells())
+
+
+def _key(row: PaperCell | PaperConfiguration) -> tuple[object, ...]:
+    dataset = row.dataset.removesuffix("_5.6k")
+    return (dataset, row.train_size, row.init, row.method, row.teacher, row.student, row.trainable_params)
+
+
+def _place(printed: PaperCell, configuration: PaperConfiguration) -> Place:
+    dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
+    full = FULL_SIZE[dataset] == printed.train_size
+    label = CellLabel(
+        dataset=dataset,
+        subset="full" if full else printed.train_size,
+        init=printed.init,
+        method=printed.method,
+        teacher=printed.teacher,
+        network=printed.student,
+        scope=configuration.scope,
+    )
+    return Place(printed=printed, grid_key=configuration.key, label=label)
+
+
+def matching_cells(cells: Sequence[Cell]) -> tuple[dict[CellLabel, Cell], dict[CellLabel, str]]:
+    """Our cell for each label of the paper's grid, and a note where more than one cell has the label.
+
+    Runs of a beta search do not count. Of several cells the one with the most finished repetitions is taken.
+    """
+    wanted = {place.label for place in printed_places()}
+    found: dict[CellLabel, list[Cell]] = {}
+    for cell in cells:
+        if cell.label in wanted and cell.role != "search" and cell.config.data.image_size == IMAGE_SIZE_PX:
+            found.setdefault(cell.label, []).append(cell)
+    chosen: dict[CellLabel, Cell] = {}
+    notes: dict[CellLabel, str] = {}
+    for label, several in found.items():
+        chosen[label] = max(several, key=lambda cell: len(cell.finished))
+        if len(several) > 1:
+            what = f"{label.group_text}, {label.method_text}, {word(label.network)}"
+            notes[label] = (
+                f"{what}: {len(several)} cells match; shown is the one with the most finished repetitions "
+                f"({chosen[label].differs}); the others stand in the table of all cells"
+            )
+    return chosen, notes
+
+
+def figure_3_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of the paper's Fig. 3: both networks, all layers, from ImageNet, on CheXpert 5k and the 5,606 images."""
+    return [
+        cell
+        for label, cell in matching_cells(cells)[0].items()
+        if (label.dataset, label.subset) in FIGURE_3 and label.init == "imagenet" and label.scope == "all"
+    ]
+
+
+def paper_tables(cells: Sequence[Cell]) -> list[Table]:
+    """The paper's tables, those alone in which at least one place has a run of ours."""
+    chosen, notes = matching_cells(cells)
+    tables = []
+    for key in TITLES:
+        places = [place for place in printed_places() if place.printed.table == key]
+        if any(place.label in chosen for place in places):
+            here = tuple(notes[place.label] for place in places if place.label in notes)
+            tables.append(_table(key, places, chosen, here))
+    return tables
+
+
+def _column_key(place: Place) -> tuple[str, str, str, str]:
+    return (place.label.method, place.label.teacher, place.label.network, place.label.scope)
+
+
+def _table(key: str, places: list[Place], chosen: dict[CellLabel, Cell], notes: tuple[str, ...]) -> Table:
+    heads = {_column_key(place): place for place in places}
+    sides = dict.fromkeys((place.printed.train_size, place.label.init) for place in places)
+    at = {(place.printed.train_size, place.label.init, _column_key(place)): place for place in places}
+    columns = [Column(("Training images",), numeric=False), Column(("Initial weights",), numeric=False)]
+    columns += [Column(_head(place)) for place in heads.values()]
+    rows = []
+    for size, init in sides:
+        values = [_place_value(at[size, init, head], chosen) for head in heads]
+        rows.append((text_value(size), text_value(word(init)), *values))
+    doubt = (DOUBTFUL_NOTE,) if any(place.doubtful for place in places) else ()
+    made_up = phantom_notes([chosen[place.label] for place in places if place.label in chosen])
+    return Table(
+        key=f"paper-{key}",
+        title=TITLES[key],
+        columns=tuple(columns),
+        rows=tuple(rows),
+        notes=(NOTE, *doubt, *notes, *made_up),
+    )
+
+
+def _head(place: Place) -> tuple[str, ...]:
+    label = place.label
+    method = "TL" if label.method == "transfer_learning" else f"AT, {label.teacher_text} teacher"
+    return (method, word(label.network), f"{place.printed.trainable_params / 1e6:.1f}m trainable")
+
+
+def _place_value(place: Place, chosen: dict[CellLabel, Cell]) -> Value:
+    dagger = " †" if place.doubtful else ""
+    printed = f"paper {place.printed.auc:.2f} ± {place.printed.ci:.2f}{dagger}"
+    cell = chosen.get(place.label)
+    ours = score_value(cell, with_n=False)
+    if cell is None or cell.summary is None:
+        return Value((*ours.lines, printed), links=ours.links, mark="missing")
+    summary = cell.summary
+    text = ours.lines[0]
+    if summary.t_half is not None:
+        text += f" (t ± {summary.t_half:.2f})" if summary.n == 3 else f" (t ± {summary.t_half:.2f}, n={summary.n})"
+    difference = f"vs paper {signed(summary.mean - place.printed.auc)}"
+    return Value(
+        (text, printed, difference),
+        sort=summary.mean,
+        links=ours.links,
+        mark="doubtful" if place.doubtful else "",
+    )

@@ -1,0 +1,110 @@
+"""The one shape of a table between those who fill it and those who write it: Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from launch.report.read.names import word
+from launch.report.statistics.cells import Cell
+from launch.report.statistics.intervals import Summary
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A word that leads somewhere: a path relative to the report's folder, or ``#run-...`` within the page."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands at one place of a table."""
+
+    lines: tuple[str, ...]
+    """The value and, below it, what belongs to it."""
+    sort: float | str | None = None
+    """What the column is sorted by; None sorts last."""
+    links: tuple[Link, ...] = ()
+    mark: Literal["", "missing", "doubtful", "head"] = ""
+
+    @property
+    def text(self) -> str:
+        """All lines in one."""
+        return " / ".join(self.lines)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head of a column; numbers are set to the right."""
+
+    lines: tuple[str, ...]
+    numeric: bool = True
+
+    @property
+    def text(self) -> str:
+        """All lines in one."""
+        return ", ".join(self.lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns, rows of as many values, and what a reader must know."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Every row has one value for each column."""
+        assert all(len(row) == len(self.columns) for row in self.rows), f"ragged rows in table {self.key}"
+
+
+def text_value(text: str) -> Value:
+    """A word or phrase, sorted as text."""
+    return Value((text,), sort=text)
+
+
+def number_value(number: float | None, form: str, *, missing: str = "-") -> Value:
+    """A number in the given format, or ``missing``."""
+    return Value((missing,)) if number is None else Value((format(number, form),), sort=number)
+
+
+def interval_text(summary: Summary, *, with_n: bool = True) -> str:
+    """``72.90 ± 0.10 (n=3)`` in points; a single repetition has no interval and always says so."""
+    if summary.normal_half is None:
+        return f"{summary.mean:.2f} (n=1)"
+    text = f"{summary.mean:.2f} ± {summary.normal_half:.2f}"
+    return f"{text} (n={summary.n})" if with_n else text
+
+
+def phantom_notes(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """A warning when the scores are of made-up images; nothing when no run says so."""
+    names = ", ".join(sorted({word(cell.label.dataset) for cell in cells if cell.phantom}))
+    return (f"PHANTOM DATA: the images ({names}) are made up; these are not scores on radiographs.",) if names else ()
+
+
+def signed(value: float) -> str:
+    """A difference in points with its sign, to two digits; what rounds to nothing is +0.00."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
+def run_links(cell: Cell) -> tuple[Link, ...]:
+    """One link for each repetition, to its row in the table of runs."""
+    return tuple(Link(f"s{run.config.seed}", f"#run-{run.run_id}") for run in cell.runs)
+
+
+def score_value(cell: Cell | None, *, with_n: bool = True) -> Value:
+    """Mean and interval of a cell; missing, with the count of runs on their way, while none is done."""
+    if cell is None:
+        return Value((MISSING,), mark="missing")
+    if cell.summary is None:
+        waiting = f" ({cell.num_unfinished} not finished)" if cell.num_unfinished else ""
+        return Value((MISSING + waiting,), links=run_links(cell), mark="missing")
+    return Value((interval_text(cell.summary, with_n=with_n),), sort=cell.summary.mean, links=run_links(cell))

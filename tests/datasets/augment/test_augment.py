@@ -1,0 +1,120 @@
+"""The compiled flip and rotation against torchvision's, on made-up and on real images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_beton import small_pages
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from datasets.augment.counter_rng import Purpose, stream_key
+from datasets.augment.policy import Augment, draw
+from datasets.augment.warp_cpu import warp_page
+from datasets.errors import InputError
+from datasets.loading.page_ops import begin_to_warp, copy_pages
+
+REAL_IMAGES = sorted((Path(__file__).parents[4] / "shared" / "nih_sample" / "images").glob("*.png"))
+
+
+def warped(image: np.ndarray, angle: float, flip: bool) -> np.ndarray:
+    out = np.full(image.shape, 77, dtype=np.uint8)
+    warp_page(np.ascontiguousarray(image).reshape(-1), out, np.float32(angle), flip)
+    return out
+
+
+def reference(image: np.ndarray, angle: float, flip: bool) -> np.ndarray:
+    tensor = torch.from_numpy(np.ascontiguousarray(image))[None]
+    tensor = tv.horizontal_flip(tensor) if flip else tensor
+    bilinear = InterpolationMode.BILINEAR
+    return tv.affine(tensor, float(np.float32(angle)), [0, 0], 1.0, [0.0, 0.0], bilinear, fill=0)[0].numpy()
+
+
+def assert_same_picture(image: np.ndarray, angle: float, flip: bool) -> None:
+    difference = np.abs(warped(image, angle, flip).astype(int) - reference(image, angle, flip))
+    assert (difference <= 1).mean() >= 0.999
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.floats(-180, 180), st.booleans(), st.sampled_from([2, 7, 32, 101]), st.integers(0, 2**32 - 1))
+def test_agrees_with_torchvision_on_noise(angle: float, flip: bool, size: int, seed: int) -> None:
+    assert_same_picture(np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8), angle, flip)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 0.01, -0.3, 7.5, 15.0, -15.0, 45.0, 90.0, -90.0, 180.0])
+@pytest.mark.parametrize("flip", [False, True])
+def test_agrees_with_torchvision_on_smooth_pages(angle: float, flip: bool) -> None:
+    for image in small_pages(2, 256):
+        assert_same_picture(image, angle, flip)
+
+
+@pytest.mark.skipif(not REAL_IMAGES, reason="no folder of real X-rays beside the checkout")
+def test_agrees_with_torchvision_on_real_images() -> None:
+    import cv2
+
+    angles, flips = draw(0, 0, np.arange(12), Augment(15.0, 0.5))
+    for path, angle, flip in zip(REAL_IMAGES[::15], angles, flips, strict=False):
+        gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert_same_picture(cv2.resize(gray, (256, 256), interpolation=cv2.INTER_AREA), float(angle), bool(flip))
+
+
+def test_a_large_image_stays_exact_to_its_edges() -> None:
+    """The fixed-point coordinates of the inner loop must not drift over a long row."""
+    image = np.random.default_rng(0).integers(0, 256, (2304, 2304), dtype=np.uint8)
+    assert_same_picture(image, 14.9, True)
+
+
+def test_no_rotation_is_an_exact_copy_and_a_flip_an_exact_mirror() -> None:
+    image = small_pages(1, 64)[0]
+    assert np.array_equal(warped(image, 0.0, False), image)
+    assert np.array_equal(warped(image, 0.0, True), image[:, ::-1])
+
+
+def test_positive_angles_turn_clockwise_after_the_flip() -> None:
+    image = np.zeros((5, 5), dtype=np.uint8)
+    image[0, 1] = 200
+    assert np.argwhere(warped(image, 90.0, False)).tolist() == [[1, 4]]
+    assert np.argwhere(warped(image, 90.0, True)).tolist() == [[3, 4]]
+
+
+def test_a_batch_is_its_images_one_by_one() -> None:
+    pages = small_pages(5, 32)
+    flat = np.concatenate([np.zeros(13, np.uint8), pages.reshape(-1)])
+    flat.flags.writeable = False
+    chosen = np.array([4, 0, 3], dtype=np.uint64)
+    pointers = chosen * np.uint64(32 * 32) + np.uint64(13)
+    out = np.empty((3, 1, 32, 32), dtype=np.uint8)
+    key = np.uint64(stream_key(9, 2, Purpose.AUGMENTATION))
+    begin_to_warp(flat, pointers, chosen, torch.from_numpy(out), key, Augment(15.0, 0.5), num_threads=2).finish()
+    angles, flips = draw(9, 2, chosen, Augment(15.0, 0.5))
+    for image, sample, angle, flip in zip(out, chosen, angles, flips, strict=True):
+        assert np.array_equal(image[0], warped(pages[sample], float(angle), bool(flip)))
+    copy_pages(flat, pointers, torch.from_numpy(out), num_threads=2)
+    assert np.array_equal(out[:, 0], pages[chosen])
+
+
+@pytest.mark.parametrize(("degrees", "probability"), [(-1.0, 0.5), (181.0, 0.5), (15.0, 1.5), (float("nan"), 0.5)])
+def test_ranges_that_mean_nothing_are_refused(degrees: float, probability: float) -> None:
+    with pytest.raises(InputError, match="must lie in"):
+        Augment(degrees, probability)
+
+
+def test_kernels_are_kept_on_disk_for_the_next_process() -> None:
+    code = (
+        "import numpy as np, torch; from datasets.augment.policy import Augment;"
+        "from datasets.loading.page_ops import *; from datasets.kernels.shared_copy import copy_together;"
+        "pages = np.zeros(16, np.uint8); pages.flags.writeable = False; one = np.zeros(1, np.uint64);"
+        "out = torch.empty((1, 1, 4, 4), dtype=torch.uint8); copy_pages(pages, one, out, num_threads=1);"
+        "begin_to_warp(pages, one, one, out, np.uint64(1), Augment(15.0, 0.5), num_threads=1).finish();"
+        "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_together)])"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[0, 0]"

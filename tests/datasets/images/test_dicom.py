@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from dicom_kinds import dicom_bytes, dicom_dataset, dicom_file, lut
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_kinds import encode, picture
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.pixels.processing import apply_modality_lut, apply_voi
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from datasets.images.decode import ImageError, decode_gray
+
+STORED = (np.arange(48 * 40, dtype=np.uint16).reshape(48, 40) * 2) % 4096
+"""12 bits, from 0 to 3,838."""
+
+
+def to_bytes(levels: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(levels * 255 + 0.5), 0, 255).astype(np.uint8)
+
+
+def test_without_a_window_the_smallest_and_largest_value_are_black_and_white() -> None:
+    np.testing.assert_array_equal(decode_gray(dicom_file(STORED, bits=12)), to_bytes(STORED / 3838))
+
+
+def test_monochrome1_is_inverted() -> None:
+    inverted = decode_gray(dicom_file(STORED, bits=12, PhotometricInterpretation="MONOCHROME1"))
+    np.testing.assert_array_equal(inverted, 255 - to_bytes(STORED / 3838))
+
+
+@pytest.mark.parametrize(
+    ("function", "level"),
+    [
+        ("LINEAR", lambda x: (x - 1999.5) / 999 + 0.5),
+        ("LINEAR_EXACT", lambda x: (x - 2000) / 1000 + 0.5),
+        ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 2000) / 1000))),
+    ],
+)
+def test_the_window_is_applied_to_rescaled_values(function: str, level) -> None:
+    data = dicom_file(
+        STORED,
+        bits=12,
+        RescaleSlope="2",
+        RescaleIntercept="-100",
+        WindowCenter=["2000", "50"],
+        WindowWidth=["1000", "10"],
+        VOILUTFunction=function,
+    )
+    np.testing.assert_array_equal(decode_gray(data), to_bytes(np.clip(level(STORED * 2.0 - 100), 0, 1)))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
+@settings(max_examples=60, deadline=None)
+@given(
+    centre=st.floats(-1000, 5000),
+    width=st.floats(1, 6000),
+    slope=st.floats(0.1, 3),
+    intercept=st.floats(-2000, 2000),
+    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+    signed=st.booleans(),
+)
+def test_windows_agree_with_pydicoms(
+    centre: float, width: float, slope: float, intercept: float, function: str, signed: bool
+) -> None:
+    from pydicom.pixels.processing import apply_windowing
+
+    stored = STORED.astype(np.int16) - 2048 if signed else STORED
+    numbers = {
+        "RescaleSlope": f"{slope:.6g}",
+        "RescaleIntercept": f"{intercept:.6g}",
+        "WindowCenter": f"{centre:.6g}",
+        "WindowWidth": f"{width:.6g}",
+    }
+    dataset = dicom_dataset(stored, bits=12, VOILUTFunction=function, **numbers)
+    shown = apply_windowing(apply_modality_lut(stored, dataset), dataset)
+    lowest, highest = (-2048, 2047) if signed else (0, 4095)
+    low, high = (limit * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept) for limit in (lowest, highest))
+    expected = (shown - low) / (high - low) * 255
+    assert np.abs(decode_gray(dicom_bytes(dataset)).astype(float) - expected).max() <= 0.51
+
+
+@settings(max_examples=40, deadline=None)
+@given(entries=st.lists(st.integers(0, 1023), min_size=2, max_size=200), first=st.integers(0, 3000))
+def test_a_voi_lut_is_looked_up_as_pydicom_does(entries: list[int], first: int) -> None:
+    dataset = dicom_dataset(STORED, bits=12, VOILUTSequence=Sequence([lut(entries, first, 10)]))
+    np.testing.assert_array_equal(
+        decode_gray(dicom_bytes(dataset)), to_bytes(apply_voi(STORED.astype(np.int32), dataset) / 1023)
+    )
+
+
+def test_a_modality_lut_comes_before_the_window() -> None:
+    entries = [value * 3 for value in range(4096)]
+    data = dicom_file(
+        STORED,
+        bits=12,
+        ModalityLUTSequence=Sequence([lut(entries, 0, 16)]),
+        WindowCenter="6000",
+        WindowWidth="4000",
+        VOILUTFunction="LINEAR_EXACT",
+    )
+    np.testing.assert_array_equal(decode_gray(data), to_bytes(np.clip((STORED * 3.0 - 6000) / 4000 + 0.5, 0, 1)))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_depth_spreads_over_0_to_255(bits: int, signed: bool) -> None:
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    kind = np.dtype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    stored = np.linspace(low, high, 40 * 40).round().reshape(40, 40).astype(kind)
+    gray = decode_gray(dicom_file(stored, bits=bits))
+    np.testing.assert_array_equal(gray, to_bytes((stored.astype(float) - low) / (high - low)))
+
+
+def test_bits_above_those_in_use_count_nothing() -> None:
+    with_overlay = STORED | (np.indices(STORED.shape).sum(axis=0) % 2 << 15).astype(np.uint16)
+    np.testing.assert_array_equal(
+        decode_gray(dicom_file(with_overlay, bits=12)), decode_gray(dicom_file(STORED, bits=12))
+    )
+
+
+def test_padding_does_not_stretch_the_image() -> None:
+    padded = np.where(STORED < 100, 0, STORED).astype(np.uint16)
+    padded[0, 0] = 4095
+    gray = decode_gray(dicom_file(padded, bits=12, PixelPaddingValue=4095))
+    assert gray[STORED == 3838] == 255
+
+
+def test_a_constant_image_is_black_and_no_error() -> None:
+    assert (decode_gray(dicom_file(np.full((40, 40), 7, np.uint16))) == 0).all()
+
+
+def test_colour_gives_its_red() -> None:
+    rgb = np.dstack([picture(seed=seed) for seed in range(3)])
+    np.testing.assert_array_equal(decode_gray(dicom_file(rgb)), rgb[:, :, 0])
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_uncompressed_syntaxes(syntax: UID) -> None:
+    np.testing.assert_array_equal(decode_gray(dicom_file(STORED, syntax=syntax)), to_bytes(STORED / 3838))
+
+
+def test_big_endian() -> None:
+    data = dicom_file(STORED, syntax=ExplicitVRBigEndian, PixelData=STORED.astype(">u2").tobytes())
+    np.testing.assert_array_equal(decode_gray(data), to_bytes(STORED / 3838))
+
+
+def test_run_length_coding() -> None:
+    dataset = dicom_dataset(STORED, bits=12)
+    dataset.compress(RLELossless)
+    np.testing.assert_array_equal(decode_gray(dicom_bytes(dataset)), to_bytes(STORED / 3838))
+
+
+def encapsulated(stored: np.ndarray, syntax: UID, frame: bytes, **options: object) -> bytes:
+    dataset = dicom_dataset(stored, syntax=syntax, **options)
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    return dicom_bytes(dataset)
+
+
+WINDOW_8 = {"WindowCenter": "127.5", "WindowWidth": "255", "VOILUTFunction": "LINEAR_EXACT"}
+
+
+def test_jpeg_2000() -> None:
+    frame = encode(Image.fromarray(STORED), "JPEG2000", irreversible=False, no_jp2=True)
+    data = encapsulated(STORED, JPEG2000Lossless, frame)
+    np.testing.assert_array_equal(decode_gray(data), to_bytes(STORED / 3838))
+
+
+def test_jpeg_baseline_is_decoded_as_a_jpeg_file_is() -> None:
+    frame = encode(Image.fromarray(picture()), "JPEG", quality=95)
+    data = encapsulated(picture(), JPEGBaseline8Bit, frame, **WINDOW_8)
+    np.testing.assert_array_equal(decode_gray(data), decode_gray(frame))
+    damaged = encapsulated(picture(), JPEGBaseline8Bit, frame[: len(frame) // 2], **WINDOW_8)
+    with pytest.raises(ImageError, match=r"damaged DICOM: .*[Pp]remature end"):
+        decode_gray(damaged)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "package"), [(JPEGLosslessSV1, "pylibjpeg-libjpeg"), (JPEGLSLossless, "pyjpegls")]
+)
+def test_a_syntax_that_needs_another_package_names_it(syntax: UID, package: str) -> None:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    if get_decoder(syntax).is_available:
+        pytest.skip("the package is installed")
+    with pytest.raises(ImageError, match=f"{syntax.name.split(',')[0]}.*needs .*{package}.*pip install"):
+        decode_gray(encapsulated(STORED, syntax, b"\xff\xd8\xff\xd9"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"NumberOfFrames": 3}, "DICOM of 3 frames; one is expected"),
+        ({"PhotometricInterpretation": "HSV"}, "DICOM whose pixels are HSV"),
+        ({"BitsAllocated": 32}, "32 bits a value"),
+        ({"Rows": 1000, "Columns": 2}, "2 x 1000 pixels; one side is over 20 times"),
+        ({"Rows": 60000, "Columns": 60000}, "at most"),
+        ({"Rows": 0}, "40 x 0 pixels"),
+        ({"Rows": 49}, "damaged DICOM"),
+        ({"BitsStored": 17}, "damaged DICOM"),
+        ({"VOILUTSequence": Sequence([lut([1, 2], 0, 99)])}, "lookup table"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_reason(options: dict, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        decode_gray(dicom_file(STORED, **options))
+
+
+def test_a_syntax_of_films_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"MPEG2.*which pydicom does not decode"):
+        decode_gray(encapsulated(STORED, UID("1.2.840.10008.1.2.4.100"), b"film"))
+
+
+def test_a_dicom_without_pixels_is_refused() -> None:
+    dataset = dicom_dataset(STORED)
+    del dataset.PixelData
+    with pytest.raises(ImageError, match="DICOM without pixels"):
+        decode_gray(dicom_bytes(dataset))
+
+
+WHOLE = dicom_file(STORED, bits=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, len(WHOLE) - 1))
+def test_a_file_cut_anywhere_is_refused(length: int) -> None:
+    with pytest.raises(ImageError):
+        decode_gray(WHOLE[:length])
+
+
+@settings(max_examples=150, deadline=None)
+@given(position=st.integers(0, 700), change=st.integers(1, 255))
+def test_any_byte_changed_is_decoded_or_refused(position: int, change: int) -> None:
+    data = bytearray(WHOLE)
+    data[position] ^= change
+    try:
+        gray = decode_gray(bytes(data))
+    except ImageError:
+        return
+    assert gray.dtype == np.uint8 and gray.ndim == 2
+
+
+def test_without_pydicom_the_reason_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['pydicom'] = None\n"
+        "from datasets.images.decode import decode_gray\n"
+        "decode_gray(bytes(128) + b'DICM' + bytes(100))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr.strip().endswith("DICOM, which needs pydicom: pip install 'cxr-harness[dicom]'")

@@ -1,0 +1,99 @@
+"""``cxr train --num-processes 2``: one run over two processes, its numbers, and its exact resume."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from stopped_runs import command, run
+from tiny_runs import hash_of, read_status, tiny_config, tiny_runtime, without_times
+
+from datasets.errors import InputError
+from datasets.files import read_json
+from harness.config import NetworkConfig
+from harness.devices.accelerator import make_accelerator
+from harness.runs.checkpoint import load_weights
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
+from harness.training.run import train_run
+
+CONFIG = tiny_config(epochs=1, network=NetworkConfig(name="densenet40", sync_bn=True))
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Three steps over two processes, batch norm synchronised."""
+    runs_dir = tmp_path_factory.mktemp("shared")
+    ended = run(command(CONFIG, tiny_beton, runs_dir, "--num-processes", "2"))
+    assert ended.returncode == 0, ended.stderr
+    folder = RunFolder(runs_dir / CONFIG.run_id)
+    assert ended.stdout.count("test mean AUROC") == 1
+    assert ended.stderr.count("random weights") == 1
+    return folder
+
+
+@pytest.mark.slow
+def test_it_is_one_run_of_two_processes(shared: RunFolder) -> None:
+    assert read_json(shared.result_file)["world_size"] == 2
+    assert read_json(shared.provenance_file)["runtime"]["num_processes"] == 2
+
+
+@pytest.mark.slow
+def test_with_synchronised_batch_norm_the_real_network_agrees(
+    shared: RunFolder, tiny_beton: Path, tmp_path: Path
+) -> None:
+    """DenseNet-40: Adam's first steps are as large for a tiny gradient as for a big one, so rounding can show."""
+    config, alone = tiny_config(epochs=1), tiny_runtime(tiny_beton, tmp_path)
+    train_run(config, alone)
+    (ours,), (theirs,) = shared.metrics(), alone.folder_of(config).metrics()
+    assert ours["train"]["loss"] == pytest.approx(theirs["train"]["loss"], rel=1e-3)
+    assert ours["validation"]["cross_entropy"] == pytest.approx(theirs["validation"]["cross_entropy"], rel=1e-2)
+    one, two = load_weights(alone.folder_of(config).last_dir)[0], load_weights(shared.last_dir)[0]
+    assert one.keys() == two.keys()
+    far = {name: (one[name].double() - two[name].double()).abs().flatten() for name in one}
+    weights = torch.cat([value for name, value in far.items() if name.endswith((".weight", ".bias"))])
+    # Three steps of Adam at 1e-3 move a weight by some 3e-3; one that batch norm makes irrelevant, such as the bias
+    # before it, has a gradient of rounding alone and may move anywhere.
+    assert weights.mean() < 3e-4
+    assert max(value.mean() for name, value in far.items() if "running_" in name) < 1e-2  # they lie near 1
+    predictions = pd.read_parquet(shared.predictions_file), pd.read_parquet(alone.folder_of(config).predictions_file)
+    assert predictions[0]["index"].tolist() == predictions[1]["index"].tolist()
+
+
+@pytest.mark.slow
+def test_stopped_at_its_steps_by_three_signals_to_one_process_it_goes_on_bit_for_bit(
+    shared: RunFolder, tiny_beton: Path, tmp_path: Path
+) -> None:
+    """SIGTERM and SIGINT stop both processes one step later; SIGKILL ends both, and the checkpoint before is used."""
+    arguments = command(CONFIG, tiny_beton, tmp_path)
+    torchrun = [sys.executable, *TORCHRUN, *arguments[1:]]
+    folder = RunFolder(tmp_path / CONFIG.run_id)
+    interrupted = {"interrupted"}
+    for stop, states in (
+        (signal.SIGTERM, interrupted),  # in step 1: stops after step 2
+        (signal.SIGKILL, {"running", "failed"}),  # in step 3; the first process may say that it lost the other
+        (signal.SIGINT, interrupted),  # in step 3: stops before validation
+    ):
+        ended = run(torchrun, stop=stop, at_step=1, rank=random.randint(0, 1))
+        assert ended.returncode != 0, (stop, ended.stderr)
+        assert read_status(folder)["state"] in states, (stop, ended.stderr)
+        assert not folder.best_dir.exists()
+    again = run(command(CONFIG, tiny_beton, tmp_path, "--num-processes", "2"))
+    assert again.returncode == 0, again.stderr
+    assert read_json(folder.result_file)["restarts"] == 2  # the killed start left nothing behind
+    assert hash_of(folder.last_dir) == hash_of(shared.last_dir)
+    assert hash_of(folder.best_dir) == hash_of(shared.best_dir)
+    assert without_times(folder) == without_times(shared)
+    assert folder.predictions_file.read_bytes() == shared.predictions_file.read_bytes()
+
+
+def test_another_number_than_the_launcher_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(InputError, match="num_processes = 2, but 1 were started"):
+        make_accelerator(RuntimeConfig(device="cpu", num_processes=2))

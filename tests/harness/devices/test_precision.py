@@ -1,0 +1,151 @@
+"""Fifty steps in float32, bfloat16 and float16 stay together; float16's scaler leaves a step out, and is resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from plain_network import plain_parts
+from tiny_runs import tiny_config, tiny_runtime, tiny_schedule, without_times
+
+from datasets.errors import InputError
+from harness.devices.accelerator import Accelerator, chosen_precision, cpu_has_bf16, make_accelerator
+from harness.runs.checkpoint import Learner, load_last, save_last
+from harness.runs.progress import Position
+from harness.runs.runtime import RuntimeConfig
+from harness.training.optimizer_step import OptimizerStep
+from harness.training.run import train_run
+
+
+def test_bf16_stays_near_fp32_over_fifty_steps(tiny_beton: Path, tmp_path: Path) -> None:
+    """DenseNet-40, 5 epochs of 10 steps of 4 images: losses of an epoch within 0.05, of about 0.7."""
+    config = tiny_config(schedule=tiny_schedule(5, batch_size=4, learning_rate=1e-4))
+    losses = []
+    for precision in ("fp32", "bf16"):
+        runtime = tiny_runtime(tiny_beton, tmp_path / precision, precision=precision)
+        train_run(config, runtime)
+        lines = without_times(runtime.folder_of(config))
+        assert lines[-1]["step"] == 50
+        losses.append([line["train"]["loss"] for line in lines])
+        from accelerator_state import forget_accelerator
+
+        forget_accelerator()
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+
+
+def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Path, tmp_path: Path) -> None:
+    """The logic of float16 on the CPU, where torch has the scaler but Accelerate does not switch it on."""
+    accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path))
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    parts = plain_parts(accelerator, tiny_beton)
+    take_step = OptimizerStep(accelerator, parts.optimizer, parts.network, None, parts.runtime)
+    before = [parameter.clone() for parameter in parts.network.parameters()]
+
+    def backward(factor: float) -> bool:
+        output = parts.network(torch.ones(2, 3, 64, 64))
+        accelerator.scaler.scale(output.logits.sum() * factor).backward()
+        return take_step()
+
+    assert backward(float("inf")) is False
+    assert all(torch.equal(a, b) for a, b in zip(before, parts.network.parameters(), strict=True))
+    assert accelerator.scaler.get_scale() == 512.0
+    assert backward(1.0) is True
+    assert not all(torch.equal(a, b) for a, b in zip(before, parts.network.parameters(), strict=True))
+    learner = Learner(network=parts.network, optimizer=parts.optimizer.optimizer, scaler=accelerator.scaler)
+    save_last(tmp_path / "last", learner, Position(), {})
+    fresh = torch.amp.GradScaler("cpu")
+    load_last(tmp_path / "last", dataclasses.replace(learner, scaler=fresh), {})
+    assert fresh.state_dict() == accelerator.scaler.state_dict()
+
+
+def test_fp16_with_its_scaler_stays_near_fp32_over_fifty_steps(
+    tiny_beton: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the test of bf16, with float16 on the CPU: torch has it there, Accelerate does not switch it on."""
+    config = tiny_config(schedule=tiny_schedule(5, batch_size=4, learning_rate=1e-4))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=20)  # too large for the first steps
+
+    def in_half(runtime: RuntimeConfig) -> Accelerator:
+        accelerator = make_accelerator(runtime)
+        accelerator.scaler = scaler
+        monkeypatch.setattr(accelerator, "autocast", lambda *_, **__: torch.autocast("cpu", torch.float16))
+        return accelerator
+
+    losses = []
+    for precision in ("fp32", "fp16"):
+        if precision == "fp16":
+            monkeypatch.setattr("harness.training.run.make_accelerator", in_half)
+        runtime = tiny_runtime(tiny_beton, tmp_path / precision)
+        train_run(config, runtime)
+        lines = without_times(runtime.folder_of(config))
+        losses.append([line["train"]["loss"] for line in lines])
+        from accelerator_state import forget_accelerator
+
+        forget_accelerator()
+    assert 0 < sum(line["skipped_steps"] for line in lines) < 10
+    assert scaler.get_scale() < 2.0**24
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_fp16_stays_near_fp32_on_a_gpu(tiny_beton: Path, tmp_path: Path) -> None:
+    config = tiny_config(schedule=tiny_schedule(5, batch_size=4, learning_rate=1e-4))
+    losses = []
+    for precision in ("fp32", "fp16"):
+        runtime = tiny_runtime(tiny_beton, tmp_path / precision, precision=precision, device="cuda")
+        train_run(config, runtime)
+        losses.append([line["train"]["loss"] for line in without_times(runtime.folder_of(config))])
+        from accelerator_state import forget_accelerator
+
+        forget_accelerator()
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+
+
+def test_a_profile_is_a_trace_of_a_few_steps(tiny_beton: Path, tmp_path: Path) -> None:
+    config = tiny_config()
+    runtime = tiny_runtime(tiny_beton, tmp_path, profile=True)
+    train_run(config, runtime)
+    folder = runtime.folder_of(config)
+    events = json.loads(folder.trace_file.read_text())["traceEvents"]
+    steps = {event["name"] for event in events if str(event.get("name", "")).startswith("ProfilerStep#")}
+    assert steps == {"ProfilerStep#2", "ProfilerStep#3", "ProfilerStep#4"}
+    (line, *_) = folder.metrics()
+    assert line["peak_rss_bytes"] > 100e6
+    assert line["peak_cuda_bytes"] is None or torch.cuda.is_available()
+    assert line["skipped_steps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_tile", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni", False),
+        ("model name\t: a processor that names no flags", True),
+    ],
+)
+def test_whether_a_processor_computes_in_bfloat16_is_read_off_its_flags(line: str, has: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert cpu_has_bf16(tmp_path / "cpuinfo") is has
+
+
+@pytest.mark.parametrize(("has", "chosen", "notes"), [(True, "bf16", 0), (False, "fp32", 1)])
+def test_auto_is_the_fastest_that_the_device_computes_in_by_itself(
+    has: bool, chosen: str, notes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.devices.accelerator.cpu_has_bf16", lambda: has)
+    assert chosen_precision("auto", use_cuda=False) == chosen
+    assert chosen_precision("bf16", use_cuda=False) == "bf16"
+    assert capsys.readouterr().err.count("note: this processor has no arithmetic for bfloat16") == notes
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_what_the_cpu_cannot_do_is_refused(precision: str) -> None:
+    with pytest.raises(InputError, match=f"precision {precision} needs a GPU"):
+        chosen_precision(precision, use_cuda=False)

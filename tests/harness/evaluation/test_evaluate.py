@@ -1,0 +1,106 @@
+"""evaluate_run and predictions.parquet: the numbers agree with each other, and other labels are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_runs import LABELS, FinishedRun, tiny_config, write_tiny_beton
+
+from datasets.beton.reader import Beton
+from datasets.errors import InputError
+from harness.evaluation.evaluate import evaluate_run
+from harness.evaluation.metrics import score
+from harness.runs.folder import RunFolder
+from harness.training.preflight import check_labels
+from launch.cli import main
+
+
+def test_predictions_carry_ids_targets_and_logits_that_give_the_result(finished_run: FinishedRun) -> None:
+    frame = pd.read_parquet(finished_run.folder.predictions_file)
+    beton = Beton.open(finished_run.runtime.beton_for("chestxray14"))
+    columns = [*(f"target:{label}" for label in LABELS), *(f"logit:{label}" for label in LABELS)]
+    assert list(frame.columns) == ["index", "path", "patient", *columns]
+    assert frame["index"].tolist() == beton.indices("test").tolist()
+    assert frame["path"].tolist() == beton.samples["path"].to_numpy()[beton.indices("test")].tolist()
+    targets = frame[columns[:3]].to_numpy()
+    logits = frame[columns[3:]].to_numpy()
+    assert (targets.dtype, logits.dtype) == (np.uint8, np.float32)
+    assert np.array_equal(targets, beton.targets[beton.indices("test")])
+    assert targets[-1, 0] == 255
+    assert score(logits, targets, LABELS).to_dict() == finished_run.result["test"]
+
+
+def test_evaluating_again_gives_the_recorded_scores(finished_run: FinishedRun) -> None:
+    test = evaluate_run(finished_run.folder, "test", finished_run.runtime)
+    assert {key: test[key] for key in finished_run.result["test"]} == finished_run.result["test"]
+    assert test["best_epoch"] == finished_run.result["best_epoch"]
+    validation = evaluate_run(finished_run.folder, "validation", finished_run.runtime)
+    assert validation["mean_auroc"] == finished_run.result["validation"]["mean_auroc"]
+    assert evaluate_run(finished_run.folder, "train", finished_run.runtime)["num_samples"] == 40
+
+
+def test_labels_are_matched_by_name_whatever_their_order(finished_run: FinishedRun, tmp_path: Path) -> None:
+    """The same images with the labels turned round: each output is still scored against its own label."""
+    turned = write_tiny_beton(tmp_path, labels=LABELS[::-1])
+    runtime = dataclasses.replace(finished_run.runtime, beton=turned)
+    result = evaluate_run(finished_run.folder, "train", runtime)
+    beton = Beton.open(turned)
+    assert list(result["auroc"]) == list(LABELS)
+    assert beton.labels == LABELS[::-1]
+    own = evaluate_run(finished_run.folder, "train", finished_run.runtime)
+    # The quadrants went with the columns: Mass, in the middle, stays, and the outer two change places.
+    assert result["auroc"]["Mass"] == own["auroc"]["Mass"]
+    assert result["auroc"]["Effusion"] != own["auroc"]["Effusion"]
+
+
+def test_other_labels_and_sizes_are_refused(finished_run: FinishedRun, tmp_path: Path) -> None:
+    other = write_tiny_beton(tmp_path, labels=("Effusion", "Mass", "Hernia"))
+    runtime = dataclasses.replace(finished_run.runtime, beton=other)
+    with pytest.raises(InputError, match=r"only in the run: Nodule; only in the beton: Hernia"):
+        evaluate_run(finished_run.folder, "test", runtime)
+
+
+def test_a_run_without_a_checkpoint_is_refused(finished_run: FinishedRun, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.json: no such file"):
+        evaluate_run(RunFolder(tmp_path), "test", finished_run.runtime)
+    (tmp_path / "config.json").write_bytes(finished_run.folder.config_file.read_bytes())
+    with pytest.raises(InputError, match="no checkpoint there; train the run first"):
+        evaluate_run(RunFolder(tmp_path), "test", finished_run.runtime)
+
+
+def test_the_command_prints_a_table_or_json_alone(
+    finished_run: FinishedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data-dir", str(finished_run.runtime.data_dir), "--device", "cpu", "--num-workers", "1"]
+    command = ["evaluate", str(finished_run.folder.path), *options, "--num-threads", "1"]
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--json"])
+    assert caught.value.code == 0
+    assert json.loads(capsys.readouterr().out)["auroc"] == finished_run.result["test"]["auroc"]
+    with pytest.raises(SystemExit):
+        main(command)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{finished_run.config.run_id}: chestxray14 test, 18 images"
+    assert lines[1].split() == ["Effusion", f"{finished_run.result['test']['auroc']['Effusion']:.4f}"]
+
+
+def test_single_class_labels_are_said_and_refused_where_nothing_is_left(
+    tiny_beton: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beton = Beton.open(tiny_beton)
+    targets = beton.targets.copy()
+    targets[beton.indices("validation"), 1] = 0
+    changed = dataclasses.replace(beton)
+    changed.__dict__["targets"] = targets
+    check_labels(tiny_config(), changed)
+    assert capsys.readouterr().err == (
+        "warning: split validation: no AUROC, and no part in its mean, for Mass: one class only\n"
+    )
+    targets[beton.indices("validation")] = 1
+    with pytest.raises(InputError, match="no label of the validation split has both classes"):
+        check_labels(tiny_config(), changed)

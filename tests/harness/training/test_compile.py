@@ -1,0 +1,92 @@
+"""Fused Adam and the compiled student: the plain ones' results, and a compiler that runs for whole batches alone."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.config import NetworkConfig
+from harness.networks import build_network
+from harness.training.compile import CACHE_VARIABLE, CompiledNetwork, keep_compiled_code
+from harness.training.optimizer import build_adam
+
+
+def images(batch: int) -> torch.Tensor:
+    return torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(batch))
+
+
+def test_batches_of_another_size_are_never_compiled(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        torch, "compile", lambda network, **_: lambda batch: calls.append(len(batch)) or network(batch)
+    )
+    network = build_network(NetworkConfig(name="densenet40"), 3)
+    compiled = CompiledNetwork(network, 4)
+    for batch in (4, 3, 1, 4):
+        compiled(images(batch))
+    compiled.eval()
+    compiled(images(4))
+    assert calls == [4, 4]
+    assert [id(parameter) for parameter in compiled.parameters()] == [id(one) for one in network.parameters()]
+
+
+COMPILING = """
+import sys, torch
+import harness.networks
+from harness.training.compile import keep_compiled_code
+keep_compiled_code()
+assert torch.compile(lambda x: torch.relu(x) + 1)(torch.ones(3000)).sum() == 6000
+"""
+
+
+@pytest.mark.slow
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path) -> None:
+    """PyTorch's compiler, once imported, has set a place of its own."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    environment.pop(CACHE_VARIABLE, None)
+    (tmp_path / "tmp").mkdir()
+    subprocess.run([sys.executable, "-c", COMPILING], env=environment, check=True, timeout=200)
+    assert any(path.is_file() for path in (tmp_path / "cache" / "cxr-harness" / "inductor").rglob("*"))
+    assert not list((tmp_path / "tmp").glob("torchinductor_*/**/*.cpp"))
+
+
+def test_a_place_that_the_user_chose_for_compiled_code_is_kept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    keep_compiled_code()
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_fused_adam_makes_plain_adams_steps_to_rounding(steps):
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
+    optimizers = [build_adam([weights[0]], 1e-2), torch.optim.Adam([weights[1]], lr=1e-2)]
+    for _ in range(steps):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            (weight**2).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.allclose(*weights, rtol=1e-6, atol=1e-7)
+
+
+def test_fused_adam_goes_on_bit_for_bit_from_its_state():
+    def train(weight, optimizer, steps):
+        for _ in range(steps):
+            (weight**2).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    through = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+    optimizer = build_adam([through], 1e-2)
+    train(through, optimizer, 3)
+    stopped = torch.nn.Parameter(through.detach().clone())
+    again = build_adam([stopped], 1e-2)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # loading takes tensors as they are
+    train(through, optimizer, 3)
+    train(stopped, again, 3)
+    assert torch.equal(through, stopped)

@@ -1,0 +1,83 @@
+"""Two gloo processes on the CPU: nothing is predicted twice or lost, one writes, gradients are global means."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from plain_network import one_epoch, plain_parts
+from tiny_runs import FinishedRun, tiny_config, tiny_runtime
+
+from datasets.beton.reader import Beton
+from datasets.files import read_json
+from harness.devices.accelerator import make_accelerator
+
+SUPPORT = Path(__file__).resolve().parents[2] / "support"
+
+
+@pytest.fixture(scope="module")
+def outcome(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(SUPPORT / "two_processes.py"), str(tiny_beton), str(folder / "runs"), str(folder / "out.json")]
+    paths = os.pathsep.join([str(SUPPORT.parent.parent), str(SUPPORT)])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs", json.loads((folder / "out.json").read_text())
+
+
+@pytest.mark.slow
+def test_unequal_shares_are_gathered_exactly(outcome: tuple[Path, dict[str, Any]]) -> None:
+    assert outcome[1]["gathered"] == [[[0, 1], [2, 3], [4, 5]], [[0.0], [10.0], [11.0]]]
+
+
+@pytest.mark.slow
+def test_the_mean_gradient_is_that_of_the_whole_batch(outcome: tuple[Path, dict[str, Any]]) -> None:
+    shared, whole = outcome[1]["gradients"]
+    assert shared == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_synchronised_batch_norm_is_that_of_the_whole_batch(outcome: tuple[Path, dict[str, Any]]) -> None:
+    shared, whole = outcome[1]["norms"]
+    for name, value in whole.items():
+        assert shared[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.slow
+def test_a_run_over_two_processes_is_one_run(
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, finished_run: FinishedRun
+) -> None:
+    runs_dir, found = outcome
+    config = tiny_config(epochs=1)
+    folder = tiny_runtime(tiny_beton, runs_dir).folder_of(config)
+    assert read_json(folder.result_file) == found["result"]
+    assert found["result"]["world_size"] == 2
+    assert len(read_json(folder.provenance_file)["devices"]) == 2
+    predictions = pd.read_parquet(folder.predictions_file)
+    assert predictions["index"].tolist() == Beton.open(tiny_beton).indices("test").tolist()
+    (line,) = folder.metrics()
+    assert line["step"] == 3
+    # Batch norm sees half of each batch, so the losses are near those of one process and not equal to them.
+    alone = next(finished_run.folder.metrics())
+    assert line["train"]["loss"] == pytest.approx(alone["train"]["loss"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_without_batch_norm_two_processes_compute_what_one_does(
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path
+) -> None:
+    """Equal up to the order in which float32 numbers are added."""
+    two = outcome[1]["plain"]
+    one = one_epoch(plain_parts(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton))
+    assert two["indices"] == one["indices"]
+    assert two["sums"] == pytest.approx(one["sums"], rel=1e-6)
+    for name, value in one["weights"].items():
+        assert two["weights"][name] == pytest.approx(value, abs=1e-6), name

@@ -1,0 +1,246 @@
+"""cxr doctor on betons and runs: leaks are found, named and told from what only looks like one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from tiny_runs import tiny_config
+
+from datasets.beton.reader import Beton
+from datasets.convert.convert import convert
+from datasets.files import write_json
+from datasets.sources.records import Records
+from datasets.splits.leaks import leaks_between_splits
+from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
+from harness.runs.folder import RunFolder
+from harness.training.preflight import write_config
+from launch.doctor.data import check_betons, check_roots
+from launch.doctor.finding import Finding
+from launch.doctor.runs import ancestors, check_runs, xrv_that_saw
+from launch.doctor.weights import check_weights
+
+Row = tuple[str, str, str, int]
+"""Name, patient and split of an image, and the seed of its pixels; a negative one makes it of one gray level."""
+
+
+def make_beton(folder: Path, dataset: str, rows: list[Row]) -> Beton:
+    """A beton of these images, ``folder/dataset.beton``."""
+    images = folder / f"{dataset}.images"
+    images.mkdir(parents=True)
+    for name, _, _, seed in rows:
+        pixels = np.random.default_rng(abs(seed)).integers(0, 256, (32, 32), dtype=np.uint8)
+        Image.fromarray(pixels if seed >= 0 else np.full((32, 32), -seed, dtype=np.uint8)).save(images / name)
+    names, patients, splits, _ = (list(column) for column in zip(*rows, strict=True))
+    frame = pd.DataFrame({"path": names, "name": names, "patient": patients, "study": names})
+    frame = frame.assign(view="frontal", official_split="", sex="F", age=pd.array([50] * len(rows), dtype="Int16"))
+    records = Records(
+        dataset=dataset,
+        root=images,
+        labels=("Mass",),
+        frame=frame,
+        targets=np.zeros((len(rows), 1), dtype=np.uint8),
+        tables=(),
+        rejects=pd.DataFrame(columns=["path", "reason", "table", "row"]),
+        dropped={},
+    )
+    ranks = np.where(np.array(splits) == "train", np.cumsum(np.array(splits) == "train") - 1, -1)
+    convert(records, np.array(splits), ranks, folder / f"{dataset}.beton", size=32, workers=1)
+    return Beton.open(folder / f"{dataset}.beton")
+
+
+def write_run(runs_dir: Path, config: RunConfig, content_hash: str | None, state: str = "done") -> None:
+    """What ``cxr doctor`` reads of a run."""
+    folder = RunFolder(runs_dir / config.run_id)
+    folder.path.mkdir(parents=True)
+    write_config(folder, config)
+    write_json(folder.provenance_file, {"content_hash": content_hash})
+    write_json(folder.status_file, {"state": state, "error": "the disk is full" if state == "failed" else None})
+
+
+def teacher_of(dataset: str) -> RunConfig:
+    data = DataConfig(dataset=dataset, image_size=32)
+    return tiny_config(data=data, network=NetworkConfig(name="densenet121"))
+
+
+def student_of(dataset: str, teacher: RunConfig) -> RunConfig:
+    objective = AttentionTransfer(teacher=Weights(kind="run", run=teacher))
+    return tiny_config(data=DataConfig(dataset=dataset, image_size=32), objective=objective)
+
+
+def troubles(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.level, finding.what) for finding in findings if finding.level != "ok"]
+
+
+CLEAN: list[Row] = [
+    ("a.png", "1", "train", 1),
+    ("b.png", "1", "train", 2),
+    ("c.png", "2", "validation", 3),
+    ("d.png", "3", "test", 4),
+]
+
+
+def test_a_clean_beton_is_well(tmp_path: Path) -> None:
+    make_beton(tmp_path, "chexpert", CLEAN)
+    (found,) = check_betons(tmp_path)
+    assert (found.level, found.area) == ("ok", "beton chexpert.beton")
+    assert found.what == "4 images of 32 px (train 2, validation 1, test 1)"
+
+
+def test_patients_and_images_in_two_splits_are_found(tmp_path: Path) -> None:
+    rows: list[Row] = [*CLEAN, ("e.png", "1", "test", 5), ("f.png", "4", "test", 3), ("g.png", "5", "test", 2)]
+    beton = make_beton(tmp_path, "chexpert", rows)
+    leaks = {str(leak) for leak in leaks_between_splits(beton)}
+    assert leaks == {
+        "1 patients in both train and test: 1",
+        "1 images in both train and test: g.png",
+        "1 images in both validation and test: f.png",
+    }
+    found = list(check_betons(tmp_path))
+    assert [finding.level for finding in found] == ["ok", "fail", "fail", "fail"]
+    assert all(finding.fix for finding in found[1:])
+
+
+def test_blank_images_warn_alone(tmp_path: Path) -> None:
+    make_beton(tmp_path, "chexpert", [*CLEAN, ("e.png", "6", "train", -7), ("f.png", "7", "test", -7)])
+    assert troubles(list(check_betons(tmp_path))) == [("warn", "1 images in both train and test: f.png (blank)")]
+
+
+def test_equal_checksums_of_other_pixels_are_no_leak(tmp_path: Path) -> None:
+    """Among 200,000 images some have equal checksums by chance; the pixels decide."""
+    beton = make_beton(tmp_path, "chexpert", CLEAN)
+    beton.samples["crc32"] = 7
+    assert leaks_between_splits(beton) == []
+
+
+def test_damaged_and_foreign_betons_are_named(tmp_path: Path) -> None:
+    beton = make_beton(tmp_path, "chexpert", CLEAN)
+    with beton.path.open("ab") as handle:
+        handle.write(b"x")
+    (tmp_path / "other.beton").write_bytes(b"not a beton")
+    levels = [(finding.area, finding.level) for finding in check_betons(tmp_path)]
+    assert levels == [("beton chexpert.beton", "fail"), ("beton other.beton", "fail")]
+
+
+def test_a_teacher_that_saw_a_test_image_is_found(tmp_path: Path) -> None:
+    """The 5.6k sample is a part of ChestX-ray14: patient 3 is in its test split and in the teacher's training."""
+    teachers = make_beton(tmp_path, "chestxray14", [*CLEAN, ("t.png", "8", "train", 9), ("u.png", "9", "train", 10)])
+    students = make_beton(
+        tmp_path,
+        "chestxray14_5.6k",
+        [
+            ("a.png", "1", "train", 1),
+            ("c.png", "2", "validation", 3),
+            ("t.png", "8", "test", 9),
+            ("x.png", "9", "test", 11),
+        ],
+    )
+    teacher, runs_dir = teacher_of("chestxray14"), tmp_path / "runs"
+    student = student_of("chestxray14_5.6k", teacher)
+    write_run(runs_dir, teacher, teachers.sidecar.content_hash)
+    write_run(runs_dir, student, students.sidecar.content_hash)
+    write_run(runs_dir, dataclasses.replace(student, seed=1), students.sidecar.content_hash)
+    found = troubles(list(check_runs(runs_dir, tmp_path)))
+    head = f"{teacher.name}, teacher of {student.name} and 1 other run, has seen test images: "
+    tail = "in both its training images and the test split of chestxray14_5.6k.beton: "
+    assert found == [
+        ("fail", f"{head}1 images {tail}t.png"),
+        ("fail", f"{head}2 patients {tail}8, 9"),
+        ("fail", f"{head}1 images by name {tail}t.png"),
+    ]
+
+
+def test_one_beton_for_both_is_well_and_another_split_is_doubtful(tmp_path: Path) -> None:
+    beton = make_beton(tmp_path, "chexpert", CLEAN)
+    teacher = teacher_of("chexpert")
+    student = student_of("chexpert", teacher)
+    for name, other, expected in (("same", beton.sidecar.content_hash, []), ("other", "sha256:0", ["warn"])):
+        write_run(tmp_path / name, teacher, other)
+        write_run(tmp_path / name, student, beton.sidecar.content_hash)
+        assert [level for level, _ in troubles(list(check_runs(tmp_path / name, tmp_path)))] == expected
+
+
+def test_runs_that_failed_or_cannot_be_read_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path, tiny_config(), None, state="failed")
+    write_run(tmp_path, tiny_config(seed=1), None)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    (tmp_path / "notes").mkdir()
+    found = list(check_runs(tmp_path, tmp_path))
+    assert [level for level, _ in troubles(found)] == ["warn", "warn"]
+    assert troubles(found)[0][1].startswith(f"{tmp_path / 'broken' / 'config.json'}: not a JSON file")
+    assert troubles(found)[1][1] == f"{tiny_config().run_id} failed: the disk is full"
+    assert f"2 runs in {tmp_path}: 1 done, 1 failed" in [finding.what for finding in found]
+
+
+def test_ancestors_go_through_teachers_and_initial_weights() -> None:
+    first = teacher_of("chestxray14")
+    second = dataclasses.replace(teacher_of("mimic_cxr"), init=Weights(kind="run", run=first))
+    student = student_of("chexpert", second)
+    assert [(seen.role, seen.run) for seen in ancestors(student)] == [("teacher", second), ("teacher", first)]
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("mimic_cxr", 1), ("chexpert", 0)])
+def test_torchxrayvisions_weights_have_seen_their_own_datasets(dataset: str, count: int) -> None:
+    weights = Weights(kind="xrv", name="densenet121-res224-mimic_ch", sha256="0" * 64)
+    config = tiny_config(data=DataConfig(dataset=dataset), network=NetworkConfig(name="densenet121"), init=weights)
+    assert list(xrv_that_saw(config)) == [("initial weights", "densenet121-res224-mimic_ch")] * count
+
+
+def test_a_root_names_missing_and_damaged_files(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    lines = ["Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"]
+    for number in range(4):
+        name = f"{number + 1:08d}_000.png"
+        Image.fromarray(np.full((40, 40), 9, dtype=np.uint8)).save(folder / name)
+        lines.append(f"{name},Mass,0,{number + 1},50,M,PA")
+    table = tmp_path / "Data_Entry_2017_v2020.csv"
+    table.write_text("\n".join(lines) + "\n")
+    (folder / "00000002_000.png").unlink()
+    (folder / "00000003_000.png").write_bytes(b"")
+    found = list(check_roots({"chestxray14": tmp_path, "chexpert": tmp_path}))
+    assert [(finding.area, finding.level) for finding in found] == [
+        ("root chestxray14", "ok"),
+        ("root chestxray14", "warn"),
+        ("root chestxray14", "warn"),
+        ("root chexpert", "fail"),
+    ]
+    assert found[0].what == "3 images of 3 patients (Data_Entry_2017_v2020.csv 4 rows)"
+    assert found[1].what.startswith("1 rows cannot be used: no such file (the first of all: images/00000002_000.png")
+    assert found[2].what == f"{folder / '00000003_000.png'}: empty file"
+    (tmp_path / "train_val_list.txt").write_text("00000001_000.png\n")
+    (tmp_path / "test_list.txt").write_text("00000003_000.png\n00000004_000.png\n")
+    assert [finding.level for finding in check_roots({"chestxray14": tmp_path})] == ["ok", "warn", "warn"]
+    extra = "00000001_001.png,Mass,1,1,50,M,PA\n"
+    table.write_text(table.read_text() + extra)
+    Image.fromarray(np.full((40, 40), 9, dtype=np.uint8)).save(folder / "00000001_001.png")
+    (tmp_path / "test_list.txt").write_text("00000001_001.png\n")
+    leaks = [finding.what for finding in check_roots({"chestxray14": tmp_path}) if "two of" in finding.what]
+    assert leaks == ["1 patients are in two of the dataset's own splits, such as 00000001"]
+    table.write_text("nothing,here\n1,2\n")
+    assert [finding.level for finding in check_roots({"chestxray14": tmp_path})] == ["fail"]
+
+
+def test_files_of_weights_are_looked_at(tmp_path: Path) -> None:
+    torch.save(torchvision.models.densenet121().state_dict(), tmp_path / "densenet121.pth")
+    (tmp_path / "xrv.pt").write_bytes(b"not weights")
+    found = list(check_weights(tmp_path / "densenet121.pth", [tmp_path / "xrv.pt"]))
+    assert [(finding.area, finding.level) for finding in found] == [
+        ("imagenet weights", "ok"),
+        ("xrv weights", "fail"),
+    ]
+    assert [finding.level for finding in check_weights(tmp_path / "absent.pth", [])] == ["fail"]
+
+
+def test_findings_are_plain_json(tmp_path: Path) -> None:
+    make_beton(tmp_path, "chexpert", [*CLEAN, ("e.png", "1", "test", 5)])
+    documents = json.loads(json.dumps([dataclasses.asdict(finding) for finding in check_betons(tmp_path)]))
+    assert documents[1].keys() == {"area", "level", "what", "fix"}

@@ -1,0 +1,123 @@
+"""Submissions, squeue's lines and run folders put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from grid_stand_in import small_runs, write_status
+
+from datasets.errors import InputError
+from launch.executors.slurm.queue import QueuedJob, parse_job
+from launch.executors.slurm.states import QueueView, log_of, with_queue
+from launch.executors.slurm.submission import (
+    Submission,
+    new_submission,
+    places,
+    read_submissions,
+    with_jobs,
+    write_submission,
+)
+from launch.plan.decide import Found, decide
+
+RUNS = small_runs()
+IDS = {name: run.run_id for name, run in RUNS.items()}
+
+
+def submission(name: str, *tasks: tuple[str, ...], job: str | None = "7", submitted: float = 1.0) -> Submission:
+    ids = tuple(tuple(IDS[run] for run in task) for task in tasks)
+    return Submission(name=name, submitted=submitted, tasks=ids, job=job)
+
+
+def queued(job: str, state: str = "PENDING", reason: str = "Dependency", name: str = "cxr-x-1") -> QueuedJob:
+    return QueuedJob(job=job, name=name, state=state, reason=reason, node="")
+
+
+def merge(tmp_path: Path, found: dict[str, Found], made: Submission, *jobs: QueuedJob) -> dict[str, Found]:
+    view = QueueView(jobs={job.job: job for job in jobs}, places=places([made]))
+    merged = with_queue(list(RUNS.values()), {IDS[name]: state for name, state in found.items()}, view, tmp_path)
+    return {name: merged[run_id] for name, run_id in IDS.items() if run_id in merged}
+
+
+def test_lines_of_squeue() -> None:
+    assert parse_job("12_3|cxr-demo-1|PENDING||Dependency") == queued("12_3", name="cxr-demo-1")
+    assert parse_job("12|a|b|RUNNING|n1|None") == QueuedJob(
+        job="12", name="a|b", state="RUNNING", reason="None", node="n1"
+    )
+    assert parse_job("slurm_load_jobs error") is None
+    assert parse_job("") is None
+
+
+def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
+    later = submission("cxr-x-1", ("a", "b"), ("c",), submitted=2.0)
+    earlier = submission("cxr-x-2", ("a",), job=None)
+    for made in (later, earlier):
+        write_submission(tmp_path, made)
+    assert read_submissions(tmp_path) == [earlier, later]
+    assert {run_id: place.job for run_id, place in places([earlier, later]).items()} == {
+        IDS["a"]: "7_0",
+        IDS["b"]: "7_0",
+        IDS["c"]: "7_1",
+    }
+    assert places([earlier]) == {}
+    assert with_jobs([earlier], {"cxr-x-2": "9"})[0].task_job(0) == "9"
+    (tmp_path / "slurm" / "cxr-x-3.json").write_text("[]")
+    with pytest.raises(InputError, match="not a submission"):
+        read_submissions(tmp_path)
+
+
+def test_the_name_of_a_submission_is_fit_for_slurm() -> None:
+    assert new_submission("/a b/my grid.py", 0.0, []).name.startswith("cxr-my_grid-")
+    assert new_submission("demo", 0.0, []).name != new_submission("demo", 0.0, []).name
+
+
+def test_the_queue_wins_over_folders_except_over_a_result(tmp_path: Path) -> None:
+    made = submission("cxr-x-1", ("a",), ("b",), ("c",), ("d",))
+    found = {"a": Found(), "b": Found(state="partial", epoch=1), "c": Found(state="done"), "d": Found(state="failed")}
+    jobs = (queued("7_0"), queued("7_1", "RUNNING"), queued("7_2", "COMPLETING"), queued("7_3", "COMPLETING"))
+    merged = merge(tmp_path, found, made, *jobs)
+    assert [merged[name].state for name in "abcd"] == ["queued", "running", "done", "failed"]
+    assert (merged["a"].job, merged["a"].waits_for) == ("7_0", "Dependency")
+    runs = [RUNS[name] for name in "abcd"]
+    actions = {d.run.name: (d.action, d.reason) for d in decide(runs, {IDS[n]: f for n, f in merged.items()})}
+    assert actions["a"] == ("wait", "queued as job 7_0 (Dependency)")
+    assert actions["b"] == ("wait", "runs as job 7_1, 1 epochs")
+
+
+def test_what_left_the_queue(tmp_path: Path) -> None:
+    made = submission("cxr-x-1", ("pretrain",), ("a",), ("d",), ("b",), ("c",))
+    found = {
+        "pretrain": Found(state="failed", error="ValueError: x"),
+        "a": Found(),
+        "d": Found(),
+        "b": Found(state="running", host="n9", epoch=3),
+        "c": Found(state="running"),
+    }
+    merged = merge(tmp_path, found, made)
+    assert merged["pretrain"].error == "ValueError: x"
+    assert (merged["a"].state, merged["a"].error) == ("failed", "needs pretrain, which failed")
+    assert (merged["d"].state, merged["d"].error) == ("failed", "needs a, which failed")
+    assert (merged["b"].state, merged["b"].host) == ("partial", None)
+    assert merged["c"].state == "running"  # a process of this host
+
+
+def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path) -> None:
+    made = submission("cxr-x-1", ("teacher",), ("pretrain",))
+    log = log_of(tmp_path, places([made])[IDS["teacher"]])
+    log.parent.mkdir(parents=True)
+    log.write_text("module: command not found\n\n")
+    merged = merge(tmp_path, {"teacher": Found(), "pretrain": Found()}, made)
+    assert merged["teacher"].error == "job 7_0 did not start it: module: command not found"
+    assert merged["pretrain"].state == "absent"
+    log.write_text(
+        "Loading cuda\nslurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 ***\nbye\n"
+    )
+    assert merge(tmp_path, {"teacher": Found()}, made)["teacher"].state == "absent"  # it goes on when submitted again
+
+
+def test_runs_that_were_never_queued_are_left_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / IDS["teacher"]
+    folder.mkdir()
+    write_status(folder, "running")
+    found = {"teacher": Found(state="running")}
+    assert merge(tmp_path, found, submission("cxr-x-1", ("a",)), queued("7"))["teacher"] == found["teacher"]

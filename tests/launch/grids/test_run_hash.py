@@ -1,0 +1,86 @@
+"""Hashes computed together are those that each config computes by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config import (
+    AttentionTransfer,
+    BetaSearch,
+    ChannelWise,
+    DataConfig,
+    FitNet,
+    LogitDistillation,
+    NetworkConfig,
+    Relational,
+    RunConfig,
+    Schedule,
+    TransferLearning,
+    Weights,
+    to_dict,
+)
+from launch.grids.hashing import canonical, remember_hashes, run_hash
+from launch.grids.registry import load_grid
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "grids"
+
+
+def twin(config: RunConfig) -> RunConfig:
+    """An equal config that has computed nothing yet."""
+    return dataclasses.replace(config)
+
+
+@pytest.mark.parametrize("grid", ["paper", "demo", *(str(path) for path in sorted(EXAMPLES.glob("*.*")))])
+def test_the_hashes_of_a_grid_are_those_of_its_configs(grid: str) -> None:
+    for run in load_grid(grid).runs:
+        assert run.config.hash == twin(run.config).hash
+        for need in run.config.needs:
+            assert need.hash == twin(need).hash
+
+
+TEACHERS = st.sampled_from([
+    Weights(),
+    Weights(kind="none"),
+    Weights(kind="run", run=RunConfig(data=DataConfig(dataset="mimic_cxr"))),
+    Weights(kind="xrv", name="densenet121-res224-mimic_ch", sha256="0" * 64),
+])  # fmt: skip
+SEARCH = BetaSearch(
+    template=RunConfig(data=DataConfig(dataset="chexpert"), objective=AttentionTransfer(teacher=Weights())),
+    points=(1.0, 2.5, 1e-7),
+)
+OBJECTIVES = st.one_of(
+    st.just(TransferLearning()),
+    st.builds(AttentionTransfer, teacher=TEACHERS, beta=st.floats(1e-9, 1e9) | st.just(SEARCH)),
+    st.builds(FitNet, teacher=TEACHERS, weight=st.floats(0.0, 1e6)),
+    st.builds(Relational, teacher=TEACHERS),
+    st.builds(ChannelWise, teacher=TEACHERS, temperature=st.floats(1e-3, 1e3)),
+    st.just(LogitDistillation(teacher=Weights(kind="run", run=RunConfig(data=DataConfig(dataset="mimic_cxr"))))),
+)
+CONFIGS = st.builds(
+    RunConfig,
+    data=st.builds(DataConfig, dataset=st.just("chexpert"), rotation_deg=st.floats(0.0, 180.0)),
+    network=st.builds(NetworkConfig, sync_bn=st.booleans(), head_relu=st.booleans()),
+    init=TEACHERS,
+    objective=OBJECTIVES,
+    schedule=st.builds(Schedule, clip_value=st.none() | st.floats(0.1, 9.0), patience=st.none() | st.integers(1, 9)),
+    seed=st.integers(0, 2**40),
+)
+
+
+@settings(deadline=None)
+@given(configs=st.lists(CONFIGS, min_size=1, max_size=4))
+def test_any_configs_hashed_together_have_their_own_hashes(configs: list[RunConfig]) -> None:
+    texts: dict[int, tuple[Any, str]] = {}
+    for config in configs:
+        assert canonical(config, texts) == json.dumps(to_dict(config), sort_keys=True)
+        assert run_hash(config, texts) == twin(config).hash
+    twins = [twin(config) for config in configs]
+    remember_hashes(twins)
+    assert [one.__dict__["hash"] for one in twins] == [config.hash for config in configs]

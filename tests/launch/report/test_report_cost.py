@@ -1,0 +1,118 @@
+"""What the grid cost: hours by cell, throughput by device, restarts and time lost, from run folders alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_fixtures import repetitions, student, write, write_run
+
+from launch.report.read.collect import Run, collect
+from launch.report.read.comparable import comparable_scores
+from launch.report.statistics.cells import group_cells
+from launch.report.tables.cost import cost_tables, device_text, run_cost
+from launch.report.tables.table import Table
+
+STATUS = {"state": "done", "updated": 11_000.0}
+
+
+def write_timed(directory: Path, config: Any, *, devices: list[str], seconds: float = 3600.0, **result: Any) -> Path:
+    provenance = {"devices": devices, "precision": "bf16", "started": 6_000.0, "earlier_starts": []}
+    folder = write_run(directory, config, 0.7, provenance=provenance, result={"seconds": seconds, **result})
+    write(folder / "status.json", STATUS)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == []
+    return folder
+
+
+def only_run(directory: Path) -> Run:
+    (run,) = collect(directory).runs
+    return run
+
+
+def tables(directory: Path) -> dict[str, Table]:
+    runs = collect(directory).runs
+    return {table.key: table for table in cost_tables(group_cells(runs, comparable_scores(runs)))}
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpu_h", "core_h", "text"),
+    [
+        (["cpu, 4 threads"], 0.0, 4.0, "cpu, 4 threads"),
+        (["cpu, 2 threads"] * 3, 0.0, 6.0, "3 x cpu, 2 threads"),
+        (["NVIDIA H100"] * 2, 2.0, 0.0, "2 x NVIDIA H100"),
+        ([], 0.0, 0.0, "unknown"),
+    ],
+)
+def test_hours_count_devices(tmp_path: Path, devices: list[str], gpu_h: float, core_h: float, text: str) -> None:
+    write_timed(tmp_path, student(), devices=devices)
+    run = only_run(tmp_path)
+    cost = run_cost(run)
+    assert cost is not None
+    assert (cost.gpu_h, cost.core_h) == (gpu_h, core_h)
+    assert cost.lost_h == pytest.approx((11_000 - 6_000 - 3600) / 3600)
+    assert device_text(run) == text
+
+
+def test_time_lost_counts_from_the_first_of_several_starts(tmp_path: Path) -> None:
+    folder = write_timed(tmp_path, student(), devices=["NVIDIA H100"], restarts=2)
+    document = json.loads((folder / "provenance.json").read_text())
+    document |= {"started": 9_000.0, "earlier_starts": [{"started": 1_000.0}, {"started": 7_000.0}]}
+    write(folder / "provenance.json", document)
+    cost = run_cost(only_run(tmp_path))
+    assert cost is not None
+    assert cost.lost_h == pytest.approx((11_000 - 1_000 - 3600) / 3600)
+    cost_table = tables(tmp_path)["cost"]
+    assert [value.text for value in cost_table.rows[0][4:]] == ["1", "1.000", "-", "2", "1.778"]
+
+
+def test_cells_add_up_to_all(tmp_path: Path) -> None:
+    for config in (*repetitions(student(), 2), *repetitions(student(teacher="mimic_cxr"), 3)):
+        write_timed(tmp_path, config, devices=["NVIDIA H100"], restarts=1)
+    write_run(tmp_path, student(seed=9), None)
+    cost = tables(tmp_path)["cost"]
+    assert [value.text for value in cost.rows[-1]][:1] == ["All"]
+    assert [value.text for value in cost.rows[-1]][4:8] == ["6", "5.000", "-", "5"]
+    assert sum(float(row[5].text) for row in cost.rows[:-1]) == 5.0
+    assert cost.rows[0][4].links[0].href.startswith("#run-")
+
+
+def test_an_unfinished_run_costs_what_its_epochs_took(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, student(), None, provenance={"devices": ["NVIDIA H100"], "started": 1.0})
+    assert run_cost(only_run(tmp_path)) is None
+    assert tables(tmp_path) == {}
+    epoch = {"epoch": 0, "step": 10, "train": {"mean_auroc": 0.6}, "elapsed_s": 1800.0}
+    (folder / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
+    cost = run_cost(only_run(tmp_path))
+    assert cost is not None
+    assert (cost.gpu_h, cost.lost_h) == (0.5, None)
+
+
+def test_throughput_is_by_network_method_and_device(tmp_path: Path) -> None:
+    speeds = {0: 100.0, 1: 300.0, 2: 200.0}
+    for config in repetitions(student(), 3):
+        folder = write_timed(tmp_path, config, devices=["NVIDIA H100"], images_per_s=speeds[config.seed])
+        waits = {"data_wait_s": 1.0 + config.seed, "compute_s": 8.0 - config.seed}
+        epoch = {"epoch": 0, "step": 10, "train": {"mean_auroc": 0.6}, **waits}
+        (folder / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
+    write_timed(tmp_path, student(seed=5), devices=["cpu, 1 threads"], images_per_s=4.0)
+    table = tables(tmp_path)["throughput"]
+    rows = {row[6].text: [value.text for value in row[7:]] for row in table.rows}
+    assert rows == {
+        "NVIDIA H100": ["3", "200.0", "100.0", "300.0", "22.2"],
+        "cpu, 1 threads": ["1", "4.0", "4.0", "4.0", "-"],
+    }
+
+
+def test_odd_provenance_leaves_the_run_and_its_score(tmp_path: Path) -> None:
+    odd = {"devices": "cpu", "precision": 3, "started": "noon", "earlier_starts": [7, {"started": None}], "beton": []}
+    folder = write_run(tmp_path, student(), 0.7, provenance=odd)
+    (folder / "status.json").write_text("{")
+    run = only_run(tmp_path)
+    assert run.result is not None
+    assert (run.devices, run.precision, run.started, run.ended, run.beton) == ((), "", None, None, None)
+    cost = run_cost(run)
+    assert cost is not None
+    assert cost.lost_h is None

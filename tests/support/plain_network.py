@@ -1,0 +1,83 @@
+"""A network without batch norm: what it learns does not depend on how a batch is shared; and one epoch of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_runs import tiny_config, tiny_runtime
+from torch import Tensor, nn
+
+from datasets.beton.reader import Beton
+from harness.config import NetworkConfig
+from harness.devices.accelerator import Accelerator
+from harness.networks import Network, NetworkOutput
+from harness.runs.folder import RunFolder
+from harness.runs.progress import Position
+from harness.training.build import Run, build_parts
+from harness.training.loop import Parts, Surroundings, train_epoch
+from harness.training.monitor import Watch
+from harness.training.signals import Control, StopSignals
+
+
+class PlainNetwork(Network):
+    """Two convolutions and a classifier."""
+
+    scopes = {"all": ("",)}  # noqa: RUF012
+
+    def __init__(self, num_outputs: int = 3) -> None:
+        super().__init__(NetworkConfig(name="densenet40"))
+        generator = torch.Generator().manual_seed(0)
+        self.first = nn.Conv2d(3, 8, 8, stride=8)
+        self.second = nn.Conv2d(8, 32, 4, stride=4)
+        self.classifier = nn.Linear(32, num_outputs)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.1, generator=generator)
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        planes = self.second(torch.relu(self.first(images)))
+        return NetworkOutput(self.classifier(planes.mean((2, 3))), planes)
+
+
+def plain_parts(accelerator: Accelerator, beton: Path, **changes: Any) -> Parts:
+    """The parts of a run of the plain network; ``changes`` are of its runtime."""
+    run = Run(
+        config=tiny_config(),
+        runtime=tiny_runtime(beton, Path("unused"), **changes),
+        folder=RunFolder(Path("unused")),
+        beton=Beton.open(beton),
+        accelerator=accelerator,
+        weight=None,
+        beta=None,
+    )
+    return build_parts(run, PlainNetwork())
+
+
+def surroundings(accelerator: Accelerator) -> Surroundings:
+    """Surroundings that keep nothing."""
+    control = Control(
+        StopSignals(),
+        checkpoint_minutes=0,
+        num_processes=accelerator.num_processes,
+        owner=accelerator.is_main_process,
+    )
+    return Surroundings(
+        epoch_done=lambda *_: None,
+        save=lambda _: None,
+        control=control,
+        watch=Watch(advance=lambda *_: None, images=40),
+    )
+
+
+def one_epoch(parts: Parts) -> dict[str, Any]:
+    """Loss sums and weights after one epoch, as plain values."""
+    around = surroundings(parts.accelerator)
+    epoch = train_epoch(parts, Position(), 1e-3, around, lambda: 0.0)
+    weights = {name: value.flatten().tolist() for name, value in parts.network.state_dict().items()}
+    return {
+        "sums": epoch.sums.sum(0).tolist(),
+        "indices": epoch.indices.tolist(),
+        "skipped": epoch.skipped,
+        "weights": weights,
+    }

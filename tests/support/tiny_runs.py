@@ -1,0 +1,147 @@
+"""Runs small enough for tests: 64x64 images whose findings are bright quadrants, and configs of seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from datasets.convert.convert import convert
+from datasets.files import read_json
+from datasets.sources.records import Records
+from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Schedule, Weights
+from harness.runs.checkpoint import load_weights, weights_hash
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
+from harness.training.run import train_run
+
+LABELS = ("Effusion", "Mass", "Nodule")
+SIZE = 64
+SPLITS = ("train",) * 6 + ("validation",) * 2 + ("test",) * 2
+
+
+def write_tiny_beton(folder: Path, *, num_samples: int = 90, labels: tuple[str, ...] = LABELS, seed: int = 0) -> Path:
+    """Write images and ``chestxray14.beton``: label j brightens quadrant j; the last image's first is ignored."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((num_samples, len(labels))) < 0.5).astype(np.uint8)
+    names = [f"{number:04d}.png" for number in range(num_samples)]
+    (folder / "images").mkdir(parents=True)
+    for name, row in zip(names, targets, strict=True):
+        pixels = rng.normal(90, 25, (SIZE, SIZE))
+        for label, present in enumerate(row):
+            y, x = divmod(label, 2)
+            pixels[y * 32 : y * 32 + 32, x * 32 : x * 32 + 32] += 90 * int(present)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
+    targets[-1, 0] = 255
+    splits = np.array([SPLITS[number % len(SPLITS)] for number in range(num_samples)])
+    ranks = np.where(splits == "train", np.cumsum(splits == "train") - 1, -1)
+    convert(
+        _records(folder / "images", names, targets, labels), splits, ranks, folder / "chestxray14.beton", size=SIZE
+    )
+    return folder / "chestxray14.beton"
+
+
+def _records(root: Path, names: list[str], targets: np.ndarray, labels: tuple[str, ...]) -> Records:
+    numbers = [name.removesuffix(".png") for name in names]
+    frame = pd.DataFrame({"path": names, "name": names, "patient": numbers, "study": numbers})
+    frame = frame.assign(view="frontal", official_split="", sex=pd.NA, age=pd.array([pd.NA] * len(names), "Int16"))
+    return Records(
+        dataset="chestxray14",
+        root=root,
+        labels=labels,
+        frame=frame,
+        targets=targets,
+        tables=(),
+        rejects=pd.DataFrame(columns=["path", "reason", "table", "row"]),
+        dropped={},
+    )
+
+
+def tiny_config(*, epochs: int = 2, **changes: Any) -> RunConfig:
+    """DenseNet-40 from random weights by transfer learning; ``changes`` replace fields of RunConfig."""
+    config = RunConfig(
+        data=DataConfig(dataset="chestxray14", image_size=SIZE, subset="40"),
+        network=NetworkConfig(name="densenet40"),
+        init=Weights(kind="none"),
+        schedule=tiny_schedule(epochs),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def tiny_schedule(epochs: int, **changes: Any) -> Schedule:
+    """Three steps an epoch, the last one of half a batch; the learning rate halves after two epochs."""
+    schedule = Schedule(epochs=epochs, batch_size=16, learning_rate=1e-3, halve_every=2)
+    return dataclasses.replace(schedule, **changes)
+
+
+def attention_transfer(weight: float) -> AttentionTransfer:
+    """Attention transfer from a teacher with random weights."""
+    return AttentionTransfer(teacher=Weights(kind="none"), weight=weight)
+
+
+def tiny_runtime(beton: Path, runs_dir: Path, **changes: Any) -> RuntimeConfig:
+    """One thread on the CPU."""
+    runtime = RuntimeConfig(runs_dir=runs_dir, data_dir=beton.parent, device="cpu", num_workers=1, num_threads=1)
+    return dataclasses.replace(runtime, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run that has been trained to its end."""
+
+    config: RunConfig
+    runtime: RuntimeConfig
+    result: dict[str, Any]
+
+    @classmethod
+    def train(cls, beton: Path, runs_dir: Path) -> FinishedRun:
+        config, runtime = tiny_config(epochs=3), tiny_runtime(beton, runs_dir)
+        return cls(config, runtime, train_run(config, runtime))
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.runtime.folder_of(self.config)
+
+
+def interrupted(config: RunConfig, runtime: RuntimeConfig, *, after_epochs: int) -> None:
+    """Train, and let SIGTERM arrive as soon as that many epochs are in the checkpoint."""
+
+    def send() -> None:
+        while read_status(runtime.folder_of(config)).get("epoch", 0) < after_epochs:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # one that comes too late must not end the tests
+    try:
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config, runtime)
+        sender.join()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def read_status(folder: RunFolder) -> dict[str, Any]:
+    status: dict[str, Any] = read_json(folder.status_file) if folder.status_file.exists() else {}
+    return status
+
+
+def without_times(folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl less what depends on the machine."""
+    times = {"images_per_s", "data_wait_s", "compute_s", "elapsed_s", "peak_rss_bytes", "peak_cuda_bytes"}
+    return [{key: value for key, value in line.items() if key not in times} for line in folder.metrics()]
+
+
+def hash_of(folder: Path) -> str:
+    """Hash of a checkpoint's weights."""
+    return weights_hash(load_weights(folder)[0])

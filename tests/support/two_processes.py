@@ -1,0 +1,84 @@
+"""Run by torchrun in two processes: gathers unequal shares, checks a gradient, trains a tiny run; rank 0 reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from plain_network import one_epoch, plain_parts
+from tiny_runs import tiny_config, tiny_runtime
+from torch import nn
+
+from harness.devices.accelerator import Accelerator, make_accelerator
+from harness.evaluation.inference import gather_rows
+from harness.objectives import Losses
+from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.training.forward_backward import share_of_global_mean
+from harness.training.run import train_run
+from harness.training.sync_batch_norm import SyncBatchNorm2d
+
+
+def gathered(accelerator: Accelerator) -> list[Any]:
+    """Three rows of the first process and none of the second, then one and two."""
+    rank = accelerator.process_index
+    first = torch.arange(6, dtype=torch.uint8).reshape(3, 2)[: 3 if rank == 0 else 0]
+    second = torch.tensor([[10.0 * rank + row] for row in range(rank + 1)])
+    return [gather_rows(accelerator, rows).tolist() for rows in (first, second)]
+
+
+def gradients(accelerator: Accelerator) -> list[list[float]]:
+    """Of a linear layer over 5 images shared 3 to 2 with ignored targets: over both processes, and in one piece."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 4, generator=generator)
+    targets = torch.tensor([[0, 1], [255, 255], [1, 255], [1, 0], [0, 1]], dtype=torch.uint8)
+    share = slice(0, 3) if accelerator.process_index == 0 else slice(3, 5)
+    found = []
+    for part, wrap in ((share, True), (slice(0, 5), False)):
+        torch.manual_seed(1)
+        layer = nn.Linear(4, 2)
+        network = accelerator.prepare(layer) if wrap else layer
+        logits = network(images[part])
+        cross_entropy, attention = masked_cross_entropy(logits, targets[part]), logits.square().mean()
+        losses = Losses(cross_entropy + 0.3 * attention, cross_entropy, attention)
+        loss = share_of_global_mean(accelerator, losses, targets[part], 5) if wrap else losses.total
+        loss.backward()
+        assert layer.weight.grad is not None
+        found.append(layer.weight.grad.flatten().tolist())
+    return found
+
+
+def norms(accelerator: Accelerator) -> list[dict[str, list[float]]]:
+    """Of batch norm over 5 images shared 3 to 2: a process's part, its gradient, statistics; and in one piece."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 4, 2, 2, generator=generator) + 3
+    weight = torch.randn(5, 4, 2, 2, generator=generator)
+    share = slice(0, 3) if accelerator.process_index == 0 else slice(3, 5)
+    found = []
+    for part, norm in ((share, SyncBatchNorm2d.of(nn.BatchNorm2d(4))), (slice(0, 5), nn.BatchNorm2d(4))):
+        inputs = images[part].clone().requires_grad_()
+        planes = norm(inputs)
+        (planes.square() * weight[part]).sum().backward()
+        assert inputs.grad is not None
+        own = slice(None) if part == share else share
+        values = {"planes": planes[own], "gradient": inputs.grad[own]}
+        values |= {"mean": norm.running_mean, "variance": norm.running_var}  # type: ignore[dict-item]
+        found.append({name: value.flatten().tolist() for name, value in values.items()})
+    return found
+
+
+def main(beton: Path, runs_dir: Path, out: Path) -> None:
+    runtime = tiny_runtime(beton, runs_dir)
+    accelerator = make_accelerator(runtime)
+    found: dict[str, Any] = {"gathered": gathered(accelerator), "gradients": gradients(accelerator)}
+    found["norms"] = norms(accelerator)
+    found["plain"] = one_epoch(plain_parts(accelerator, beton))
+    found["result"] = train_run(tiny_config(epochs=1), runtime)
+    if accelerator.is_main_process:
+        out.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
