@@ -8,6 +8,7 @@ VENV := .venv
 CXR := $(VENV)/bin/cxr
 DATA := data/demo
 RUNS := runs/demo
+TEST_PROCESSES := 2
 
 .PHONY: setup demo demo-data test lint format bench bench-setup cluster clean
 
@@ -28,7 +29,7 @@ demo-data: setup
 	$(CXR) convert mimic_cxr --root $(DATA)/phantom/MIMIC-CXR-JPG --out $(DATA)/mimic_cxr.beton --size 64
 
 test: setup
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 lint: setup
 	$(VENV)/bin/ruff check .

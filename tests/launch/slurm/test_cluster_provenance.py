@@ -40,7 +40,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_run_says_what_it_rests_on_and_changed_code_is_refused(shell: Shell, checkout: Path) -> None:
     shell = replace(shell, checkout=checkout)
     submit = ("submit", "--cluster", str(shell.profile), "--only", "long")
-    code = checkout / "harness" / "train.py"
+    code = checkout / "harness" / "training" / "loop.py"
     code.write_text(code.read_text() + "# changed\n")
     refused = shell.grid(*submit)
     assert (refused.status, len(refused.err.splitlines())) == (2, 1)
