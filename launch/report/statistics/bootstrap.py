@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.evaluation.weighted_auroc import weighted_auroc
+from harness.evaluation.bootstrap import weighted_auroc
 from launch.report.read.predictions import SplitPredictions
 
 CHUNK_VALUES = 750_000

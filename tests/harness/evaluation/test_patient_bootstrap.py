@@ -23,7 +23,8 @@ def test_each_draw_is_scikit_learns_auroc_of_the_images_drawn() -> None:
     targets[0, 0] = 255
     found, mean = auroc_intervals(logits, targets, patients.astype(str), ["a", "b"], resamples=40, seed=5)
     _, patient = np.unique(patients.astype(str), return_inverse=True)
-    drawn = np.random.default_rng(5).multinomial(20, np.full(20, 1 / 20), size=40)
+    chosen = np.random.default_rng((5, 20)).integers(0, 20, (40, 20))
+    drawn = np.stack([np.bincount(row, minlength=20) for row in chosen])
     values = np.full((40, 2), np.nan)
     for row, counts in enumerate(drawn):
         images = np.repeat(np.arange(60), counts[patient])
