@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -226,8 +227,9 @@ def _is_of_job(environment: Sequence[bytes], marks: Sequence[bytes], node: str |
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, below those that the kernel gives out by itself."""
-    free = (port for port in range(21_000, 31_000) if not answers("127.0.0.1", port))
+    """Ports that nothing listens on, below those that the kernel gives out by itself; two clusters rarely meet."""
+    start = random.randrange(21_000, 30_000)
+    free = (port for port in range(start, 31_000) if not answers("127.0.0.1", port))
     return list(itertools.islice(free, count))
 
 

@@ -84,7 +84,7 @@ def test_distinct_samples_get_distinct_words() -> None:
     assert np.unique(words).size == words.size
 
 
-@pytest.mark.parametrize("module", ["counter_rng", "augment", "order"])
+@pytest.mark.parametrize("module", ["augment.counter_rng", "augment.policy", "loading.order"])
 def test_drawing_needs_no_heavy_import(module: str) -> None:
     heavy = "[name for name in ('torch', 'ffcv', 'numba') if name in sys.modules]"
     code = f"import sys, datasets.{module}; print({heavy})"
