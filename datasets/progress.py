@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from datasets.logging_setup import stderr_console
+
 LINE_EVERY_S = 10.0
 
 Advance = Callable[..., None]
@@ -24,7 +26,6 @@ def progress(description: str, total: int, *, unit: str = "images") -> Iterator[
 
 @contextmanager
 def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -36,7 +37,7 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=stderr_console()) as bar:
         task = bar.add_task(description, total=total, rate="", note="")
         done = 0
 

@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     from datasets.errors import InputError
+    from datasets.logging_setup import set_up_logging
 
+    set_up_logging()
     try:
         words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
         name, rest = " ".join(arguments[:words]), arguments[words:]
