@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("datasets", "harness", "launch")
 OWNERS = {
     "ffcv": {"datasets"},
-    "numba": {"datasets", "harness"},
+    "numba": {"datasets"},
     "cv2": {"datasets"},
     "accelerate": {"harness"},
     "submitit": {"launch"},

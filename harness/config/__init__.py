@@ -1,6 +1,8 @@
 """Configs of a run: what it computes, validated, hashed and read from files."""
 
 from harness.config.checks import to_dict
+from harness.config.networks import NETWORKS, NetworkEntry, Scope
+from harness.config.objectives import OBJECTIVES, ObjectiveEntry, register_objective
 from harness.config.parse import from_dict
 from harness.config.run import (
     SCHEMA_VERSION,
@@ -15,11 +17,10 @@ from harness.config.run import (
     FitNet,
     LogitDistillation,
     NetworkConfig,
-    NetworkName,
     Objective,
     Relational,
     RunConfig,
-    Scope,
+    TeacherObjective,
     TransferLearning,
     Weights,
     parse_subset,
@@ -27,6 +28,8 @@ from harness.config.run import (
 from harness.config.schedule import SCHEDULE_PRESETS, Schedule, chexclusion
 
 __all__ = [
+    "NETWORKS",
+    "OBJECTIVES",
     "SCHEDULE_PRESETS",
     "SCHEMA_VERSION",
     "AttentionForm",
@@ -40,16 +43,19 @@ __all__ = [
     "FitNet",
     "LogitDistillation",
     "NetworkConfig",
-    "NetworkName",
+    "NetworkEntry",
     "Objective",
+    "ObjectiveEntry",
     "Relational",
     "RunConfig",
     "Schedule",
     "Scope",
+    "TeacherObjective",
     "TransferLearning",
     "Weights",
     "chexclusion",
     "from_dict",
     "parse_subset",
+    "register_objective",
     "to_dict",
 ]

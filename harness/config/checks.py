@@ -1,4 +1,4 @@
-"""Checks that config dataclasses share, and their form as plain JSON values."""
+"""Check the fields of config dataclasses, and write them as plain JSON values."""
 
 from __future__ import annotations
 

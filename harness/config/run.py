@@ -1,9 +1,8 @@
-"""What a run computes: one frozen ``RunConfig``, hashed whole; its hash names the run folder.
+"""Describe what a run computes: one frozen ``RunConfig``, whose hash names the run folder.
 
 Runs contain each other: a student's config holds its teacher's run, and a beta search holds the runs that it
 compares, so the dataclasses that refer to each other live in this one file. Nothing here imports torch, which keeps
-planning a grid fast. Each objective says its ``tag`` (for run names), its ``teacher`` (None without one), the
-``weight`` of its transfer loss and the runs that it ``needs``, so that nobody has to ask which method it is.
+planning a grid fast.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from harness.config.checks import OMIT_IF_FALSE, OMIT_IF_NONE, STRICT, check, check_choice, to_dict
+from harness.config.networks import NETWORKS, check_network
+from harness.config.objectives import OneOfTheRegistered, register_objective
 from harness.config.schedule import Schedule
 from harness.config.xrv_names import XRV_PREFIX, XrvName
 
@@ -27,8 +26,6 @@ SCHEMA_VERSION = 1
 """Enters every run's hash; raised when the meaning of a field changes, so that old results are not reused."""
 
 DatasetName = Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]
-NetworkName = Literal["densenet121", "densenet40"]
-Scope = Literal["all", "last34"]
 AttentionForm = Literal["eq2", "mean_square", "original_at"]
 BetaRole = Literal["divide", "multiply"]
 Embedding = Literal["pooled", "planes"]
@@ -77,9 +74,9 @@ class NetworkConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    name: NetworkName = "densenet121"
-    """densenet121, or densenet40 of the paper's Table 4."""
-    scope: Scope = "all"
+    name: str = "densenet121"
+    """A registered network: densenet121, or densenet40 of the paper's Table 4."""
+    scope: str = "all"
     """``all`` parameters, or ``last34``: transition3, denseblock4, norm5 and classifier of DenseNet-121."""
     head_relu: bool = False
     """A ReLU between the two 1x1 convolutions of DenseNet-40; Table 4 lists none."""
@@ -90,11 +87,9 @@ class NetworkConfig:
     """Batch norm statistics of a training step over all processes together, instead of each process's own share."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown names and the one impossible pair."""
-        check_choice("network.name", self.name, NetworkName)
-        check_choice("network.scope", self.scope, Scope)
+        """Refuse unknown names, and scopes that the network does not have."""
+        check_network(self.name, self.scope)
         check_choice("network.frozen_bn", self.frozen_bn, Literal["update", "eval"])
-        check(self.scope == "all" or self.name == "densenet121", "network.scope = last34 needs densenet121")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +130,31 @@ class Weights:
         return self.kind if self.run is None else self.run.data.dataset
 
 
+class Objective(Protocol):
+    """What every objective's config says, a frozen dataclass; ``method`` names its table of keys in a file."""
+
+    @property
+    def method(self) -> str:
+        """Name in config files, a field with a Literal of one value."""
+
+    @property
+    def tag(self) -> str:
+        """Name in run names."""
+
+    @property
+    def teacher(self) -> Weights | None:
+        """The frozen network that the student learns from; None without one."""
+
+    @property
+    def weight(self) -> float | None:
+        """Weight of the transfer loss; None without one, or when it is given by other fields."""
+
+    @property
+    def needs(self) -> tuple[RunConfig, ...]:
+        """The runs whose files the objective reads."""
+
+
+@register_objective(title="Transfer learning", builder="harness.objectives.supervised:build")
 @dataclass(frozen=True, kw_only=True)
 class TransferLearning:
     """Cross-entropy alone, from initial weights: the first term of the paper's equation (1)."""
@@ -153,14 +173,17 @@ class TransferLearning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithTeacher:
-    """Base of all methods that add the weighted loss between student and frozen teacher to the cross-entropy."""
+class TeacherObjective:
+    """Base of all methods that add the weighted loss between student and frozen teacher to the cross-entropy.
+
+    A subclass adds its ``tag`` (for run names), a field ``method`` and a field ``weight``.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     tag: ClassVar[str]
 
     teacher: Weights
-    """The frozen DenseNet-121 that the student learns from."""
+    """The frozen network that the student learns from."""
 
     @property
     def needs(self) -> tuple[RunConfig, ...]:
@@ -195,8 +218,9 @@ class BetaSearch:
         )
 
 
+@register_objective(title="Attention transfer", builder="harness.objectives.attention_transfer:build")
 @dataclass(frozen=True, kw_only=True)
-class AttentionTransfer(WithTeacher):
+class AttentionTransfer(TeacherObjective):
     """Cross-entropy plus the weighted distance of attention planes: the paper's equations (1) and (2)."""
 
     tag: ClassVar[str] = "at"
@@ -235,8 +259,9 @@ class AttentionTransfer(WithTeacher):
         return (*super().needs, *(self.beta.runs if isinstance(self.beta, BetaSearch) else ()))
 
 
+@register_objective(title="Logit distillation", builder="harness.objectives.logit_distillation:build")
 @dataclass(frozen=True, kw_only=True)
-class LogitDistillation(WithTeacher):
+class LogitDistillation(TeacherObjective):
     """Cross-entropy plus the teacher's softened outputs as further targets, on the labels that both have by name."""
 
     tag: ClassVar[str] = "kd"
@@ -257,8 +282,9 @@ class LogitDistillation(WithTeacher):
         _check_positive("temperature", self.temperature)
 
 
+@register_objective(title="FitNet hints", builder="harness.objectives.fitnet:build")
 @dataclass(frozen=True, kw_only=True)
-class FitNet(WithTeacher):
+class FitNet(TeacherObjective):
     """Cross-entropy plus the squared error of the student's planes, through a learned 1x1 convolution (hints)."""
 
     tag: ClassVar[str] = "fitnet"
@@ -272,8 +298,9 @@ class FitNet(WithTeacher):
         _check_weight(self.weight)
 
 
+@register_objective(title="Relational distillation", builder="harness.objectives.relational:build")
 @dataclass(frozen=True, kw_only=True)
-class Relational(WithTeacher):
+class Relational(TeacherObjective):
     """Cross-entropy plus the difference of distances and angles between the images of a batch (RKD)."""
 
     tag: ClassVar[str] = "rkd"
@@ -297,8 +324,9 @@ class Relational(WithTeacher):
         check(self.distance + self.angle > 0.0, "objective.distance and objective.angle must not both be 0")
 
 
+@register_objective(title="Channel-wise distillation", builder="harness.objectives.channel_wise:build")
 @dataclass(frozen=True, kw_only=True)
-class ChannelWise(WithTeacher):
+class ChannelWise(TeacherObjective):
     """Cross-entropy plus the divergence of planes taken as distributions over positions."""
 
     tag: ClassVar[str] = "cwd"
@@ -323,10 +351,6 @@ def _check_positive(name: str, value: float) -> None:
     check(0.0 < value < math.inf, f"objective.{name} must be positive")
 
 
-Objective = TransferLearning | AttentionTransfer | LogitDistillation | FitNet | Relational | ChannelWise
-"""Every objective; ``method`` tells which one a table of keys is."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run's numbers. Placement and speed live in ``RuntimeConfig``."""
@@ -336,7 +360,7 @@ class RunConfig:
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)
     init: Weights = field(default_factory=Weights)
-    objective: Annotated[Objective, Field(discriminator="method")] = field(default_factory=TransferLearning)
+    objective: Annotated[Objective, OneOfTheRegistered()] = field(default_factory=TransferLearning)
     schedule: Schedule = field(default_factory=Schedule)
     seed: int = 0
     """Decides random weights, the order of images and their augmentation; split and subset stay as they are."""
@@ -350,7 +374,7 @@ class RunConfig:
     @cached_property
     def name(self) -> str:
         """Readable name: dataset, subset, init, method, network, seed."""
-        net = {"densenet121": "d121", "densenet40": "d40"}[self.network.name]
+        net = NETWORKS[self.network.name].short_name
         scope = "" if self.network.scope == "all" else f"_{self.network.scope}"
         method = self.objective.tag
         if self.objective.teacher is not None:

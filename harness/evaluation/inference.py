@@ -14,7 +14,7 @@ from torch import Tensor
 from datasets.loading.feed import Feed
 from datasets.loading.stream import Batch, Loader
 from harness.devices.accelerator import Accelerator, set_torch_threads
-from harness.networks import InferenceNetwork, Network
+from harness.networks import Network
 from harness.runs.runtime import RuntimeConfig
 
 
@@ -87,20 +87,17 @@ def predict(
     ``network`` is the plain module, not DistributedDataParallel's wrapper: shares differ in their number of batches,
     and the wrapper would wait in its forward for the others.
 
-    What runs is a copy with its batch norms folded, which gives the network's own logits to rounding.
-
     Raises:
         RuntimeError: when the samples predicted are not exactly the expected ones.
     """
     network.eval()
     _share_statistics(accelerator, network)
     rows = Rows(num_labels=network.classifier.out_features)
-    folded = InferenceNetwork(network)
     with torch.inference_mode(), Feed(loader, accelerator.device).epoch(0) as batches:
         set_torch_threads(runtime)
         for batch in batches:
             with accelerator.autocast():
-                logits = folded(batch.inputs).logits
+                logits = network(batch.inputs).logits
             rows.add(batch.host, logits)
         predictions = rows.gathered(accelerator)
     if not np.array_equal(predictions.indices, expected):

@@ -14,7 +14,7 @@ from datasets.convert.pool import Reject
 from datasets.errors import InputError
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.export.saved_model import SavedModel
-from harness.networks import InferenceNetwork
+from harness.networks import Network
 from harness.runs.runtime import RuntimeConfig
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
@@ -65,18 +65,17 @@ def predict_images(
         raise InputError(f"batch_size = {batch_size} must be at least 1")
     accelerator = make_accelerator(runtime)
     network = model.network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folded = InferenceNetwork(network)
     waiting: list[tuple[Path, np.ndarray | Reject]] = []
     pages = model.preprocessing.pages(images, workers=runtime.num_workers)
     for path, page in zip(images, pages, strict=True):
         waiting.append((path, page))
         if len(waiting) == batch_size:
-            yield from _predict(accelerator, folded, waiting)
+            yield from _predict(accelerator, network, waiting)
             waiting = []
-    yield from _predict(accelerator, folded, waiting)
+    yield from _predict(accelerator, network, waiting)
 
 
-def probabilities(accelerator: Accelerator, network: InferenceNetwork, pages: np.ndarray) -> np.ndarray:
+def probabilities(accelerator: Accelerator, network: Network, pages: np.ndarray) -> np.ndarray:
     """Probabilities (B, L) float64 of gray pages (B, 1, S, S) uint8."""
     with torch.inference_mode(), accelerator.autocast():
         logits = network(to_network_input(torch.from_numpy(pages).to(accelerator.device))).logits
@@ -85,7 +84,7 @@ def probabilities(accelerator: Accelerator, network: InferenceNetwork, pages: np
 
 
 def _predict(
-    accelerator: Accelerator, network: InferenceNetwork, batch: Sequence[tuple[Path, np.ndarray | Reject]]
+    accelerator: Accelerator, network: Network, batch: Sequence[tuple[Path, np.ndarray | Reject]]
 ) -> Iterator[Prediction]:
     usable = [page for _, page in batch if not isinstance(page, Reject)]
     rows = iter(probabilities(accelerator, network, np.stack(usable)[:, None]) if usable else ())

@@ -1,20 +1,17 @@
-"""DenseNet-40 of the paper's Table 4: (B, 3, S, S) normalised images in; logits and 32 attention planes out."""
+"""Build the DenseNet-40 of the paper's Table 4."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
-from harness.config import NetworkConfig, Scope
-from harness.networks.dense import features, norm_relu
-from harness.networks.output import ATTENTION_PLANES, Network, NetworkOutput
-from harness.networks.pooling import average_pool
+from harness.config import NetworkConfig
+from harness.networks.dense import average_pool, features, norm_relu
+from harness.networks.network import ATTENTION_PLANES, Network, NetworkOutput
 
 POOL_SIZE = 4
 """S/8 to S/32. Table 4's adaptive pool, written as a plain one: the same numbers for every size that 32 divides, the
@@ -26,8 +23,6 @@ class DenseNet40(Network):
 
     The layers shared with DenseNet-121 bear the same names, so that its weights can be copied over.
     """
-
-    scopes: ClassVar[Mapping[Scope, tuple[str, ...]]] = {"all": ("",)}
 
     def __init__(self, config: NetworkConfig, num_outputs: int) -> None:
         super().__init__(config)
@@ -49,5 +44,5 @@ class DenseNet40(Network):
 
     def attention_planes(self, images: Tensor) -> Tensor:
         """Output of the first 1x1 convolution, before the optional ReLU."""
-        planes: Tensor = self.squeeze(average_pool(features(self.features, images, before=""), POOL_SIZE))
+        planes: Tensor = self.squeeze(average_pool(features(self.features, images), POOL_SIZE))
         return planes

@@ -1,4 +1,4 @@
-"""Random weights: a network and a seed come in; every tensor is set, from the seed and its name alone."""
+"""Draw random weights from a seed and each layer's name alone."""
 
 from __future__ import annotations
 

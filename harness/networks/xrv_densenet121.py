@@ -1,7 +1,4 @@
-"""torchxrayvision's DenseNet-121: (B, 3, S, S) images as all networks here get them in; logits and tapped planes out.
-
-A teacher alone, never a student: it has one input channel and a pixel range of its own, and adapts to both.
-"""
+"""Build torchxrayvision's DenseNet-121, a teacher alone: it has one input channel and a pixel range of its own."""
 
 from __future__ import annotations
 
@@ -29,6 +26,7 @@ class XrvDenseNet121(DenseNet121):
         self.features.conv0 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
 
     def to_range(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, S, S) as (B, 1, S, S) in torchxrayvision's range."""
         return to_xrv_range(images)
 
 

@@ -1,4 +1,4 @@
-"""Objectives: a network's output, its inputs and the targets come in; the loss to minimise and its parts go out.
+"""Build the objective of a run: the losses that its training minimises.
 
 An objective is a value that the training loop calls; which method it is makes no difference to the loop. Each method
 is one file: its loss, its objective, and ``build``, which makes the objective of a config.
@@ -6,29 +6,13 @@ is one file: its loss, its objective, and ``build``, which makes the objective o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from harness.config import (
-    AttentionTransfer,
-    ChannelWise,
-    FitNet,
-    LogitDistillation,
-    Relational,
-    TransferLearning,
-)
+from harness.config import OBJECTIVES
 from harness.config import Objective as ObjectiveConfig
-from harness.objectives import (
-    attention_transfer,
-    channel_wise,
-    fitnet,
-    logit_distillation,
-    relational,
-    supervised,
-)
 from harness.objectives.attention_transfer import AttentionTransferObjective
 from harness.objectives.base import Losses, Objective, Sources
 from harness.objectives.channel_wise import ChannelWiseObjective
@@ -39,7 +23,6 @@ from harness.objectives.supervised import SupervisedObjective
 from harness.runs.runtime import FolderOf
 
 __all__ = [
-    "OBJECTIVES",
     "AttentionTransferObjective",
     "ChannelWiseObjective",
     "FitNetObjective",
@@ -51,16 +34,6 @@ __all__ = [
     "SupervisedObjective",
     "build_objective",
 ]
-
-OBJECTIVES: dict[type[ObjectiveConfig], Callable[[Any, Sources], Objective]] = {
-    TransferLearning: supervised.build,
-    AttentionTransfer: attention_transfer.build,
-    LogitDistillation: logit_distillation.build,
-    FitNet: fitnet.build,
-    Relational: relational.build,
-    ChannelWise: channel_wise.build,
-}
-"""Builder of each objective by the type of its config."""
 
 
 def build_objective(
@@ -96,4 +69,5 @@ def build_objective(
         xrv_weights=tuple(xrv_weights),
         device=device,
     )
-    return OBJECTIVES[type(config)](config, sources)
+    built: Objective = OBJECTIVES[config.method].load()(config, sources)
+    return built

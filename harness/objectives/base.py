@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import Weights
-from harness.networks import InferenceNetwork, Network, NetworkOutput
+from harness.networks import Network, NetworkOutput
 from harness.runs.runtime import FolderOf
 from harness.weights.teacher import Teacher, read_teacher
 
@@ -63,7 +63,7 @@ class Sources:
         )
         # The layout that its convolutions are fastest in.
         teacher.network.to(self.device).to(memory_format=torch.channels_last)
-        return teacher._replace(network=InferenceNetwork(teacher.network))
+        return teacher
 
 
 def combined(cross_entropy: Tensor, transfer: Tensor, weight: float) -> Losses:

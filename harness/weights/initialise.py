@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.errors import InputError
-from harness.config import NetworkConfig, Weights
+from harness.config import NETWORKS, NetworkConfig, Weights
 from harness.networks import Network, draw_weights
 from harness.runs.runtime import FolderOf
 from harness.weights.imagenet import read_imagenet
@@ -64,8 +64,9 @@ def warn_random(what: str) -> None:
 
 def _check_fits(network: Network, source: SourceWeights) -> None:
     own, other = network.config, source.network
-    if own.name == "densenet121" and other.name != "densenet121":
-        raise InputError(f"{source.origin} is a {other.name}; a densenet121 starts from a densenet121 only")
+    able = (own.name, *NETWORKS[own.name].starts_from)
+    if other.name not in able:
+        raise InputError(f"{source.origin} is a {other.name}; a {own.name} starts from a {' or '.join(able)} only")
     if own.name == other.name and own.head_relu != other.head_relu:
         raise InputError(f"{source.origin} has head_relu = {other.head_relu}, but this network {own.head_relu}")
 

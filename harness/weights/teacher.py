@@ -1,4 +1,4 @@
-"""Teachers: a ``Weights`` config comes in; a frozen DenseNet-121 in eval mode goes out."""
+"""Load a teacher: a frozen network in eval mode, and what its outputs mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.errors import InputError
-from harness.config import NetworkConfig, Weights
+from harness.config import NETWORKS, NetworkConfig, Weights
 from harness.networks import TEACHER_SEED, Network, build_network, draw_weights
 from harness.networks.xrv_densenet121 import XrvDenseNet121
 from harness.runs.messages import note
@@ -40,15 +40,16 @@ def read_teacher(
 ) -> Teacher:
     """The whole network that the config names, its head too, on the CPU; nothing of it is ever trained.
 
-    Kind ``imagenet`` is torchvision's network as it is; ``run`` the best checkpoint of a DenseNet-121 run; ``xrv``
+    Kind ``imagenet`` is torchvision's network as it is; ``run`` the best checkpoint of one of our runs; ``xrv``
     torchxrayvision's network, which turns our images into its own; ``none`` a random network, of use in tests alone,
     with a loud warning.
 
     Raises:
-        InputError: when the weights are not there or damaged, or the run's network is no DenseNet-121.
+        InputError: when the weights are not there or damaged, or the run's network cannot teach.
     """
-    if config.run is not None and config.run.network.name != "densenet121":
-        raise InputError(f"run {config.run.run_id} is a {config.run.network.name}; a teacher must be a densenet121")
+    if config.run is not None and not NETWORKS[config.run.network.name].can_teach:
+        able = " or ".join(name for name, entry in NETWORKS.items() if entry.can_teach)
+        raise InputError(f"run {config.run.run_id} is a {config.run.network.name}; a teacher must be a {able}")
     if config.kind == "none":
         warn_random("the teacher has random weights")
         network = build_network(NetworkConfig(name="densenet121"), num_outputs=1)
@@ -58,7 +59,7 @@ def read_teacher(
         teacher = _xrv_teacher(config, xrv_weights)
     else:
         source = read_source(config, folder_of=folder_of, imagenet_weights=imagenet_weights)
-        network = build_network(NetworkConfig(name="densenet121"), source.num_outputs)
+        network = build_network(source.network, source.num_outputs)
         network.load_state_dict(source.tensors)
         teacher = Teacher(network, source.labels, source.origin)
     teacher.network.requires_grad_(False).eval()

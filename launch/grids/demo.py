@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.config import (
+    NETWORKS,
     AttentionTransfer,
     DataConfig,
     DatasetName,
     NetworkConfig,
-    NetworkName,
     Objective,
     RunConfig,
     Schedule,
@@ -23,7 +23,7 @@ from harness.config import (
 )
 from launch.grids.grid import Grid, GridRun
 
-NETWORKS: dict[NetworkName, str] = {"densenet121": "d121", "densenet40": "d40"}
+SHORT = {name: NETWORKS[name].short_name for name in ("densenet121", "densenet40")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class DemoSizes:
     batch_size: int = 32
     learning_rate: float = 1e-3
     """Higher than the paper's, since the demo starts from random weights."""
-    betas: tuple[tuple[NetworkName, float], ...] = (("densenet121", 1.0), ("densenet40", 4.0))
+    betas: tuple[tuple[str, float], ...] = (("densenet121", 1.0), ("densenet40", 4.0))
     """Divides the attention loss, as in the paper; for each student the better of 1 and 4 on the validation split."""
     repetitions: int = 2
 
@@ -72,12 +72,12 @@ class DemoSizes:
 def demo_grid(sizes: DemoSizes | None = None) -> Grid:
     """The demo of these sizes."""
     sizes = sizes or DemoSizes()
-    pretrained = {network: _pretraining(sizes, network) for network in NETWORKS}
+    pretrained = {network: _pretraining(sizes, network) for network in SHORT}
     teacher = RunConfig(
         data=sizes.data("mimic_cxr"), init=Weights(kind="none"), schedule=sizes.schedule(sizes.teacher_epochs)
     )
     prerequisites = [
-        *((f"pretrain_chestxray14_{NETWORKS[network]}", config) for network, config in pretrained.items()),
+        *((f"pretrain_chestxray14_{SHORT[network]}", config) for network, config in pretrained.items()),
         ("teacher_mimic_d121", teacher),
     ]
     return Grid(
@@ -89,7 +89,7 @@ def demo_grid(sizes: DemoSizes | None = None) -> Grid:
     )
 
 
-def _pretraining(sizes: DemoSizes, network: NetworkName) -> RunConfig:
+def _pretraining(sizes: DemoSizes, network: str) -> RunConfig:
     return RunConfig(
         data=sizes.data("chestxray14"),
         network=NetworkConfig(name=network),
@@ -98,7 +98,7 @@ def _pretraining(sizes: DemoSizes, network: NetworkName) -> RunConfig:
     )
 
 
-def _students(sizes: DemoSizes, pretrained: dict[NetworkName, RunConfig], teacher: RunConfig) -> Iterator[GridRun]:
+def _students(sizes: DemoSizes, pretrained: dict[str, RunConfig], teacher: RunConfig) -> Iterator[GridRun]:
     schedule = sizes.schedule(sizes.student_epochs, sizes.student_validates_every)
     for method in ("tl", "at-mimic"):
         for network, beta in sizes.betas:
@@ -107,7 +107,7 @@ def _students(sizes: DemoSizes, pretrained: dict[NetworkName, RunConfig], teache
                 objective = AttentionTransfer(teacher=Weights(kind="run", run=teacher), beta=beta)
             for seed in range(sizes.repetitions):
                 yield GridRun(
-                    name=f"chexpert_{sizes.subset}_chestxray14_{method}_{NETWORKS[network]}_r{seed}",
+                    name=f"chexpert_{sizes.subset}_chestxray14_{method}_{SHORT[network]}_r{seed}",
                     kind="repetition",
                     cells=("demo",),
                     config=RunConfig(

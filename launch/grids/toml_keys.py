@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from datasets.errors import InputError
-from harness.config import DataConfig, NetworkConfig, Objective, RunConfig, Schedule, TransferLearning, Weights
+from harness.config import OBJECTIVES, DataConfig, NetworkConfig, RunConfig, Schedule, TransferLearning, Weights
 
 TABLES: Mapping[str, type] = {
     "data": DataConfig,
@@ -17,7 +17,6 @@ TABLES: Mapping[str, type] = {
     "teacher": Weights,
     "schedule": Schedule,
 }
-OBJECTIVES: Mapping[str, type] = {objective.method: objective for objective in get_args(Objective)}
 EXTRA: Mapping[str, tuple[str, ...]] = {"schedule": ("preset",)}
 """Keys that a grid file may use beside those of the dataclass."""
 CONFIG_KEYS = tuple(field.name for field in dataclasses.fields(RunConfig))
@@ -42,7 +41,7 @@ def _check_objective(table: Mapping[str, Any], where: str) -> None:
     method = table.get("method", TransferLearning.method)
     if method not in OBJECTIVES:
         raise InputError(f"{where}.method: {method!r} is unknown; {_known(str(method), OBJECTIVES)}")
-    check_keys(table, _fields(OBJECTIVES[method]), where)
+    check_keys(table, _fields(OBJECTIVES[method].config), where)
     if "teacher" in table:
         _check_table("teacher", table["teacher"], f"{where}.teacher")
     if isinstance(table.get("beta"), Mapping):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from harness.config import RunConfig, parse_subset
+from harness.config import NETWORKS, RunConfig, parse_subset
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.decide import ABSENT, Found
 
@@ -18,8 +18,6 @@ DEFAULT_SPLITS: dict[str, dict[str, int]] = {
     "mimic_cxr": {"train": 301_688, "validation": 37_711},
 }
 """Images by split when there is no beton to ask: 80 and 10 percent of the published datasets."""
-FORWARD = {"densenet121": 1.0, "densenet40": 0.7}
-"""Multiply-adds of one forward pass; the layers that DenseNet-40 leaves out of DenseNet-121 hold 30 percent."""
 TRAIN_STEP = 3.0
 """A step is one forward and one backward pass, and the latter costs about two forward passes."""
 DEFAULT_IMAGES_PER_S = 500.0
@@ -56,13 +54,13 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
     asked = parse_subset(config.data.subset)
     train = epochs * (sizes["train"] if asked is None else min(asked, sizes["train"]))
     validation = -(-epochs // config.schedule.validate_every) * sizes["validation"]
-    forward = FORWARD[config.network.name]
+    forward = NETWORKS[config.network.name].relative_cost
     watched = 0 if config.objective.teacher is None else train
     return Work(
         train_images=train,
         teacher_images=watched,
         validation_images=validation,
-        passes=train * TRAIN_STEP * forward + watched * FORWARD["densenet121"] + validation * forward,
+        passes=train * TRAIN_STEP * forward + watched * _teacher_cost(config) + validation * forward,
     )
 
 
@@ -205,8 +203,15 @@ def seconds_to_go(run: GridRun, state: Found, splits: Splits) -> float | None:
 
 def train_passes(config: RunConfig) -> float:
     """Forward passes through DenseNet-121 that one training image costs."""
-    teacher = 0.0 if config.objective.teacher is None else FORWARD["densenet121"]
-    return TRAIN_STEP * FORWARD[config.network.name] + teacher
+    return TRAIN_STEP * NETWORKS[config.network.name].relative_cost + _teacher_cost(config)
+
+
+def _teacher_cost(config: RunConfig) -> float:
+    """Forward passes through DenseNet-121 that the teacher's pass of one image costs."""
+    teacher = config.objective.teacher
+    if teacher is None:
+        return 0.0
+    return NETWORKS["densenet121" if teacher.run is None else teacher.run.network.name].relative_cost
 
 
 def hours_to_go(cost: Estimate, at_once: int) -> float:

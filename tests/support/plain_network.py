@@ -24,8 +24,6 @@ from harness.training.signals import Control, StopSignals
 class PlainNetwork(Network):
     """Two convolutions and a classifier."""
 
-    scopes = {"all": ("",)}  # noqa: RUF012
-
     def __init__(self, num_outputs: int = 3) -> None:
         super().__init__(NetworkConfig(name="densenet40"))
         generator = torch.Generator().manual_seed(0)

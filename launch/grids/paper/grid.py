@@ -12,15 +12,14 @@ from functools import cache
 from typing import Literal
 
 from harness.config import (
+    NETWORKS,
     AttentionTransfer,
     BetaSearch,
     DataConfig,
     NetworkConfig,
-    NetworkName,
     Objective,
     RunConfig,
     Schedule,
-    Scope,
     TransferLearning,
     Weights,
     chexclusion,
@@ -30,14 +29,14 @@ from launch.grids.grid import Grid, GridRun
 Source = Literal["imagenet", "chestxray14", "mimic_cxr"]
 
 REPETITIONS = 3
-NETWORKS: tuple[NetworkName, ...] = ("densenet121", "densenet40")
-STUDENTS: tuple[tuple[NetworkName, Scope], ...] = (
+NETWORK_NAMES = ("densenet121", "densenet40")
+STUDENTS: tuple[tuple[str, str], ...] = (
     ("densenet121", "all"),
     ("densenet121", "last34"),
     ("densenet40", "all"),
 )
 """What transfer learning trains; attention transfer always trains all layers."""
-SHORT = {"densenet121": "d121", "densenet40": "d40"}
+SHORT = {name: NETWORKS[name].short_name for name in NETWORK_NAMES}
 TEACHERS: tuple[Source, ...] = ("imagenet", "mimic_cxr")
 TRAIN_SIZES = {
     "1k": DataConfig(dataset="chexpert", subset="1k"),
@@ -60,7 +59,7 @@ def paper_grid() -> Grid:
 
 
 @cache
-def pretraining(network: NetworkName) -> RunConfig:
+def pretraining(network: str) -> RunConfig:
     """ChestX-ray14 pre-training, itself from ImageNet weights: P1 (DenseNet-121) and P2 (DenseNet-40)."""
     return RunConfig(data=DataConfig(dataset="chestxray14"), network=NetworkConfig(name=network))
 
@@ -71,7 +70,7 @@ def mimic_teacher() -> RunConfig:
     return RunConfig(data=DataConfig(dataset="mimic_cxr"), schedule=chexclusion())
 
 
-def initial_weights(source: Source, network: NetworkName) -> Weights:
+def initial_weights(source: Source, network: str) -> Weights:
     """Weights that a student of this architecture starts from."""
     return Weights() if source == "imagenet" else Weights(kind="run", run=pretraining(network))
 
@@ -82,7 +81,7 @@ def teacher_weights(source: Source) -> Weights:
 
 
 @cache
-def beta_search(size: str, teacher: Source, network: NetworkName) -> BetaSearch:
+def beta_search(size: str, teacher: Source, network: str) -> BetaSearch:
     """The search shared by both initialisations: seed 0, from ImageNet weights."""
     template = RunConfig(
         data=TRAIN_SIZES[SEARCH_SIZE[size]],
@@ -94,7 +93,7 @@ def beta_search(size: str, teacher: Source, network: NetworkName) -> BetaSearch:
 
 
 def _prerequisites() -> Iterator[GridRun]:
-    for network in NETWORKS:
+    for network in NETWORK_NAMES:
         name = f"pretrain_chestxray14_{SHORT[network]}"
         yield GridRun(name=name, kind="prerequisite", config=pretraining(network))
     yield GridRun(name="teacher_mimic_d121", kind="prerequisite", config=mimic_teacher())
@@ -103,7 +102,7 @@ def _prerequisites() -> Iterator[GridRun]:
 def _searches() -> Iterator[GridRun]:
     for size in dict.fromkeys(SEARCH_SIZE.values()):
         for teacher in TEACHERS:
-            for network in NETWORKS:
+            for network in NETWORK_NAMES:
                 name = f"search_{_dataset(size)}_{size}_at-{_stem(teacher)}_{SHORT[network]}"
                 search = beta_search(size, teacher, network)
                 for beta, config in zip(search.points, search.runs, strict=True):
@@ -117,11 +116,11 @@ def _repetitions() -> Iterator[GridRun]:
             for network, scope in STUDENTS:
                 yield from _repeat(size, init, None, network, scope)
             for teacher in TEACHERS:
-                for network in NETWORKS:
+                for network in NETWORK_NAMES:
                     yield from _repeat(size, init, teacher, network, "all")
 
 
-def _repeat(size: str, init: Source, teacher: Source | None, network: NetworkName, scope: Scope) -> Iterator[GridRun]:
+def _repeat(size: str, init: Source, teacher: Source | None, network: str, scope: str) -> Iterator[GridRun]:
     objective: Objective = TransferLearning()
     if teacher is not None:
         objective = AttentionTransfer(teacher=teacher_weights(teacher), beta=beta_search(size, teacher, network))
@@ -143,7 +142,7 @@ def _repeat(size: str, init: Source, teacher: Source | None, network: NetworkNam
         )
 
 
-def _tables(size: str, teacher: Source | None, network: NetworkName) -> tuple[str, ...]:
+def _tables(size: str, teacher: Source | None, network: str) -> tuple[str, ...]:
     if size == "5.6k":
         return ("5",)
     table_2 = () if teacher == "imagenet" else ("2a" if network == "densenet121" else "2b",)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.config import AttentionTransfer, BetaSearch, RunConfig, Weights, parse_subset, to_dict
+from harness.config import (
+    NETWORKS,
+    OBJECTIVES,
+    AttentionTransfer,
+    BetaSearch,
+    RunConfig,
+    Weights,
+    parse_subset,
+    to_dict,
+)
+from harness.config.networks import known_scopes
 
 _WORDS = {
     "chexpert": "CheXpert",
@@ -13,21 +23,14 @@ _WORDS = {
     "mimic_cxr": "MIMIC-CXR",
     "imagenet": "ImageNet",
     "none": "random",
-    "densenet121": "DenseNet-121",
-    "densenet40": "DenseNet-40",
-    "transfer_learning": "Transfer learning",
-    "attention_transfer": "Attention transfer",
-    "logit_distillation": "Logit distillation",
-    "fitnet": "FitNet hints",
-    "relational": "Relational distillation",
-    "channel_wise": "Channel-wise distillation",
-    "all": "all layers",
-    "last34": "last 34 layers",
 }
 
 
 def word(name: str) -> str:
     """The name as a reader knows it: ``densenet121`` is DenseNet-121; unknown names stay as they are."""
+    for registry in (NETWORKS, OBJECTIVES, known_scopes()):
+        if name in registry:
+            return registry[name].title
     return _WORDS.get(name, name)
 
 

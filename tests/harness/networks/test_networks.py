@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import densenet121
 
-from harness.config import NetworkConfig
-from harness.networks import NETWORKS, build_network, construct, draw_weights, summaries
+from harness.config import NETWORKS, NetworkConfig
+from harness.networks import build_network, construct, draw_weights, summaries
+from harness.networks.dense import AveragePool, average_pool
 from harness.networks.densenet40 import POOL_SIZE
-from harness.networks.pooling import AveragePool, average_pool
 from harness.objectives.attention_loss import attention_loss
 
 DENSENET121 = NetworkConfig(name="densenet121")

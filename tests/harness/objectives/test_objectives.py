@@ -18,7 +18,7 @@ from harness.config import (
     TransferLearning,
     Weights,
 )
-from harness.networks import InferenceNetwork, Network, NetworkOutput, build_network
+from harness.networks import Network, NetworkOutput, build_network
 from harness.objectives import AttentionTransferObjective, Losses, Objective, SupervisedObjective, build_objective
 from harness.objectives.attention_loss import attention_loss
 from harness.objectives.cross_entropy import masked_cross_entropy
@@ -150,7 +150,7 @@ def test_objectives_are_built_from_their_configs():
     divided = build(AttentionTransfer(teacher=random, beta=4.0, form="mean_square"))
     assert isinstance(divided, AttentionTransferObjective)
     assert (divided.weight, divided.form) == (0.25, "mean_square")
-    assert isinstance(divided.teacher, InferenceNetwork)
+    assert not divided.teacher.training and not any(one.requires_grad for one in divided.teacher.parameters())
     chosen = build(AttentionTransfer(teacher=random, beta=4.0), weight=0.5)
     assert isinstance(chosen, AttentionTransferObjective)
     assert chosen.weight == 0.5

@@ -1,1 +1,0 @@
-"""Dense blocks and batch norms with ReLU for training on the CPU, in fewer passes over memory."""
