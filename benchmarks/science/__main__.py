@@ -1,9 +1,9 @@
-"""A folder comes in; the science checks on made-up images go out: science.json, science.md and two figures.
+"""Run the science checks on made-up images and write science.json, science.md and two figures.
 
-Does attention transfer behave as the paper says, and by how much, where everything is made up? Runs that are done are
-recognised, one that was stopped goes on: the same command again ends what is left.
+Does attention transfer behave as the paper says, and by how much, where everything is made up? Finished runs are
+recognised and interrupted ones resume: run the same command again.
 
-Run: python -m benchmarks.science.__main__ --out benchmarks [--work runs/science]
+Run: python -m benchmarks.science --out benchmarks [--work runs/science]
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks.common.environment import describe
 from benchmarks.science.data import prepare
 from benchmarks.science.runs import grid
-from benchmarks.science.write import collect, write_results
+from benchmarks.science.scores import collect
+from benchmarks.science.write import write_results
 from datasets.errors import InputError
 
 
@@ -44,7 +45,7 @@ def train_all(work: Path, *, threads: int) -> None:
 def main() -> None:
     """Make the data, train, and write what came out."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.science.__main__", description="Science checks on phantoms."
+        prog="python -m benchmarks.science", description="Science checks on phantoms."
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of science.json, science.md and the figures")
     parser.add_argument("--work", type=Path, default=Path("runs/science"), help="folder of images and runs")
@@ -61,7 +62,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
-    command = ["python", "-m", "benchmarks.science.__main__", *sys.argv[1:]]
+    command = ["python", "-m", "benchmarks.science", *sys.argv[1:]]
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu_started}
     environment = describe(command) | {"kind": "science", "threads": arguments.threads, "this_call": spent}
     environment["load_average_after"] = round(os.getloadavg()[0], 2)

@@ -1,16 +1,14 @@
-"""Scores of the science checks come in; AUROC against training size, and against beta, go out as PNG files."""
+"""Draw AUROC against training size, and against beta, of the science checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.science.scores import Point, Score
 from launch.report.figures.drawing import label_axes, panels, save, series_styles
 from launch.report.statistics.intervals import summarise
-
-if TYPE_CHECKING:
-    from benchmarks.science.write import Point, Score
 
 NAMES = {
     "transfer_learning": "Transfer learning",

@@ -1,16 +1,14 @@
-"""What the science checks found comes in; a section of Markdown, for beside the other measurements, goes out."""
+"""Write the section of the results page about the science checks, in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.science.data import PATIENTS, PATTERNS, SIZE
 from benchmarks.science.runs import BATCH_SIZE, EPOCHS, LEARNING_RATE, METHODS, SEARCH_SIZE, SEEDS
+from benchmarks.science.scores import Point, Score, Scores
 from launch.report.statistics.intervals import summarise
-
-if TYPE_CHECKING:
-    from benchmarks.science.write import Found, Point, Score
 
 TITLES = {
     "transfer_learning": "transfer learning",
@@ -19,14 +17,14 @@ TITLES = {
 }
 
 
-def page(found: Found, differences: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> str:
+def page(scores: Scores, differences: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> str:
     """The section: what was run, what came out, and what it says."""
-    parts = ["## Science checks on made-up images", _circumstances(environment), _design(found)]
-    if not found.complete:
+    parts = ["## Science checks on made-up images", _circumstances(environment), _design(scores)]
+    if not scores.complete:
         parts.append("**Not all runs are done; what follows is from those that are.**")
-    parts += ["### Test AUROC against training size", _sizes(found.students)]
+    parts += ["### Test AUROC against training size", _sizes(scores.students)]
     parts += ["![test AUROC against training size](science-sizes.png)", _verdicts(differences)]
-    parts += ["### Beta", _sweep(found.sweep), "![validation AUROC against beta](science-beta.png)"]
+    parts += ["### Beta", _sweep(scores.sweep), "![validation AUROC against beta](science-beta.png)"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -38,7 +36,7 @@ def _circumstances(environment: Mapping[str, Any]) -> str:
     )
 
 
-def _design(found: Found) -> str:
+def _design(scores: Scores) -> str:
     sizes = ", ".join(f"{size:,} ({epochs} epochs)" for size, epochs in EPOCHS.items())
     lines = [
         f"- images: {SIZE}x{SIZE}; students train on `cxr phantom` in CheXpert's layout ({PATIENTS['chexpert']:,} "
@@ -47,9 +45,9 @@ def _design(found: Found) -> str:
         f"phantom patients in ChestX-ray14's layout; Adam, {LEARNING_RATE:g} halved after each third of the epochs, "
         f"batches of {BATCH_SIZE}, bfloat16; the best epoch by validation AUROC is tested",
         f"- in-domain teacher: DenseNet-121 on {PATIENTS['mimic_cxr']:,} phantom patients in MIMIC-CXR's layout"
-        + _scored(found.teachers.get("in_domain")),
+        + _scored(scores.teachers.get("in_domain")),
         f"- unrelated teacher: DenseNet-121 on {PATTERNS:,} images of gratings in noise, whose labels say which of "
-        "14 gratings are there: other images and another task" + _scored(found.teachers.get("unrelated")),
+        "14 gratings are there: other images and another task" + _scored(scores.teachers.get("unrelated")),
         f"- beta: for each teacher the best on validation with {SEARCH_SIZE} training images and seed 0, where the "
         "attention loss has the weight 1/beta; used for every size",
     ]

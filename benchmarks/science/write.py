@@ -1,127 +1,32 @@
-"""Finished runs of the science checks come in; their scores go out, as JSON, a Markdown section and figures."""
+"""Write the science checks' scores as JSON, a Markdown section and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.science.figures import draw_sizes, draw_sweep
 from benchmarks.science.page import page
-from benchmarks.science.runs import EPOCHS, METHODS, SEEDS, TeacherName, students, swept, teacher
-from datasets.errors import InputError
+from benchmarks.science.scores import Scores, differences
 from datasets.files import write_json, write_text
-from harness.config import RunConfig
-from harness.runs.folder import RunFolder
-from launch.report.statistics.intervals import summarise
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One student: test and best validation mean AUROC in points."""
-
-    method: str
-    train_images: int
-    seed: int
-    test: float
-    validation: float
-    beta: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One point of a search over beta."""
-
-    teacher: str
-    role: str
-    beta: float
-    weight: float
-    """Lambda in L = CE + lambda * L_AT."""
-    test: float
-    validation: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What the finished runs say; a run that is not done is not in it."""
-
-    students: tuple[Score, ...]
-    sweep: tuple[Point, ...]
-    teachers: Mapping[str, float]
-    """Test mean AUROC in points of each teacher, on the images of its own kind."""
-
-    @property
-    def complete(self) -> bool:
-        return len(self.students) == len(METHODS) * len(EPOCHS) * len(SEEDS) and len(self.sweep) == len(swept())
-
-
-def collect(runs_dir: Path) -> Found:
-    """Read the results below ``runs_dir``.
-
-    Raises:
-        InputError: when no student is done.
-    """
-    results = {key: _result(runs_dir, config) for key, config in students().items()}
-    scores = [
-        Score(method=method, train_images=size, seed=seed, beta=found["beta"], **_points(found))
-        for (method, size, seed), found in results.items()
-        if found is not None
-    ]
-    points = []
-    for (name, role, beta), config in swept().items():
-        found = _result(runs_dir, config)
-        if found is not None:
-            weight = found["attention_weight"]
-            points.append(Point(teacher=name, role=role, beta=beta, weight=weight, **_points(found)))
-    if not scores:
-        raise InputError(f"{runs_dir}: no student is done yet; run without --so-far")
-    names: tuple[TeacherName, ...] = ("in_domain", "unrelated")
-    teachers = {name: _result(runs_dir, teacher(name)) for name in names}
-    known: dict[str, float] = {name: _points(found)["test"] for name, found in teachers.items() if found is not None}
-    return Found(students=tuple(scores), sweep=tuple(points), teachers=known)
-
-
-def _result(runs_dir: Path, config: RunConfig) -> dict[str, Any] | None:
-    return RunFolder(runs_dir / config.run_id).result()
-
-
-def _points(result: Mapping[str, Any]) -> dict[str, float]:
-    return {split: 100.0 * result[split]["mean_auroc"] for split in ("test", "validation")}
-
-
-def write_results(found: Found, environment: Mapping[str, Any], folder: Path) -> Path:
+def write_results(scores: Scores, environment: Mapping[str, Any], folder: Path) -> Path:
     """Write science.json, science.md, science-sizes.png and science-beta.png; returns the Markdown file."""
     folder.mkdir(parents=True, exist_ok=True)
-    compared = differences(found.students)
+    compared = differences(scores.students)
     document = {
         "environment": dict(environment),
-        "complete": found.complete,
-        "teachers": dict(found.teachers),
-        "students": [asdict(score) for score in found.students],
-        "sweep": [asdict(point) for point in found.sweep],
+        "complete": scores.complete,
+        "teachers": dict(scores.teachers),
+        "students": [asdict(score) for score in scores.students],
+        "sweep": [asdict(point) for point in scores.sweep],
         "differences": compared,
     }
     write_json(folder / "science.json", document)
-    draw_sizes(found.students, folder / "science-sizes.png")
-    draw_sweep(found.sweep, found.students, folder / "science-beta.png")
-    write_text(folder / "science.md", page(found, compared, environment))
+    draw_sizes(scores.students, folder / "science-sizes.png")
+    draw_sweep(scores.sweep, scores.students, folder / "science-beta.png")
+    write_text(folder / "science.md", page(scores, compared, environment))
     return folder / "science.md"
-
-
-def differences(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Attention transfer minus transfer learning on the test split, seed by seed, in points, with a 95 % interval."""
-    test = {(score.method, score.train_images, score.seed): score.test for score in scores}
-    made = []
-    for method in METHODS[1:]:
-        for size in EPOCHS:
-            pairs = [
-                test[method, size, seed] - test["transfer_learning", size, seed]
-                for seed in SEEDS
-                if (method, size, seed) in test and ("transfer_learning", size, seed) in test
-            ]
-            summary = summarise(pairs)
-            if summary is not None:
-                row = {"method": method, "train_images": size, "mean": summary.mean, "t_half": summary.t_half}
-                made.append({**row, "by_seed": pairs})
-    return made

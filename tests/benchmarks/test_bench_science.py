@@ -9,13 +9,14 @@ import pytest
 
 from benchmarks.science.data import SIZE, pattern
 from benchmarks.science.runs import EPOCHS, SEEDS, grid, students, swept
-from benchmarks.science.write import collect, differences, write_results
+from benchmarks.science.scores import collect, differences
+from benchmarks.science.write import write_results
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from harness.config import RunConfig
 
 ENVIRONMENT = {
-    "command": "python -m benchmarks.science.__main__",
+    "command": "python -m benchmarks.science",
     "commit": "abc",
     "date": "2000-01-01",
     "cpu": "x",
