@@ -44,9 +44,7 @@ def train_all(work: Path, *, threads: int) -> None:
 
 def main() -> None:
     """Make the data, train, and write what came out."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.science", description="Science checks on phantoms."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description="Science checks on phantoms.")
     parser.add_argument("--out", type=Path, required=True, help="folder of science.json, science.md and the figures")
     parser.add_argument("--work", type=Path, default=Path("runs/science"), help="folder of images and runs")
     parser.add_argument("--threads", type=int, default=1, help="cores to use; default: 1")
