@@ -22,7 +22,8 @@ from benchmarks.common.results import as_json, make_row, ratios
 from benchmarks.common.rounds import measure_rounds, started
 from benchmarks.conversion.mimic_tables import NUM_IMAGES, measure_tables
 from datasets.errors import InputError
-from datasets.images.decode import ImageError, decode_gray
+from datasets.images import ImageError
+from datasets.images.decode import decode_gray
 
 LARGE_WIDTH, LARGE_HEIGHT = 2544, 3056
 """Sides in pixels that are usual in MIMIC-CXR-JPG."""

@@ -190,7 +190,8 @@ class Beton:
         return images
 
     def _decoded(self, index: int) -> np.ndarray:
-        from datasets.images.jpeg import JpegError, decode_jpeg
+        from datasets.images import ImageError
+        from datasets.images.jpeg import decode_jpeg
 
         place = self.metadata["image"][index]
         with self.path.open("rb") as handle:
@@ -198,7 +199,7 @@ class Beton:
             jpeg = handle.read(int(place["size"]))
         try:
             gray = decode_jpeg(jpeg)
-        except JpegError as error:
+        except ImageError as error:
             raise InputError(f"{self.path}: image {index} is damaged ({error}); {AGAIN}") from None
         if gray.shape != (self.image_size, self.image_size):
             raise InputError(f"{self.path}: image {index} is {gray.shape[1]} x {gray.shape[0]} pixels; {AGAIN}")

@@ -104,7 +104,7 @@ class Preprocessing:
         }[self.resize]
         stored = "as 8-bit gray pixels"
         if self.jpeg_quality is not None:
-            stored = f"as a gray baseline JPEG of quality {self.jpeg_quality} (OpenCV), decoded again"
+            stored = f"as a gray baseline JPEG of quality {self.jpeg_quality} (libjpeg-turbo), decoded again"
         return {
             "gray": "8 bits; of a PNG or a colour DICOM the first channel, of a JPEG the luminance; 16-bit PNGs give "
             "their high byte; gray DICOMs: rescale slope and intercept, the first VOI window or LUT to 0..255 "

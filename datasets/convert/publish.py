@@ -101,9 +101,11 @@ def versions() -> dict[str, str]:
 
     return {
         "cxr-harness": version("cxr-harness"),
+        "kornia-rs": version("kornia-rs"),
         "numpy": np.__version__,
         "opencv": _opencv_version(),
         "pillow": PIL.__version__,
+        "simplejpeg": version("simplejpeg"),
     }
 
 

@@ -20,7 +20,7 @@ from datasets.sources.records import Records
 
 SIZE_STEP = 32
 """The networks halve the image five times."""
-DECODER = 2
+DECODER = 3
 """Raised when the same file would give other pixels."""
 SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
 

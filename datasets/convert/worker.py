@@ -15,8 +15,9 @@ import numpy as np
 
 from datasets.convert.fork_server import Recipe
 from datasets.convert.pool import PAGE, REJECT
-from datasets.images.decode import ImageError, decode_gray
-from datasets.images.encode import encode_page
+from datasets.images import ImageError
+from datasets.images.decode import decode_gray
+from datasets.images.jpeg import encode_page
 from datasets.images.resize import fit
 from datasets.malloc import keep_spare_memory
 

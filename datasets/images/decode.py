@@ -1,7 +1,7 @@
-"""An image file comes in, 8-bit gray pixels go out, upright and whole; anything else is refused with its reason.
+"""Decode a PNG, JPEG or DICOM file to upright 8-bit gray pixels, or refuse it with the reason.
 
-PNG, JPEG and DICOM are told apart by their content, never by the file's name. Colour: the first channel of a PNG or
-DICOM, the luminance of a JPEG; all are the gray value itself on a radiograph, whose channels are equal.
+The content tells the format, not the file's name. The gray of a colour image is the first channel of a PNG or DICOM
+and the luminance of a JPEG; a radiograph's channels are equal, so each is the gray value itself.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import stat
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from datasets.errors import InputError
-from datasets.images import dicom, jpeg, png
+from datasets.images import ImageError, dicom, jpeg, png
 
 MAX_PIXELS = 1 << 26
 """64 Mpx; the largest radiographs (stitched spines) have about 30."""
 MAX_FILE_BYTES = 1 << 29
 MAX_ASPECT = 20
 """A side this many times longer than the other belongs to no radiograph."""
-KNOWN_CONTENT = (
+EXIF_ORIENTATION = 0x0112
+OTHER_FORMATS = (
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
     (b"II*\x00", "TIFF"),
@@ -29,49 +30,32 @@ KNOWN_CONTENT = (
     (b"\x1f\x8b", "gzip archive"),
     (b"<", "web page or XML"),
 )
-
-
-class ImageError(InputError):
-    """An image that cannot be used; the message is the reason, without the file's name."""
+"""Formats that are named in the refusal, by their first bytes."""
 
 
 def decode_gray(source: bytes | Path, at_least: int | None = None) -> np.ndarray:
-    """Pixels (H, W) uint8 of a PNG, JPEG or DICOM, given as bytes or as a path; its EXIF orientation is applied.
+    """Decode a PNG, JPEG or DICOM, given as bytes or path, to (H, W) uint8, with its EXIF orientation applied.
 
-    With ``at_least`` a JPEG may come out reduced, its shorter side still so many pixels or more.
+    With ``at_least`` a JPEG may be decoded at a reduced scale that keeps its shorter side at least that many pixels.
 
     Raises:
-        ImageError: if it is absent, empty, truncated, damaged, too large, or none of the three.
+        ImageError: if it is absent, empty, truncated, damaged, too large, or of another format.
     """
-    data = read_file(source) if isinstance(source, Path) else source
+    data = _read_file(source) if isinstance(source, Path) else source
     if not data:
         raise ImageError("empty file")
-    try:
-        if data.startswith(png.SIGNATURE):
-            header = png.read_header(data)
-            _check_extent(header.width, header.height)
-            gray = png.decode_png(data, header)
-            orientation = png.read_exif_orientation(data) if header.has_exif else 1
-        elif data.startswith(b"\xff\xd8\xff"):
-            gray = jpeg.decode_jpeg(data, _check_extent, at_least)
-            orientation = jpeg.read_exif_orientation(data)
-        elif data.startswith(dicom.MAGIC, dicom.MAGIC_AT):
-            return dicom.decode_dicom(data, _check_extent)
-        else:
-            raise ImageError(f"neither PNG, JPEG nor DICOM but {_describe(data)}")
-    except (png.PngError, dicom.DicomError) as error:
-        raise ImageError(str(error)) from None
-    except jpeg.JpegError as error:
-        raise ImageError(f"damaged JPEG: {error}") from None
-    return _upright(gray, orientation)
+    if data.startswith(png.SIGNATURE):
+        header = png.read_header(data)
+        _check_extent(header.width, header.height)
+        return _upright(png.decode_png(data, header), header.exif)
+    if data.startswith(jpeg.SIGNATURE):
+        return _upright(jpeg.decode_jpeg(data, _check_extent, at_least), jpeg.find_exif(data))
+    if data.startswith(dicom.MAGIC, dicom.MAGIC_AT):
+        return dicom.decode_dicom(data, _check_extent)
+    raise ImageError(f"neither PNG, JPEG nor DICOM but {_describe(data)}")
 
 
-def read_file(path: Path) -> bytes:
-    """All bytes of an image file.
-
-    Raises:
-        ImageError: if it is absent, not readable, or larger than any radiograph.
-    """
+def _read_file(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -95,14 +79,15 @@ def _check_extent(width: int, height: int) -> None:
 
 
 def _describe(data: bytes) -> str:
-    for start, name in KNOWN_CONTENT:
+    for start, name in OTHER_FORMATS:
         if data.startswith(start):
             return name
     return f"content that starts with {data[:8].hex(' ')}"
 
 
-def _upright(gray: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the EXIF orientation: 2..4 mirror and turn by 180 degrees, 5..8 swap the sides too."""
+def _upright(gray: np.ndarray, exif: bytes) -> np.ndarray:
+    """Apply the orientation in EXIF data: 2..4 mirror and turn by 180 degrees, 5..8 swap the sides too."""
+    orientation = _read_orientation(exif)
     if orientation == 1:
         return gray
     if orientation >= 5:
@@ -112,3 +97,16 @@ def _upright(gray: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         gray = gray[:, ::-1]
     return np.ascontiguousarray(gray)
+
+
+def _read_orientation(exif: bytes) -> int:
+    """The orientation 1..8 in EXIF data; 1 (upright) where there is none or it cannot be read."""
+    if not exif:
+        return 1
+    values = Image.Exif()
+    try:
+        values.load(exif)
+        orientation = values.get(EXIF_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1
+    return orientation if orientation in range(1, 9) else 1

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.images.jpeg import JpegError, decode_jpeg
+from datasets.images import ImageError
+from datasets.images.jpeg import decode_jpeg
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -28,13 +29,9 @@ WORDS = (8, 16)
 """Bits that a stored value may take up."""
 DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
-    *(struct.error, zlib.error, AssertionError, JpegError),
+    *(struct.error, zlib.error, AssertionError),
 )
 """What pydicom and its decoders raise on damaged data; there is no one exception for it."""
-
-
-class DicomError(ValueError):
-    """The bytes are no DICOM image that can be used; the message says why."""
 
 
 def decode_dicom(data: bytes, check_extent: Callable[[int, int], None] = lambda width, height: None) -> np.ndarray:
@@ -46,13 +43,13 @@ def decode_dicom(data: bytes, check_extent: Callable[[int, int], None] = lambda 
     width and height before any memory is taken for the pixels, and may raise.
 
     Raises:
-        DicomError: if pydicom is not installed, the data is damaged, or there is not exactly one image that the
+        ImageError: if pydicom is not installed, the data is damaged, or there is not exactly one image that the
             installed packages can decode.
     """
     try:
         from pydicom import dcmread
     except ImportError:
-        raise DicomError("DICOM, which needs pydicom: pip install 'cxr-harness[dicom]'") from None
+        raise ImageError("DICOM, which needs pydicom: pip install 'cxr-harness[dicom]'") from None
     with _explained():
         dataset = dcmread(io.BytesIO(data))
         _check(dataset)
@@ -73,35 +70,35 @@ def _explained() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except DicomError:
+        except ImageError:
             raise
         except (*DAMAGE, BytesLengthException, InvalidDicomError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise DicomError(f"damaged DICOM: {reason or type(error).__name__}") from None
+            raise ImageError(f"damaged DICOM: {reason or type(error).__name__}") from None
 
 
 def _check(dataset: Dataset) -> None:
     """Refuse what is no single gray or colour image of whole words in a syntax that can be decoded here."""
     if "PixelData" not in dataset:
-        raise DicomError("DICOM without pixels")
+        raise ImageError("DICOM without pixels")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise DicomError(f"DICOM of {frames} frames; one is expected")
+        raise ImageError(f"DICOM of {frames} frames; one is expected")
     meaning = str(dataset.PhotometricInterpretation)
     if meaning not in (*MONOCHROME, *COLOUR, "PALETTE COLOR"):
-        raise DicomError(f"DICOM whose pixels are {meaning}")
+        raise ImageError(f"DICOM whose pixels are {meaning}")
     if dataset.BitsAllocated not in WORDS:
-        raise DicomError(f"DICOM with {dataset.BitsAllocated} bits a value; 8 and 16 are read")
+        raise ImageError(f"DICOM with {dataset.BitsAllocated} bits a value; 8 and 16 are read")
     from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise DicomError(f"DICOM in the transfer syntax {syntax.name}, which pydicom does not decode") from None
+        raise ImageError(f"DICOM in the transfer syntax {syntax.name}, which pydicom does not decode") from None
     if not decoder.is_available:
         wanted = " or ".join(need.split(" - requires ")[-1] for need in decoder.missing_dependencies)
-        raise DicomError(f"DICOM in the transfer syntax {syntax.name}, which needs {wanted}: pip install it")
+        raise ImageError(f"DICOM in the transfer syntax {syntax.name}, which needs {wanted}: pip install it")
 
 
 def _read_stored(dataset: Dataset) -> np.ndarray:
@@ -110,12 +107,15 @@ def _read_stored(dataset: Dataset) -> np.ndarray:
     from pydicom.uid import JPEGBaseline8Bit
 
     if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit and dataset.SamplesPerPixel == 1:
-        stored = decode_jpeg(get_frame(dataset.PixelData, 0, number_of_frames=1))
+        try:
+            stored = decode_jpeg(get_frame(dataset.PixelData, 0, number_of_frames=1))
+        except ImageError as error:
+            raise ImageError(f"damaged DICOM: {error}") from None
     else:
         stored = dataset.pixel_array
     expected = (dataset.Rows, dataset.Columns)
     if stored.shape[:2] != expected or stored.dtype.itemsize * 8 not in WORDS:
-        raise DicomError(f"damaged DICOM: pixels of shape {stored.shape}, not {expected}")
+        raise ImageError(f"damaged DICOM: pixels of shape {stored.shape}, not {expected}")
     return np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("="), copy=False))
 
 
@@ -148,7 +148,7 @@ def _stored_values(dataset: Dataset, word: np.dtype) -> np.ndarray:
     """The number that each pattern of bits stands for; bits above those in use may hold overlays and are ignored."""
     size, used = word.itemsize * 8, int(dataset.BitsStored)
     if not 1 <= used <= size:
-        raise DicomError(f"damaged DICOM: {used} bits stored in {size}")
+        raise ImageError(f"damaged DICOM: {used} bits stored in {size}")
     values = np.arange(1 << size, dtype=np.int64) & ((1 << used) - 1)
     if dataset.PixelRepresentation == 1:
         values -= (values >> (used - 1)) << used
@@ -204,7 +204,7 @@ def _read_lut(dataset: Dataset, item: Dataset) -> tuple[np.ndarray, int, int]:
         entries = np.atleast_1d(np.asarray(item.LUTData, dtype=np.int64))
     entries = entries[: count or 1 << 16].astype(np.int64)
     if not len(entries) or not 1 <= bits <= 16:
-        raise DicomError("damaged DICOM: a lookup table without entries")
+        raise ImageError("damaged DICOM: a lookup table without entries")
     return entries, first, bits
 
 

@@ -1,83 +1,34 @@
-"""JPEG bytes come in, 8-bit gray pixels go out; damaged data is refused, where most decoders fill it in silently.
+"""Decode and encode gray JPEGs with libjpeg-turbo, through simplejpeg, and refuse damaged data.
 
-libjpeg-turbo is called directly because it reports the warnings (premature end, bad Huffman code) that OpenCV and
-Pillow swallow. The library is there wherever FFCV runs, since FFCV's own extension is linked against it.
+Pillow and OpenCV fill in what a damaged file lacks; simplejpeg's strict mode raises on every warning of libjpeg.
 """
 
 from __future__ import annotations
 
-import ctypes
 import io
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import cache
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import simplejpeg
+from PIL import Image
 
-PIXEL_GRAY = 6
-COLORSPACES_CMYK = (3, 4)
-LIMIT_SCANS = 32768
-ERROR_WARNING = 0
+from datasets.images import ImageError
+
+SIGNATURE = b"\xff\xd8\xff"
 HARMLESS = re.compile(
     "unknown JFIF revision|Unknown Adobe color transform|Invalid SOS parameters|: [12] extraneous bytes before marker"
 )
 """Warnings after which every pixel is still what the file says; more than a filling byte or two is left behind where
 damage made the decoder run ahead."""
-
-
-class JpegError(ValueError):
-    """The bytes are not a whole JPEG; the message is the library's reason."""
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    for name in ("libturbojpeg.so.0", "libturbojpeg.so", "libturbojpeg.dylib"):
-        try:
-            library = ctypes.CDLL(name)
-        except OSError:
-            continue
-        library.tjInitDecompress.restype = ctypes.c_void_p
-        library.tjGetErrorStr2.restype = ctypes.c_char_p
-        library.tjGetErrorStr2.argtypes = [ctypes.c_void_p]
-        library.tjGetErrorCode.argtypes = [ctypes.c_void_p]
-        library.tjDestroy.argtypes = [ctypes.c_void_p]
-        pointers = [ctypes.POINTER(ctypes.c_int)] * 4
-        library.tjDecompressHeader3.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong, *pointers]
-        library.tjDecompress2.argtypes = [
-            *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p),
-            *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int),
-        ]
-        return library
-    raise ImportError("libturbojpeg is missing; install it (Debian, Ubuntu: apt-get install libturbojpeg0)")
-
-
-class _Decompressor(AbstractContextManager["_Decompressor"]):
-    """One decompressor for one image: after damaged data its tables would spoil the next."""
-
-    def __init__(self) -> None:
-        self.library = _library()
-        self.handle = self.library.tjInitDecompress()
-        if not self.handle:
-            raise MemoryError("libturbojpeg could not make a decompressor")
-
-    def __exit__(self, *exc: object) -> None:
-        self.library.tjDestroy(self.handle)
-
-    def check(self, status: int) -> None:
-        """Raise JpegError for a failed call, unless every pixel is still what the file says."""
-        if status == 0:
-            return
-        reason = self.library.tjGetErrorStr2(self.handle).decode("ascii", "replace")
-        warning = self.library.tjGetErrorCode(self.handle) == ERROR_WARNING
-        if not (warning and HARMLESS.search(reason)):
-            raise JpegError(reason)
-
-    def read_header(self, data: bytes) -> tuple[int, int, int]:
-        width, height, subsampling, colorspace = (ctypes.c_int() for _ in range(4))
-        parts = (ctypes.byref(part) for part in (width, height, subsampling, colorspace))
-        self.check(self.library.tjDecompressHeader3(self.handle, data, len(data), *parts))
-        return width.value, height.value, colorspace.value
+MAX_SCANS = 500
+"""Every scan of a progressive JPEG is a pass over all pixels; about ten are usual."""
+APP1, PROGRESSIVE, START_OF_SCAN, END_OF_IMAGE = 0xE1, 0xC2, 0xDA, 0xD9
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of the segment that holds the size."""
+WITHOUT_BODY = {0x01, *range(0xD0, 0xD8)}
 
 
 def decode_jpeg(
@@ -85,31 +36,112 @@ def decode_jpeg(
     check_extent: Callable[[int, int], None] = lambda width, height: None,
     at_least: int | None = None,
 ) -> np.ndarray:
-    """Gray pixels (H, W) uint8: the stored luminance; of CMYK the red channel after conversion to RGB.
+    """Decode to gray pixels (H, W) uint8: the stored luminance; of CMYK the red channel after conversion to RGB.
 
-    ``check_extent`` gets width and height before any memory is taken for the pixels, and may raise. With ``at_least``
-    the pixels come at a half, a quarter or an eighth of the size if their shorter side is still so long.
+    ``check_extent`` is called with width and height before memory is taken for the pixels, and may raise. With
+    ``at_least`` libjpeg decodes to a half, a quarter or an eighth of the size if the shorter side stays that long.
 
     Raises:
-        JpegError: if the data ends early or does not decode cleanly.
+        ImageError: if the data ends early or does not decode cleanly.
     """
-    with _Decompressor() as decompressor:
-        width, height, colorspace = decompressor.read_header(data)
-        check_extent(width, height)
-        if colorspace in COLORSPACES_CMYK:
-            return _decode_cmyk(data)
-        eighths = _smallest_eighths(min(width, height), at_least)
-        if eighths <= 2:
-            from datasets.images.by_hand.reduced_jpeg import decode_reduced
-
-            reduced = decode_reduced(data, eighths)
-            if reduced is not None:
-                return reduced
-        width, height = -(-width * eighths // 8), -(-height * eighths // 8)
-        gray = np.empty((height, width), dtype=np.uint8)
-        arguments = (gray.ctypes.data, width, width, height, PIXEL_GRAY, LIMIT_SCANS)
-        decompressor.check(decompressor.library.tjDecompress2(decompressor.handle, data, len(data), *arguments))
+    kinds = {kind for kind, _, _ in _segments(data)}
+    if not kinds & FRAMES:
+        raise ImageError("0 x 0 pixels: a JPEG without a frame header")
+    height, width, colorspace, _ = _strictly(simplejpeg.decode_jpeg_header, data)
+    check_extent(width, height)
+    if PROGRESSIVE in kinds and data.count(bytes([0xFF, START_OF_SCAN])) > MAX_SCANS:
+        raise ImageError(f"JPEG of more than {MAX_SCANS} scans")
+    if colorspace in ("CMYK", "YCCK"):
+        return _decode_cmyk(data)
+    options = {}
+    eighths = _smallest_eighths(min(width, height), at_least)
+    if eighths < 8:
+        options = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
+    gray: np.ndarray = _strictly(simplejpeg.decode_jpeg, data, colorspace="GRAY", **options)[:, :, 0]
     return gray
+
+
+def decode_page(data: Any, page: np.ndarray) -> None:
+    """Decode a JPEG (any bytes-like object) into ``page``, C-contiguous (H, W) uint8; releases the GIL.
+
+    Raises:
+        ImageError: if the JPEG is damaged or of another size.
+    """
+    pixels = None
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colorspace="GRAY", buffer=page)
+    except ValueError:  # damaged, larger than the page, or with a harmless warning
+        pixels = decode_jpeg(bytes(data))
+        if pixels.shape == page.shape:
+            page[:] = pixels
+    if pixels.shape[:2] != page.shape:
+        raise ImageError(f"its size is {pixels.shape[1]} x {pixels.shape[0]}")
+
+
+def encode_page(gray: np.ndarray, quality: int | None) -> bytes:
+    """Encode pixels (S, S) uint8 as a gray baseline JPEG, or as they are when ``quality`` is None.
+
+    Raises:
+        RuntimeError: if what the encoder wrote does not decode.
+    """
+    if quality is None:
+        return gray.tobytes()
+    data: bytes = simplejpeg.encode_jpeg(gray[:, :, None], quality, "GRAY", "Gray")
+    try:
+        decode_page(data, np.empty_like(gray))
+    except ImageError as error:
+        raise RuntimeError(f"encoding a page of {gray.shape[1]} x {gray.shape[0]} pixels failed: {error}") from error
+    return data
+
+
+def find_exif(data: bytes) -> bytes:
+    """The EXIF data of a JPEG; empty if it has none."""
+    found = (body for kind, _, body in _segments(data) if kind == APP1 and body.startswith(b"Exif\0\0"))
+    return next(found, b"")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield marker, position and body of each segment up to the header of the first scan."""
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
+        kind = data[position + 1]
+        if kind == END_OF_IMAGE:
+            return
+        if kind in (0x00, 0xFF) or kind in WITHOUT_BODY:
+            position += 1 if kind == 0xFF else 2
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        yield kind, position, data[position + 4 : position + 2 + length]
+        if kind == START_OF_SCAN:
+            return
+        position += 2 + length
+
+
+def _strictly(function: Callable[..., Any], data: bytes, **options: Any) -> Any:
+    """Call a function of simplejpeg, which raises on every warning of libjpeg; try again after a harmless one."""
+    reason = ""
+    for mend, strict in ((False, True), (True, True), (True, False)):
+        try:
+            return function(_mend_header(data) if mend else data, strict=strict, **options)
+        except ValueError as error:
+            reason = str(error)
+        if not HARMLESS.search(reason):
+            break
+    raise ImageError(f"damaged JPEG: {reason}")
+
+
+def _mend_header(data: bytes) -> bytes:
+    """The JPEG with a revision and colour transform that libjpeg knows, and no bytes between its segments."""
+    mended = data[:2]
+    for kind, position, body in _segments(data):
+        if kind == START_OF_SCAN:
+            return mended + data[position:]
+        if body.startswith(b"JFIF\0"):
+            body = body[:5] + b"\1" + body[6:]
+        elif body.startswith(b"Adobe") and len(body) == 12 and body[11] > 2:
+            body = body[:11] + b"\1"
+        mended += struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body
+    return data
 
 
 def _smallest_eighths(shorter: int, at_least: int | None) -> int:
@@ -118,24 +150,10 @@ def _smallest_eighths(shorter: int, at_least: int | None) -> int:
 
 
 def _decode_cmyk(data: bytes) -> np.ndarray:
-    from PIL import Image
-
+    """Convert with Pillow, which knows Adobe's inverted inks, once simplejpeg has found the data whole."""
+    _strictly(simplejpeg.decode_jpeg, data, colorspace="CMYK")
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return np.asarray(image.convert("RGB").getchannel(0))
     except (OSError, ValueError, SyntaxError) as error:
-        raise JpegError(str(error)) from None
-
-
-def read_exif_orientation(data: bytes) -> int:
-    """The EXIF orientation 1..8; 1 (upright) when there is none or it cannot be read."""
-    if b"Exif\x00\x00" not in data[: 1 << 17]:
-        return 1
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            orientation = image.getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):
-        return 1
-    return orientation if orientation in range(1, 9) else 1
+        raise ImageError(f"damaged JPEG: {error}") from None

@@ -1,4 +1,4 @@
-"""Gray pixels of any size come in, one square page of S x S leaves: the paper's Resize and CenterCrop."""
+"""Fit gray images to square pages of S x S pixels, as the paper's Resize and CenterCrop do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ LargeJpeg = Literal["reduced", "full"]
 """``reduced``: a JPEG far larger than the page is decoded straight to fewer pixels; ``full``: all pixels first."""
 COVER = 2
 """A reduced image has at least this many times the page's shorter side, so that the antialiasing filter still spans
-four of its pixels each way. Radiographs of 2544 x 3056 px then differ from those of a full decode by 0.16 gray levels
-on average, by at most 1 in 99.9 % of the pixels, and by at most 10; with 1 instead of 2, by 31."""
+four of its pixels each way."""
 
 
 def smallest_reduced(size: int) -> int:
@@ -38,18 +37,5 @@ def fit(gray: np.ndarray, size: int, resize: Resize = "shorter") -> np.ndarray:
     elif resize == "shorter":
         scaled_height = int(size * height / width)
     top, left = round((scaled_height - size) / 2.0), round((scaled_width - size) / 2.0)
-    if _is_worth_kernels(height, width, size):
-        from datasets.images.by_hand.resample import resample_part
-
-        return resample_part(gray, (scaled_height, scaled_width), top, left, size)
     scaled = np.asarray(Image.fromarray(gray).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(scaled[top : top + size, left : left + size])
-
-
-def _is_worth_kernels(height: int, width: int, size: int) -> bool:
-    """Whether our own code is several times faster and scales along the rows first, as Pillow does.
-
-    Small images take Pillow under half a millisecond, and a process that sees no others need not load numba. Pillow
-    scales along the columns first from a height of twice the width less the page's size on.
-    """
-    return height * width >= 1 << 18 and min(height, width) >= 2 * size and 10 * height <= 13 * width

@@ -10,7 +10,6 @@ import torch
 
 from datasets.beton.mapped_file import MappedBytes, map_beton
 from datasets.beton.reader import Beton
-from datasets.errors import InputError
 
 
 class PageSource(Protocol):
@@ -29,7 +28,7 @@ def open_pages(beton: Beton, num_threads: int) -> PageSource:
     file, layout, num = map_beton(beton), beton.final_layout, beton.num_samples
     if beton.encoding == "raw":
         return RawPages(file, layout.offsets(num), num_threads)
-    return JpegPageSource(file, layout.offsets(num), layout.sizes(num), beton.image_size, num_threads)
+    return JpegPageSource(file, layout.offsets(num), layout.sizes(num), num_threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +50,12 @@ class RawPages:
 class JpegPageSource:
     """Pages stored as JPEGs."""
 
-    def __init__(
-        self, file: MappedBytes, offsets: np.ndarray, sizes: np.ndarray, side: int, num_threads: int
-    ) -> None:
-        from datasets.images.by_hand.gray_jpeg import GrayJpegs
+    def __init__(self, file: MappedBytes, offsets: np.ndarray, sizes: np.ndarray, num_threads: int) -> None:
+        from datasets.loading.jpeg_pages import JpegPageDecoder
 
         self.file, self.offsets, self.sizes = file, offsets, sizes
-        first = file.data[int(offsets[0]) : int(offsets[0] + sizes[0])].tobytes()
-        self._jpegs = GrayJpegs(first, side, num_threads=num_threads)
+        self._decoder = JpegPageDecoder(file.path, num_threads=num_threads)
 
     def read(self, samples: np.ndarray, out: np.ndarray) -> None:
-        from datasets.images.by_hand.gray_jpeg import DamagedJpegError
-
         self.file.check()
-        try:
-            self._jpegs.decode(self.file.data, self.offsets[samples], self.sizes[samples], out)
-        except DamagedJpegError as error:
-            sample = int(samples[error.position])
-            raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
+        self._decoder.begin(self.file.data, samples, self.offsets[samples], self.sizes[samples], out)()

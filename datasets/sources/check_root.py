@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.images.decode import ImageError, decode_gray
+from datasets.images import ImageError
+from datasets.images.decode import decode_gray
 from datasets.sources.records import read_records
 
 SAMPLED = 12

@@ -1,12 +1,11 @@
-"""How a batch of JPEG pages is decoded, as an FFCV operation: sample indices come in, tensors go out.
+"""FFCV operations that decode batches of JPEG pages, or hand out the JPEGs for a device to decode.
 
-Decoded pages lie in memory that is used again; flip and rotation read them there by the kernel that reads raw pages
-from the file, so both kinds of betons are augmented alike.
+Decoded pages are flipped and rotated by the kernel that reads raw pages from the file, so both kinds of betons are
+augmented alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,11 @@ import torch
 
 from datasets.augment.counter_rng import Purpose, stream_key
 from datasets.augment.policy import Augment
-from datasets.errors import InputError
-from datasets.images.by_hand.gray_jpeg import DamagedJpegError, GrayJpegs
 from datasets.kernels.batch_memory import BatchMemory
 from datasets.kernels.shared_work import SharedWork
 from datasets.kernels.threads import num_loader_threads
 from datasets.loading.ffcv.ops import BatchDecoder, Decode, DecodeList, EpochState
+from datasets.loading.jpeg_pages import JpegPageDecoder
 from datasets.loading.page_ops import begin_to_warp
 
 
@@ -30,48 +28,28 @@ class JpegPages(BatchDecoder):
         self, path: Path, image_size: int, *, augment: Augment | None, seed: int, num_workers: int, pin_memory: bool
     ) -> None:
         super().__init__(pin_memory=pin_memory)
-        self.path = path
         self.image_size = image_size
         self.augment = augment
         self.seed = seed
         self.num_workers = num_loader_threads(num_workers)
         self.decoded = BatchMemory(pin_memory=False)
-        self._jpegs: GrayJpegs | None = None
+        self.decoder = JpegPageDecoder(path, num_threads=self.num_workers)
 
     def generate_code(self) -> Decode:
         def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
             shape = (len(indices), 1, self.image_size, self.image_size)
+            pages = (self.memory if self.augment is None else self.decoded).take(shape)
+            rows = metadata[indices]
+            finish = self.decoder.begin(state.pages, indices, rows["ptr"], rows["size"], pages.numpy())
             if self.augment is None:
-                images = self.memory.take(shape)
-                state.under_way.append(self._begin_to_decode(state.pages, metadata, indices, images.numpy()))
-                return images
-            pages = self.decoded.take(shape)
-            self._begin_to_decode(state.pages, metadata, indices, pages.numpy())()
+                state.under_way.append(finish)
+                return pages
+            finish()
             images = self.memory.take(shape)
             state.under_way.append(self._begin_to_warp(pages, indices, state.epoch, self.augment, images).finish)
             return images
 
         return decode
-
-    def _begin_to_decode(
-        self, data: np.ndarray, metadata: np.ndarray, indices: np.ndarray, out: np.ndarray
-    ) -> Callable[[], None]:
-        if self._jpegs is None:
-            begin, size = int(metadata["ptr"][0]), int(metadata["size"][0])
-            first = data[begin : begin + size].tobytes()
-            self._jpegs = GrayJpegs(first, self.image_size, num_threads=self.num_workers)
-        rows = metadata[indices]
-        pointers, sizes = np.ascontiguousarray(rows["ptr"]), np.ascontiguousarray(rows["size"])
-        work = self._jpegs.begin(data, pointers, sizes, out)
-
-        def finish() -> None:
-            try:
-                work()
-            except DamagedJpegError as error:
-                sample = int(indices[error.position])
-                raise InputError(f"{self.path}: image {sample} is damaged ({error}); convert again") from error
-
-        return finish
 
     def _begin_to_warp(
         self, pages: torch.Tensor, indices: np.ndarray, epoch: int, augment: Augment, out: torch.Tensor

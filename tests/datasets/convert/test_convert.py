@@ -59,7 +59,7 @@ def test_the_sidecar_counts(root: Path, beton: Beton) -> None:
     assert sum(sidecar.splits.values()) == NUM_IMAGES
     assert sidecar.splits == {"train": 48, "validation": 6, "test": 6}
     assert (sidecar.rejects, sidecar.dropped) == ([], {})
-    pixels = {"resize": "shorter", "large_jpeg": "reduced", "decoder": 2, "encoding": "raw"}
+    pixels = {"resize": "shorter", "large_jpeg": "reduced", "decoder": 3, "encoding": "raw"}
     settings = {**pixels, "uncertain": "zero", "views": "all"}
     assert sidecar.settings == settings
     assert [table["name"] for table in sidecar.source_tables] == ["Data_Entry_2017_v2020.csv"]

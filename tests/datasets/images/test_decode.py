@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from image_kinds import GRAY, GRAY_ALPHA, PALETTE, RGB, RGBA, adam7, chunk, encode, picture, png, scanlines
 from PIL import Image, ImageOps
 
-from datasets.images.decode import ImageError, decode_gray
+from datasets.images import ImageError
+from datasets.images.decode import decode_gray
 from datasets.images.resize import fit
 
 GRAY8 = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3

@@ -25,7 +25,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from datasets.images.decode import ImageError, decode_gray
+from datasets.images import ImageError
+from datasets.images.decode import decode_gray
 
 STORED = (np.arange(48 * 40, dtype=np.uint16).reshape(48, 40) * 2) % 4096
 """12 bits, from 0 to 3,838."""

@@ -1,1 +1,0 @@
-"""Decoders kept by hand."""
