@@ -1,7 +1,8 @@
-"""Whole files or none: paths come in, files that are complete or absent go out."""
+"""Write files whole or not at all, read JSON, and report a full disk in one clear line."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
+
+DISK_FULL_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the largest file size allowed here is reached",
+}
 
 
 def partial_path(path: Path) -> Path:
@@ -57,3 +64,20 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def disk_full_as_input_error(path: Path, kept: str = "what was written so far is kept") -> Iterator[None]:
+    """Turn the errors of a disk that takes no more into one line; ``kept`` says what is left to resume from.
+
+    Raises:
+        InputError: if the block failed because the disk, the quota or the largest file size is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL_REASONS:
+            raise
+        raise InputError(
+            f"{path}: {DISK_FULL_REASONS[error.errno]}; {kept}: make room and run the same command again"
+        ) from None

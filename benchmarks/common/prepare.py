@@ -17,6 +17,7 @@ import pandas as pd
 from benchmarks.common.pictures import JPEG_QUALITY, Pictures
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.sources.records import Records
 
@@ -62,8 +63,8 @@ def file_records(root: Path, names: Sequence[str]) -> Records:
 def convert_files(root: Path, names: Sequence[str], out: Path, *, size: int, workers: int, **more: str) -> Beton:
     """Convert the files ``names`` below ``root``, as ``cxr convert`` does, whatever has to be rejected."""
     splits, ranks = np.full(len(names), "train"), np.arange(len(names))
-    settings = {"size": size, "workers": workers, "max_rejects": 1.0, **more}
-    convert(file_records(root, names), splits, ranks, out, **settings)  # type: ignore[arg-type]
+    options = ConvertOptions(size=size, workers=workers, max_rejects=1.0, **more)  # type: ignore[arg-type]
+    convert(file_records(root, names), splits, ranks, out, options)
     return Beton.open(out)
 
 

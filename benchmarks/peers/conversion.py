@@ -59,12 +59,12 @@ def _some_then_all(files: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _by_us(files: Sequence[str], out: Path, size: int, workers: int) -> None:
-    from datasets.convert.fork_server import decoders_starting
+    from datasets.convert.pool import start_fork_server
 
-    with decoders_starting():
-        from benchmarks.common.prepare import convert_files
+    start_fork_server()
+    from benchmarks.common.prepare import convert_files
 
-        convert_files(Path(files[0]).parent, [Path(path).name for path in files], out, size=size, workers=workers)
+    convert_files(Path(files[0]).parent, [Path(path).name for path in files], out, size=size, workers=workers)
 
 
 def _by_pillow(files: Sequence[str], out: Path, size: int) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.phantom.write import write_phantom
 from datasets.sources.records import Records, read_records
 from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
@@ -49,7 +50,7 @@ def prepare(folder: Path) -> None:
 def _convert(records: Records, out: Path) -> Beton:
     splits = assign_splits(records, SplitConfig())
     ranks = subset_ranks(records.frame["name"], splits, seed=0)
-    convert(records, splits, ranks, out, size=SIZE, workers=1)
+    convert(records, splits, ranks, out, ConvertOptions(size=SIZE, workers=1))
     return Beton.open(out)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from datasets.malloc import values_of
+from datasets.sources.columns import values_of
 
 
 def content_hash(

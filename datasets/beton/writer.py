@@ -20,8 +20,8 @@ import numpy as np
 
 from datasets.beton.format import Layout
 from datasets.beton.journal import Block, Journal
-from datasets.convert.pool import Outcome, Page
-from datasets.disk_full import explained_disk_full
+from datasets.convert.protocol import Outcome, Page
+from datasets.files import disk_full_as_input_error
 
 
 def work_path(path: Path) -> Path:
@@ -109,7 +109,7 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         num_samples, layout = len(self.accepted), self.final_layout
         assert targets.shape == (num_samples, layout.num_labels), targets.shape
         head = layout.head(targets).ljust(layout.data_start, b"\0")
-        with explained_disk_full(self.path, self._kept()):
+        with disk_full_as_input_error(self.path, self._kept()):
             os.ftruncate(self._file, layout.data_end(num_samples))
             _write_at(self._file, head, 0)
             _write_at(self._file, layout.tail(num_samples), layout.data_end(num_samples))
@@ -142,7 +142,7 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
 
     def _write_block(self) -> None:
         block = self._block
-        with explained_disk_full(self.path, self._kept()):
+        with disk_full_as_input_error(self.path, self._kept()):
             if block.crc32:
                 self._pixels[self._num_bytes :] = bytes(self.layout.block_bytes - self._num_bytes)
                 _write_at(self._file, self._pixels, self.layout.block_start(self._num_blocks))

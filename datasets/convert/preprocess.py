@@ -1,8 +1,4 @@
-"""A beton's settings come in; the same way from an image file to the network's page goes out, for other images.
-
-Whoever uses a trained network on new images has to treat them as the converter treated the training images; what that
-was is a value of its own here, which can be written beside the network's weights.
-"""
+"""Treat new images as the converter treated the training images, by a value that is written beside the weights."""
 
 from __future__ import annotations
 
@@ -15,25 +11,18 @@ import numpy as np
 
 from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.beton.sidecar import Sidecar
-from datasets.convert.pool import DecodePool, Page, Reject, default_workers
-from datasets.convert.request import DECODER
+from datasets.convert.pool import DecodePool, default_workers
+from datasets.convert.protocol import DECODER, DecodeSpec, Page, Reject
 from datasets.errors import InputError
 from datasets.images.jpeg import decode_jpeg
-from datasets.images.resize import LargeJpeg, Resize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing:
+class Preprocessing(DecodeSpec):
     """What becomes of an image file before the network's last step, ``to_network_input``."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    size: int
-    """Side of the square page in pixels."""
-    resize: Resize = "shorter"
-    large_jpeg: LargeJpeg = "reduced"
-    jpeg_quality: int | None = None
-    """Quality of the JPEG that the beton stores of each page; None where it stores pixels."""
     decoder: int = DECODER
     """Version of the code that reads image files; another one may give other pixels."""
 
@@ -77,15 +66,11 @@ class Preprocessing:
     def pages(self, images: Sequence[Path], *, workers: int | None = None) -> Iterator[np.ndarray | Reject]:
         """The page (S, S) uint8 of each image file, or why there is none, in order; decoded by other processes."""
         count = min(len(images), workers or default_workers())
-        pool = DecodePool(
-            Path(),
-            size=self.size,
-            resize=self.resize,
-            large_jpeg=self.large_jpeg,
-            jpeg_quality=self.jpeg_quality,
-            workers=max(1, count),
+        # A plain spec, so that the workers need not import this module.
+        spec = DecodeSpec(
+            size=self.size, resize=self.resize, large_jpeg=self.large_jpeg, jpeg_quality=self.jpeg_quality
         )
-        with pool:
+        with DecodePool(Path(), spec, workers=max(1, count)) as pool:
             for outcome in pool.decode(str(path) for path in images):
                 yield self._pixels(outcome) if isinstance(outcome, Page) else outcome
 

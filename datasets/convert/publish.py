@@ -1,4 +1,4 @@
-"""A request and the writer of its pages come in; beton, samples table and sidecar go out under their final names."""
+"""Complete a beton: write its head, samples table and sidecar, check its pages, rename all into place."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def publish(request: Request, writer: BetonWriter) -> Sidecar:
     writer.finish(targets)
     writer.check_pages()
     samples = sample_table(request, writer)
-    content = content_hash(samples, targets, writer.digests(), labels=request.records.labels, image_size=request.size)
+    labels, size = request.records.labels, request.options.size
+    content = content_hash(samples, targets, writer.digests(), labels=labels, image_size=size)
     table = _parquet(samples, content)
     facts = FileFacts(
         bytes=writer.final_layout.file_bytes(len(targets)),
@@ -138,7 +139,7 @@ def _describe(
     return Sidecar(
         format_version=FORMAT_VERSION,
         dataset=records.dataset,
-        image_size=request.size,
+        image_size=request.options.size,
         num_samples=len(samples),
         num_patients=int(samples["patient"].nunique()),
         labels=tuple(records.labels),

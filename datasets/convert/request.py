@@ -1,4 +1,4 @@
-"""Records, splits and settings come in; what a beton shall hold, as one value with a hash, goes out."""
+"""What a beton shall hold, as one value with a hash: records, splits, subset ranks and options."""
 
 from __future__ import annotations
 
@@ -7,25 +7,72 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from datasets.beton.format import Encoding, Layout
 from datasets.beton.sidecar import FORMAT_VERSION
+from datasets.convert.protocol import DECODER, DecodeSpec
 from datasets.errors import InputError
 from datasets.images.resize import LargeJpeg, Resize
-from datasets.malloc import values_of
+from datasets.sources.columns import values_of
 from datasets.sources.records import Records
+
+OnError = Literal["reject", "stop"]
 
 SIZE_STEP = 32
 """The networks halve the image five times."""
-DECODER = 3
-"""Raised when the same file would give other pixels."""
 SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """How a dataset is converted.
+
+    ``workers``, ``max_rejects``, ``on_error`` and ``overwrite`` change nothing of what is written.
+    """
+
+    size: int = 256
+    """Side of the pages in pixels, a multiple of 32."""
+    resize: Resize = "shorter"
+    large_jpeg: LargeJpeg = "reduced"
+    encoding: Encoding = "raw"
+    """``raw`` stores the pixels, ``jpeg`` a gray JPEG of a quarter of that size or less."""
+    quality: int = 95
+    """Of JPEG pages, 1..100; without effect on raw ones."""
+    split_settings: dict[str, Any] = field(default_factory=dict)
+    """How splits and ranks were made, as plain JSON values, for the sidecar."""
+    workers: int | None = None
+    """Decode processes; the cores that this process may use when None."""
+    max_rejects: float = 0.01
+    """Fraction of all images that may be refused, those in ``records.rejects`` included."""
+    on_error: OnError = "reject"
+    """``stop`` ends at the first image that cannot be used."""
+    overwrite: bool = False
+    """Replace the beton even if it is whole."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        if self.size < SIZE_STEP or self.size % SIZE_STEP != 0:
+            raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels")
+        if self.encoding not in get_args(Encoding):
+            raise InputError(f"encoding {self.encoding!r} is unknown; known: {', '.join(get_args(Encoding))}")
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"quality = {self.quality} must lie in 1..100")
+        if not 0.0 <= self.max_rejects <= 1.0:
+            raise InputError(f"max_rejects = {self.max_rejects} is a fraction and must lie in 0..1")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers = {self.workers} must be at least 1")
+
+    @property
+    def decode_spec(self) -> DecodeSpec:
+        """What becomes of each image file."""
+        quality = self.quality if self.encoding == "jpeg" else None
+        return DecodeSpec(size=self.size, resize=self.resize, large_jpeg=self.large_jpeg, jpeg_quality=quality)
+
+
+@dataclass(frozen=True, eq=False)
 class Request:
     """The candidates of a beton and what is to be done with them; equal hashes give equal betons."""
 
@@ -34,23 +81,10 @@ class Request:
     """(N,) of str."""
     ranks: np.ndarray
     """(N,) int64: place of a train image in the order of subsets, -1 elsewhere."""
-    size: int
-    resize: Resize
-    large_jpeg: LargeJpeg = "reduced"
-    encoding: Encoding = "raw"
-    quality: int = 95
-    """Of JPEG pages; without effect on raw ones."""
-    split_settings: dict[str, Any] = field(default_factory=dict)
-    """How splits and ranks were made, as plain JSON values; for the sidecar alone."""
+    options: ConvertOptions
 
     def __post_init__(self) -> None:
-        """Refuse a size that no network takes, and arrays of another length."""
-        if self.size < SIZE_STEP or self.size % SIZE_STEP != 0:
-            raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels")
-        if self.encoding not in get_args(Encoding):
-            raise InputError(f"encoding {self.encoding!r} is unknown; known: {', '.join(get_args(Encoding))}")
-        if not 1 <= self.quality <= 100:
-            raise InputError(f"quality = {self.quality} must lie in 1..100")
+        """Refuse arrays of another length."""
         lengths = {len(self.records.frame), len(self.records.targets), len(self.splits), len(self.ranks)}
         if len(lengths) != 1:
             raise ValueError(f"records, targets, splits and ranks differ in length: {sorted(lengths)}")
@@ -71,32 +105,32 @@ class Request:
         """Places for all candidates, since rejects are known only at the end."""
         num_candidates, num_labels = self.records.targets.shape
         return Layout.for_capacity(
-            num_candidates, image_size=self.size, num_labels=num_labels, encoding=self.encoding
+            num_candidates, image_size=self.options.size, num_labels=num_labels, encoding=self.options.encoding
         )
-
-    @property
-    def jpeg_quality(self) -> int | None:
-        """Quality of the JPEGs to store; None where pixels are stored."""
-        return self.quality if self.encoding == "jpeg" else None
 
     @property
     def expected_bytes(self) -> int:
         """About how long the file will be; a JPEG of the usual quality takes a quarter of its pixels or less."""
         layout = self.layout
-        if self.encoding == "raw":
+        if self.options.encoding == "raw":
             return layout.file_bytes(len(self))
         return layout.data_start + len(self) * layout.image_bytes // 4
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the sidecar says under ``settings``."""
-        pixels = {"resize": self.resize, "large_jpeg": self.large_jpeg, "decoder": DECODER}
-        stored: dict[str, Any] = {"encoding": self.encoding}
-        if self.encoding == "jpeg":
-            stored["quality"] = self.quality
-        labels = {"uncertain": self.records.uncertain, "views": self.records.views}
-        phantom = {"phantom": True} if self.records.phantom else {}
-        return {**pixels, **stored, **labels, **self.split_settings, **phantom}
+        options = self.options
+        return {
+            "resize": options.resize,
+            "large_jpeg": options.large_jpeg,
+            "decoder": DECODER,
+            "encoding": options.encoding,
+            **({"quality": options.quality} if options.encoding == "jpeg" else {}),
+            "uncertain": self.records.uncertain,
+            "views": self.records.views,
+            **options.split_settings,
+            **({"phantom": True} if self.records.phantom else {}),
+        }
 
     def stamp(self, position: int) -> str:
         """Length and time of change of a candidate's file, or that it is absent."""
@@ -114,7 +148,7 @@ class Request:
             "format_version": FORMAT_VERSION,
             "dataset": self.records.dataset,
             "labels": list(self.records.labels),
-            "size": self.size,
+            "size": self.options.size,
             "settings": self.settings,
             "tables": [asdict(table) for table in self.records.tables],
             "rejects": [list(map(str, row)) for row in self.records.rejects.itertuples(index=False)],

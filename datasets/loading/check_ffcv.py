@@ -15,6 +15,7 @@ from PIL import Image
 
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.sources.records import Records
 
 NUM_IMAGES, SIDE = 4, 32
@@ -75,7 +76,7 @@ def _write(folder: Path) -> tuple[Beton, np.ndarray]:
     )
     splits, ranks = np.full(NUM_IMAGES, "train"), np.arange(NUM_IMAGES)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress is of no interest here
-        convert(records, splits, ranks, folder / "doctor.beton", size=SIDE, workers=1)
+        convert(records, splits, ranks, folder / "doctor.beton", ConvertOptions(size=SIDE, workers=1))
     return Beton.open(folder / "doctor.beton"), pages
 
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.malloc import packed
 from datasets.sources.cells import ages_in_years, finding_values, sexes
+from datasets.sources.columns import packed
 from datasets.sources.folders import below, find_home, refusals, table_file
 from datasets.sources.labels import CHESTXRAY14_LABELS
 from datasets.sources.rows import SourceRows, usable

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.malloc import packed, values_of
+from datasets.sources.columns import packed, values_of
 from datasets.sources.tables import read_header
 
 LIST_FROM = 4

@@ -6,8 +6,8 @@ No patient is in two splits, and nothing depends on the order of rows.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from datasets.sources.tables import read_lines
 
 SPLITS = ("train", "validation", "test")
 NOT_RANKED = -1
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,7 @@ def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
         raise InputError(f"{path}: none of its {len(asked):,} patient ids is in the dataset")
     if len(found) < len(asked):
         absent = len(asked) - len(found)
-        print(f"warning: {path}: {absent:,} of {len(asked):,} patients are not in the dataset", file=sys.stderr)
+        logger.warning("%s: %s of %s patients are not in the dataset", path, f"{absent:,}", f"{len(asked):,}")
     return found
 
 

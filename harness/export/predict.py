@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from datasets.augment.network_input import to_network_input
-from datasets.convert.pool import Reject
+from datasets.convert.protocol import Reject
 from datasets.errors import InputError
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.export.saved_model import SavedModel

@@ -23,9 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from datasets.disk_full import explained_disk_full
 from datasets.errors import InputError
-from datasets.files import read_json, write_json
+from datasets.files import disk_full_as_input_error, read_json, write_json
 from harness.config.schedule import Validated
 from harness.runs.checkpoint_folder import (
     UnusableCheckpointError,
@@ -80,7 +79,7 @@ def save_last(folder: Path, learner: Learner, position: Position, metadata: Mapp
         STATE_NAME: state.getbuffer(),
     }
     kept = "the last good checkpoint is kept" if whole_folder(folder) is not None else "there is no checkpoint yet"
-    with explained_disk_full(folder, kept), replacing_folder(folder, keep_old=True) as partial:
+    with disk_full_as_input_error(folder, kept), replacing_folder(folder, keep_old=True) as partial:
         write_sealed(partial, files, metadata)
 
 
@@ -142,7 +141,7 @@ def save_best(folder: Path, last: Path, best: Validated) -> None:
     """
     newest = whole_folder(last)
     assert newest is not None, "the last checkpoint is written before it becomes the best one"
-    with explained_disk_full(folder, "the last good checkpoint is kept"), replacing_folder(folder) as partial:
+    with disk_full_as_input_error(folder, "the last good checkpoint is kept"), replacing_folder(folder) as partial:
         try:
             os.link(newest / WEIGHTS_NAME, partial / WEIGHTS_NAME)
         except OSError:  # a file system without hard links

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from datasets.disk_full import explained_disk_full
+from datasets.files import disk_full_as_input_error
 from harness.config.schedule import best_of
 from harness.runs.checkpoint import Learner, load_last, save_best, save_last
 from harness.runs.metrics_log import Journal
@@ -30,7 +30,7 @@ class Keeper:
         Raises:
             InputError: when the disk is full; the checkpoints before stay.
         """
-        with explained_disk_full(self.run.folder.path, "the last good checkpoint is kept"):
+        with disk_full_as_input_error(self.run.folder.path, "the last good checkpoint is kept"):
             self.journal.append(record)
             self.save(position)
             if self.run.owner:

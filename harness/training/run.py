@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from datasets.convert.preprocess import Preprocessing
-from datasets.disk_full import explained_disk_full
 from datasets.errors import InputError
-from datasets.files import write_json
+from datasets.files import disk_full_as_input_error, write_json
 from datasets.progress import Advance, progress
 from harness.config import RunConfig
 from harness.config.schedule import best_of
@@ -74,7 +73,7 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     signals = StopSignals()
     with (
         leaving_at_failure(accelerator),
-        explained_disk_full(folder.path, "what was written before is kept"),
+        disk_full_as_input_error(folder.path, "what was written before is kept"),
         reporting(status, signals),
     ):
         if status.owner:

@@ -1,4 +1,4 @@
-"""``cxr convert``: a dataset's tables and images come in; a beton with its companions goes out."""
+"""``cxr convert``: turn a dataset's tables and images into a beton with its companions."""
 
 from __future__ import annotations
 
@@ -69,14 +69,13 @@ class Convert:
     """Replace OUT even if it is there."""
 
     def run(self) -> None:
-        from contextlib import nullcontext
-
-        from datasets.convert.fork_server import decoders_starting
+        """Convert, or say that the beton is there already; print what it holds."""
+        from datasets.convert.pool import start_fork_server
 
         self._check()
-        # What is whole already needs no decoders.
-        with nullcontext() if self.out.exists() else decoders_starting():
-            self._convert()
+        if not self.out.exists():  # what is whole already needs no decoders
+            start_fork_server()
+        self._convert()
         from rich.console import Console
 
         from datasets.beton.reader import Beton
@@ -86,15 +85,12 @@ class Convert:
 
     def _convert(self) -> None:
         from datasets.convert.convert import convert
+        from datasets.convert.request import ConvertOptions
         from datasets.sources.records import read_records
 
         records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
         splits, ranks, settings = self._split(records)
-        convert(
-            records,
-            splits,
-            ranks,
-            self.out,
+        options = ConvertOptions(
             size=self.size,
             resize=self.resize,
             encoding=self.encoding,
@@ -106,6 +102,7 @@ class Convert:
             overwrite=self.overwrite,
             split_settings=settings,
         )
+        convert(records, splits, ranks, self.out, options)
 
     def _check(self) -> None:
         from datasets.errors import InputError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from datasets.sources.records import Records
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class Split:
             subset_seed=self.subset_seed,
             test_ids=self.test_ids,
         )
-        print(f"reading {self.dataset} below {self.root}", file=sys.stderr)
+        logger.info("reading %s below %s", self.dataset, self.root)
         records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
         splits = assign_splits(records, config)
         ranks = subset_ranks(records.frame["name"], splits, subset_seed)
@@ -73,7 +75,7 @@ class Split:
         rejects_file = _write_rejects(self.out, records)
         counts = summary(records, splits)
         for warning in _warnings(counts, rejects_file):
-            print(f"warning: {warning}", file=sys.stderr)
+            logger.warning(warning)
         document = {**counts, "manifest": str(self.out), "rejects_file": rejects_file}
         print(json.dumps(document, indent=2) if self.json else _text(document))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datasets.convert.pool import DecodePool, Outcome, _parse
-from datasets.convert.worker import answer
+from datasets.convert.pool import DecodePool
+from datasets.convert.protocol import Outcome
+from datasets.convert.worker import decode_page
 
 
 class DecodedHere(DecodePool):
     """Decodes in the process that asks."""
 
     def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
-        root, recipe = self._arguments
         for path in paths:
-            yield _parse(answer(Path(root) / path, recipe))
+            yield decode_page(Path(self.root) / path, self.spec)

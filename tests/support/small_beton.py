@@ -11,6 +11,7 @@ import pandas as pd
 from datasets.beton.format import Encoding
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.sources.records import Records
 
 
@@ -45,5 +46,7 @@ def write_small_beton(folder: Path, num_samples: int, image_size: int = 32, *, e
         dropped={},
     )
     splits, ranks = np.full(num_samples, "train"), np.arange(num_samples)
-    convert(records, splits, ranks, folder / "small.beton", size=image_size, workers=1, encoding=encoding)
+    convert(
+        records, splits, ranks, folder / "small.beton", ConvertOptions(size=image_size, workers=1, encoding=encoding)
+    )
     return Beton.open(folder / "small.beton")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.files import read_json
 from datasets.sources.records import Records
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Schedule, Weights
@@ -45,7 +46,11 @@ def write_tiny_beton(folder: Path, *, num_samples: int = 90, labels: tuple[str, 
     splits = np.array([SPLITS[number % len(SPLITS)] for number in range(num_samples)])
     ranks = np.where(splits == "train", np.cumsum(splits == "train") - 1, -1)
     convert(
-        _records(folder / "images", names, targets, labels), splits, ranks, folder / "chestxray14.beton", size=SIZE
+        _records(folder / "images", names, targets, labels),
+        splits,
+        ranks,
+        folder / "chestxray14.beton",
+        ConvertOptions(size=SIZE),
     )
     return folder / "chestxray14.beton"
 

@@ -11,6 +11,7 @@ from small_dataset import read_dataset, write_dataset
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import samples_path, sidecar_path
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 
 NUM_IMAGES, SIZE = 100, 160
@@ -25,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def original(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("beton") / "nih.beton"
-    convert(*read_dataset(root), out, size=SIZE, workers=2)
+    convert(*read_dataset(root), out, ConvertOptions(size=SIZE, workers=2))
     return out
 
 
@@ -166,12 +167,12 @@ def test_an_edited_sidecar_is_refused(beton: Path) -> None:
 def test_companions_of_another_beton_are_refused(root: Path, beton: Path, tmp_path: Path) -> None:
     records, splits, ranks = read_dataset(root)
     other = tmp_path / "other.beton"
-    convert(records, np.roll(splits, 2), ranks, other, size=SIZE)
+    convert(records, np.roll(splits, 2), ranks, other, ConvertOptions(size=SIZE))
     shutil.copyfile(samples_path(other), samples_path(beton))
     with pytest.raises(InputError, match=r"does not belong to nih\.beton"):
         _ = Beton.open(beton).samples
     smaller = tmp_path / "small.beton"
-    convert(records, splits, ranks, smaller, size=32)
+    convert(records, splits, ranks, smaller, ConvertOptions(size=32))
     shutil.copyfile(sidecar_path(smaller), sidecar_path(beton))
     with pytest.raises(InputError, match="its fields are not those"):
         Beton.open(beton)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.beton.format import DESCRIPTOR, HEADER, METADATA_START, Layout, descriptors, metadata_dtype
 from datasets.beton.writer import BetonWriter, journal_path, work_path
-from datasets.convert.pool import Outcome, Page, Reject
+from datasets.convert.protocol import Outcome, Page, Reject
 from datasets.errors import InputError
 
 SIZE, NUM_LABELS = 1024, 3

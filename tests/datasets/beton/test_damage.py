@@ -14,6 +14,7 @@ from datasets.beton.reader import Beton
 from datasets.beton.sidecar import samples_path, sidecar_path
 from datasets.beton.verify import verify
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 
 FILES: dict[str, Callable[[Path], Path]] = {"beton": Path, "sidecar": sidecar_path, "samples": samples_path}
@@ -23,7 +24,7 @@ FILES: dict[str, Callable[[Path], Path]] = {"beton": Path, "sidecar": sidecar_pa
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_dataset(tmp_path_factory.mktemp("nih"), 60)
     out = tmp_path_factory.mktemp("beton") / "nih.beton"
-    convert(*read_dataset(root), out, size=160, workers=2, encoding=request.param)
+    convert(*read_dataset(root), out, ConvertOptions(size=160, workers=2, encoding=request.param))
     return out
 
 

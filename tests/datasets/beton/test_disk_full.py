@@ -16,6 +16,7 @@ from datasets.beton.sidecar import sidecar_path
 from datasets.beton.writer import journal_path
 from datasets.convert import convert as convert_module
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 
 SIZE, NUM_IMAGES = 704, 14
@@ -53,7 +54,7 @@ def test_with_any_room_left_it_stops_with_one_line_and_goes_on_when_there_is_mor
 ) -> None:
     monkeypatch.setattr(convert_module, "DecodePool", DecodedHere)
     request = read_dataset(root)
-    convert(*request, tmp_path / "whole.beton", size=SIZE)
+    convert(*request, tmp_path / "whole.beton", ConvertOptions(size=SIZE))
     expected = three_files(tmp_path / "whole.beton")
     beton, _, samples = (-(-len(data) // 4096) * 4096 for data in expected)
     wanted = beton + samples
@@ -61,14 +62,14 @@ def test_with_any_room_left_it_stops_with_one_line_and_goes_on_when_there_is_mor
     for room in (0, 4096, 1 << 20, 3 << 20, 5 << 20, beton - (2 << 20), beton, wanted, wanted + 4096):
         filler = fill(small_disk, room)
         with pytest.raises(InputError) as told:
-            convert(*request, out, size=SIZE)
+            convert(*request, out, ConvertOptions(size=SIZE))
         assert "the disk is full" in str(told.value)
         assert "make room and run the same command again" in str(told.value)
         assert not sidecar_path(out).exists()
         blocks = journal_path(out).read_bytes().count(b"\n") - 1 if journal_path(out).exists() else 0
         kept.append(max(0, blocks))
         filler.unlink()
-        convert(*request, out, size=SIZE)
+        convert(*request, out, ConvertOptions(size=SIZE))
         assert three_files(out) == expected
         assert len(list(small_disk.iterdir())) == 3
         for path in small_disk.iterdir():
@@ -87,17 +88,17 @@ def test_a_limit_on_the_length_of_files_is_told_in_one_line_too(
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
     try:
         with pytest.raises(InputError, match=r"the largest file size allowed here is reached.*same command again"):
-            convert(*request, out, size=SIZE)
+            convert(*request, out, ConvertOptions(size=SIZE))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert convert(*request, out, size=SIZE).num_samples == NUM_IMAGES
+    assert convert(*request, out, ConvertOptions(size=SIZE)).num_samples == NUM_IMAGES
 
 
 def test_a_want_of_room_is_told_before_the_work(
-    root: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(convert_module, "DecodePool", DecodedHere)
     fill(small_disk, 1 << 20)
     with pytest.raises(InputError):
-        convert(*read_dataset(root), small_disk / "nih.beton", size=SIZE)
-    assert "bytes are to be written, but 1,048,576 are free" in capsys.readouterr().err
+        convert(*read_dataset(root), small_disk / "nih.beton", ConvertOptions(size=SIZE))
+    assert "bytes are to be written, but 1,048,576 are free" in caplog.text

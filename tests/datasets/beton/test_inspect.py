@@ -12,6 +12,7 @@ from datasets.beton.reader import Beton
 from datasets.beton.sidecar import samples_path, sidecar_path
 from datasets.beton.verify import verify
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from launch.cli import main
 
@@ -23,7 +24,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_dataset(tmp_path_factory.mktemp("nih"), NUM_IMAGES)
     (root / "images_001" / "images" / "00000003_001.png").write_bytes(b"")
     out = tmp_path_factory.mktemp("beton") / "nih.beton"
-    convert(*read_dataset(root), out, size=SIZE, workers=2, split_settings={"split": {"kind": "random", "seed": 0}})
+    convert(
+        *read_dataset(root),
+        out,
+        ConvertOptions(size=SIZE, workers=2, split_settings={"split": {"kind": "random", "seed": 0}}),
+    )
     return out
 
 

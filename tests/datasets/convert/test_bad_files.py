@@ -20,6 +20,7 @@ from small_dataset import image_path, read_dataset, write_dataset
 from datasets.beton.reader import Beton
 from datasets.beton.verify import verify
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.resize import fit
 
@@ -168,7 +169,9 @@ def test_each_is_decoded_right_or_refused_with_its_reason(
 ) -> None:
     records, splits, ranks = read_dataset(root)
     started = time.monotonic()
-    sidecar = convert(records, splits, ranks, tmp_path / "x.beton", size=SIZE, workers=2, max_rejects=1.0)
+    sidecar = convert(
+        records, splits, ranks, tmp_path / "x.beton", ConvertOptions(size=SIZE, workers=2, max_rejects=1.0)
+    )
     assert time.monotonic() - started < 60
     beton = Beton.open(tmp_path / "x.beton")
     reasons = {Path(reject["path"]).name: reject["reason"] for reject in sidecar.rejects}
@@ -191,4 +194,4 @@ def test_each_is_decoded_right_or_refused_with_its_reason(
 
 def test_the_limit_on_rejects_stops_at_once(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be used so far, more than --max-rejects"):
-        convert(*read_dataset(root), tmp_path / "x.beton", size=SIZE, workers=2)
+        convert(*read_dataset(root), tmp_path / "x.beton", ConvertOptions(size=SIZE, workers=2))

@@ -15,6 +15,7 @@ from datasets.beton.sidecar import sidecar_path
 from datasets.beton.verify import verify
 from datasets.beton.writer import journal_path
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.decode import decode_gray
 from datasets.images.resize import fit
@@ -30,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def beton(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Beton:
     out = tmp_path_factory.mktemp("beton") / "nih.beton"
-    convert(*read_dataset(root), out, size=32, workers=2)
+    convert(*read_dataset(root), out, ConvertOptions(size=32, workers=2))
     return Beton.open(out)
 
 
@@ -68,7 +69,7 @@ def test_the_sidecar_counts(root: Path, beton: Beton) -> None:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_same_bytes_for_any_number_of_workers(root: Path, beton: Beton, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "nih.beton"
-    convert(*read_dataset(root), out, size=32, workers=workers)
+    convert(*read_dataset(root), out, ConvertOptions(size=32, workers=workers))
     assert three_files(out) == three_files(beton.path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nih.beton", "nih.beton.json", "nih.samples.parquet"]
 
@@ -101,7 +102,7 @@ def test_ffcvs_own_loader_reads_it(root: Path, tmp_path: Path, size: int) -> Non
     """In a process of its own: it makes numba's one type of uint8 arrays read-only (``OSCacheManager.state_type``),
     after which no kernel that takes such an array can be compiled any more."""
     out, result = tmp_path / "nih.beton", tmp_path / "read.npz"
-    convert(*read_dataset(root), out, size=size, workers=2)
+    convert(*read_dataset(root), out, ConvertOptions(size=size, workers=2))
     command = [sys.executable, "-W", "ignore", "-c", READ_BY_FFCV, str(out), str(result)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -123,7 +124,7 @@ def test_images_that_cannot_be_used_are_left_out_and_listed(tmp_path: Path) -> N
     spoil(root, 4, 21)
     image_path(root, 30).unlink()
     out = tmp_path / "nih.beton"
-    sidecar = convert(*read_dataset(root), out, size=32, workers=2, max_rejects=0.1)
+    sidecar = convert(*read_dataset(root), out, ConvertOptions(size=32, workers=2, max_rejects=0.1))
     reasons = {Path(reject["path"]).name: reject["reason"] for reject in sidecar.rejects}
     assert set(reasons) == {image_path(root, number).name for number in (4, 21, 30)}
     assert reasons[image_path(root, 30).name] == "no such file"
@@ -139,59 +140,64 @@ def test_images_that_cannot_be_used_are_left_out_and_listed(tmp_path: Path) -> N
     assert verify(beton) == []
 
 
-def test_too_many_rejects_stop_the_conversion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_many_rejects_stop_the_conversion(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write_dataset(tmp_path / "nih", 40)
     spoil(root, 3, 4, 5)
     out = tmp_path / "nih.beton"
     with pytest.raises(InputError, match=r"3 of 40 images cannot be used so far, more than --max-rejects 0\.05"):
-        convert(*read_dataset(root), out, size=32, workers=1, max_rejects=0.05)
-    assert image_path(root, 3).name in capsys.readouterr().err
+        convert(*read_dataset(root), out, ConvertOptions(size=32, workers=1, max_rejects=0.05))
+    assert image_path(root, 3).name in caplog.text
     assert not out.exists()
-    assert convert(*read_dataset(root), out, size=32, workers=1, max_rejects=0.1).num_samples == 37
+    assert convert(*read_dataset(root), out, ConvertOptions(size=32, workers=1, max_rejects=0.1)).num_samples == 37
 
 
 def test_missing_images_count_as_rejects(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "nih", 40)
     image_path(root, 7).unlink()
     with pytest.raises(InputError, match="1 of 40 images"):
-        convert(*read_dataset(root), tmp_path / "nih.beton", size=32, workers=1)
+        convert(*read_dataset(root), tmp_path / "nih.beton", ConvertOptions(size=32, workers=1))
 
 
 def test_on_error_stop_names_the_first(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "nih", 40)
     spoil(root, 9, 12)
     with pytest.raises(InputError, match=f"{image_path(root, 9)}: truncated PNG"):
-        convert(*read_dataset(root), tmp_path / "nih.beton", size=32, workers=2, on_error="stop", max_rejects=1.0)
+        convert(
+            *read_dataset(root),
+            tmp_path / "nih.beton",
+            ConvertOptions(size=32, workers=2, on_error="stop", max_rejects=1.0),
+        )
 
 
 def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "nih", 4)
     spoil(root, 0, 1, 2, 3)
     with pytest.raises(InputError, match="none of the 4 images could be used"):
-        convert(*read_dataset(root), tmp_path / "nih.beton", size=32, workers=1, max_rejects=1.0)
+        convert(*read_dataset(root), tmp_path / "nih.beton", ConvertOptions(size=32, workers=1, max_rejects=1.0))
 
 
 def test_nothing_is_done_twice_and_nothing_else_is_overwritten(
-    root: Path, beton: Beton, capsys: pytest.CaptureFixture[str]
+    root: Path, beton: Beton, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = beton.path.stat().st_mtime_ns
-    assert convert(*read_dataset(root), beton.path, size=32) == beton.sidecar
-    assert "whole already" in capsys.readouterr().err
+    caplog.set_level("INFO")
+    assert convert(*read_dataset(root), beton.path, ConvertOptions(size=32)) == beton.sidecar
+    assert "whole already" in caplog.text
     with pytest.raises(InputError, match="made from other tables or settings"):
-        convert(*read_dataset(root), beton.path, size=64)
+        convert(*read_dataset(root), beton.path, ConvertOptions(size=64))
     records, splits, ranks = read_dataset(root)
     with pytest.raises(InputError, match="made from other tables or settings"):
-        convert(records, np.full_like(splits, "train"), ranks, beton.path, size=32)
+        convert(records, np.full_like(splits, "train"), ranks, beton.path, ConvertOptions(size=32))
     assert beton.path.stat().st_mtime_ns == before
 
 
 def test_overwrite_replaces_what_is_there(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "nih.beton"
-    convert(*read_dataset(root), out, size=32, workers=1)
+    convert(*read_dataset(root), out, ConvertOptions(size=32, workers=1))
     out.write_bytes(out.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"exists but cannot be used.*truncated.*--overwrite replaces it"):
-        convert(*read_dataset(root), out, size=32, workers=1)
-    assert convert(*read_dataset(root), out, size=64, workers=1, overwrite=True).image_size == 64
+        convert(*read_dataset(root), out, ConvertOptions(size=32, workers=1))
+    assert convert(*read_dataset(root), out, ConvertOptions(size=64, workers=1, overwrite=True)).image_size == 64
     assert verify(Beton.open(out)) == []
 
 
@@ -199,13 +205,13 @@ def test_overwrite_replaces_what_is_there(root: Path, tmp_path: Path) -> None:
 def test_a_kill_between_the_renames_is_mended(root: Path, beton: Beton, tmp_path: Path, lost: str) -> None:
     out = tmp_path / "nih.beton"
     key_holder = tmp_path / "other" / "nih.beton"
-    convert(*read_dataset(root), out, size=32, workers=1)
+    convert(*read_dataset(root), out, ConvertOptions(size=32, workers=1))
     spare = write_until_journal(root, key_holder)
     out.with_name(sidecar_path(out).name).unlink()
     journal_path(out).write_bytes(spare)
     if lost != "sidecar":
         out.with_suffix(".samples.parquet").unlink()
-    convert(*read_dataset(root), out, size=32, workers=1)
+    convert(*read_dataset(root), out, ConvertOptions(size=32, workers=1))
     assert three_files(out) == three_files(beton.path)
 
 
@@ -216,9 +222,9 @@ def write_until_journal(root: Path, out: Path) -> bytes:
     from datasets.convert.request import Request
 
     records, splits, ranks = read_dataset(root)
-    request = Request(records=records, splits=splits, ranks=ranks, size=32, resize="shorter")
+    request = Request(records, splits, ranks, ConvertOptions(size=32, workers=1, max_rejects=0, on_error="stop"))
     with BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer:
-        _decode(request, writer, RejectGuard(records, writer, max_rejects=0, on_error="stop"), 1)
+        _decode(request, writer, RejectGuard(request, writer))
     return journal_path(out).read_bytes()
 
 
@@ -232,15 +238,17 @@ def write_until_journal(root: Path, out: Path) -> bytes:
 )
 def test_settings_out_of_range_are_refused(root: Path, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        convert(*read_dataset(root), tmp_path / "x.beton", **options)
+        convert(*read_dataset(root), tmp_path / "x.beton", ConvertOptions(**options))
 
 
 def test_content_hash_says_what_is_in_it_not_how_it_was_made(root: Path, beton: Beton, tmp_path: Path) -> None:
     records, splits, ranks = read_dataset(root)
-    again = convert(records, splits, ranks, tmp_path / "a.beton", size=32, split_settings={"split": "by hand"})
+    again = convert(
+        records, splits, ranks, tmp_path / "a.beton", ConvertOptions(size=32, split_settings={"split": "by hand"})
+    )
     assert again.content_hash == beton.sidecar.content_hash
     assert again.request_hash != beton.sidecar.request_hash
-    moved = convert(records, np.roll(splits, 1), ranks, tmp_path / "b.beton", size=32)
+    moved = convert(records, np.roll(splits, 1), ranks, tmp_path / "b.beton", ConvertOptions(size=32))
     assert moved.content_hash != again.content_hash
 
 

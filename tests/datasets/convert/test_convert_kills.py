@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from datasets.beton.sidecar import sidecar_path
 from datasets.beton.writer import journal_path, work_path
 from datasets.convert import convert as convert_module
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 
 NUM_KILLS = 20
 SIZE = 704
@@ -30,6 +32,7 @@ def in_a_child(work: Callable[[], None]) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
+        forkserver._forkserver.__init__()  # a process of its own has no fork server yet
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
@@ -58,11 +61,11 @@ def test_killed_at_random_moments_it_is_finished_to_the_same_content(
 ) -> None:
     request, rng, going_on = read_dataset(root), np.random.default_rng(0), 0
     started = time.monotonic()
-    expected = convert(*request, tmp_path / "whole.beton", size=SIZE, workers=2)
+    expected = convert(*request, tmp_path / "whole.beton", ConvertOptions(size=SIZE, workers=2))
     duration_s = time.monotonic() - started
     for kill in range(NUM_KILLS):
         out = tmp_path / str(kill) / "nih.beton"
-        child = in_a_child(lambda out=out: convert(*request, out, size=SIZE, workers=2))
+        child = in_a_child(lambda out=out: convert(*request, out, ConvertOptions(size=SIZE, workers=2)))
         if kill % 4 == 0:
             time.sleep(rng.uniform(0, duration_s))  # any moment: mostly one while the workers start
         else:
@@ -77,7 +80,7 @@ def test_killed_at_random_moments_it_is_finished_to_the_same_content(
         going_on += 0 < num_blocks(out) < 15
         with monkeypatch.context() as patch:
             patch.setattr(convert_module, "DecodePool", DecodedHere)
-            assert convert(*request, out, size=SIZE).content_hash == expected.content_hash
+            assert convert(*request, out, ConvertOptions(size=SIZE)).content_hash == expected.content_hash
         assert three_files(out) == three_files(tmp_path / "whole.beton")
         assert len(list(out.parent.iterdir())) == 3
         shutil.rmtree(out.parent)
@@ -118,7 +121,7 @@ def test_killed_at_every_single_step_of_writing(
     root = write_dataset(tmp_path / "nih", 10, side=40)
     request = read_dataset(root)
     monkeypatch.setattr(convert_module, "DecodePool", DecodedHere)
-    convert(*request, tmp_path / "whole.beton", size=SIZE, workers=1)
+    convert(*request, tmp_path / "whole.beton", ConvertOptions(size=SIZE, workers=1))
     expected = three_files(tmp_path / "whole.beton")
     out, steps = tmp_path / "killed" / "nih.beton", 0
     died = True
@@ -128,13 +131,13 @@ def test_killed_at_every_single_step_of_writing(
         def work(step: int = steps) -> None:
             with monkeypatch.context() as patch:
                 die_at(step, patch, after=after)
-                convert(*request, out, size=SIZE, workers=1)
+                convert(*request, out, ConvertOptions(size=SIZE, workers=1))
 
         _, status = os.waitpid(in_a_child(work), 0)
         died = os.WIFSIGNALED(status)
         if whole(out):
             assert three_files(out) == expected
-        convert(*request, out, size=SIZE, workers=1)
+        convert(*request, out, ConvertOptions(size=SIZE, workers=1))
         assert three_files(out) == expected
         assert not work_path(out).exists() and not journal_path(out).exists()
         shutil.rmtree(out.parent)

@@ -19,7 +19,8 @@ from small_dataset import (
 
 from datasets.beton.sidecar import sidecar_path
 from datasets.beton.writer import journal_path, work_path
-from datasets.convert.pool import DecodePool, Page, Reject
+from datasets.convert.pool import DecodePool
+from datasets.convert.protocol import DecodeSpec, Page, Reject
 from datasets.errors import InputError
 from datasets.images.decode import decode_gray
 from datasets.images.resize import fit
@@ -91,7 +92,7 @@ def test_killed_and_interrupted_conversions_go_on_to_the_same_bytes(large_root: 
 def test_a_crashing_decoder_costs_one_image(large_root: Path) -> None:
     records, _, _ = read_dataset(large_root)
     paths = list(records.frame["path"])[:20]
-    with DecodePool(large_root, size=32, resize="shorter", workers=1) as pool:
+    with DecodePool(large_root, DecodeSpec(size=32), workers=1) as pool:
         outcomes = pool.decode(paths)
         found = [next(outcomes)]
         started = pool.pids
@@ -116,7 +117,7 @@ def alive(pid: int) -> bool:
 
 def test_a_killed_worker_ends_the_conversion_with_one_line(large_root: Path) -> None:
     paths = list(read_dataset(large_root)[0].frame["path"])
-    with DecodePool(large_root, size=32, resize="shorter", workers=1) as pool:
+    with DecodePool(large_root, DecodeSpec(size=32), workers=1) as pool:
         outcomes = pool.decode(paths)
         next(outcomes)
         os.kill(pool.pids[0], signal.SIGKILL)

@@ -18,7 +18,8 @@ from datasets.beton.reader import Beton
 from datasets.beton.verify import verify
 from datasets.beton.writer import BetonWriter, work_path
 from datasets.convert.convert import convert
-from datasets.convert.pool import Outcome, Page, Reject
+from datasets.convert.protocol import Outcome, Page, Reject
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.jpeg import decode_jpeg
 
@@ -67,19 +68,19 @@ def test_the_same_bytes_for_any_number_of_workers_and_another_for_another_qualit
     dataset = read_dataset(write_dataset(tmp_path / "nih", 20))
     outs = [tmp_path / folder / "nih.beton" for folder in ("one", "two", "worse")]
     for out, workers, quality in zip(outs, (1, 2, 2), (95, 95, 60), strict=True):
-        convert(*dataset, out, size=SIDE, workers=workers, encoding="jpeg", quality=quality)
+        convert(*dataset, out, ConvertOptions(size=SIDE, workers=workers, encoding="jpeg", quality=quality))
     one, two, worse = map(three_files, outs)
     assert one == two
     assert Beton.open(outs[2]).sidecar.content_hash != Beton.open(outs[0]).sidecar.content_hash
     assert len(worse[0]) == len(one[0])  # one block holds either
     with pytest.raises(InputError, match="made from other tables or settings"):
-        convert(*dataset, outs[0], size=SIDE, workers=1)
+        convert(*dataset, outs[0], ConvertOptions(size=SIDE, workers=1))
 
 
 @pytest.mark.parametrize(("option", "message"), [({"quality": 0}, "quality = 0"), ({"encoding": "png"}, "raw, jpeg")])
 def test_settings_that_mean_nothing_are_refused(tmp_path: Path, option: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        convert(*read_dataset(write_dataset(tmp_path / "nih", 4)), tmp_path / "x.beton", **option)
+        convert(*read_dataset(write_dataset(tmp_path / "nih", 4)), tmp_path / "x.beton", ConvertOptions(**option))
 
 
 def fake_jpegs(lengths: list[int]) -> list[Outcome]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.resize import fit
 from datasets.sources.labels import CHEXPERT_LABELS
@@ -149,7 +150,7 @@ def test_dicom_files_are_read_where_there_is_no_jpg(tmp_path):
     splits = assign_splits(records, SplitConfig())
     ranks = subset_ranks(records.frame["name"], splits, 0)
     out = tmp_path / "mimic.beton"
-    assert convert(records, splits, ranks, out, size=32, workers=1, max_rejects=1.0).num_samples == 4
+    assert convert(records, splits, ranks, out, ConvertOptions(size=32, workers=1, max_rejects=1.0)).num_samples == 4
     beton = Beton.open(out)
     for index in range(4):
         difference = beton.page(index).astype(int) - fit(pictures[index], 32)

@@ -145,11 +145,11 @@ def test_spellings_of_test_ids(tmp_path, line):
     assert (splits == "train").sum() == 16 and (splits == "validation").sum() == 2
 
 
-def test_test_ids_of_another_release_are_passed_over_with_a_warning(tmp_path, capsys):
+def test_test_ids_of_another_release_are_passed_over_with_a_warning(tmp_path, caplog):
     path = tmp_path / "ids.txt"
     path.write_text("1\n99")
     assert read_test_ids(path, ["00001", "00002"]) == {"00001"}
-    assert "1 of 2 patients are not in the dataset" in capsys.readouterr().err
+    assert "1 of 2 patients are not in the dataset" in caplog.text
 
 
 @pytest.mark.parametrize(

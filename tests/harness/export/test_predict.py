@@ -18,6 +18,7 @@ from tiny_runs import LABELS, FinishedRun
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
 from datasets.convert.preprocess import Preprocessing
+from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.sources.records import read_records
 from harness.export.predict import image_files, predict_images
@@ -72,7 +73,7 @@ def test_a_jpeg_beton_and_large_images_take_the_converters_way(tmp_path: Path) -
     records = read_records("chestxray14", root)
     out, splits = tmp_path / "x.beton", np.array(["train"] * 6)
     settings = {"size": 64, "resize": "squash", "large_jpeg": "full", "encoding": "jpeg", "quality": 60}
-    sidecar = convert(records, splits, np.arange(6), out, workers=1, **settings)
+    sidecar = convert(records, splits, np.arange(6), out, ConvertOptions(workers=1, **settings))
     preprocessing = Preprocessing.of(sidecar)
     assert preprocessing == Preprocessing(size=64, resize="squash", large_jpeg="full", jpeg_quality=60)
     beton = Beton.open(out)

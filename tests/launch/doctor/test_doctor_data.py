@@ -16,6 +16,7 @@ from tiny_runs import tiny_config
 
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.files import write_json
 from datasets.sources.records import Records
 from datasets.splits.leaks import leaks_between_splits
@@ -52,7 +53,7 @@ def make_beton(folder: Path, dataset: str, rows: list[Row]) -> Beton:
         dropped={},
     )
     ranks = np.where(np.array(splits) == "train", np.cumsum(np.array(splits) == "train") - 1, -1)
-    convert(records, np.array(splits), ranks, folder / f"{dataset}.beton", size=32, workers=1)
+    convert(records, np.array(splits), ranks, folder / f"{dataset}.beton", ConvertOptions(size=32, workers=1))
     return Beton.open(folder / f"{dataset}.beton")
 
 
