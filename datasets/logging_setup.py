@@ -7,6 +7,7 @@ results of commands. Importing this module loads nothing but ``logging``; rich c
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
@@ -30,6 +31,7 @@ def set_up_logging() -> None:
     handler = _rich_handler() if sys.stderr.isatty() else _PlainHandler()
     handler.name = HANDLER_NAME
     handler.setFormatter(_Formatter())
+    handler.addFilter(_from_first_process)
     root.addHandler(handler)
     for package in OUR_PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
@@ -50,6 +52,11 @@ def _rich_handler() -> logging.Handler:
     return RichHandler(
         console=stderr_console(), show_time=False, show_level=False, show_path=False, highlighter=NullHighlighter()
     )
+
+
+def _from_first_process(record: logging.LogRecord) -> bool:
+    """Whether to write a record: of a distributed run's processes the first writes notes and warnings, all errors."""
+    return record.levelno >= logging.ERROR or os.environ.get("RANK", "0") == "0"
 
 
 class _Formatter(logging.Formatter):

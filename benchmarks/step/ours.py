@@ -221,9 +221,7 @@ class Ours:
         teacher = AttentionTransfer(teacher=Weights(kind="none"), weight=1.0)
         objective = build_objective(
             teacher if case.method == "attention_transfer" else TransferLearning(),
-            weight=None,
-            folder_of=self.runtime.folder_of,
-            imagenet_weights=None,
+            self.runtime,
             device=self.accelerator.device,
         )
         student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network

@@ -1,4 +1,4 @@
-"""torchxrayvision's published DenseNet-121s: a name comes in; the labels of its 18 outputs go out.
+"""Name torchxrayvision's published DenseNet-121s and the labels of their 18 outputs.
 
 Source: ``model_urls`` in torchxrayvision 1.5.7's models.py. Nothing here imports torch.
 """

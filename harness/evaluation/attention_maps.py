@@ -1,13 +1,10 @@
-"""Run configs and radiographs come in; attention planes of students and teachers go out, as arrays.
+"""Compute attention planes of students and teachers on radiographs, for figures.
 
 The planes are those of the attention loss: the raw activations at the tap, (32, S/32, S/32) for each image, of the
 networks in eval mode on images that are not augmented, in float32 on the CPU.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +13,11 @@ from datasets.augment.network_input import to_network_input
 from datasets.beton.reader import Beton
 from datasets.sources.labels import POSITIVE
 from harness.config import RunConfig, Weights
-from harness.networks import Network, construct
-from harness.objectives.attention_loss import equation_2
-from harness.runs.runtime import FolderOf
-from harness.weights.teacher import load_teacher
+from harness.networks import Network
+from harness.objectives.attention_transfer import equation_2
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
+from harness.weights.teacher import read_teacher
 from harness.weights.weight_files import read_run
 
 
@@ -33,38 +31,22 @@ def choose_radiographs(beton: Beton, count: int) -> np.ndarray:
     return np.asarray(chosen[places])
 
 
-def student_planes(run: RunConfig, images: np.ndarray, *, folder_of: FolderOf) -> np.ndarray:
-    """Planes (N, 32, h, w) float32 of a finished run's best checkpoint.
-
-    Args:
-        run: the run's config.
-        images: (N, S, S) uint8.
-        folder_of: tells where the run lies.
+def student_planes(run: RunConfig, folder: RunFolder, images: np.ndarray) -> np.ndarray:
+    """Planes (N, 32, h, w) float32 of a finished run's best checkpoint, of ``images`` (N, S, S) uint8.
 
     Raises:
         InputError: when its weights are not there or damaged.
     """
-    source = read_run(run, folder_of)
-    network = construct(source.network, source.num_outputs)
-    network.load_state_dict(source.tensors)
-    return _planes(network, images)
+    return _planes(read_run(run, folder).build(), images)
 
 
-def teacher_planes(
-    teacher: Weights,
-    images: np.ndarray,
-    *,
-    folder_of: FolderOf,
-    imagenet_weights: Path | None,
-    xrv_weights: Sequence[Path] = (),
-) -> np.ndarray:
-    """Planes (N, 32, h, w) float32 of the teacher that a config names.
+def teacher_planes(teacher: Weights, runtime: RuntimeConfig, images: np.ndarray) -> np.ndarray:
+    """Planes (N, 32, h, w) float32 of the teacher that a config names, of ``images`` (N, S, S) uint8.
 
     Raises:
         InputError: when its weights are not there or damaged.
     """
-    network = load_teacher(teacher, folder_of=folder_of, imagenet_weights=imagenet_weights, xrv_weights=xrv_weights)
-    return _planes(network, images)
+    return _planes(read_teacher(teacher, runtime).network, images)
 
 
 def plane_distance(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Channel-wise distillation: a student's planes and its images come in; cross-entropy plus their divergence go out.
+"""Channel-wise distillation: the divergence of planes taken as distributions over positions.
 
 Source: Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction" (ICCV 2021, arXiv:2011.13256): each
 plane becomes a distribution over positions, so that where a channel is active counts, and not how strongly.
@@ -7,17 +7,14 @@ plane becomes a distribution over positions, so that where a channel is active c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.config import ChannelWise
-from harness.networks import Network, NetworkOutput
-from harness.objectives.attention_loss import check_planes
-from harness.objectives.base import Losses, Sources, combined, teacher_planes
-from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.networks import NetworkOutput
+from harness.objectives.base import Sources, TransferObjective, check_planes
 
 
 def channel_wise_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -37,22 +34,16 @@ def channel_wise_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelWiseObjective:
+class ChannelWiseObjective(TransferObjective):
     """Cross-entropy plus ``weight`` times the channel-wise loss of the planes at the attention tap."""
 
-    teacher: Network
-    weight: float
     temperature: float
-    module: ClassVar[None] = None
 
-    def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
-        cross_entropy = masked_cross_entropy(output.logits, targets)
-        planes = teacher_planes(self.teacher, inputs)
-        divergence = channel_wise_loss(output.attention, planes, self.temperature)
-        return combined(cross_entropy, divergence, self.weight)
+    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
+        """The channel-wise loss at the tap."""
+        return channel_wise_loss(output.attention, self.teacher_planes(inputs), self.temperature)
 
 
 def build(config: ChannelWise, sources: Sources) -> ChannelWiseObjective:
     """The objective with its teacher loaded."""
-    teacher = sources.teacher(config.teacher)
-    return ChannelWiseObjective(teacher=teacher.network, weight=config.weight, temperature=config.temperature)
+    return ChannelWiseObjective(sources.teacher(config.teacher).network, config.weight, config.temperature)

@@ -1,4 +1,4 @@
-"""FitNet hints: a student's planes and its images come in; cross-entropy plus the hint loss go out.
+"""FitNet hints: the squared error of the student's planes through a learned 1x1 convolution.
 
 Source: Romero et al., "FitNets: Hints for Thin Deep Nets" (arXiv:1412.6550, 2015), equation (3): the teacher's hint
 layer is regressed from the student's guided layer by a convolution that is trained along. The source trains this
@@ -14,10 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.config import FitNet
-from harness.networks import ATTENTION_PLANES, Network, NetworkOutput
-from harness.objectives.attention_loss import check_planes
-from harness.objectives.base import Losses, Sources, combined, teacher_planes
-from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.networks import ATTENTION_PLANES, NetworkOutput
+from harness.objectives.base import Sources, TransferObjective, check_planes
 
 
 def hint_loss(student: Tensor, teacher: Tensor, regressor: nn.Module) -> Tensor:
@@ -46,11 +44,9 @@ def build_regressor(num_planes: int = ATTENTION_PLANES) -> nn.Conv2d:
 
 
 @dataclass(frozen=True, eq=False)
-class FitNetObjective:
+class FitNetObjective(TransferObjective):
     """Cross-entropy plus ``weight`` times the hint loss at the attention tap, through the regressor."""
 
-    teacher: Network
-    weight: float
     regressor: nn.Conv2d
 
     @property
@@ -58,14 +54,13 @@ class FitNetObjective:
         """The regressor; without weight it has no gradient and is not trained."""
         return None if self.weight == 0.0 else self.regressor
 
-    def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
-        cross_entropy = masked_cross_entropy(output.logits, targets)
-        hint = hint_loss(output.attention, teacher_planes(self.teacher, inputs), self.regressor)
-        return combined(cross_entropy, hint, self.weight)
+    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
+        """The hint loss at the tap."""
+        return hint_loss(output.attention, self.teacher_planes(inputs), self.regressor)
 
 
 def build(config: FitNet, sources: Sources) -> FitNetObjective:
     """The objective with its teacher loaded and a fresh regressor."""
-    teacher = sources.teacher(config.teacher)
-    regressor = build_regressor().to(sources.device)
-    return FitNetObjective(teacher=teacher.network, weight=config.weight, regressor=regressor)
+    return FitNetObjective(
+        sources.teacher(config.teacher).network, config.weight, build_regressor().to(sources.device)
+    )

@@ -1,4 +1,4 @@
-"""Logit distillation: a student's logits and images come in; cross-entropy plus the distance to a teacher's go out.
+"""Logit distillation: the teacher's softened outputs as further targets, on the labels that both have.
 
 Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531, 2015), section 2.
 There one softmax over all classes; here each label has a softmax of its own over present and absent: a sigmoid.
@@ -6,9 +6,9 @@ There one softmax over all classes; here each label has a softmax of its own ove
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from datasets.errors import InputError
 from harness.config import LogitDistillation
-from harness.networks import Network, NetworkOutput
-from harness.objectives.base import Losses, Sources, combined
-from harness.objectives.cross_entropy import masked_cross_entropy
-from harness.runs.messages import note
+from harness.networks import NetworkOutput
+from harness.objectives.base import Sources, TransferObjective
 from harness.weights.teacher import Teacher
+
+logger = logging.getLogger(__name__)
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -42,25 +42,21 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 @dataclass(frozen=True, eq=False)
-class LogitDistillationObjective:
+class LogitDistillationObjective(TransferObjective):
     """Cross-entropy on all labels plus ``weight`` times the distillation loss on those that the teacher has too."""
 
-    teacher: Network
-    weight: float
     temperature: float
     student_columns: Tensor
     """Places of the shared labels among the student's outputs."""
     teacher_columns: Tensor
     """Places of the same labels, in the same order, among the teacher's."""
-    module: ClassVar[None] = None
 
-    def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
-        cross_entropy = masked_cross_entropy(output.logits, targets)
+    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
+        """The distillation loss on the shared labels."""
         # no_grad, not inference_mode: autograd may not save an inference tensor for the student's gradient.
         with torch.no_grad():
             taught = self.teacher(inputs).logits.index_select(1, self.teacher_columns)
-        learned = output.logits.index_select(1, self.student_columns)
-        return combined(cross_entropy, distillation_loss(learned, taught, self.temperature), self.weight)
+        return distillation_loss(output.logits.index_select(1, self.student_columns), taught, self.temperature)
 
 
 def shared_labels(student: Sequence[str], teacher: Teacher) -> tuple[str, ...]:
@@ -81,14 +77,14 @@ def shared_labels(student: Sequence[str], teacher: Teacher) -> tuple[str, ...]:
 
 
 def build(config: LogitDistillation, sources: Sources) -> LogitDistillationObjective:
-    """The objective with its teacher loaded; the labels that it distils are said on standard error."""
+    """The objective with its teacher loaded; the labels that it distils are logged."""
     teacher = sources.teacher(config.teacher)
     shared = shared_labels(sources.labels, teacher)
-    note(f"logit distillation over {len(shared)} of {len(sources.labels)} labels: {', '.join(shared)}")
+    logger.info("logit distillation over %d of %d labels: %s", len(shared), len(sources.labels), ", ".join(shared))
     assert teacher.labels is not None, "labels are shared, so there are some"
     return LogitDistillationObjective(
-        teacher=teacher.network,
-        weight=config.weight,
+        teacher.network,
+        config.weight,
         temperature=config.temperature,
         student_columns=_columns(shared, sources.labels, sources.device),
         teacher_columns=_columns(shared, teacher.labels, sources.device),

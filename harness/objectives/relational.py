@@ -1,4 +1,4 @@
-"""Relational distillation: a batch of planes comes in; cross-entropy plus the difference of relations go out.
+"""Relational distillation: the difference of distances and angles between the images of a batch.
 
 Source: Park, Kim, Lu and Cho, "Relational Knowledge Distillation" (CVPR 2019, arXiv:1904.05068), section 3.2: not an
 image's own features are compared but how far from each other, and in which angles, the images of a batch lie.
@@ -7,17 +7,14 @@ image's own features are compared but how far from each other, and in which angl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.config import Embedding, Relational
-from harness.networks import Network, NetworkOutput
-from harness.objectives.attention_loss import EPS, check_planes
-from harness.objectives.base import Losses, Sources, combined, teacher_planes
-from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.networks import NetworkOutput
+from harness.objectives.base import EPS, Sources, TransferObjective, check_planes
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -66,26 +63,23 @@ def embed(planes: Tensor, kind: Embedding) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class RelationalObjective:
+class RelationalObjective(TransferObjective):
     """Cross-entropy plus ``weight`` times the relational loss of the planes at the attention tap.
 
     Relations are those among the images that one process holds: over W processes a global batch of B has W groups of
     B/W, so unlike with the other objectives the number of processes is a part of what is computed.
     """
 
-    teacher: Network
     config: Relational
-    module: ClassVar[None] = None
 
-    def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
-        cross_entropy = masked_cross_entropy(output.logits, targets)
-        relational = relational_loss(output.attention, teacher_planes(self.teacher, inputs), self.config)
-        return combined(cross_entropy, relational, self.config.weight)
+    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
+        """The relational loss at the tap."""
+        return relational_loss(output.attention, self.teacher_planes(inputs), self.config)
 
 
 def build(config: Relational, sources: Sources) -> RelationalObjective:
     """The objective with its teacher loaded."""
-    return RelationalObjective(teacher=sources.teacher(config.teacher).network, config=config)
+    return RelationalObjective(sources.teacher(config.teacher).network, config.weight, config)
 
 
 def _differences(embeddings: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Transfer learning: logits and targets come in; their cross-entropy, and nothing else, goes out."""
+"""Transfer learning: cross-entropy alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from harness.config import TransferLearning
 from harness.networks import NetworkOutput
-from harness.objectives.base import Losses, Sources
-from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.objectives.base import Losses, Sources, masked_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,11 @@ class SupervisedObjective:
     module: ClassVar[None] = None
 
     def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
+        """The cross-entropy, which is the whole loss."""
         cross_entropy = masked_cross_entropy(output.logits, targets)
         return Losses(total=cross_entropy, cross_entropy=cross_entropy, attention=None)
 
 
 def build(config: TransferLearning, sources: Sources) -> SupervisedObjective:
-    """Nothing to load."""
+    """The objective; there is nothing to load."""
     return SupervisedObjective()

@@ -66,13 +66,7 @@ def build_parts(run: Run, network: Network) -> Parts:
     config, accelerator, runtime = run.config, run.accelerator, run.runtime
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = build_objective(
-        config.objective,
-        weight=run.weight,
-        labels=run.beton.labels,
-        folder_of=runtime.folder_of,
-        imagenet_weights=runtime.imagenet_weights,
-        xrv_weights=runtime.xrv_weights,
-        device=accelerator.device,
+        config.objective, runtime, device=accelerator.device, labels=run.beton.labels, weight=run.weight
     )
     parameters = trainable_parameters(network, config.network)
     if objective.module is not None:

@@ -103,14 +103,7 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
     network = build_network(run.config.network, len(run.beton.labels))
     origin = "the last checkpoint"
     if whole_folder(run.folder.last_dir) is None:
-        origin = initialise(
-            network,
-            run.config.init,
-            folder_of=run.runtime.folder_of,
-            imagenet_weights=run.runtime.imagenet_weights,
-            xrv_weights=run.runtime.xrv_weights,
-            seed=run.config.seed,
-        )
+        origin = initialise(network, run.config.init, run.runtime, seed=run.config.seed)
     if run.config.network.sync_bn:
         network = synchronised(network, run.accelerator.num_processes, run.accelerator.device)
     parts = build_parts(run, network)

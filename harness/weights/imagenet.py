@@ -1,4 +1,4 @@
-"""ImageNet weights: a path, or nothing, comes in; torchvision's DenseNet-121 tensors, checked, go out."""
+"""Read torchvision's ImageNet weights of DenseNet-121 from a file, torchvision's cache or the network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
@@ -59,9 +59,9 @@ def _identity(path: Path, name: str) -> str:
 
 
 def _download(url: str, destination: Path) -> None:
-    print(f"downloading {url} to {destination}", file=sys.stderr)
     try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+        # torch.hub names what it downloads on standard output, which is for results.
+        with _socket_timeout(DOWNLOAD_TIMEOUT_S), redirect_stdout(sys.stderr):
             DenseNet121_Weights.IMAGENET1K_V1.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (OSError, RuntimeError, HTTPException) as error:
         raise InputError(

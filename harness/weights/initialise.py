@@ -1,35 +1,25 @@
-"""Initial weights: a network and a ``Weights`` config come in; the network leaves with them, and a sentence too."""
+"""Set the initial weights of a network from a file, a run of ours, torchxrayvision's weights, or a random draw."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+import logging
 
 from datasets.errors import InputError
 from harness.config import NETWORKS, NetworkConfig, Weights
 from harness.networks import Network, draw_weights
-from harness.runs.runtime import FolderOf
+from harness.runs.runtime import RuntimeConfig
 from harness.weights.imagenet import read_imagenet
 from harness.weights.weight_files import SourceWeights, read_run
 from harness.weights.xrv import for_three_channels, read_xrv
 
+logger = logging.getLogger(__name__)
 
-def initialise(
-    network: Network,
-    config: Weights,
-    *,
-    folder_of: FolderOf,
-    imagenet_weights: Path | None,
-    seed: int,
-    xrv_weights: Sequence[Path] = (),
-) -> str:
+
+def initialise(network: Network, config: Weights, runtime: RuntimeConfig, *, seed: int) -> str:
     """Set every weight of ``network``; return where they are from.
 
-    The classifier is always random: heads of other label sets have the same shape and would fit without a word.
-    Random weights are a function of ``seed`` and the layer's name alone. ``imagenet_weights`` is the path of
-    torchvision's file; without it torchvision's cache or download is used. ``xrv_weights`` are torchxrayvision files,
-    of which the config's is found by its hash.
+    The classifier is always random: heads of other label sets have the same shape and would load silently. Random
+    weights are a function of ``seed`` and the layer's name alone. ``runtime`` tells where runs and files lie.
 
     Raises:
         InputError: when the weights are not there, are damaged, or belong to a network that does not fit.
@@ -38,28 +28,27 @@ def initialise(
         warn_random("the network starts from random weights")
         draw_weights(network, seed)
         return f"random weights of seed {seed}"
-    source = read_source(config, folder_of=folder_of, imagenet_weights=imagenet_weights, xrv_weights=xrv_weights)
+    source = read_source(config, runtime)
     _check_fits(network, source)
     draw_weights(network, seed)
     part = _load_shared(network, source)
     return f"{part} from {source.origin}; the rest random with seed {seed}"
 
 
-def read_source(
-    config: Weights, *, folder_of: FolderOf, imagenet_weights: Path | None, xrv_weights: Sequence[Path] = ()
-) -> SourceWeights:
+def read_source(config: Weights, runtime: RuntimeConfig) -> SourceWeights:
     """The tensors, for a network of ours, that a config of kind ``imagenet``, ``run`` or ``xrv`` names."""
     if config.kind == "xrv":
-        found = read_xrv(config, xrv_weights)
-        return SourceWeights(
-            NetworkConfig(name="densenet121"), for_three_channels(found.tensors), found.origin, found.labels
-        )
-    return read_imagenet(imagenet_weights) if config.run is None else read_run(config.run, folder_of)
+        found = read_xrv(config, runtime.xrv_weights)
+        tensors = for_three_channels(found.tensors)
+        return SourceWeights(NetworkConfig(name="densenet121"), tensors, found.origin, found.labels)
+    if config.run is None:
+        return read_imagenet(runtime.imagenet_weights)
+    return read_run(config.run, runtime.folder_of(config.run))
 
 
 def warn_random(what: str) -> None:
-    """Say on standard error that nothing was learned before."""
-    print(f"WARNING: {what} (kind = 'none'): nothing was learned from any data", file=sys.stderr, flush=True)
+    """Warn that nothing was learned before."""
+    logger.warning("%s (kind = 'none'): nothing was learned from any data", what)
 
 
 def _check_fits(network: Network, source: SourceWeights) -> None:

@@ -1,4 +1,4 @@
-"""Weights of a whole network: a finished run's config comes in; its best checkpoint's checked tensors go out.
+"""Read files of weights and the best checkpoint of a run, checked against the network they are for.
 
 Names and shapes are compared with a network of the right kind before anything is loaded, so that a wrong file is one
 clear line and never half of a network.
@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from datasets.errors import InputError
 from harness.config import NetworkConfig, RunConfig
-from harness.networks import construct
+from harness.networks import Network, construct
 from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, weights_hash
-from harness.runs.runtime import FolderOf
+from harness.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,22 @@ class SourceWeights:
 
     @property
     def num_outputs(self) -> int:
+        """Number of outputs of the classifier."""
         return len(self.tensors["classifier.weight"])
 
+    def build(self) -> Network:
+        """The network with these tensors."""
+        network = construct(self.network, self.num_outputs)
+        network.load_state_dict(self.tensors)
+        return network
 
-def read_run(run: RunConfig, folder_of: FolderOf) -> SourceWeights:
-    """The best checkpoint of a finished run.
+
+def read_run(run: RunConfig, folder: RunFolder) -> SourceWeights:
+    """The best checkpoint of a finished run in its folder.
 
     Raises:
         InputError: when the run is absent or unfinished, or its checkpoint is not the one that its config describes.
     """
-    folder = folder_of(run)
     if not folder.path.is_dir():
         raise InputError(
             f"{folder.path}: no such run; train it first, or point --runs-dir at the folder that holds it"

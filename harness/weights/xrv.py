@@ -1,4 +1,4 @@
-"""torchxrayvision's weights: files and the config that names one come in; its checked tensors and labels go out.
+"""Read torchxrayvision's weights, checked, with the labels of their outputs.
 
 torchxrayvision publishes its DenseNets as pickled models. To read such a file is to run whatever code is in it, so it
 is refused here; a file of tensors (a saved state dict, or safetensors) is made from it once, by the user, with the

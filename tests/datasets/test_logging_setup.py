@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 
@@ -24,6 +25,13 @@ def test_notes_and_warnings_go_to_standard_error_once() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert done.stderr.splitlines() == ["a note", "warning: look here", "warning: still shown"]
+
+
+def test_of_several_processes_the_first_writes_notes_and_warnings() -> None:
+    code = CODE + 'logging.getLogger("harness").error("failed")'
+    environment = {**os.environ, "RANK": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["error: failed"]
 
 
 def test_importing_it_loads_no_rich() -> None:

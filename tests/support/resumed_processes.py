@@ -55,7 +55,7 @@ def parts_of(accelerator: Accelerator, beton: Path) -> Parts:
         beta=None,
     )
     network = build_network(config.network, 3)
-    initialise(network, config.init, folder_of=runtime.folder_of, imagenet_weights=None, xrv_weights=(), seed=0)
+    initialise(network, config.init, runtime, seed=0)
     return build_parts(run, network)
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.evaluation.inference import gather_rows
 from harness.objectives import Losses
-from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.objectives.base import masked_cross_entropy
 from harness.training.forward_backward import share_of_global_mean
 from harness.training.run import train_run
 from harness.training.sync_batch_norm import SyncBatchNorm2d

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import torch
-from weights_fixtures import runs_in
 
 from harness.config import FitNet, Weights
 from harness.devices.accelerator import make_accelerator
@@ -31,9 +30,7 @@ def main(out: Path) -> None:
     ):
         objective = build_objective(
             FitNet(teacher=Weights(kind="none"), weight=0.5),
-            weight=None,
-            folder_of=runs_in(Path("none")),
-            imagenet_weights=None,
+            RuntimeConfig(),
             device=accelerator.device,
         )
         assert objective.module is not None

@@ -13,7 +13,6 @@ from torchvision.models import densenet121
 from harness.config import RunConfig, to_dict
 from harness.networks import build_network, draw_weights
 from harness.runs.folder import RunFolder
-from harness.runs.runtime import FolderOf, RuntimeConfig
 
 LABELS = ("first", "second", "third")
 
@@ -33,10 +32,6 @@ def with_old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """As in torchvision's file: ``norm.1`` for ``norm1``, no counters of batches."""
     pattern = re.compile(r"(denselayer\d+\.)(norm|conv)([12])\.")
     return {pattern.sub(r"\1\2.\3.", key): v for key, v in state.items() if not key.endswith("num_batches_tracked")}
-
-
-def runs_in(folder: Path) -> FolderOf:
-    return RuntimeConfig(runs_dir=folder).folder_of
 
 
 def write_run(

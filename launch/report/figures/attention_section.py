@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
-from harness.config import RunConfig
-from harness.runs.folder import RunFolder
 from launch.report.figures.attention_panel import Seen, draw_overlays, draw_planes
 from launch.report.read.collect import Collection
 from launch.report.statistics.pairs import Pair
@@ -82,28 +80,24 @@ def _draw(
     pair: Pair, collection: Collection, options: AttentionOptions, overlays: Path, planes: Path
 ) -> list[Picture]:
     from harness.evaluation.attention_maps import choose_radiographs, plane_distance, student_planes, teacher_planes
+    from harness.runs.runtime import RuntimeConfig
 
-    folders = {run.run_id: run.folder for run in collection.runs}
-
-    def folder_of(config: RunConfig) -> RunFolder:
-        return folders.get(config.run_id, RunFolder(collection.directory / config.run_id))
-
+    runtime = RuntimeConfig(
+        runs_dir=collection.directory,
+        run_folders={run.run_id: run.folder.path for run in collection.runs},
+        imagenet_weights=options.imagenet_weights,
+        xrv_weights=tuple(options.xrv_weights),
+    )
     beton = _open_beton(pair, options)
     chosen = choose_radiographs(beton, options.count)
     images = beton.gather(chosen)
     other, base = pair.other.finished[0], pair.base.finished[0]
     weights = other.config.objective.teacher
     assert weights is not None, "pairs without a teacher were left out"
-    teacher = teacher_planes(
-        weights,
-        images,
-        folder_of=folder_of,
-        imagenet_weights=options.imagenet_weights,
-        xrv_weights=options.xrv_weights,
-    )
+    teacher = teacher_planes(weights, runtime, images)
     seen = [Seen(f"Teacher: {pair.other.label.teacher_text}", teacher)]
     for name, run in (("Student with teacher", other), ("Transfer learning alone", base)):
-        own = student_planes(run.config, images, folder_of=folder_of)
+        own = student_planes(run.config, run.folder, images)
         seen.append(Seen(name, own, plane_distance(own, teacher)))
     draw_overlays(images, [_findings(beton, int(index)) for index in chosen], seen, overlays)
     draw_planes(seen, 0, planes)

@@ -12,7 +12,7 @@ from harness.config import NETWORKS, NetworkConfig
 from harness.networks import build_network, construct, draw_weights, summaries
 from harness.networks.dense import AveragePool, average_pool
 from harness.networks.densenet40 import POOL_SIZE
-from harness.objectives.attention_loss import attention_loss
+from harness.objectives.attention_transfer import attention_loss
 
 DENSENET121 = NetworkConfig(name="densenet121")
 DENSENET40 = NetworkConfig(name="densenet40")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.objectives.attention_loss import FORMS, attention_loss
+from harness.objectives.attention_transfer import FORMS, attention_loss
 
 LAWS = settings(deadline=None, max_examples=40)
 SEEDS = st.integers(0, 2**32)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from harness.objectives.cross_entropy import masked_cross_entropy
+from harness.objectives.base import masked_cross_entropy
 
 LAWS = settings(deadline=None, max_examples=40)
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 14))

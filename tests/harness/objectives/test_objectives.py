@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
-from weights_fixtures import runs_in
 
 from harness.config import (
     AttentionTransfer,
@@ -20,9 +17,10 @@ from harness.config import (
 )
 from harness.networks import Network, NetworkOutput, build_network
 from harness.objectives import AttentionTransferObjective, Losses, Objective, SupervisedObjective, build_objective
-from harness.objectives.attention_loss import attention_loss
-from harness.objectives.cross_entropy import masked_cross_entropy
-from harness.weights.teacher import load_teacher
+from harness.objectives.attention_transfer import attention_loss
+from harness.objectives.base import masked_cross_entropy
+from harness.runs.runtime import RuntimeConfig
+from harness.weights.teacher import read_teacher
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randn(4, 3, 64, 64, generator=GENERATOR)
@@ -32,7 +30,7 @@ TARGETS[0, 0] = 255
 
 @pytest.fixture(scope="module")
 def teacher() -> Network:
-    return load_teacher(Weights(kind="none"), folder_of=runs_in(Path("none")), imagenet_weights=None)
+    return read_teacher(Weights(kind="none"), RuntimeConfig()).network
 
 
 def student(name: str = "densenet40") -> Network:
@@ -139,9 +137,7 @@ def test_an_objective_works_while_validating(teacher):
 
 
 def build(config: TransferLearning | AttentionTransfer, weight: float | None = None) -> Objective:
-    return build_objective(
-        config, weight=weight, folder_of=runs_in(Path("none")), imagenet_weights=None, device=torch.device("cpu")
-    )
+    return build_objective(config, RuntimeConfig(), device=torch.device("cpu"), weight=weight)
 
 
 def test_objectives_are_built_from_their_configs():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from weights_fixtures import runs_in, write_run
+from weights_fixtures import write_run
 
 from datasets.errors import InputError
 from harness.config import (
@@ -25,11 +26,12 @@ from harness.config import Objective as ObjectiveConfig
 from harness.networks import Network, build_network
 from harness.objectives import FitNetObjective, LogitDistillationObjective, Losses, Objective, SupervisedObjective
 from harness.objectives import build_objective as build_any
+from harness.objectives.base import masked_cross_entropy
 from harness.objectives.channel_wise import channel_wise_loss
-from harness.objectives.cross_entropy import masked_cross_entropy
 from harness.objectives.fitnet import hint_loss
 from harness.objectives.logit_distillation import distillation_loss
 from harness.objectives.relational import relational_loss
+from harness.runs.runtime import RuntimeConfig
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randn(4, 3, 64, 64, generator=GENERATOR)
@@ -55,14 +57,7 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(config: ObjectiveConfig, runs_dir: Path, labels: tuple[str, ...] = LABELS) -> Any:
-    return build_any(
-        config,
-        weight=None,
-        labels=labels,
-        folder_of=runs_in(runs_dir),
-        imagenet_weights=None,
-        device=torch.device("cpu"),
-    )
+    return build_any(config, RuntimeConfig(runs_dir=runs_dir), device=torch.device("cpu"), labels=labels)
 
 
 def student() -> Network:
@@ -158,17 +153,12 @@ def test_fitnet_alone_trains_something_beside_the_student(runs_dir: Path) -> Non
     assert all(gradient.abs().max() > 0 for gradient in gradients(objective.module).values())
 
 
-def test_distilled_labels_are_paired_by_name_and_reported(
-    runs_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RANK", raising=False)
+def test_distilled_labels_are_paired_by_name_and_reported(runs_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     objective = build(LogitDistillation(teacher=OURS), runs_dir)
     assert objective.student_columns.tolist() == [0, 2]
     assert objective.teacher_columns.tolist() == [2, 0]
-    assert capsys.readouterr().err == "logit distillation over 2 of 3 labels: third, first\n"
-    monkeypatch.setenv("RANK", "1")
-    build(LogitDistillation(teacher=OURS), runs_dir)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == ["logit distillation over 2 of 3 labels: third, first"]
 
 
 def test_labels_that_only_one_of_them_has_are_not_distilled(runs_dir: Path) -> None:

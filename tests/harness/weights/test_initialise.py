@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models import DenseNet121_Weights, densenet169
-from weights_fixtures import imagenet_state, runs_in, with_old_names, write_run
+from weights_fixtures import imagenet_state, with_old_names, write_run
 
 from datasets.errors import InputError
 from harness.config import DataConfig, NetworkConfig, RunConfig, Weights
 from harness.networks import build_network, draw_weights
 from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
 from harness.weights.initialise import initialise
 
 FILE_NAME = "densenet121-a639ec97.pth"
@@ -50,7 +51,7 @@ def start(
     network: NetworkConfig, weights: Weights, *, runs_dir: Path = Path("none"), path: Path | None, seed: int = 3
 ):
     built = build_network(network, 3)
-    sentence = initialise(built, weights, folder_of=runs_in(runs_dir), imagenet_weights=path, seed=seed)
+    sentence = initialise(built, weights, RuntimeConfig(runs_dir=runs_dir, imagenet_weights=path), seed=seed)
     return built.state_dict(), sentence
 
 
@@ -113,7 +114,7 @@ def test_offline_without_the_file_the_error_says_what_to_do(tmp_path, monkeypatc
     assert DenseNet121_Weights.IMAGENET1K_V1.url in message
     assert "put it there, or pass --imagenet-weights FILE" in message
     assert "\n" not in message
-    assert capsys.readouterr().err.startswith("downloading https://download.pytorch.org/")
+    assert capsys.readouterr().err.startswith('Downloading: "https://download.pytorch.org/')
 
 
 def test_an_absent_path_names_the_file_and_its_address(tmp_path):
@@ -233,18 +234,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         start(DENSENET40, weights, runs_dir=tmp_path, path=None)
 
 
-def test_no_weights_warn_on_standard_error(capsys):
+def test_no_weights_are_warned_of(caplog):
     ours, sentence = start(DENSENET40, Weights(kind="none"), path=None)
     assert_taken(ours, {}, DENSENET40, ("nothing",))
     assert sentence == "random weights of seed 3"
-    captured = capsys.readouterr()
-    assert captured.err.startswith("WARNING: the network starts from random weights (kind = 'none')")
-    assert captured.out == ""
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("the network starts from random weights (kind = 'none')")
 
 
 def test_a_refused_source_leaves_the_network_as_it_was(tmp_path):
     network = build_network(DENSENET40, 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(InputError):
-        initialise(network, IMAGENET, folder_of=runs_in(tmp_path), imagenet_weights=tmp_path / "absent.pth", seed=8)
+        initialise(network, IMAGENET, RuntimeConfig(imagenet_weights=tmp_path / "absent.pth"), seed=8)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

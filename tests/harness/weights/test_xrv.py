@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from weights_fixtures import imagenet_state, runs_in
+from weights_fixtures import imagenet_state
 
 from datasets.augment.network_input import to_network_input
 from datasets.errors import InputError
 from harness.config import AttentionTransfer, DataConfig, LogitDistillation, NetworkConfig, RunConfig, Weights
 from harness.networks import build_network, draw_weights
 from harness.objectives import build_objective
+from harness.runs.runtime import RuntimeConfig
 from harness.training.config_file import load_config
 from harness.weights.initialise import initialise
 from harness.weights.teacher import Teacher, read_teacher
@@ -63,7 +65,7 @@ def weights(file: Path) -> Weights:
 
 
 def teacher_of(weights: Weights, *files: Path) -> Teacher:
-    return read_teacher(weights, folder_of=runs_in(Path("none")), imagenet_weights=None, xrv_weights=files)
+    return read_teacher(weights, RuntimeConfig(xrv_weights=files))
 
 
 def their_planes(network: Any) -> torch.Tensor:
@@ -92,14 +94,15 @@ def test_planes_and_logits_are_torchxrayvisions_own(theirs: Any, file: Path, wei
 
 
 def test_the_teacher_is_frozen_and_says_how_it_is_adapted(
-    file: Path, weights: Weights, capsys: pytest.CaptureFixture[str]
+    file: Path, weights: Weights, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     teacher = teacher_of(weights, file)
     assert not teacher.network.training
     assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
     assert len(teacher.labels or ()) == 18
-    said = capsys.readouterr().err
-    assert said.startswith(f"note: the teacher is torchxrayvision's {NAME} ({file}, sha256 {weights.sha256[:8]}): ")
+    (said,) = caplog.messages
+    assert said.startswith(f"the teacher is torchxrayvision's {NAME} ({file}, sha256 {weights.sha256[:8]}): ")
     assert "gray image in ±1024" in said
     assert "trained on 224 px" in said
     assert "Pleural Effusion" in said
@@ -161,9 +164,7 @@ def test_initial_weights_are_the_same_network_for_three_channels(theirs: Any, fi
 @pytest.mark.parametrize("name", ["densenet121", "densenet40"])
 def test_a_student_starts_from_all_but_the_classifier(theirs: Any, file: Path, weights: Weights, name: Any) -> None:
     network = build_network(NetworkConfig(name=name), 5)
-    sentence = initialise(
-        network, weights, folder_of=runs_in(Path("none")), imagenet_weights=None, seed=3, xrv_weights=[file]
-    )
+    sentence = initialise(network, weights, RuntimeConfig(xrv_weights=(file,)), seed=3)
     assert f"torchxrayvision's {NAME}" in sentence
     assert torch.equal(
         network.features.denseblock2.denselayer7.conv2.weight, theirs.features.denseblock2.denselayer7.conv2.weight
@@ -177,11 +178,8 @@ def test_it_teaches_students_of_our_labels(file: Path, weights: Weights, config:
     labels = ("No Finding", "Pleural Effusion", "Atelectasis")
     objective: Any = build_objective(
         config(teacher=weights),
-        weight=None,
+        RuntimeConfig(xrv_weights=(file,)),
         labels=labels,
-        folder_of=runs_in(Path("none")),
-        imagenet_weights=None,
-        xrv_weights=[file],
         device=torch.device("cpu"),
     )
     network, inputs = build_network(NetworkConfig(name="densenet40"), 3), to_network_input(PIXELS)
