@@ -1,23 +1,18 @@
-"""JPEGs of one batch come in, their gray pixels on the device go out: nvJPEG's work on a GPU, libjpeg's on the CPU.
-
-Which library offers it changes: torchvision's decoder is deprecated in favour of torchcodec's. Here alone either is
-called.
-"""
+"""Decode the JPEGs of a batch on the device with torchcodec: nvJPEG on a GPU, libjpeg-turbo on the CPU."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-import warnings
-from collections.abc import Callable, Sequence
-from functools import cache
+import logging
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.errors import InputError
+from datasets.images.jpeg import encode_page
 
-DecodeList = Callable[[list[Tensor], torch.device], list[Tensor]]
+logger = logging.getLogger(__name__)
 
 
 def decode_on_device(jpegs: Sequence[Tensor], side: int, device: torch.device) -> Tensor:
@@ -28,9 +23,12 @@ def decode_on_device(jpegs: Sequence[Tensor], side: int, device: torch.device) -
 
     Raises:
         InputError: for one that does not decode, or is not ``side`` x ``side`` pixels.
+        ImportError: if torchcodec cannot be loaded.
     """
+    from torchcodec.decoders import decode_jpeg
+
     try:
-        images = _decoder()(list(jpegs), device)
+        images: list[Tensor] = decode_jpeg(list(jpegs), mode="GRAY", device=device)
     except RuntimeError as error:
         raise InputError(f"a JPEG of the batch is damaged ({error}); 'cxr inspect --verify' tells which") from error
     wrong = [tuple(image.shape) for image in images if image.shape != (1, side, side)]
@@ -40,56 +38,18 @@ def decode_on_device(jpegs: Sequence[Tensor], side: int, device: torch.device) -
 
 
 def can_decode(device: torch.device) -> bool:
-    """Whether the installed libraries decode JPEGs on ``device``; says on standard error when they do not."""
+    """Whether JPEGs can be decoded on ``device``; logs a warning with the reason if not."""
+    problem = decoding_problem(device)
+    if problem:
+        logger.warning(problem)
+    return not problem
+
+
+def decoding_problem(device: torch.device) -> str:
+    """Why JPEGs cannot be decoded on ``device``; empty if they can."""
+    jpeg = bytearray(encode_page(np.zeros((8, 8), dtype=np.uint8), 95))
     try:
-        decode_on_device([torch.frombuffer(bytearray(_tiny_jpeg()), dtype=torch.uint8)], 8, device)
-    except (InputError, ImportError, NotImplementedError) as error:
-        print(f"JPEGs are decoded on the CPU: {device} cannot ({error})", file=sys.stderr)
-        return False
-    return True
-
-
-def _tiny_jpeg() -> bytes:
-    import cv2
-    import numpy as np
-
-    return cv2.imencode(".jpg", np.zeros((8, 8), dtype=np.uint8))[1].tobytes()
-
-
-@cache
-def _decoder() -> DecodeList:
-    """torchvision's function, as long as it has one; else torchcodec's of the same meaning.
-
-    Raises:
-        ImportError: when neither offers it.
-    """
-    try:
-        return _of_torchvision()
-    except ImportError:
-        return _of_torchcodec()
-
-
-def _of_torchvision() -> DecodeList:
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    def decode(jpegs: list[Tensor], device: torch.device) -> list[Tensor]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its deprecation, which this module is the answer to
-            images: list[Tensor] = decode_jpeg(jpegs, mode=ImageReadMode.GRAY, device=device)
-        return images
-
-    return decode
-
-
-def _of_torchcodec() -> DecodeList:
-    decoders = importlib.import_module("torchcodec.decoders")
-    try:
-        decode_jpeg = decoders.decode_jpeg
-    except AttributeError as error:
-        raise ImportError("neither torchvision nor torchcodec decodes JPEGs here; torchcodec >= 0.16 does") from error
-
-    def decode(jpegs: list[Tensor], device: torch.device) -> list[Tensor]:
-        images: list[Tensor] = decode_jpeg(jpegs, mode="GRAY", device=device)
-        return images
-
-    return decode
+        decode_on_device([torch.frombuffer(jpeg, dtype=torch.uint8)], 8, device)
+    except (InputError, ImportError, NotImplementedError, OSError, RuntimeError) as error:
+        return f"JPEGs are decoded on the CPU: {device} cannot ({error})"
+    return ""

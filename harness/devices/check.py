@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import dataclass
 
 import torch
 
-from datasets.loading.device_jpeg import can_decode
+from datasets.loading.device_jpeg import decoding_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +63,7 @@ def _look(number: int) -> GpuFacts:
     except RuntimeError as error:
         problem = str(error).strip().splitlines()[0]
     else:
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            works = can_decode(device)
-        nvjpeg = "" if works else said.getvalue().strip()
+        nvjpeg = decoding_problem(device)
     return GpuFacts(
         name=facts.name,
         memory_bytes=facts.total_memory,

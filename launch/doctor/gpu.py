@@ -52,7 +52,7 @@ def _judge_one(number: int, gpu: GpuFacts) -> Iterator[Finding]:
     else:
         yield ok("gpu", f"{text}, {'bf16' if gpu.bf16 else 'no bf16: use --precision fp16'}")
     if gpu.nvjpeg:
-        fix = "pip install torchvision from the same index as torch; raw betons (--encoding raw) need no nvJPEG"
+        fix = "pip install torchcodec built for the same CUDA as torch; raw betons (--encoding raw) need no nvJPEG"
         yield warn("nvjpeg", gpu.nvjpeg, fix)
     else:
         yield ok("nvjpeg", f"GPU {number} decodes JPEGs")
