@@ -18,7 +18,6 @@ from datasets.convert.request import ConvertOptions
 from datasets.phantom.write import write_phantom
 from datasets.sources.records import Records, read_records
 from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
-from harness.config import DatasetName
 
 SIZE = 64
 """Side of all images in pixels."""
@@ -28,7 +27,7 @@ PATIENTS = {"chexpert": 2500, "mimic_cxr": 1200, "chestxray14": 400}
 """Phantom patients for the students, the in-domain teacher, and the weights that students start from."""
 PATTERNS = 2000
 """Images of the unrelated teacher."""
-PATTERN_DATASET: DatasetName = "chestxray14_5.6k"
+PATTERN_DATASET = "chestxray14_5.6k"
 """A beton bears the name of a dataset that configs know; the patterns take this one, which is free here."""
 NUM_GRATINGS = 14
 PRESENT, AMPLITUDE, NOISE = 0.3, (14.0, 34.0), 25.0

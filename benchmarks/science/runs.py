@@ -15,7 +15,6 @@ from harness.config import (
     BetaRole,
     BetaSearch,
     DataConfig,
-    DatasetName,
     NetworkConfig,
     RunConfig,
     Schedule,
@@ -56,7 +55,7 @@ def schedule(epochs: int) -> Schedule:
     )
 
 
-def _data(dataset: DatasetName, subset: str = "full") -> DataConfig:
+def _data(dataset: str, subset: str = "full") -> DataConfig:
     return DataConfig(
         dataset=dataset,
         subset=subset,

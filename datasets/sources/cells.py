@@ -1,4 +1,4 @@
-"""Cells of the tables: text columns come in, label values, ages and sexes go out."""
+"""Parse columns of text into label values, ages and sexes."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def label_columns(path: Path, header: Sequence[str], labels: Sequence[str]) -> l
     """
     found: dict[str, str] = {}
     for column in header:
-        if not is_label(column):
+        if not is_label(column) and column not in labels:
             continue
-        label = canonical(column)
+        label = canonical(column) if is_label(column) else column
         if label in found:
             raise InputError(f"{path}: columns {found[label]!r} and {column!r} are the same label; keep one")
         found[label] = column

@@ -1,4 +1,4 @@
-"""The table of records: a dataset's tables and files come in, one frame and one target matrix go out."""
+"""Read a dataset's tables and look for its files: one frame and one target matrix, whatever the dataset."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.sources import reader_of
 from datasets.sources.cells import UNCERTAIN
 from datasets.sources.folders import existing
 from datasets.sources.labels import IGNORED, POSITIVE, Uncertain, Views
+from datasets.sources.registry import dataset_entry
 from datasets.sources.rows import COLUMNS, REJECT_COLUMNS, SourceRows
 from datasets.sources.tables import SourceTable
 
@@ -35,7 +35,7 @@ class Records:
     """
 
     dataset: str
-    """chexpert, chestxray14, chestxray14_5.6k or mimic_cxr."""
+    """Its name in ``datasets.sources.registry``."""
     root: Path
     labels: tuple[str, ...]
     """Canonical label names, one for each column of ``targets``."""
@@ -78,7 +78,7 @@ def read_records(
     """Read a dataset's tables and, with ``check_files``, look for its images.
 
     Args:
-        dataset: chexpert, chestxray14, chestxray14_5.6k or mimic_cxr.
+        dataset: a name in ``datasets.sources.registry``.
         root: the dataset's folder or its parent; the tables are found below it.
         uncertain: what -1 becomes: 'zero' (U-zero), 'one' (U-one), 'ignore' (255).
         views: 'frontal' and 'lateral' drop the other images and those whose view is unknown.
@@ -88,7 +88,7 @@ def read_records(
         InputError: tables not found or not readable, an unknown label, an image listed twice, no image found at all.
     """
     root = Path(root)
-    rows = reader_of(dataset)(root, check_files=check_files)
+    rows = dataset_entry(dataset).load_reader()(root, check_files=check_files)
     _check_listed_once(rows)
     keep, dropped = _in_view(rows.frame["view"], views)
     # Of 400,000 images each copy takes 100 MB, and mostly nothing is left out.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
+from datasets.sources.registry import DATASETS
 from harness.config.checks import OMIT_IF_FALSE, OMIT_IF_NONE, STRICT, check, check_choice, to_dict
 from harness.config.networks import NETWORKS, check_network
 from harness.config.objectives import OneOfTheRegistered, register_objective
@@ -25,7 +26,6 @@ from harness.config.xrv_names import XRV_PREFIX, XrvName
 SCHEMA_VERSION = 1
 """Enters every run's hash; raised when the meaning of a field changes, so that old results are not reused."""
 
-DatasetName = Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]
 AttentionForm = Literal["eq2", "mean_square", "original_at"]
 BetaRole = Literal["divide", "multiply"]
 Embedding = Literal["pooled", "planes"]
@@ -48,8 +48,8 @@ class DataConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    dataset: DatasetName
-    """Name of the dataset; its beton is looked up by this name."""
+    dataset: str
+    """Name of a registered dataset; its beton is looked up by this name."""
     subset: str = "full"
     """``full`` or a number of training images: 1k, 5k, 50k, 200. Subsets are nested."""
     image_size: int = 256
@@ -61,7 +61,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        check_choice("data.dataset", self.dataset, DatasetName)
+        DATASETS.check("data.dataset", self.dataset)
         parse_subset(self.subset)
         check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
         check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from launch.cli.dataset_choice import DatasetChoice
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -25,7 +27,7 @@ class Convert:
     Example: cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
     """
 
-    dataset: tyro.conf.Positional[Literal["chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"]]
+    dataset: tyro.conf.Positional[DatasetChoice]
     """Which dataset's layout to expect below ROOT."""
     root: Path
     """The dataset's folder or its parent, as it was downloaded."""

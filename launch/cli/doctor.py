@@ -73,9 +73,9 @@ class Doctor:
             dataset, equals, path = text.partition("=")
             if not equals or not path:
                 raise InputError(f"--root {text}: expected DATASET=PATH, as chexpert=/data/CheXpert-v1.0-small")
-            from datasets.sources import reader_of
+            from datasets.sources.registry import dataset_entry
 
-            reader_of(dataset)
+            dataset_entry(dataset)
             found[dataset] = Path(path).expanduser()
         return found
 

@@ -1,4 +1,4 @@
-"""``cxr inspect``: a beton comes in; what it holds, and whether it is whole, goes out."""
+"""``cxr inspect``: print what a beton holds, and check that it is whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cxr phantom``: a folder and a seed enter, made-up datasets in the layouts of the real ones leave."""
+"""``cxr phantom``: write made-up datasets in the layouts of the real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cxr split``: a dataset's tables and images come in; its split manifest and the counts behind it go out."""
+"""``cxr split``: split a dataset by patient, write the manifest, print the counts behind it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from harness.config import DatasetName
+from launch.cli.dataset_choice import DatasetChoice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ class Split:
     Rows that cannot be used are listed in a second CSV beside it, OUT.rejects.csv.
     """
 
-    dataset: tyro.conf.Positional[DatasetName]
+    dataset: tyro.conf.Positional[DatasetChoice]
     """Which dataset lies below the root."""
     root: Path
     """Folder of the dataset, or its parent."""

@@ -13,7 +13,6 @@ from harness.config import (
     NETWORKS,
     AttentionTransfer,
     DataConfig,
-    DatasetName,
     NetworkConfig,
     Objective,
     RunConfig,
@@ -48,7 +47,7 @@ class DemoSizes:
     """Divides the attention loss, as in the paper; for each student the better of 1 and 4 on the validation split."""
     repetitions: int = 2
 
-    def data(self, dataset: DatasetName, subset: str = "full") -> DataConfig:
+    def data(self, dataset: str, subset: str = "full") -> DataConfig:
         """Phantom images of ``dataset``."""
         return DataConfig(
             dataset=dataset,

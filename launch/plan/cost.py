@@ -7,17 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from datasets.sources.registry import DATASETS
 from harness.config import NETWORKS, RunConfig, parse_subset
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.decide import ABSENT, Found
 
-DEFAULT_SPLITS: dict[str, dict[str, int]] = {
-    "chexpert": {"train": 178_834, "validation": 22_101},
-    "chestxray14": {"train": 90_265, "validation": 11_031},
-    "chestxray14_5.6k": {"train": 4_482, "validation": 561},
-    "mimic_cxr": {"train": 301_688, "validation": 37_711},
-}
-"""Images by split when there is no beton to ask: 80 and 10 percent of the published datasets."""
 TRAIN_STEP = 3.0
 """A step is one forward and one backward pass, and the latter costs about two forward passes."""
 DEFAULT_IMAGES_PER_S = 500.0
@@ -50,7 +44,7 @@ class Work:
 def run_work(config: RunConfig, splits: Splits) -> Work:
     """What a run computes when it stops at its last epoch and no earlier."""
     dataset, epochs = config.data.dataset, config.schedule.epochs
-    sizes = {**DEFAULT_SPLITS[dataset], **splits.get(dataset, {})}
+    sizes = {**DATASETS[dataset].split_sizes, **splits.get(dataset, {})}
     asked = parse_subset(config.data.subset)
     train = epochs * (sizes["train"] if asked is None else min(asked, sizes["train"]))
     validation = -(-epochs // config.schedule.validate_every) * sizes["validation"]

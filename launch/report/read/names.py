@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from datasets.sources.registry import DATASETS
 from harness.config import (
     NETWORKS,
     OBJECTIVES,
@@ -16,19 +17,12 @@ from harness.config import (
 )
 from harness.config.networks import known_scopes
 
-_WORDS = {
-    "chexpert": "CheXpert",
-    "chestxray14": "ChestX-ray14",
-    "chestxray14_5.6k": "ChestX-ray14 5.6k",
-    "mimic_cxr": "MIMIC-CXR",
-    "imagenet": "ImageNet",
-    "none": "random",
-}
+_WORDS = {"imagenet": "ImageNet", "none": "random"}
 
 
 def word(name: str) -> str:
     """The name as a reader knows it: ``densenet121`` is DenseNet-121; unknown names stay as they are."""
-    for registry in (NETWORKS, OBJECTIVES, known_scopes()):
+    for registry in (DATASETS, NETWORKS, OBJECTIVES, known_scopes()):
         if name in registry:
             return registry[name].title
     return _WORDS.get(name, name)

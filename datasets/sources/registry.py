@@ -1,0 +1,111 @@
+"""Register datasets: what splitting, conversion, planning, reports and the command line know of each.
+
+An entry names its reader as ``module:function``; the module, and with it pandas, is imported when tables are read. A
+dataset of another package is registered by an entry point of the group ``cxr_harness.datasets`` (see
+``docs/extending.md``).
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from datasets.errors import InputError
+from datasets.registry import Registry
+from datasets.sources.labels import CHESTXRAY14_LABELS, CHEXPERT_LABELS
+
+if TYPE_CHECKING:
+    from datasets.sources.rows import SourceRows
+
+
+class Reader(Protocol):
+    """Reads the tables below a root; ``check_files`` says whether folders may be listed to find the images."""
+
+    def __call__(self, root: Path, *, check_files: bool) -> SourceRows: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry:
+    """What the harness knows of one dataset."""
+
+    title: str
+    """In reports: ``CheXpert``."""
+    reader: str
+    """``module:function`` of a ``Reader``."""
+    labels: tuple[str, ...]
+    """Label names in the order of the targets."""
+    split_sizes: Mapping[str, int]
+    """Images by split, for plans made before there is a beton: 80 and 10 percent of the published dataset."""
+    phantom: str | None = None
+    """``module:LAYOUT`` of a ``datasets.phantom.layout.Layout``, where ``cxr phantom`` can write the dataset."""
+
+    def load_reader(self) -> Reader:
+        """Import the reader.
+
+        Raises:
+            ImportError, AttributeError: when there is no such function.
+        """
+        found: Reader = pkgutil.resolve_name(self.reader)
+        return found
+
+
+DATASETS = Registry[DatasetEntry]("dataset", "cxr_harness.datasets")
+
+DATASETS.add(
+    "chexpert",
+    DatasetEntry(
+        title="CheXpert",
+        reader="datasets.sources.chexpert:read",
+        labels=CHEXPERT_LABELS,
+        split_sizes={"train": 178_834, "validation": 22_101},
+        phantom="datasets.phantom.chexpert:LAYOUT",
+    ),
+)
+DATASETS.add(
+    "chestxray14",
+    DatasetEntry(
+        title="ChestX-ray14",
+        reader="datasets.sources.chestxray14:read_whole",
+        labels=CHESTXRAY14_LABELS,
+        split_sizes={"train": 90_265, "validation": 11_031},
+        phantom="datasets.phantom.chestxray14:LAYOUT",
+    ),
+)
+DATASETS.add(
+    "chestxray14_5.6k",
+    DatasetEntry(
+        title="ChestX-ray14 5.6k",
+        reader="datasets.sources.chestxray14:read_sample",
+        labels=CHESTXRAY14_LABELS,
+        split_sizes={"train": 4_482, "validation": 561},
+    ),
+)
+DATASETS.add(
+    "mimic_cxr",
+    DatasetEntry(
+        title="MIMIC-CXR",
+        reader="datasets.sources.mimic_cxr:read",
+        labels=CHEXPERT_LABELS,
+        split_sizes={"train": 301_688, "validation": 37_711},
+        phantom="datasets.phantom.mimic_cxr:LAYOUT",
+    ),
+)
+
+
+def dataset_entry(name: str) -> DatasetEntry:
+    """The entry of a dataset.
+
+    Raises:
+        InputError: for an unknown name, with the known ones.
+    """
+    if name not in DATASETS:
+        raise InputError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def phantom_layouts() -> dict[str, Any]:
+    """Layouts of the datasets that ``cxr phantom`` can write, by name."""
+    return {name: pkgutil.resolve_name(entry.phantom) for name, entry in DATASETS.items() if entry.phantom}

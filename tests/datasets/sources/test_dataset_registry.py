@@ -1,0 +1,84 @@
+"""The registry of datasets: what an entry gives every part that asks by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import InputError
+from datasets.sources.records import read_records
+from datasets.sources.registry import DATASETS, DatasetEntry, dataset_entry, phantom_layouts
+from harness.config import DataConfig, RunConfig
+from launch.plan.cost import run_work
+from launch.report.read.names import word
+
+READER = """
+from datasets.sources.cells import label_columns, label_values
+from datasets.sources.folders import refusals
+from datasets.sources.rows import SourceRows, usable
+from datasets.sources.tables import read_header, read_table
+
+LABELS = ("Scoliosis", "Cardiomegaly")
+
+
+def read(root, *, check_files):
+    file = root / "spines.csv"
+    labels = label_columns(file, read_header(file), LABELS)
+    table = read_table(file, ["file", "patient", *labels])
+    raw = table.frame["file"]
+    columns = {"raw": raw, "path": raw, "name": raw, "patient": table.frame["patient"]}
+    reasons = refusals(raw, raw.str.endswith(".png"), "a .png")
+    frame, refused = usable(table, columns, reasons)
+    values = label_values(table, labels)[(reasons == "").to_numpy()]
+    return SourceRows(
+        labels=LABELS, frame=frame, values=values, tables=(table.source,), looked_in="the root", refused=refused
+    )
+"""
+
+
+@pytest.fixture
+def spines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "spine_reader.py").write_text(READER)
+    (tmp_path / "spines.csv").write_text(
+        "patient,file,scoliosis,Scoliosis,Cardiomegaly\n7,a.png,x,1,0\n8,b.png,x,-1,1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    DATASETS.add(
+        "spines",
+        DatasetEntry(
+            title="Spines",
+            reader="spine_reader:read",
+            labels=("Scoliosis", "Cardiomegaly"),
+            split_sizes={"train": 80, "validation": 10},
+        ),
+    )
+    yield tmp_path
+    DATASETS.remove("spines")
+    sys.modules.pop("spine_reader", None)
+
+
+def test_a_dataset_of_another_package_is_read_planned_and_named(spines: Path) -> None:
+    records = read_records("spines", spines, check_files=False)
+    assert records.labels == ("Scoliosis", "Cardiomegaly")
+    assert records.targets.tolist() == [[1, 0], [0, 1]]
+    config = RunConfig(data=DataConfig(dataset="spines"))
+    assert run_work(config, {}).train_images == 80 * config.schedule.epochs
+    assert word("spines") == "Spines"
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    known = "known: chexpert, chestxray14, chestxray14_5.6k, mimic_cxr"
+    with pytest.raises(InputError, match=f"unknown dataset 'padchest'; {known}"):
+        dataset_entry("padchest")
+    with pytest.raises(ValueError, match=f"data.dataset = 'padchest' is unknown; {known}"):
+        DataConfig(dataset="padchest")
+
+
+def test_every_entry_names_a_reader_and_its_labels() -> None:
+    for entry in DATASETS.values():
+        assert callable(entry.load_reader())
+        assert len(entry.labels) == 14 and set(entry.split_sizes) == {"train", "validation"}
+    assert list(phantom_layouts()) == ["chexpert", "chestxray14", "mimic_cxr"]
