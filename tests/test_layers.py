@@ -22,7 +22,7 @@ OWNERS = {
     "jinja2": {"launch"},
 }
 MAX_FILES = 16
-MAY_HAVE_MORE = {"launch/cli", "datasets/phantom", "harness/training"}
+MAY_HAVE_MORE = {"launch/cli", "harness/training"}
 MAY_BE_CIRCLES = {"datasets/loading", "launch/executors"}
 
 

@@ -1,4 +1,4 @@
-"""The body behind a picture: a random generator enters, measures of one patient leave; findings change them.
+"""Draw the measures of one patient's body, and change them by findings.
 
 Measures are in thorax units (``canvas``); a picture adds its own pose and exposure.
 """

@@ -1,4 +1,4 @@
-"""Drawing on arrays: fields (float32, (H, W)) and lines enter, soft masks and textures (float32, (H, W)) leave.
+"""Draw soft masks, textures and lines on fields, arrays (H, W) of float32.
 
 Places are given in thorax units: the origin is the middle of the picture, 1 is half the side of its central square,
 u points right and v points down.

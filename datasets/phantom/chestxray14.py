@@ -1,4 +1,4 @@
-"""ChestX-ray14 on disk: a job and a patient number enter, PNG files and rows of Data_Entry_2017_v2020.csv leave.
+"""Write ChestX-ray14: PNG files and rows of Data_Entry_2017_v2020.csv, patient by patient.
 
 Oddities of the real release that are kept: one RGBA and one 16-bit PNG, a patient whose rows are not in the order of
 the file names, follow-up numbers that differ from the file's suffix, list files without a final newline, pacemakers
@@ -14,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.phantom.findings import CHESTXRAY14_NAMES, Case
+from datasets.phantom.findings import CHESTXRAY14_NAMES, CHESTXRAY14_PREVALENCE, Case
 from datasets.phantom.layout import Job, Layout, Rows, Table, draw_pixels
-from datasets.phantom.patients import Patient, draw_patient, generator
+from datasets.phantom.patients import Habits, Patient, Profile, draw_patient, generator
+from datasets.phantom.style import Style
 
+PROFILE = Profile(
+    stream=2,
+    habits=Habits(num_studies=(0.55, 0.25, 0.12, 0.08), ap=0.40, lateral=0.0, second=0.0),
+    prevalence=CHESTXRAY14_PREVALENCE,
+    style=Style(
+        aspects=(1.0,), black=0.0, white=1.06, gamma=1.12, noise=0.012, border_chance=0.2, lettering=("L", "R", "P")
+    ),
+)
 FOLDER = "ChestX-ray14"
 TABLE, TRAIN_VAL, TEST = "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"
 COLUMNS = (
@@ -42,10 +51,10 @@ _ORIGINALS = ((2048, 2500, "0.168"), (2500, 2048, "0.168"), (2500, 2048, "0.171"
 
 def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
     """Write the pictures of one patient below ``root`` and return their rows and list entries."""
-    patient = draw_patient(job.seed, job.dataset, number)
+    patient = draw_patient(job.seed, PROFILE, number)
     if number == _OUT_OF_ORDER:
         patient = replace(patient, studies=(patient.studies[0],) * 3)
-    rng = generator(job.seed, job.dataset, number, 1_000_000)
+    rng = generator(job.seed, PROFILE, number, 1_000_000)
     folder = root / f"images_{1 + (number - 1) * _FOLDERS // job.patients:03d}" / "images"
     folder.mkdir(parents=True, exist_ok=True)
     order = list(range(len(patient.studies)))
@@ -54,7 +63,7 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
     rows = []
     for follow_up, study in enumerate(order):
         name = f"{number:08d}_{study:03d}.png"
-        _save_png(folder / name, draw_pixels(job, patient, study, 0), number if study == 0 else 0)
+        _save_png(folder / name, draw_pixels(job, PROFILE, patient, study, 0), number if study == 0 else 0)
         rows.append((name, *_row(patient, study, follow_up, rng)))
     listed = TEST if number % 5 == 2 else TRAIN_VAL
     return {TABLE: rows, listed: [(row[0],) for row in rows]}, len(rows)
@@ -94,6 +103,7 @@ def _save_png(path: Path, gray: NDArray[np.uint8], odd: int) -> None:
 
 
 LAYOUT = Layout(
+    profile=PROFILE,
     folder=FOLDER,
     tables={TABLE: Table(columns=COLUMNS), TRAIN_VAL: Table(), TEST: Table()},
     write_patient=write_patient,

@@ -1,4 +1,4 @@
-"""CheXpert-v1.0-small on disk: a job and a patient number enter, JPEG files and rows of train.csv or valid.csv leave.
+"""Write CheXpert-v1.0-small: JPEG files and rows of train.csv or valid.csv, patient by patient.
 
 Oddities of the real tables that are kept: studies of a patient out of order, one patient of unknown sex and age 0,
 one with a lateral picture only, one frontal picture whose AP/PA says LL, ages capped at 90, No Finding never 0.
@@ -9,11 +9,26 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.phantom.findings import CHEXPERT_NAMES
+from datasets.phantom.findings import CHEXPERT_NAMES, CHEXPERT_PREVALENCE
 from datasets.phantom.layout import Job, Layout, Row, Rows, Table, draw_pixels, report, save_jpeg
-from datasets.phantom.patients import Patient, Study, draw_patient, generator
+from datasets.phantom.patients import Habits, Patient, Profile, Study, draw_patient, generator
+from datasets.phantom.style import Style
 from datasets.sources.labels import CHEXPERT_LABELS
 
+PROFILE = Profile(
+    stream=1,
+    habits=Habits(num_studies=(0.58, 0.28, 0.14), ap=0.60, lateral=0.65, second=0.06),
+    prevalence=CHEXPERT_PREVALENCE,
+    style=Style(
+        aspects=(1.22, 1.22, 1.18, 0.84),
+        black=0.04,
+        white=1.02,
+        gamma=0.92,
+        noise=0.018,
+        border_chance=0.3,
+        lettering=("L", "P"),
+    ),
+)
 FOLDER = "CheXpert-v1.0-small"
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
 
@@ -28,14 +43,14 @@ def num_valid(patients: int) -> int:
 
 def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
     """Write the pictures of one patient below ``root`` and return their rows."""
-    patient = draw_patient(job.seed, job.dataset, number)
+    patient = draw_patient(job.seed, PROFILE, number)
     valid = number > job.patients - num_valid(job.patients)
     if valid:
         patient = replace(patient, studies=patient.studies[:1])
     elif number == _ONLY_LATERAL:
         patient = replace(patient, studies=(Study(case=patient.studies[0].case, views=("LATERAL",)),))
     part = "valid" if valid else "train"
-    rng = generator(job.seed, job.dataset, number, 1_000_000)
+    rng = generator(job.seed, PROFILE, number, 1_000_000)
     by_study = [_write_study(root, job, patient, study, part) for study in range(len(patient.studies))]
     rows = [row for study in rng.permutation(len(by_study)) for row in by_study[study]]
     return {f"{part}.csv": rows}, len(rows)
@@ -43,7 +58,7 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
 
 def _write_study(root: Path, job: Job, patient: Patient, study: int, part: str) -> list[Row]:
     shown = patient.studies[study]
-    rng = generator(job.seed, job.dataset, patient.number, study)
+    rng = generator(job.seed, PROFILE, patient.number, study)
     labels = _truth(shown) if part == "valid" else report(shown.case, CHEXPERT_LABELS, rng)
     sex, age = str(patient.anatomy.sex), str(min(_OLDEST, patient.age + study))
     if patient.number == _UNKNOWN_SEX:
@@ -52,7 +67,7 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, part: str) 
     for image, view in enumerate(shown.views):
         side = "lateral" if view == "LATERAL" else "frontal"
         name = f"{part}/patient{patient.number:05d}/study{study + 1}/view{image + 1}_{side}.jpg"
-        save_jpeg(root / name, draw_pixels(job, patient, study, image))
+        save_jpeg(root / name, draw_pixels(job, PROFILE, patient, study, image))
         projection: str = "" if view == "LATERAL" else view
         if patient.number == _LL_FRONTAL and study == 0 and image == 0:
             projection = "LL"
@@ -69,6 +84,7 @@ def _truth(study: Study) -> Row:
 
 
 LAYOUT = Layout(
+    profile=PROFILE,
     folder=FOLDER,
     tables={"train.csv": Table(columns=COLUMNS), "valid.csv": Table(columns=COLUMNS)},
     write_patient=write_patient,

@@ -1,4 +1,4 @@
-"""What a phantom patient suffers from: a random generator enters, a case (findings with severities) leaves.
+"""Draw what a phantom patient suffers from: a case of findings with severities.
 
 A finding is one visual trace. The same traces are drawn for every dataset; datasets differ in how often a finding
 occurs, in what they call it, and in whether they name it at all. An unnamed finding is seen but not labelled, like a
@@ -7,31 +7,12 @@ pacemaker in ChestX-ray14.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-FINDINGS = (
-    "atelectasis",
-    "cardiomegaly",
-    "consolidation",
-    "devices",
-    "edema",
-    "effusion",
-    "emphysema",
-    "fibrosis",
-    "fracture",
-    "hernia",
-    "infiltration",
-    "mass",
-    "nodule",
-    "pleural_thickening",
-    "pneumonia",
-    "pneumothorax",
-    "wide_mediastinum",
-)
-
-_CHEXPERT_LIKE = {
+CHEXPERT_PREVALENCE = {
     "atelectasis": 0.15,
     "cardiomegaly": 0.13,
     "consolidation": 0.09,
@@ -50,34 +31,32 @@ _CHEXPERT_LIKE = {
     "pneumothorax": 0.10,
     "wide_mediastinum": 0.10,
 }
-
-PREVALENCE: dict[str, dict[str, float]] = {
-    "chexpert": _CHEXPERT_LIKE,
-    "mimic_cxr": _CHEXPERT_LIKE | {"pneumonia": 0.11, "devices": 0.36, "effusion": 0.28},
-    "chestxray14": {
-        "atelectasis": 0.11,
-        "cardiomegaly": 0.07,
-        "consolidation": 0.07,
-        "devices": 0.08,
-        "edema": 0.07,
-        "effusion": 0.13,
-        "emphysema": 0.07,
-        "fibrosis": 0.07,
-        "fracture": 0.02,
-        "hernia": 0.06,
-        "infiltration": 0.16,
-        "mass": 0.08,
-        "nodule": 0.08,
-        "pleural_thickening": 0.07,
-        "pneumonia": 0.07,
-        "pneumothorax": 0.08,
-        "wide_mediastinum": 0.02,
-    },
-}
 """Probability of each finding in a newly drawn case. They follow the real tables (CheXpert: Edema 0.23, Pleural
 Effusion 0.39, Support Devices 0.52; ChestX-ray14: Infiltration 0.18, Effusion 0.12) except that what is rare there
 (Pleural Other 0.016, Pneumonia 0.027, Hernia 0.002 ...) is lifted to at least 0.06, so that a few hundred images hold
 positives of every label."""
+
+FINDINGS = tuple(CHEXPERT_PREVALENCE)
+
+CHESTXRAY14_PREVALENCE = {
+    "atelectasis": 0.11,
+    "cardiomegaly": 0.07,
+    "consolidation": 0.07,
+    "devices": 0.08,
+    "edema": 0.07,
+    "effusion": 0.13,
+    "emphysema": 0.07,
+    "fibrosis": 0.07,
+    "fracture": 0.02,
+    "hernia": 0.06,
+    "infiltration": 0.16,
+    "mass": 0.08,
+    "nodule": 0.08,
+    "pleural_thickening": 0.07,
+    "pneumonia": 0.07,
+    "pneumothorax": 0.08,
+    "wide_mediastinum": 0.02,
+}
 
 CHEXPERT_NAMES = {
     "atelectasis": ("Atelectasis", "Lung Opacity"),
@@ -130,7 +109,7 @@ class Finding:
 Case = tuple[Finding, ...]
 
 
-def draw_case(rng: np.random.Generator, prevalence: dict[str, float]) -> Case:
+def draw_case(rng: np.random.Generator, prevalence: Mapping[str, float]) -> Case:
     """Draw the findings of a study independently of each other."""
     chance = np.array([prevalence[name] for name in FINDINGS])
     present = rng.random(len(FINDINGS)) < chance

@@ -1,4 +1,4 @@
-"""What the three layouts share: tables of text rows enter, CSV, CSV.GZ and list files leave."""
+"""What the three layouts share: jobs, reports, and tables written as CSV, CSV.GZ or lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datasets.phantom.findings import CHEXPERT_NAMES, Case
-from datasets.phantom.patients import Patient, generator
+from datasets.phantom.patients import Patient, Profile, generator
 from datasets.phantom.render import Picture, render
 
 Row = tuple[str, ...]
@@ -63,6 +63,7 @@ class Table:
 class Layout:
     """How a dataset lies on disk."""
 
+    profile: Profile
     folder: str
     """Its folder below the phantom's."""
     tables: dict[str, Table]
@@ -70,16 +71,16 @@ class Layout:
     """Writes one patient's images below a folder; returns rows for the tables and the number of images."""
 
 
-def draw_pixels(job: Job, patient: Patient, study: int, image: int) -> NDArray[np.uint8]:
+def draw_pixels(job: Job, profile: Profile, patient: Patient, study: int, image: int) -> NDArray[np.uint8]:
     """The pixels (H, W) of picture ``image`` of study ``study``, both counted from 0."""
     picture = Picture(
-        dataset=job.dataset,
+        style=profile.style,
         anatomy=patient.anatomy,
         case=patient.studies[study].case,
         view=patient.studies[study].views[image],
         size=job.size,
     )
-    return render(picture, generator(job.seed, job.dataset, patient.number, study, image))
+    return render(picture, generator(job.seed, profile, patient.number, study, image))
 
 
 def save_jpeg(path: Path, gray: NDArray[np.uint8]) -> None:

@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG 2.0.0 on disk: a job and a patient number enter, JPEG files and rows of its three tables leave.
+"""Write MIMIC-CXR-JPG 2.0.0: JPEG files and rows of its three tables, patient by patient.
 
 Labels stand once per study, in alphabetical columns. A few studies have pictures but no label row; some views are
 blank or LL; some patients have several studies and some studies several pictures.
@@ -11,11 +11,27 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.phantom.findings import CHEXPERT_PREVALENCE
 from datasets.phantom.layout import Job, Layout, Rows, Table, draw_pixels, report, save_jpeg
-from datasets.phantom.patients import Patient, draw_patient, generator
+from datasets.phantom.patients import Habits, Patient, Profile, draw_patient, generator
 from datasets.phantom.render import View
+from datasets.phantom.style import Style
 from datasets.sources.labels import CHEXPERT_LABELS
 
+PROFILE = Profile(
+    stream=3,
+    habits=Habits(num_studies=(0.58, 0.28, 0.14), ap=0.55, lateral=0.70, second=0.06),
+    prevalence=CHEXPERT_PREVALENCE | {"pneumonia": 0.11, "devices": 0.36, "effusion": 0.28},
+    style=Style(
+        aspects=(0.83, 0.83, 1.2, 1.0),
+        black=-0.06,
+        white=1.10,
+        gamma=1.0,
+        noise=0.024,
+        border_chance=0.15,
+        lettering=("L", "R"),
+    ),
+)
 FOLDER = "MIMIC-CXR-JPG"
 LABEL_TABLE = "mimic-cxr-2.0.0-chexpert.csv.gz"
 METADATA_TABLE = "mimic-cxr-2.0.0-metadata.csv.gz"
@@ -75,7 +91,7 @@ def split_of(number: int) -> str:
 
 def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
     """Write the pictures of one patient below ``root`` and return their rows."""
-    patient = draw_patient(job.seed, job.dataset, number)
+    patient = draw_patient(job.seed, PROFILE, number)
     rows: Rows = {LABEL_TABLE: [], METADATA_TABLE: [], SPLIT_TABLE: []}
     for study in range(len(patient.studies)):
         _write_study(root, job, patient, study, rows)
@@ -84,7 +100,7 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
 
 def _write_study(root: Path, job: Job, patient: Patient, study: int, rows: Rows) -> None:
     number, shown = patient.number, patient.studies[study]
-    rng = generator(job.seed, job.dataset, number, study)
+    rng = generator(job.seed, PROFILE, number, study)
     subject, study_key = str(subject_id(number)), str(study_id(number, study))
     if has_labels(number, study):
         rows[LABEL_TABLE].append((subject, study_key, *report(shown.case, LABELS, rng)))
@@ -95,7 +111,7 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, rows: Rows)
     procedure = _PROCEDURES[shown.views[-1]]
     for image, view in enumerate(shown.views):
         dicom = _dicom_id(job.seed, number, study, image)
-        gray = draw_pixels(job, patient, study, image)
+        gray = draw_pixels(job, PROFILE, patient, study, image)
         save_jpeg(root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study_key}" / f"{dicom}.jpg", gray)
         position = _view_position(view, number, rng)
         height, width = (str(side) for side in gray.shape)
@@ -124,6 +140,7 @@ def _dicom_id(seed: int, number: int, study: int, image: int) -> str:
 
 
 LAYOUT = Layout(
+    profile=PROFILE,
     folder=FOLDER,
     tables={
         LABEL_TABLE: Table(columns=LABEL_COLUMNS, order=("subject_id", "study_id")),

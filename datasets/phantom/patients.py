@@ -1,19 +1,20 @@
-"""Who is imaged and how often: a seed and a patient number enter, a patient with studies and findings leaves.
+"""Draw patients: who is imaged and how often, with studies and findings.
 
 Every number drawn is a function of (seed, dataset, patient) alone, so that any process may draw any patient.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasets.phantom.anatomy import Anatomy, draw_anatomy
-from datasets.phantom.findings import PREVALENCE, Case, draw_case
+from datasets.phantom.findings import Case, draw_case
 from datasets.phantom.render import View
+from datasets.phantom.style import Style
 
-_STREAMS: dict[str, int] = {"chexpert": 1, "chestxray14": 2, "mimic_cxr": 3}
 _PERSISTENCE = 0.6
 
 
@@ -31,11 +32,16 @@ class Habits:
     """Chance of a second frontal picture."""
 
 
-HABITS: dict[str, Habits] = {
-    "chexpert": Habits(num_studies=(0.58, 0.28, 0.14), ap=0.60, lateral=0.65, second=0.06),
-    "chestxray14": Habits(num_studies=(0.55, 0.25, 0.12, 0.08), ap=0.40, lateral=0.0, second=0.0),
-    "mimic_cxr": Habits(num_studies=(0.58, 0.28, 0.14), ap=0.55, lateral=0.70, second=0.06),
-}
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What tells one dataset's patients and pictures from another's."""
+
+    stream: int
+    """Number of its stream of random numbers; a dataset keeps its own for ever."""
+    habits: Habits
+    prevalence: Mapping[str, float]
+    """Probability of each finding in a newly drawn case."""
+    style: Style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +62,20 @@ class Patient:
     studies: tuple[Study, ...]
 
 
-def generator(seed: int, dataset: str, *place: int) -> np.random.Generator:
+def generator(seed: int, profile: Profile, *place: int) -> np.random.Generator:
     """The random numbers of one place in a dataset: (patient,) or (patient, study, picture)."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAMS[dataset], *place)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(profile.stream, *place)))
 
 
-def draw_patient(seed: int, dataset: str, number: int) -> Patient:
+def draw_patient(seed: int, profile: Profile, number: int) -> Patient:
     """Draw a patient whose findings mostly persist from one study to the next."""
-    rng = generator(seed, dataset, number)
-    habits = HABITS[dataset]
+    rng = generator(seed, profile, number)
+    habits = profile.habits
     anatomy = draw_anatomy(rng)
     age = int(np.clip(rng.normal(58, 18), 18, 94))
     studies: list[Study] = []
     for _ in range(1 + int(rng.choice(len(habits.num_studies), p=habits.num_studies))):
-        case = draw_case(rng, PREVALENCE[dataset])
+        case = draw_case(rng, profile.prevalence)
         if studies and rng.random() < _PERSISTENCE:
             case = studies[-1].case
         studies.append(Study(case=case, views=_draw_views(rng, habits)))

@@ -1,4 +1,4 @@
-"""How a dataset's pictures are developed: densities (H, W) enter, uint8 gray with borders and markers leaves.
+"""Develop densities (H, W) into uint8 gray with a dataset's contrast, noise, borders and markers.
 
 The three datasets share anatomy and traces; shape, contrast curve, noise, borders and lettering tell them apart.
 """
@@ -35,30 +35,6 @@ class Style:
             aspect = min(aspect, 1 / aspect)
         return (size, round(size * aspect)) if aspect >= 1 else (round(size / aspect), size)
 
-
-STYLES: dict[str, Style] = {
-    "chexpert": Style(
-        aspects=(1.22, 1.22, 1.18, 0.84),
-        black=0.04,
-        white=1.02,
-        gamma=0.92,
-        noise=0.018,
-        border_chance=0.3,
-        lettering=("L", "P"),
-    ),
-    "chestxray14": Style(
-        aspects=(1.0,), black=0.0, white=1.06, gamma=1.12, noise=0.012, border_chance=0.2, lettering=("L", "R", "P")
-    ),
-    "mimic_cxr": Style(
-        aspects=(0.83, 0.83, 1.2, 1.0),
-        black=-0.06,
-        white=1.10,
-        gamma=1.0,
-        noise=0.024,
-        border_chance=0.15,
-        lettering=("L", "R"),
-    ),
-}
 
 _STROKES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
     "A": (((0, 1), (0.5, 0), (1, 1)), ((0.25, 0.6), (0.75, 0.6))),

@@ -1,4 +1,4 @@
-"""Phantom datasets on disk: names, patients, seed and size enter, whole folders leave.
+"""Write phantom datasets to disk as whole folders.
 
 A dataset is drawn into a folder beside its own and renamed when it is whole: what bears the dataset's name is never
 half of it. Patients are drawn independently of each other, so that the bytes do not depend on the number of workers.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pkgutil
 import shutil
 import signal
 from collections.abc import Generator, Iterator, Sequence
@@ -20,23 +21,49 @@ from typing import Any
 
 from datasets.errors import InputError
 from datasets.files import read_json, write_json, write_text
-from datasets.phantom import chestxray14, chexpert, mimic_cxr
 from datasets.phantom.layout import Job, Layout, Rows, write_table
-from datasets.phantom.readme import NOTICE, README
 from datasets.progress import progress
 from datasets.sources.records import PHANTOM_MARK
+from datasets.sources.registry import DATASETS
 
-LAYOUTS: dict[str, Layout] = {
-    "chexpert": chexpert.LAYOUT,
-    "chestxray14": chestxray14.LAYOUT,
-    "mimic_cxr": mimic_cxr.LAYOUT,
-}
 README_NAME, RECORD_NAME = "README.txt", PHANTOM_MARK
 VERSION = 1
 """Part of a dataset's record; raised when the same arguments would give other bytes."""
 FEWEST_PATIENTS, SMALLEST_SIZE, LARGEST_SIZE = 5, 32, 2048
 
 _CHUNK = 8
+
+NOTICE = "MADE-UP IMAGES. NOT PATIENT DATA. SCORES ON THEM NEVER STAND IN FOR RESULTS ON REAL DATA."
+
+README = f"""{NOTICE}
+
+Every picture below this folder was drawn by a formula from a seed, by `cxr phantom` of cxr-harness. No patient was
+imaged, no real radiograph was used, and names, ids, ages and dates are invented, even where an id looks like one of a
+real dataset. The pictures serve to try and to test software. They say nothing about any disease, network or method.
+
+What is here (those that were asked for)
+  CheXpert-v1.0-small/   train.csv, valid.csv, train/patient00001/study1/view1_frontal.jpg ...
+  ChestX-ray14/          Data_Entry_2017_v2020.csv, train_val_list.txt, test_list.txt, images_001/images/*.png ...
+  MIMIC-CXR-JPG/         three mimic-cxr-2.0.0-*.csv.gz, files/p10/p10000032/s50414267/*.jpg ...
+  */PHANTOM.json         seed, size, number of patients and images
+
+What the labels mean
+  Each finding leaves a visual trace of varying strength, the same in all three datasets: a wide heart
+  (Cardiomegaly), a wide upper mediastinum (Enlarged Cardiomediastinum), basal fluid with a meniscus (Effusion,
+  Pleural Effusion), a dark rim without vessels behind a thin bright edge (Pneumothorax), small round shadows (Nodule,
+  Lung Lesion), one large round shadow (Mass, Lung Lesion), haze around the hila (Edema), one dense zone ending at a
+  fissure (Consolidation), a cluster of soft patches (Pneumonia), a fine mottled veil (Infiltration; Lung Opacity),
+  flat bands with a raised diaphragm (Atelectasis), lines, boxes and leads (Support Devices), dark lungs with few
+  vessels and a flat diaphragm (Emphysema), streaks (Fibrosis), a bright rim inside the chest wall (Pleural
+  Thickening, Pleural Other), displaced ribs with callus (Fracture), a bubble behind the heart (Hernia).
+  Lung Opacity is set whenever Edema, Consolidation, Pneumonia, Atelectasis or Lung Lesion is present.
+  Findings that a dataset has no label for occur in it unnamed.
+
+What differs from the real datasets
+  Rare labels are lifted to 6 percent or more, so that a few hundred images hold positives of each. Patients have 1 to
+  4 studies, and images number 1.5 to 2.5 per patient. MIMIC's official test part holds 10 percent of the patients and
+  its validate part 5 percent.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +75,16 @@ class Written:
     patients: int
     images: int
     fresh: bool
+
+
+def phantom_datasets() -> list[str]:
+    """Names of the datasets that can be written."""
+    return [name for name, entry in DATASETS.items() if entry.phantom]
+
+
+def _layout(job: Job) -> Layout:
+    layout: Layout = pkgutil.resolve_name(str(DATASETS[job.dataset].phantom))
+    return layout
 
 
 def write_phantom(
@@ -63,7 +100,7 @@ def write_phantom(
 
     Args:
         directory: absent, empty, or written by an earlier call.
-        datasets: names out of :data:`LAYOUTS`.
+        datasets: names of registered datasets with a phantom layout.
         patients: number of patients per dataset; images are about twice as many.
         seed: same seed, patients and size give the same bytes.
         size: shorter side of the images in pixels.
@@ -95,9 +132,10 @@ def write_phantom(
 
 
 def _check_arguments(datasets: Sequence[str], patients: int, seed: int, size: int, workers: int | None) -> None:
+    known = phantom_datasets()
     for name in datasets:
-        if name not in LAYOUTS:
-            raise InputError(f"dataset {name!r} is unknown; known: {', '.join(LAYOUTS)}")
+        if name not in known:
+            raise InputError(f"dataset {name!r} is unknown; known: {', '.join(known)}")
     if not FEWEST_PATIENTS <= patients <= 99_999:
         raise InputError(f"patients = {patients}: must lie in {FEWEST_PATIENTS}..99999 to hold every oddity once")
     if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
@@ -139,7 +177,7 @@ def _record(job: Job) -> dict[str, Any]:
 
 def _read_record(directory: Path, job: Job) -> dict[str, Any] | None:
     """The record of a dataset that is there whole, or None where there is nothing."""
-    folder = directory / LAYOUTS[job.dataset].folder
+    folder = directory / _layout(job).folder
     if not folder.exists():
         return None
     record: dict[str, Any] = read_json(folder / RECORD_NAME)
@@ -151,12 +189,12 @@ def _read_record(directory: Path, job: Job) -> dict[str, Any] | None:
 
 
 def _written(directory: Path, job: Job, record: dict[str, Any], *, fresh: bool) -> Written:
-    folder = directory / LAYOUTS[job.dataset].folder
+    folder = directory / _layout(job).folder
     return Written(dataset=job.dataset, folder=folder, patients=job.patients, images=record["images"], fresh=fresh)
 
 
 def _write_dataset(directory: Path, job: Job, workers: int) -> dict[str, Any]:
-    layout = LAYOUTS[job.dataset]
+    layout = _layout(job)
     partial = directory / f".{layout.folder}.partial"
     try:
         partial.mkdir()
@@ -207,7 +245,7 @@ def _write_chunk(root: Path, job: Job, start: int) -> tuple[Rows, int, int]:
     images = 0
     numbers = range(start, min(start + _CHUNK, job.patients + 1))
     for number in numbers:
-        rows, written = LAYOUTS[job.dataset].write_patient(root, job, number)
+        rows, written = _layout(job).write_patient(root, job, number)
         images += written
         for name, lines in rows.items():
             tables.setdefault(name, []).extend(lines)

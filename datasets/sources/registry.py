@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from datasets.errors import InputError
 from datasets.registry import Registry
@@ -104,8 +104,3 @@ def dataset_entry(name: str) -> DatasetEntry:
     if name not in DATASETS:
         raise InputError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
     return DATASETS[name]
-
-
-def phantom_layouts() -> dict[str, Any]:
-    """Layouts of the datasets that ``cxr phantom`` can write, by name."""
-    return {name: pkgutil.resolve_name(entry.phantom) for name, entry in DATASETS.items() if entry.phantom}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets.phantom.chestxray14 import finding_labels
+from datasets.phantom.chestxray14 import PROFILE, finding_labels
 from datasets.phantom.mimic_cxr import has_labels, study_id, subject_id
 from datasets.phantom.patients import draw_patient
 from datasets.phantom.write import write_phantom
@@ -162,7 +162,7 @@ def test_chestxray14_labels_are_those_of_the_drawn_findings(phantom: Path) -> No
         number, study = int(row["Patient ID"]), int(row["Image Index"][9:12])
         if number == 3:
             continue
-        case = draw_patient(SEED, "chestxray14", number).studies[study].case
+        case = draw_patient(SEED, PROFILE, number).studies[study].case
         assert row["Finding Labels"] == finding_labels(case)
         assert "No Finding" not in row["Finding Labels"].split("|") or row["Finding Labels"] == "No Finding"
 

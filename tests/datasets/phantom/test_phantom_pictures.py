@@ -9,20 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.phantom import chestxray14, chexpert, mimic_cxr
 from datasets.phantom.anatomy import draw_anatomy
 from datasets.phantom.canvas import Frame
-from datasets.phantom.findings import FINDINGS, PREVALENCE, Finding, draw_case
+from datasets.phantom.findings import FINDINGS, Finding, draw_case
 from datasets.phantom.layout import report
 from datasets.phantom.patients import draw_patient
 from datasets.phantom.render import Picture, View, render
 from datasets.sources.labels import CHEXPERT_LABELS
+
+PROFILES = {module.__name__.rpartition(".")[2]: module.PROFILE for module in (chexpert, chestxray14, mimic_cxr)}
 
 SHARED = ("cardiomegaly", "effusion", "edema", "mass", "pneumothorax", "consolidation")
 
 
 def picture(*names: str, dataset: str = "chexpert", view: View = "PA", severity: float = 0.6) -> Picture:
     case = tuple(Finding(name, severity, key=11, side=1) for name in names)
-    return Picture(dataset=dataset, anatomy=draw_anatomy(np.random.default_rng(2)), case=case, view=view, size=64)
+    anatomy = draw_anatomy(np.random.default_rng(2))
+    return Picture(style=PROFILES[dataset].style, anatomy=anatomy, case=case, view=view, size=64)
 
 
 def pixels(described: Picture) -> np.ndarray:
@@ -57,7 +61,7 @@ def test_grid_and_pixels_are_inverse(
 def test_pictures_are_gray_levels_with_the_size_on_the_shorter_side(seed: int, view: View) -> None:
     rng = np.random.default_rng(seed)
     case = draw_case(rng, dict.fromkeys(FINDINGS, 0.3))
-    described = Picture(dataset="mimic_cxr", anatomy=draw_anatomy(rng), case=case, view=view, size=48)
+    described = Picture(style=mimic_cxr.PROFILE.style, anatomy=draw_anatomy(rng), case=case, view=view, size=48)
     gray = render(described, rng)
     assert gray.dtype == np.uint8
     assert min(gray.shape) == 48
@@ -103,7 +107,7 @@ def test_a_trace_is_the_same_in_every_dataset(name: str) -> None:
 @given(seed=st.integers(0, 2**32))
 def test_reports_never_contradict_themselves(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    case = draw_case(rng, PREVALENCE["chexpert"])
+    case = draw_case(rng, chexpert.PROFILE.prevalence)
     row = dict(zip(CHEXPERT_LABELS, report(case, CHEXPERT_LABELS, rng), strict=True))
     named = {label for label, cell in row.items() if cell in ("1.0", "-1.0")}
     if row["No Finding"] == "1.0":
@@ -117,15 +121,15 @@ def test_reports_never_contradict_themselves(seed: int) -> None:
 
 
 def test_prevalences_are_as_documented() -> None:
-    for dataset, prevalence in PREVALENCE.items():
-        cases = [draw_patient(1, dataset, number).studies[0].case for number in range(1, 2001)]
+    for dataset, profile in PROFILES.items():
+        cases = [draw_patient(1, profile, number).studies[0].case for number in range(1, 2001)]
         for name in FINDINGS:
             share = np.mean([any(finding.name == name for finding in case) for case in cases])
-            assert share == pytest.approx(prevalence[name], abs=0.045), (dataset, name)
+            assert share == pytest.approx(profile.prevalence[name], abs=0.045), (dataset, name)
 
 
 def test_patients_have_one_and_a_half_to_two_and_a_half_images() -> None:
-    for dataset in PREVALENCE:
-        patients = [draw_patient(4, dataset, number) for number in range(1, 1001)]
+    for profile in PROFILES.values():
+        patients = [draw_patient(4, profile, number) for number in range(1, 1001)]
         images = sum(len(study.views) for patient in patients for study in patient.studies)
         assert 1.5 < images / len(patients) < 2.5

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import InputError
-from datasets.phantom.readme import NOTICE
-from datasets.phantom.write import write_phantom
+from datasets.phantom.write import NOTICE, write_phantom
 from launch.cli import main
 
 ALL = ["chexpert", "chestxray14", "mimic_cxr"]

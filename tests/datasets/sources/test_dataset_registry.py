@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import InputError
+from datasets.phantom.write import phantom_datasets
 from datasets.sources.records import read_records
-from datasets.sources.registry import DATASETS, DatasetEntry, dataset_entry, phantom_layouts
+from datasets.sources.registry import DATASETS, DatasetEntry, dataset_entry
 from harness.config import DataConfig, RunConfig
 from launch.plan.cost import run_work
 from launch.report.read.names import word
@@ -81,4 +82,4 @@ def test_every_entry_names_a_reader_and_its_labels() -> None:
     for entry in DATASETS.values():
         assert callable(entry.load_reader())
         assert len(entry.labels) == 14 and set(entry.split_sizes) == {"train", "validation"}
-    assert list(phantom_layouts()) == ["chexpert", "chestxray14", "mimic_cxr"]
+    assert phantom_datasets() == ["chexpert", "chestxray14", "mimic_cxr"]

@@ -1,8 +1,11 @@
-"""The healthy chest seen from the front: an anatomy and a frame enter, a scene without findings leaves."""
+"""Draw the healthy chest from the front and from the side: a scene of an anatomy, without findings.
+
+In a lateral picture the breastbone lies towards negative u, the spine towards positive u.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,10 +41,10 @@ def frontal_scene(anatomy: Anatomy, frame: Frame, *, magnification: float, break
     shadow = _middle(anatomy, u, v, heart)
     for lung in lungs:
         lung.mask *= 1 - 0.55 * shadow
-    density = _soft_tissue(anatomy, u, v, lungs)
+    density = _frontal_soft_tissue(anatomy, u, v, lungs)
     density += 0.20 * shadow
     density += 0.065 * anatomy.rib_strength * _ribs(anatomy, u, v, lungs, breaks)
-    density += _bones(anatomy, frame, u, v)
+    density += _frontal_bones(anatomy, frame, u, v)
     hila = tuple((lung.side * 0.15, _HILUM_HEIGHT + (0.02 if lung.side < 0 else 0.0)) for lung in lungs)
     for lung, hilum in zip(lungs, hila, strict=True):
         density += 0.06 * blob(u, v, hilum, (0.08, 0.12))
@@ -74,7 +77,7 @@ def _lung(anatomy: Anatomy, u: Field, v: Field, side: int) -> Lung:
     )
 
 
-def _soft_tissue(anatomy: Anatomy, u: Field, v: Field, lungs: tuple[Lung, ...]) -> Field:
+def _frontal_soft_tissue(anatomy: Anatomy, u: Field, v: Field, lungs: tuple[Lung, ...]) -> Field:
     """Body outline with shoulders, abdomen below the diaphragm, air in the lungs, breasts."""
     away = np.abs(u)
     wall = 0.87 + 0.10 * anatomy.fat - away + 0.25 * np.clip(-v - 0.1, 0, 1)
@@ -130,7 +133,7 @@ def _ribs(anatomy: Anatomy, u: Field, v: Field, lungs: tuple[Lung, ...], breaks:
     return (ribs * step(0.45 - v, 0.5) + callus) * inside
 
 
-def _bones(anatomy: Anatomy, frame: Frame, u: Field, v: Field) -> Field:
+def _frontal_bones(anatomy: Anatomy, frame: Frame, u: Field, v: Field) -> Field:
     """Density of spine, trachea (negative), clavicles and shoulder blades."""
     middle = u - anatomy.spine_bend * np.sin(2.5 * v)
     vertebrae = 0.8 + 0.2 * np.cos(_TWO_PI * v / anatomy.rib_spacing)
@@ -143,3 +146,76 @@ def _bones(anatomy: Anatomy, frame: Frame, u: Field, v: Field) -> Field:
         blade = ((0.80, -0.66), (0.70, -0.40), (0.64, -0.12), (0.60, 0.0))
         bones.line([(side * x, y) for x, y in blade], 0.030, 0.35)
     return density + 0.13 * bones.array()
+
+
+_WIDENING = 1.62
+"""Depth of the chest from front to back over the width of one lung."""
+
+
+def lateral_scene(anatomy: Anatomy, frame: Frame) -> Scene:
+    """Draw body, the two lungs on top of each other, heart, spine, ribs and vessels."""
+    u, v = frame.grid()
+    floor = sum(anatomy.domes) / 2
+    lung = make_lung(
+        u,
+        v,
+        side=1,
+        centre=0.0,
+        width=anatomy.lung_width * _WIDENING,
+        apex=anatomy.apex,
+        floor=floor,
+        depth=anatomy.dome_depth * 1.3,
+    )
+    size = anatomy.heart_width
+    heart = ((-0.18 + 0.25 * (size - 0.275), floor - 0.14), (size * 0.98, anatomy.heart_height * 1.15))
+    density = _lateral_soft_tissue(anatomy, u, v, floor)
+    shadow = heart_field(u, v, *heart, -0.75)
+    shadow *= step(floor + 0.04 - v, 0.25)
+    lung.mask *= 1 - 0.35 * shadow
+    density -= 0.33 * anatomy.aeration * lung.mask
+    density += 0.16 * shadow
+    density += _lateral_bones(anatomy, u, v, lung.cage)
+    hilum = (0.03, -0.10)
+    density += 0.10 * blob(u, v, hilum, (0.11, 0.13)) + anatomy.haze * blob(u, v, hilum, (0.30, 0.34)) * lung.mask
+    thick = step(anatomy.mediastinum * 1.6 - np.abs(u + 0.05), 0.25)
+    density += 0.10 * thick * step(-0.28 - v, 0.3)
+    markings = draw_vessels(frame, (lung, replace(lung, side=-1)), (hilum, hilum), anatomy.key)
+    front = Drawing(frame)
+    front.line(((-0.40, -0.55), (-0.52, -0.2), (-0.55, 0.15)), 0.04, 0.8)
+    density += 0.10 * front.array()
+    return Scene(
+        frame=frame,
+        u=u,
+        v=v,
+        lungs=(lung,),
+        hila=(hilum,),
+        heart=heart,
+        density=density,
+        markings=markings * (0.13 * anatomy.vessels) * lung.mask * (1 - 0.6 * shadow),
+        lateral=True,
+    )
+
+
+def _lateral_soft_tissue(anatomy: Anatomy, u: Field, v: Field, floor: float) -> Field:
+    """Trunk with raised arms above and abdomen below."""
+    half = 0.68 + 0.10 * anatomy.fat + 0.08 * np.clip(v, -0.5, 0.6)
+    body = step(half - np.abs(u - 0.02), 0.08)
+    density = body * (0.56 + 0.10 * anatomy.fat)
+    density -= 0.10 * u * u * body
+    density += 0.20 * body * step(v - (floor + 0.10) - 0.12 * u, 0.5)
+    arms: Field = step(-0.66 - v + 0.25 * np.abs(u), 0.25) * body
+    return density + 0.16 * arms
+
+
+def _lateral_bones(anatomy: Anatomy, u: Field, v: Field, cage: Field) -> Field:
+    """Density of spine, slanting ribs and trachea (negative)."""
+    back = u - 0.45 + 0.16 * (v + 0.1) ** 2
+    spacing = anatomy.rib_spacing
+    vertebrae = 0.7 + 0.3 * np.cos(_TWO_PI * (v + 0.25 * u) / spacing)
+    density = 0.13 * step(0.085 - np.abs(back), 0.06) * vertebrae
+    slant = (v + 0.45 * u) / spacing + anatomy.rib_phase
+    ribs = np.clip(np.cos(_TWO_PI * slant) * 1.5 - 0.5, 0, 1)
+    density += 0.035 * anatomy.rib_strength * ribs * step(cage + 0.1, 0.2)
+    trachea = step(0.045 - np.abs(u + 0.02 - 0.12 * (v + 0.3)), 0.05)
+    density -= 0.09 * trachea * step(-0.18 - v, 0.12)
+    return density
