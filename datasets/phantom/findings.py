@@ -9,89 +9,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-CHEXPERT_PREVALENCE = {
-    "atelectasis": 0.15,
-    "cardiomegaly": 0.13,
-    "consolidation": 0.09,
-    "devices": 0.48,
-    "edema": 0.20,
-    "effusion": 0.33,
-    "emphysema": 0.02,
-    "fibrosis": 0.02,
-    "fracture": 0.10,
-    "hernia": 0.02,
-    "infiltration": 0.06,
-    "mass": 0.06,
-    "nodule": 0.06,
-    "pleural_thickening": 0.09,
-    "pneumonia": 0.09,
-    "pneumothorax": 0.10,
-    "wide_mediastinum": 0.10,
-}
-"""Probability of each finding in a newly drawn case. They follow the real tables (CheXpert: Edema 0.23, Pleural
-Effusion 0.39, Support Devices 0.52; ChestX-ray14: Infiltration 0.18, Effusion 0.12) except that what is rare there
-(Pleural Other 0.016, Pneumonia 0.027, Hernia 0.002 ...) is lifted to at least 0.06, so that a few hundred images hold
-positives of every label."""
 
-FINDINGS = tuple(CHEXPERT_PREVALENCE)
+class _Kind(NamedTuple):
+    """How often a finding occurs in a newly drawn case, and what the tables call it.
 
-CHESTXRAY14_PREVALENCE = {
-    "atelectasis": 0.11,
-    "cardiomegaly": 0.07,
-    "consolidation": 0.07,
-    "devices": 0.08,
-    "edema": 0.07,
-    "effusion": 0.13,
-    "emphysema": 0.07,
-    "fibrosis": 0.07,
-    "fracture": 0.02,
-    "hernia": 0.06,
-    "infiltration": 0.16,
-    "mass": 0.08,
-    "nodule": 0.08,
-    "pleural_thickening": 0.07,
-    "pneumonia": 0.07,
-    "pneumothorax": 0.08,
-    "wide_mediastinum": 0.02,
+    The probabilities follow the real tables (CheXpert: Edema 0.23, Pleural Effusion 0.39, Support Devices 0.52;
+    ChestX-ray14: Infiltration 0.18, Effusion 0.12) except that what is rare there (Pleural Other 0.016, Pneumonia
+    0.027, Hernia 0.002 ...) is lifted to at least 0.06, so that a few hundred images hold positives of every label.
+    """
+
+    chexpert: float
+    chestxray14: float
+    chexpert_labels: tuple[str, ...] = ()
+    """In CheXpert and MIMIC-CXR; Lung Opacity is the parent of five others, as in CheXpert."""
+    chestxray14_label: str = ""
+
+
+_KINDS = {
+    "atelectasis": _Kind(0.15, 0.11, ("Atelectasis", "Lung Opacity"), "Atelectasis"),
+    "cardiomegaly": _Kind(0.13, 0.07, ("Cardiomegaly",), "Cardiomegaly"),
+    "consolidation": _Kind(0.09, 0.07, ("Consolidation", "Lung Opacity"), "Consolidation"),
+    "devices": _Kind(0.48, 0.08, ("Support Devices",)),
+    "edema": _Kind(0.20, 0.07, ("Edema", "Lung Opacity"), "Edema"),
+    "effusion": _Kind(0.33, 0.13, ("Pleural Effusion",), "Effusion"),
+    "emphysema": _Kind(0.02, 0.07, (), "Emphysema"),
+    "fibrosis": _Kind(0.02, 0.07, (), "Fibrosis"),
+    "fracture": _Kind(0.10, 0.02, ("Fracture",)),
+    "hernia": _Kind(0.02, 0.06, (), "Hernia"),
+    "infiltration": _Kind(0.06, 0.16, ("Lung Opacity",), "Infiltration"),
+    "mass": _Kind(0.06, 0.08, ("Lung Lesion", "Lung Opacity"), "Mass"),
+    "nodule": _Kind(0.06, 0.08, ("Lung Lesion", "Lung Opacity"), "Nodule"),
+    "pleural_thickening": _Kind(0.09, 0.07, ("Pleural Other",), "Pleural_Thickening"),
+    "pneumonia": _Kind(0.09, 0.07, ("Pneumonia", "Lung Opacity"), "Pneumonia"),
+    "pneumothorax": _Kind(0.10, 0.08, ("Pneumothorax",), "Pneumothorax"),
+    "wide_mediastinum": _Kind(0.10, 0.02, ("Enlarged Cardiomediastinum",)),
 }
 
-CHEXPERT_NAMES = {
-    "atelectasis": ("Atelectasis", "Lung Opacity"),
-    "cardiomegaly": ("Cardiomegaly",),
-    "consolidation": ("Consolidation", "Lung Opacity"),
-    "devices": ("Support Devices",),
-    "edema": ("Edema", "Lung Opacity"),
-    "effusion": ("Pleural Effusion",),
-    "fracture": ("Fracture",),
-    "infiltration": ("Lung Opacity",),
-    "mass": ("Lung Lesion", "Lung Opacity"),
-    "nodule": ("Lung Lesion", "Lung Opacity"),
-    "pleural_thickening": ("Pleural Other",),
-    "pneumonia": ("Pneumonia", "Lung Opacity"),
-    "pneumothorax": ("Pneumothorax",),
-    "wide_mediastinum": ("Enlarged Cardiomediastinum",),
-}
-"""Labels of each finding in CheXpert and MIMIC-CXR; Lung Opacity is the parent of five others, as in CheXpert."""
-
-CHESTXRAY14_NAMES = {
-    "atelectasis": "Atelectasis",
-    "cardiomegaly": "Cardiomegaly",
-    "consolidation": "Consolidation",
-    "edema": "Edema",
-    "effusion": "Effusion",
-    "emphysema": "Emphysema",
-    "fibrosis": "Fibrosis",
-    "hernia": "Hernia",
-    "infiltration": "Infiltration",
-    "mass": "Mass",
-    "nodule": "Nodule",
-    "pleural_thickening": "Pleural_Thickening",
-    "pneumonia": "Pneumonia",
-    "pneumothorax": "Pneumothorax",
-}
+FINDINGS = tuple(_KINDS)
+CHEXPERT_PREVALENCE = {name: kind.chexpert for name, kind in _KINDS.items()}
+CHESTXRAY14_PREVALENCE = {name: kind.chestxray14 for name, kind in _KINDS.items()}
+CHEXPERT_NAMES = {name: kind.chexpert_labels for name, kind in _KINDS.items() if kind.chexpert_labels}
+CHESTXRAY14_NAMES = {name: kind.chestxray14_label for name, kind in _KINDS.items() if kind.chestxray14_label}
 
 _MILDEST = 0.2
 
