@@ -93,7 +93,8 @@ class Preprocessing(DecodeSpec):
         return {
             "gray": "8 bits; of a PNG or a colour DICOM the first channel, of a JPEG the luminance; 16-bit PNGs give "
             "their high byte; gray DICOMs: rescale slope and intercept, the first VOI window or LUT to 0..255 "
-            "(without one the image's own smallest and largest value), MONOCHROME1 inverted; EXIF orientation undone",
+            "(without a usable one the image's own smallest and largest value, padding left aside), MONOCHROME1 and "
+            "PresentationLUTShape INVERSE inverted; EXIF orientation undone",
             "resize": f"antialiased bilinear (triangle) filter, as Pillow's BILINEAR: {side}"
             + (cover if self.large_jpeg == "reduced" else ""),
             "page": f"{self.size} x {self.size} pixels, kept {stored}",
