@@ -11,16 +11,16 @@ LARGEST_MMAP_THRESHOLD = 32 << 20
 KEPT_BYTES = 256 << 20
 
 
-def malloc_tuning() -> None:
-    """Let this process reuse the memory of large arrays, up to 256 MiB, where the C library would return each.
+def malloc_tuning(mmap_threshold: int = LARGEST_MMAP_THRESHOLD, kept_bytes: int = KEPT_BYTES) -> None:
+    """Let this process reuse up to ``kept_bytes`` of large arrays' memory, where the C library would return each.
 
     A process that decodes one image after another otherwise spends a third of its time on having the system map and
     clear the same pages again.
     """
     with contextlib.suppress(AttributeError):  # only glibc has it
         library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        library.mallopt(M_MMAP_THRESHOLD, mmap_threshold)
+        library.mallopt(M_TRIM_THRESHOLD, kept_bytes)
 
 
 def return_freed_memory() -> None:

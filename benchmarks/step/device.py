@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from harness.devices.accelerator import chosen_precision
+from harness.devices.precision import chosen_precision
 
 VALIDATION_BATCHES = {"cpu": 64, "cuda": 256}
 """Images of a validation step, in ours and in the careful loop; the plain one takes its training batch."""

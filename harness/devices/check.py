@@ -1,4 +1,4 @@
-"""Nothing comes in; the GPUs that torch sees, and whether they compute and decode JPEGs, go out."""
+"""Look at the GPUs that torch sees: whether they compute and decode JPEGs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from datasets.loading.device_jpeg import decoding_problem
+from harness.devices.precision import arithmetic_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +56,9 @@ def _why_none() -> str:
 def _look(number: int) -> GpuFacts:
     device = torch.device("cuda", number)
     facts = torch.cuda.get_device_properties(device)
-    problem, nvjpeg, free = "", "", 0
-    try:
-        free = torch.cuda.mem_get_info(device)[0]
-        planes = torch.ones((1, 3, 32, 32), device=device)
-        torch.nn.functional.conv2d(planes, torch.ones((8, 3, 3, 3), device=device)).sum().item()
-    except RuntimeError as error:
-        problem = str(error).strip().splitlines()[0]
-    else:
-        nvjpeg = decoding_problem(device)
+    problem = arithmetic_problem("fp32", str(device))
+    nvjpeg = "" if problem else decoding_problem(device)
+    free = 0 if problem else torch.cuda.mem_get_info(device)[0]
     return GpuFacts(
         name=facts.name,
         memory_bytes=facts.total_memory,

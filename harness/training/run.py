@@ -16,7 +16,8 @@ from datasets.files import disk_full_as_input_error, write_json
 from datasets.progress import Advance, progress
 from harness.config import RunConfig
 from harness.config.schedule import best_of
-from harness.devices.accelerator import device_names, effective_precision, leaving_at_failure, make_accelerator
+from harness.devices.accelerator import device_names, leaving_at_failure, make_accelerator
+from harness.devices.precision import effective_precision
 from harness.evaluation.evaluate import predict_split, write_predictions
 from harness.evaluation.metrics import score
 from harness.networks import Network, build_network

@@ -1,4 +1,4 @@
-"""``cxr evaluate``: a run folder and a split come in; AUROC by label goes out."""
+"""``cxr evaluate``: score a run's best checkpoint on a split."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Evaluate:
     """Print one JSON object and nothing else."""
 
     def run(self) -> None:
+        """Print AUROC by label."""
         from harness.evaluation.evaluate import evaluate_run
         from harness.runs.folder import RunFolder
         from harness.runs.runtime import RuntimeConfig

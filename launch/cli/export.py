@@ -1,13 +1,16 @@
-"""``cxr export``: a finished run comes in; a folder that others can use without this program goes out."""
+"""``cxr export``: write a finished run's model for use without this program."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Export:
     """Also write model.onnx."""
 
     def run(self) -> None:
+        """Write the folder and print its files."""
         from harness.export.export import export_run
         from launch.plan.run_argument import find_run_folder
         from launch.report.write.model_card import model_card
@@ -41,16 +45,17 @@ class Export:
         try:
             exported = export_run(folder, self.out, beton=self.beton, onnx=self.onnx, write_card=model_card)
         except ArithmeticError as error:
-            print(f"error: {error}", file=sys.stderr)
+            logger.error("%s", error)
             sys.exit(1)
         check = exported.onnx
         if check is not None:
-            print(
-                f"model.onnx: on {check.random_images} random and {check.real_images} test images, probabilities "
-                f"differ from torch's by at most {check.max_difference:.1e}",
-                file=sys.stderr,
+            logger.info(
+                "model.onnx: on %d random and %d test images, probabilities differ from torch's by at most %.1e",
+                check.random_images,
+                check.real_images,
+                check.max_difference,
             )
         if exported.sidecar is None:
-            print("note: the run's beton is not here, so the card lacks its splits", file=sys.stderr)
+            logger.info("the run's beton is not here, so the card lacks its splits")
         for path in sorted(self.out.iterdir()):
             print(path)

@@ -1,4 +1,4 @@
-"""``cxr models``: the networks and their parameter counts, as a table or as JSON."""
+"""``cxr models``: list the networks and their parameter counts, as a table or as JSON."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""``cxr predict``: a trained model and image files come in; a probability for each label and image goes out."""
+"""``cxr predict``: print a trained model's probabilities for image files."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from harness.runs.runtime import Precision
 if TYPE_CHECKING:
     from harness.export.predict import Prediction
     from harness.export.saved_model import SavedModel
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,9 @@ class Predict:
         if not self.images:
             raise InputError("no IMAGE given; give image files, or folders of them")
         folder = find_run_folder(self.run_folder, self.runs_dir)
+        import torch
+
+        from harness.devices.precision import precision_or_fp32
         from harness.export.predict import image_files, predict_images
         from harness.export.saved_model import open_model
         from harness.runs.runtime import RuntimeConfig
@@ -73,25 +79,16 @@ class Predict:
         files = image_files(self.images)
         model = open_model(folder, beton=self.beton)
         if not model.preprocessing.is_current:
-            print("note: the model's images were decoded by another version; pixels may differ", file=sys.stderr)
-        runtime = RuntimeConfig(device=self.device, precision=self._precision(model), num_workers=self.workers)
+            logger.info("the model's images were decoded by another version; pixels may differ")
+        precision = self.precision
+        if precision is None:  # the run's own where this machine can compute in it
+            use_cuda = self.device != "cpu" and torch.cuda.is_available()
+            precision = precision_or_fp32(model.precision, use_cuda=use_cuda)
+        runtime = RuntimeConfig(device=self.device, precision=precision, num_workers=self.workers)
         found = predict_images(model, files, runtime, batch_size=self.batch_size)
         bad = self._print(model, _warn_of_bad(found))
         if bad:
             raise InputError(f"{bad} of {len(files)} images could not be used; each is named above with its reason")
-
-    def _precision(self, model: SavedModel) -> Precision:
-        """What was asked for, else the run's own where this machine can do it."""
-        if self.precision is not None:
-            return self.precision
-        import torch
-
-        on_gpu = self.device != "cpu" and torch.cuda.is_available()
-        if model.precision == "bf16":
-            return "bf16" if not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-        if model.precision == "tf32" and on_gpu and torch.cuda.get_device_capability() >= (8, 0):
-            return "tf32"
-        return "fp16" if model.precision == "fp16" and on_gpu else "fp32"
 
     def _print(self, model: SavedModel, predictions: Iterable[Prediction]) -> int:
         """Print what there is in the chosen form; return how many images have no prediction."""
@@ -114,7 +111,7 @@ class Predict:
 def _warn_of_bad(predictions: Iterable[Prediction]) -> Iterable[Prediction]:
     for prediction in predictions:
         if prediction.probabilities is None:
-            print(f"{prediction.path}: {prediction.reason}", file=sys.stderr, flush=True)
+            logger.info("%s: %s", prediction.path, prediction.reason)
         yield prediction
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from arithmetic import needs
 from plain_network import plain_parts
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule, without_times
 
 from datasets.errors import InputError
-from harness.devices.accelerator import Accelerator, chosen_precision, cpu_has_bf16, make_accelerator
+from harness.devices.accelerator import Accelerator, make_accelerator
+from harness.devices.precision import arithmetic_problem, chosen_precision, cpu_has_bf16, precision_or_fp32
 from harness.runs.checkpoint import Learner, load_last, save_last
 from harness.runs.progress import Position
 from harness.runs.runtime import RuntimeConfig
@@ -20,6 +24,7 @@ from harness.training.optimizer_step import OptimizerStep
 from harness.training.run import train_run
 
 
+@needs("bf16")
 def test_bf16_stays_near_fp32_over_fifty_steps(tiny_beton: Path, tmp_path: Path) -> None:
     """DenseNet-40, 5 epochs of 10 steps of 4 images: losses of an epoch within 0.05, of about 0.7."""
     config = tiny_config(schedule=tiny_schedule(5, batch_size=4, learning_rate=1e-4))
@@ -62,6 +67,7 @@ def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Pa
     assert fresh.state_dict() == accelerator.scaler.state_dict()
 
 
+@needs("fp16")
 def test_fp16_with_its_scaler_stays_near_fp32_over_fifty_steps(
     tiny_beton: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,14 +141,40 @@ def test_whether_a_processor_computes_in_bfloat16_is_read_off_its_flags(line: st
     assert cpu_has_bf16(tmp_path / "cpuinfo") is has
 
 
+@needs("bf16")
 @pytest.mark.parametrize(("has", "chosen", "notes"), [(True, "bf16", 0), (False, "fp32", 1)])
 def test_auto_is_the_fastest_that_the_device_computes_in_by_itself(
-    has: bool, chosen: str, notes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    has: bool, chosen: str, notes: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("harness.devices.accelerator.cpu_has_bf16", lambda: has)
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("harness.devices.precision.cpu_has_bf16", lambda: has)
     assert chosen_precision("auto", use_cuda=False) == chosen
     assert chosen_precision("bf16", use_cuda=False) == "bf16"
-    assert capsys.readouterr().err.count("note: this processor has no arithmetic for bfloat16") == notes
+    assert caplog.text.count("this processor has no arithmetic for bfloat16") == notes
+
+
+def test_what_a_processor_cannot_compute_in_is_found_by_doing_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch does on a processor with AVX2 alone."""
+
+    def conv2d(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support avx512bw\nand so on")
+        return torch.nn.functional.conv2d(images, weight)
+
+    monkeypatch.setattr("harness.devices.precision.F", SimpleNamespace(conv2d=conv2d))
+    arithmetic_problem.cache_clear()
+    try:
+        with pytest.raises(InputError) as caught:
+            chosen_precision("bf16", use_cuda=False)
+        assert str(caught.value) == (
+            "precision bf16: this processor cannot compute in it (mkldnn_convolution: bf16 path needs the cpu "
+            "support avx512bw); use fp32 or auto"
+        )
+        assert chosen_precision("auto", use_cuda=False) == "fp32"
+        assert chosen_precision("fp32", use_cuda=False) == "fp32"
+        assert precision_or_fp32("bf16", use_cuda=False) == "fp32"
+    finally:
+        arithmetic_problem.cache_clear()
 
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from arithmetic import needs
 from torch import nn
 
 from harness.config import (
@@ -106,6 +107,7 @@ def test_the_teacher_is_left_alone_and_is_no_part_of_the_student(teacher):
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
 
 
+@needs("bf16")
 def test_losses_are_float32_and_the_teacher_runs_under_the_callers_autocast(teacher):
     network = student()
     objective = AttentionTransferObjective(teacher, weight=1.0)

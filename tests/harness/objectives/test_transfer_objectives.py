@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from arithmetic import needs
 from torch import nn
 from weights_fixtures import write_run
 
@@ -125,6 +126,7 @@ def test_weight_0_is_transfer_learning_bit_for_bit(runs_dir: Path, method: str) 
     assert objective.module is None  # what has no gradient is not trained
 
 
+@needs("bf16")
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_are_float32_under_autocast(runs_dir: Path, method: str) -> None:
     network, objective = student(), build(METHODS[method](teacher=OURS), runs_dir)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from arithmetic import needs
 from tiny_runs import (
     FinishedRun,
     attention_transfer,
@@ -58,6 +59,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     assert_same_numbers(folder, finished_run.folder)
 
 
+@needs("bf16")
 def test_an_interrupted_run_in_bf16_ends_with_the_same_bits(tiny_beton: Path, tmp_path: Path) -> None:
     config = tiny_config(epochs=2)
     whole = tiny_runtime(tiny_beton, tmp_path / "whole", precision="bf16")
