@@ -1,4 +1,4 @@
-"""``cxr grid simulate``: a grid and sizes of an allocation come in; how long each would take goes out."""
+"""``cxr grid simulate``: replay what is left of a grid on a simulated cluster."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets.errors import InputError
-from launch.cli.grid import PartOfGrid, positive_rate, print_json, splits_of
-from launch.plan.cost import estimate
-from launch.plan.plan_table import hours_of
-from launch.plan.table import make_table, print_tables
+from launch.cli.grid import GridOptions, print_json
+from launch.plan.tables import hours_of, make_table, plural, print_tables
 from launch.simulation.model import Allocation, runs_left
 from launch.simulation.summary import Spread, Summary, summarise
 
@@ -24,7 +22,7 @@ HEADERS = ("GPUs", "nodes", "makespan", "at least", "utilisation", "GPU-h used",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulate(PartOfGrid):
+class Simulate(GridOptions):
     """Replay what is left of a grid on a simulated cluster, to choose an allocation before asking for it.
 
     Medians over seeds, with the range where it is one. A run goes at the throughput that grid plan shows, saves every
@@ -73,9 +71,9 @@ class Simulate(PartOfGrid):
         """Simulate and print."""
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds}: expected at least 1")
-        grid_runs, facts, found = self.look()
-        cost = estimate(grid_runs, found, splits_of(facts), positive_rate(self.images_per_s))
-        runs = runs_left(grid_runs, cost.hours if self.from_scratch else cost.left)
+        view = self.look()
+        cost = view.estimate(self.images_per_s)
+        runs = runs_left(view.runs, cost.hours if self.from_scratch else cost.left)
         summaries = [self._summary(size, runs) for size in self.gpus]
         work = sum(run.hours for run in runs)
         if self.json:
@@ -133,7 +131,7 @@ def _print(summaries: Sequence[Summary], seeds: int) -> None:
             _counts(one.restarts),
         )
     print_tables([table])
-    print(f"median, and range in brackets, of {seeds} {'replay' if seeds == 1 else 'replays'}", file=sys.stderr)
+    print(f"median, and range in brackets, of {plural(seeds, 'replay')}", file=sys.stderr)
 
 
 def _hours(spread: Spread) -> str:

@@ -15,7 +15,8 @@ from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.runs.messages import note
 from harness.runs.runtime import Precision, RuntimeConfig
-from launch.executors.ranks import run_ranks, started_by_launcher, take_over_srun
+from launch.executors.ranks import run_ranks, started_by_launcher
+from launch.executors.slurm.environment import adopt_srun_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Train:
             runtime = RuntimeConfig(**values)
         except ValueError as error:
             raise InputError(str(error)) from None
-        take_over_srun(os.environ)
+        adopt_srun_ranks(os.environ)
         if (runtime.num_processes or 1) > 1 and not started_by_launcher(os.environ):
             command = [sys.executable, "-m", "launch.cli", "train", *self.arguments()]
             sys.exit(run_ranks(command, runtime.num_processes or 1))

@@ -1,1 +1,1 @@
-"""Executors that run a grid's jobs: local and SLURM."""
+"""Executors that run a grid's runs: on this machine, on SLURM, or by another package."""

@@ -1,34 +1,59 @@
-"""What an executor writes into a run's folder: a run comes in; its config.json, or why it failed, goes out."""
+"""Prepare a run for its process: command line and config.json; record a failure that the process could not."""
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datasets.files import read_json, write_json
 from harness.config import SCHEMA_VERSION, to_dict
 from harness.runs.folder import RunFolder
+from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Options of ``cxr train`` shared by the runs of one submission; calling it with a run gives the command line."""
+
+    runs_dir: Path
+    data_dir: Path
+    precision: Precision = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: int | None = None
+    """CPU threads of one run; None leaves it to the executor."""
+    imagenet_weights: Path | None = None
+    options: tuple[str, ...] = ()
+    """Further arguments of ``cxr train``."""
+
+    def __call__(self, run: GridRun) -> list[str]:
+        """Return the command line of a run, which works by hand too."""
+        arguments = [sys.executable, "-m", "launch.cli", "train"]
+        arguments += [str(RunFolder(self.runs_dir / run.run_id).config_file)]
+        arguments += ["--runs-dir", str(self.runs_dir), "--data-dir", str(self.data_dir)]
+        arguments += ["--precision", self.precision, "--device", self.device]
+        if self.num_threads is not None:
+            arguments += ["--num-threads", str(self.num_threads), "--num-workers", str(self.num_threads)]
+        if self.imagenet_weights is not None:
+            arguments += ["--imagenet-weights", str(self.imagenet_weights)]
+        return [*arguments, *self.options]
+
+
 def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
-    """Write the run's config, and take back an earlier failure, which must not be taken for one of this attempt."""
+    """Write the run's config.json, and clear an earlier failure so that it is not taken for one of this start."""
     folder = RunFolder(runs_dir / run.run_id)
-    document = {
-        "schema": SCHEMA_VERSION,
-        "run_id": run.run_id,
-        "name": run.config.name,
-        "config": to_dict(run.config),
-    }
-    write_json(folder.config_file, document)
+    document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
+    write_json(folder.config_file, {**document, "config": to_dict(run.config)})
     if _status(folder).get("state") == "failed":
         _update_status(folder, state="starting", error=None)
     return folder
 
 
 def record_failure(folder: RunFolder, reason: str) -> None:
-    """Say in status.json that the run failed, for a process that could not say so itself."""
+    """Write into status.json that the run failed, for a process that could not write it itself."""
     _update_status(folder, state="failed", error=reason)
 
 

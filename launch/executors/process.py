@@ -1,4 +1,4 @@
-"""One run as a process of its own: a run, a command and a slot come in; a process that can be watched goes out."""
+"""One run as a process of its own, and what its log and exit status say."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.runs.folder import RunFolder
-from launch.executors import tether
-from launch.executors.slots import Slot
+from launch.executors.die_with_parent import dying_with_parent
 from launch.grids.grid import GridRun
 from launch.plan.lock import RunLock
 
@@ -26,39 +24,44 @@ ERROR_PREFIX = "error: "
 
 @dataclass
 class RunProcess:
-    """A run's process: leader of its own session, so that a terminal's Ctrl-C reaches it through us alone."""
+    """A run's process, leader of its own session: a terminal's Ctrl-C reaches it through this process alone."""
 
     run: GridRun
-    slot: Slot
     lock: RunLock
     log: Path
     log_start: int
-    """Size of the log before this attempt, in bytes."""
+    """Size of the log before this start, in bytes."""
     process: subprocess.Popen[bytes]
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def start(cls, run: GridRun, command: Sequence[str], folder: RunFolder, slot: Slot, lock: RunLock) -> RunProcess:
-        """Start the command, its output appended to the run's log, the lock handed down to it.
+    def start(
+        cls,
+        run: GridRun,
+        command: Sequence[str],
+        folder: RunFolder,
+        lock: RunLock,
+        environment: Mapping[str, str] | None = None,
+    ) -> RunProcess:
+        """Start the command, its output appended to the run's log, the lock's descriptor handed down to it.
 
         Raises:
             OSError: when the log cannot be written or no process can be made.
         """
-        tied = [sys.executable, "-I", str(Path(tether.__file__).resolve()), str(os.getpid()), *command]
         with folder.log_file.open("ab") as log:
             log_start = log.tell()
             log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
             log.flush()
             process = subprocess.Popen(
-                tied,
+                dying_with_parent([*command]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **slot.environment},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 start_new_session=True,
                 pass_fds=(lock.descriptor,),
             )
-        return cls(run=run, slot=slot, lock=lock, log=folder.log_file, log_start=log_start, process=process)
+        return cls(run=run, lock=lock, log=folder.log_file, log_start=log_start, process=process)
 
     @property
     def seconds(self) -> float:
@@ -66,7 +69,7 @@ class RunProcess:
         return time.monotonic() - self.started
 
     def poll(self) -> int | None:
-        """Exit status once it has ended (-N: by signal N), else None; what it left in its group is killed."""
+        """Return the exit status once it has ended (-N: by signal N), else None; its whole group is then killed."""
         if self.process.returncode is not None:
             return self.process.returncode
         # WNOWAIT leaves a zombie behind, which keeps the group's number from being given to another.
@@ -81,12 +84,12 @@ class RunProcess:
             os.killpg(self.process.pid, number)
 
     def log_tail(self, lines: int) -> list[str]:
-        """Last lines that this attempt printed, without blank ones and the command itself."""
+        """Return the last lines that this start printed, without blank ones and the command itself."""
         return log_tail(self.log, lines, self.log_start)
 
 
 def log_tail(log: Path, lines: int, start: int = 0) -> list[str]:
-    """Last lines of a run's log from byte ``start`` on, without blank ones and the commands; none without a log."""
+    """Return the last lines of a run's log from byte ``start`` on, without blank ones and commands."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -98,7 +101,7 @@ def log_tail(log: Path, lines: int, start: int = 0) -> list[str]:
 
 
 def explain_exit(status: int, log_tail: Sequence[str]) -> str:
-    """Why a process ended without a result, in one line: its error message, else its exit status and last words."""
+    """Return in one line why a process ended without a result: its error message, else its status and last words."""
     last = log_tail[-1].strip() if log_tail else ""
     if status > 0 and last.startswith(ERROR_PREFIX):
         return last.removeprefix(ERROR_PREFIX)

@@ -1,4 +1,4 @@
-"""Places for runs on this machine: wishes and the hardware come in; slots go out. No torch needed."""
+"""Slots for runs on this machine: one for each GPU, else two on the CPU. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPU_SLOTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """Room for one run at a time."""
+    """A place for one run at a time."""
 
     number: int
     environment: dict[str, str] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Slot:
 
 
 def make_slots(device: Literal["auto", "cpu", "cuda"], asked: int | None) -> tuple[Slot, ...]:
-    """One slot for each GPU, else at most two on the CPU; ``asked`` slots share the GPUs in turn.
+    """Make one slot for each GPU, else at most two on the CPU; ``asked`` slots share the GPUs in turn.
 
     Raises:
         InputError: for a count below 1, or when ``cuda`` is asked for and there is no GPU.
@@ -43,12 +43,12 @@ def make_slots(device: Literal["auto", "cpu", "cuda"], asked: int | None) -> tup
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the GPUs as CUDA_VISIBLE_DEVICES takes them: from that variable, else from nvidia-smi."""
+    """Return names of the GPUs as CUDA_VISIBLE_DEVICES takes them: from that variable, else from nvidia-smi."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return parse_gpu_list(_nvidia_smi())
@@ -61,7 +61,7 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def parse_gpu_list(text: str) -> tuple[str, ...]:
-    """UUIDs in the output of ``nvidia-smi -L``; a GPU that is cut into MIG devices counts as these."""
+    """Return the UUIDs in the output of ``nvidia-smi -L``; a GPU that is cut into MIG devices counts as these."""
     gpus: list[list[str]] = []
     for line in text.splitlines():
         match = re.search(r"UUID: ((GPU|MIG)-[^)\s]+)\)", line)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from datasets.errors import InputError
 from harness.config import RunConfig
 from launch.grids.hashing import remember_hashes
 
@@ -63,21 +62,8 @@ class Grid:
         """The runs by run id."""
         return {run.run_id: run for run in self.runs}
 
-    def select(self, only: str | None) -> tuple[GridRun, ...]:
-        """The runs whose name contains ``only``, and all that they need, in the grid's order.
-
-        Raises:
-            InputError: when no name contains ``only``.
-        """
-        if only is None:
-            return self.runs
-        chosen = {run.run_id for run in self.runs if only in run.name}
-        if not chosen:
-            raise InputError(f"--only {only}: no run of grid {self.name} has this in its name; see cxr grid plan")
-        return self.with_needs(chosen)
-
     def with_needs(self, run_ids: Iterable[str]) -> tuple[GridRun, ...]:
-        """These runs and all that they need, in the grid's order."""
+        """Return these runs and all that they need, in the grid's order."""
         chosen = set(run_ids)
         for run in reversed(self.runs):
             if run.run_id in chosen:
@@ -92,7 +78,7 @@ def _refuse_repeated(what: str, values: Iterable[str]) -> None:
 
 
 def needs_first(runs: Sequence[GridRun]) -> tuple[GridRun, ...]:
-    """The runs in their given order, except that each comes after those of its needs that are among them.
+    """Return the runs in their given order, except that each comes after those of its needs that are among them.
 
     There are no cycles: a config holds the configs that it needs.
     """

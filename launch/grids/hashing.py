@@ -1,4 +1,4 @@
-"""Hashes of many configs at once: configs come in; each leaves with the hash that it would compute by itself.
+"""Hash many configs at once, each to the value that it would compute by itself.
 
 The runs of a grid hold the same few configs again and again (initial weights, teachers, searches); here the text of
 each is made once, which makes a grid of 20,000 runs sixteen times cheaper to identify.
@@ -29,13 +29,13 @@ def remember_hashes(configs: Iterable[RunConfig]) -> None:
 
 
 def run_hash(config: RunConfig, texts: Texts) -> str:
-    """``config.hash``; ``texts`` remembers what configs have in common."""
+    """Return ``config.hash``; ``texts`` remembers what configs have in common."""
     text = f'{{"config": {canonical(config, texts)}, "schema": {SCHEMA_VERSION}}}'
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def canonical(value: Any, texts: Texts) -> str:
-    """``json.dumps(harness.config.to_dict(value), sort_keys=True)``."""
+    """Return ``json.dumps(harness.config.to_dict(value), sort_keys=True)``."""
     if isinstance(value, tuple | list):
         return f"[{', '.join(canonical(inner, texts) for inner in value)}]"
     if not dataclasses.is_dataclass(value):
@@ -54,7 +54,7 @@ def canonical(value: Any, texts: Texts) -> str:
 
 @cache
 def _fields(owner: Any) -> tuple[tuple[str, bool, bool], ...]:
-    """Names of a dataclass's fields, sorted, and when ``to_dict`` leaves each out."""
+    """Return names of a dataclass's fields, sorted, and when ``to_dict`` leaves each out."""
     return tuple(
         sorted(
             (field.name, bool(field.metadata.get("omit_if_none")), bool(field.metadata.get("omit_if_false")))

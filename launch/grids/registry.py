@@ -1,37 +1,63 @@
-"""Find a grid by its name, or in a Python or TOML file.
+"""Registry of grids, and the grids of TOML and Python files.
 
-A Python file defines ``grid()``, which returns a ``Grid``; it must yield the same runs every time, since
-submit, status and report each call it.
+A Python file defines ``grid()``, which returns a ``Grid``. It must return the same runs every time, since submit,
+status and report each call it.
 """
 
 from __future__ import annotations
 
-import difflib
+import pkgutil
 import runpy
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets.errors import InputError
+from datasets.registry import Registry
 from launch.grids.grid import Grid
+from launch.grids.toml_file import load_grid_toml
+from launch.toml import did_you_mean
+
+FUNCTION = "grid"
 
 
-def _demo() -> Grid:
-    from launch.grids.demo import demo_grid
+@dataclass(frozen=True, kw_only=True)
+class GridEntry:
+    """One grid."""
 
-    return demo_grid()
+    builder: str
+    """``module:function`` without arguments, which returns a ``launch.grids.grid.Grid``."""
+    title: str
+    """One line, printed above the plan."""
+    data: str
+    """What ``--data-dir`` must hold, in words; named when a beton is missing."""
+    notes: str | None = None
+    """``module:function`` that returns printed values to compare with, by the name of a configuration."""
 
 
-def _paper() -> Grid:
-    from launch.grids.paper.grid import paper_grid
-
-    return paper_grid()
-
-
-GRIDS: dict[str, Callable[[], Grid]] = {"demo": _demo, "paper": _paper}
+GRIDS = Registry[GridEntry]("grid", "cxr_harness.grids")
+GRIDS.add(
+    "demo",
+    GridEntry(
+        builder="launch.grids.demo:demo_grid",
+        title="the paper's design in small, on phantoms",
+        data="betons of phantoms, as make demo writes them to data/demo",
+    ),
+)
+GRIDS.add(
+    "paper",
+    GridEntry(
+        builder="launch.grids.paper.grid:paper_grid",
+        title="the paper's Tables 2, 3 and 5: 63 configurations, three repetitions each",
+        data="betons of CheXpert, ChestX-ray14, its sample and MIMIC-CXR at 224 x 224 pixels",
+        notes="launch.grids.paper.tables:printed_cells",
+    ),
+)
 
 
 def load_grid(name: str) -> Grid:
-    """The grid called ``name``, or the one in the TOML or Python file of this name.
+    """Return the grid called ``name``, or the one in the TOML or Python file of this name.
 
     Raises:
         InputError: for an unknown name, with the nearest or all known ones.
@@ -39,21 +65,16 @@ def load_grid(name: str) -> Grid:
     if name.endswith(".py"):
         return load_grid_file(Path(name))
     if name.endswith(".toml"):
-        from launch.grids.toml_file import load_grid_toml
-
         return load_grid_toml(Path(name))
     if name not in GRIDS:
-        near = difflib.get_close_matches(name, GRIDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(GRIDS)}, or a TOML or Python file"
+        hint = did_you_mean(name, GRIDS).strip() or f"known: {', '.join(GRIDS)}, or a TOML or Python file"
         raise InputError(f"grid {name!r} is unknown; {hint}")
-    return GRIDS[name]()
-
-
-FUNCTION = "grid"
+    grid: Grid = pkgutil.resolve_name(GRIDS[name].builder)()
+    return grid
 
 
 def load_grid_file(path: Path) -> Grid:
-    """The grid that the file's function ``grid`` returns.
+    """Return the grid that the file's function ``grid`` returns.
 
     Raises:
         InputError: when the file is absent, fails, or has no such function.
@@ -69,3 +90,9 @@ def load_grid_file(path: Path) -> Grid:
     if not isinstance(made, Grid):
         raise InputError(f"{path}: grid() returned {type(made).__name__}; expected a launch.grids.grid.Grid")
     return made
+
+
+def printed_values(grid: str) -> Mapping[str, dict[str, Any]]:
+    """Return the printed values that a registered grid is compared with, by the name of a configuration."""
+    notes = GRIDS[grid].notes if grid in GRIDS else None
+    return {} if notes is None else pkgutil.resolve_name(notes)()

@@ -1,8 +1,7 @@
-"""A part of a grid: what a person asked for comes in; the runs that fit, and all that they need, go out."""
+"""Select a part of a grid: the runs that fit what was asked for, and all that they need."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,11 +10,12 @@ from datasets.errors import InputError
 from harness.config import RunConfig
 from launch.grids.grid import Grid, GridRun
 from launch.grids.paper.grid import TRAIN_SIZES
+from launch.toml import known_words
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Wishes that a run must all meet; an empty one is met by every run."""
+    """Conditions that a run must all meet; an empty one is met by every run."""
 
     only: str | None = None
     """Part of the run's name."""
@@ -28,23 +28,23 @@ class Selection:
     """As ``attention_transfer``, ``at``, or ``at-mimic`` with the teacher."""
     network: tuple[str, ...] = ()
 
-    def choose(self, grid: Grid) -> tuple[GridRun, ...]:
-        """The runs that meet all wishes, and all that these need, in the grid's order.
+    def choose(self, grid: Grid, *, with_needs: bool = True) -> tuple[GridRun, ...]:
+        """Return the runs that meet all conditions, in the grid's order, by default with all that these need.
 
         Raises:
-            InputError: for a value that no run of the grid has, or when no run meets all wishes.
+            InputError: for a value that no run of the grid has, or when no run meets all conditions.
         """
-        runs = grid.select(self.only)
-        chosen = {run.run_id for run in grid.runs if self.only is None or self.only in run.name}
+        chosen = {run.run_id: run for run in grid.runs if self.only is None or self.only in run.name}
         for option, (asked, values_of) in self._lists().items():
             _refuse_unknown(option, asked, grid, values_of)
             if asked:
-                chosen &= {run.run_id for run in runs if not values_of(run.config).isdisjoint(asked)}
+                chosen = {key: run for key, run in chosen.items() if not values_of(run.config).isdisjoint(asked)}
         if self.name is not None:
-            chosen &= {run.run_id for run in runs if fnmatchcase(run.name, self.name)}
+            chosen = {key: run for key, run in chosen.items() if fnmatchcase(run.name, self.name)}
         if not chosen:
-            raise InputError(f"{self}: no run of grid {grid.name} has all of this; see cxr grid plan")
-        return grid.with_needs(chosen)
+            what = "this in its name" if str(self) == f"--only {self.only}" else "all of this"
+            raise InputError(f"{self}: no run of grid {grid.name} has {what}; see cxr grid plan")
+        return grid.with_needs(chosen) if with_needs else tuple(chosen.values())
 
     def _lists(self) -> dict[str, tuple[tuple[str, ...], Callable[[RunConfig], set[str]]]]:
         return {
@@ -55,19 +55,19 @@ class Selection:
         }
 
     def __str__(self) -> str:
-        """The wishes as options of the command line."""
+        """Return the conditions as options of the command line."""
         words = [f"--{key} {value}" for key, value in (("only", self.only), ("name", self.name)) if value is not None]
         words += [f"--{option} {' '.join(asked)}" for option, (asked, _) in self._lists().items() if asked]
         return " ".join(words)
 
 
 def sizes_of(config: RunConfig) -> set[str]:
-    """The names by which a run's training size may be asked for."""
+    """Return the names by which a run's training size may be asked for."""
     return {config.data.subset, *(name for name, data in TRAIN_SIZES.items() if data == config.data)}
 
 
 def methods_of(config: RunConfig) -> set[str]:
-    """The names by which a run's method may be asked for."""
+    """Return the names by which a run's method may be asked for."""
     objective = config.objective
     names = {str(objective.method), objective.tag}
     if objective.teacher is not None:
@@ -84,7 +84,4 @@ def _refuse_unknown(
     known = sorted({value for run in grid.runs for value in values_of(run.config)})
     for value in asked:
         if value not in known:
-            near = difflib.get_close_matches(value, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            known_ones = ", ".join(known)
-            raise InputError(f"--{option} {value}: no run of grid {grid.name} has this; {hint}known: {known_ones}")
+            raise InputError(f"--{option} {value}: no run of grid {grid.name} has this; {known_words(value, known)}")

@@ -1,4 +1,4 @@
-"""A grid of one's own as a TOML file: rows of config tables come in, a ``Grid`` of their products goes out.
+"""Read a grid from a TOML file, whose rows are products of config tables.
 
 Each ``[[runs]]`` row holds what a run's config holds, above what ``[defaults]`` says. A list stands for each of its
 values in turn, so a row with two lists is their product. ``docs/grids/`` has examples that explain every key.
@@ -9,33 +9,55 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from datasets.errors import InputError
-from harness.config import SCHEDULE_PRESETS, AttentionTransfer, BetaSearch, RunConfig, from_dict, to_dict
+from harness.config import (
+    OBJECTIVES,
+    SCHEDULE_PRESETS,
+    AttentionTransfer,
+    BetaSearch,
+    DataConfig,
+    NetworkConfig,
+    RunConfig,
+    Schedule,
+    TransferLearning,
+    Weights,
+    from_dict,
+    to_dict,
+)
 from launch.grids.grid import Grid, GridRun, Kind
 from launch.grids.selection import methods_of
-from launch.grids.toml_keys import CONFIG_KEYS, as_table, check_config_keys, check_keys, nearest
+from launch.toml import check_keys, did_you_mean, known_words, read_toml
 
 TOP_KEYS = ("name", "defaults", "runs")
 ROW_KEYS = ("name", "kind", "cells", "seeds")
 """What a row says beside its config."""
 CHOOSERS = ("kind", "method", "preset")
 """A table that sets one of these takes nothing from the default table of its name."""
+CONFIG_KEYS = tuple(field.name for field in dataclasses.fields(RunConfig))
+TABLES: Mapping[str, type] = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "init": Weights,
+    "teacher": Weights,
+    "schedule": Schedule,
+}
+EXTRA_KEYS: Mapping[str, tuple[str, ...]] = {"schedule": ("preset",)}
+"""Keys that a grid file may use beside those of the dataclass."""
 PLACEHOLDER = re.compile(r"\{([a-z0-9_.]*)\}")
 
 
 def load_grid_toml(path: Path) -> Grid:
-    """The grid that the file describes.
+    """Return the grid that the file describes.
 
     Raises:
         InputError: one line with file, row and key, for an unreadable file, an unknown key, a wrong value, a name of
             no run above, or a name that stands for several runs.
     """
-    values = _read(path)
+    values = read_toml(path, "grid file")
     check_keys(values, TOP_KEYS, str(path))
     rows = values.get("runs")
     if not isinstance(rows, list) or not rows:
@@ -63,8 +85,8 @@ class _Row:
         self.kind: Kind = row.get("kind", "repetition")
         self.cells = tuple(row.get("cells", ()))
         if self.kind not in get_args(Kind):
-            hint = nearest(str(self.kind), get_args(Kind))
-            raise InputError(f"{self.where}: kind {self.kind!r} is unknown; {hint}known: {', '.join(get_args(Kind))}")
+            known = known_words(str(self.kind), get_args(Kind))
+            raise InputError(f"{self.where}: kind {self.kind!r} is unknown; {known}")
         self.config = _merged(defaults, {key: value for key, value in row.items() if key in CONFIG_KEYS})
         if "seeds" in row:
             self.config = {**self.config, "seed": self._seeds(row)}
@@ -80,7 +102,7 @@ class _Row:
         raise InputError(f"{self.where}: seeds = {seeds!r}; expected a count of at least 1 or a list of seeds")
 
     def runs(self, above: Mapping[str, GridRun]) -> Iterator[GridRun]:
-        """The row's runs and the points of their beta searches; ``above`` are the grid's runs so far, by name."""
+        """Yield the row's runs and the points of their searches; ``above`` are the grid's runs so far, by name."""
         points = {run.run_id for run in above.values()}
         taken: dict[str, RunConfig] = {}
         for values in expand(self.config):
@@ -97,7 +119,7 @@ class _Row:
             yield GridRun(name=name, kind=self.kind, config=config, cells=self.cells)
 
     def _config(self, values: Mapping[str, Any], above: Mapping[str, GridRun]) -> RunConfig:
-        """The config of one point of the product."""
+        """Return the config of one point of the product."""
         check_config_keys(values, self.where)
         values = {**values, "schedule": self._schedule(values.get("schedule", {}))}
         simple: dict[str, Any] = {
@@ -121,31 +143,30 @@ class _Row:
         return config if points is None else self._searched(config, points)
 
     def _schedule(self, table: Mapping[str, Any]) -> dict[str, Any]:
-        """The table above the values of its preset."""
+        """Return the table, laid over the values of its preset."""
         own = {key: value for key, value in table.items() if key != "preset"}
         if "preset" not in table:
             return own
         preset = table["preset"]
         if preset not in SCHEDULE_PRESETS:
-            hint = nearest(str(preset), SCHEDULE_PRESETS)
-            known = ", ".join(SCHEDULE_PRESETS)
-            raise InputError(f"{self.where}.schedule.preset: {preset!r} is unknown; {hint}known: {known}")
+            known = known_words(str(preset), SCHEDULE_PRESETS)
+            raise InputError(f"{self.where}.schedule.preset: {preset!r} is unknown; {known}")
         return {**to_dict(SCHEDULE_PRESETS[preset]()), **own}
 
     def _weights(
         self, table: Mapping[str, Any], above: Mapping[str, GridRun], words: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        """The table with the name of a run above replaced by that run's config."""
+        """Return the table with the name of a run above replaced by that run's config."""
         if not isinstance(table.get("run"), str):
             return table
         name = self._filled(table["run"], words)
         if name not in above:
-            hint = nearest(name, above) or f"runs above: {', '.join(list(above)[:5]) or 'none'}"
+            hint = did_you_mean(name, above) or f"runs above: {', '.join(list(above)[:5]) or 'none'}"
             raise InputError(f"{self.where}: run = {name!r} names no run above this row; {hint.strip()}")
         return {"kind": "run", **table, "run": to_dict(above[name].config)}
 
     def _searched(self, config: RunConfig, points: Any) -> RunConfig:
-        """The config with its beta chosen by a search at its own size with seed 0."""
+        """Return the config with its beta chosen by a search at its own size with seed 0."""
         if not isinstance(config.objective, AttentionTransfer):
             raise InputError(f"{self.where}: objective.beta: only attention_transfer has one")
         if (
@@ -158,7 +179,7 @@ class _Row:
         return dataclasses.replace(config, objective=dataclasses.replace(config.objective, beta=search))
 
     def _search_points(self, config: RunConfig) -> Iterator[GridRun]:
-        """The runs of the search that chooses the config's beta, if one does, named after the row."""
+        """Yield the runs of the search that chooses the config's beta, if one does, named after the row."""
         if isinstance(config.objective, AttentionTransfer) and isinstance(config.objective.beta, BetaSearch):
             search = config.objective.beta
             own = search.template.name if self.template is None else str(self.template)
@@ -176,17 +197,15 @@ class _Row:
         return self._filled(template, words_of(config))
 
     def _filled(self, template: str, words: Mapping[str, str]) -> str:
-        """The template with each ``{key}`` replaced by the run's own value."""
+        """Return the template with each ``{key}`` replaced by the run's own value."""
         for key in PLACEHOLDER.findall(template):
             if key not in words:
-                raise InputError(
-                    f"{self.where}: {{{key}}} is unknown; {nearest(key, words)}known: {', '.join(words)}"
-                )
+                raise InputError(f"{self.where}: {{{key}}} is unknown; {known_words(key, words)}")
         return PLACEHOLDER.sub(lambda match: words[match[1]], template)
 
 
 def expand(value: Any, key: str = "") -> Iterator[Any]:
-    """Every value without lists that a value with lists stands for; a later list varies faster."""
+    """Yield every value without lists that a value with lists stands for; a later list varies faster."""
     if isinstance(value, Mapping):
         parts = [list(expand(inner, name)) for name, inner in value.items()]
         for combination in itertools.product(*parts):
@@ -199,7 +218,7 @@ def expand(value: Any, key: str = "") -> Iterator[Any]:
 
 
 def words_of(config: RunConfig) -> dict[str, str]:
-    """What a name may hold in braces: short words, and the config's plain values by their dotted keys."""
+    """Return what a name may hold in braces: short words, and the config's plain values by their dotted keys."""
     objective = config.objective
     beta = getattr(objective, "beta", None)
     words = {
@@ -219,7 +238,7 @@ def words_of(config: RunConfig) -> dict[str, str]:
 
 
 def _advice(template: Any, config: RunConfig, other: RunConfig) -> str:
-    """How to tell two runs of one name apart."""
+    """Return how to tell two runs of one name apart."""
     if config == other:
         return "the two are the same run"
     mine, others = words_of(config), words_of(other)
@@ -228,7 +247,7 @@ def _advice(template: Any, config: RunConfig, other: RunConfig) -> str:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables merged key by key; a table that chooses what it is takes nothing from below."""
+    """Merge tables key by key; a table that chooses what it is takes nothing from below."""
     merged = dict(below)
     for key, value in above.items():
         under = below.get(key)
@@ -237,10 +256,45 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"grid file {path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+def check_config_keys(values: Mapping[str, Any], where: str) -> None:
+    """Refuse keys that no config has, with the known ones; ``values`` are one run's, without lists.
+
+    Raises:
+        InputError: for the first unknown key.
+    """
+    check_keys(values, CONFIG_KEYS, where)
+    for key, table in values.items():
+        if key == "objective":
+            _check_objective(as_table(table, f"{where}.objective"), f"{where}.objective")
+        elif key in TABLES:
+            _check_table(key, table, f"{where}.{key}")
+
+
+def _check_objective(table: Mapping[str, Any], where: str) -> None:
+    method = table.get("method", TransferLearning.method)
+    if method not in OBJECTIVES:
+        raise InputError(f"{where}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
+    check_keys(table, _fields(OBJECTIVES[method].config), where)
+    if "teacher" in table:
+        _check_table("teacher", table["teacher"], f"{where}.teacher")
+    if isinstance(table.get("beta"), Mapping):
+        check_keys(table["beta"], ("points",), f"{where}.beta")
+
+
+def _check_table(name: str, table: Any, where: str) -> None:
+    check_keys(as_table(table, where), (*_fields(TABLES[name]), *EXTRA_KEYS.get(name, ())), where)
+
+
+def as_table(value: Any, where: str) -> Mapping[str, Any]:
+    """Return the value, which must be a table.
+
+    Raises:
+        InputError: when it is none.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where}: expected a table of keys, found {value!r}")
+    return value
+
+
+def _fields(owner: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(owner))

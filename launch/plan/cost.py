@@ -1,4 +1,4 @@
-"""How long runs take: configs, split sizes and what finished runs took come in; images, GPU-hours, chains go out."""
+"""Estimate how long runs take: images, GPU-hours and critical path, from configs and from what finished runs took."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 from datasets.sources.registry import DATASETS
 from harness.config import NETWORKS, RunConfig, parse_subset
 from launch.grids.grid import GridRun, needs_first
-from launch.plan.decide import ABSENT, Found
+from launch.plan.run_state import ABSENT, RunState
 
 TRAIN_STEP = 3.0
 """A step is one forward and one backward pass, and the latter costs about two forward passes."""
@@ -42,7 +42,7 @@ class Work:
 
 
 def run_work(config: RunConfig, splits: Splits) -> Work:
-    """What a run computes when it stops at its last epoch and no earlier."""
+    """Return what a run computes when it stops at its last epoch and no earlier."""
     dataset, epochs = config.data.dataset, config.schedule.epochs
     sizes = {**DATASETS[dataset].split_sizes, **splits.get(dataset, {})}
     asked = parse_subset(config.data.subset)
@@ -59,12 +59,12 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
 
 
 def run_cost(config: RunConfig, splits: Splits) -> float:
-    """Cost of a run in forward passes of one image through DenseNet-121."""
+    """Return the cost of a run in forward passes of one image through DenseNet-121."""
     return run_work(config, splits).passes
 
 
 def shape_of(config: RunConfig) -> Shape:
-    """What runs of the same speed have in common."""
+    """Return what runs of the same speed have in common."""
     return config.network.name, config.network.scope, config.objective.method
 
 
@@ -80,15 +80,17 @@ class Throughput:
     """Where it comes from, in words."""
 
     def seconds(self, config: RunConfig, passes: float) -> float:
-        """GPU-seconds that a run of this shape takes for so many passes."""
+        """Return the GPU-seconds that a run of this shape takes for so many passes."""
         return passes / self.measured.get(shape_of(config), self.otherwise)
 
 
 def measure(
-    runs: Sequence[GridRun], found: Mapping[str, Found], splits: Splits, given: float | None = None
+    runs: Sequence[GridRun], found: Mapping[str, RunState], splits: Splits, given: float | None = None
 ) -> Throughput:
-    """The throughput that finished runs had, their whole time counted; ``given`` (training images of DenseNet-121
-    per second and GPU) or an assumption where none has finished, the median of the measured where only others have.
+    """Measure the throughput of finished runs, their whole time counted.
+
+    ``given`` (training images of DenseNet-121 per second and GPU) or an assumption is used where none has finished,
+    the median of the measured where only runs of other shapes have.
     """
     rates: dict[Shape, list[float]] = defaultdict(list)
     for run in runs:
@@ -131,9 +133,9 @@ class Estimate:
 
 
 def estimate(
-    runs: Sequence[GridRun], found: Mapping[str, Found], splits: Splits, given: float | None = None
+    runs: Sequence[GridRun], found: Mapping[str, RunState], splits: Splits, given: float | None = None
 ) -> Estimate:
-    """Images, GPU-hours and the critical path of these runs; ``given`` as ``measure`` takes it."""
+    """Estimate images, GPU-hours and the critical path of these runs; ``given`` as ``measure`` takes it."""
     throughput = measure(runs, found, splits, given)
     works = {run.run_id: run_work(run.config, splits) for run in runs}
     hours = {run.run_id: throughput.seconds(run.config, works[run.run_id].passes) / 3600.0 for run in runs}
@@ -141,8 +143,8 @@ def estimate(
     return Estimate(works=works, hours=hours, left=left, chain=longest_chain(runs, left), throughput=throughput)
 
 
-def share_left(state: Found) -> float:
-    """The part of a run that is still to be computed, 0..1."""
+def share_left(state: RunState) -> float:
+    """Return the part of a run that is still to be computed, 0..1."""
     if state.state == "done":
         return 0.0
     if not state.epoch or not state.epochs or state.state == "stale":
@@ -151,7 +153,7 @@ def share_left(state: Found) -> float:
 
 
 def critical_paths(runs: Sequence[GridRun], splits: Splits) -> dict[str, float]:
-    """For each run id the cost of the costliest chain that starts with the run and goes on to those that need it.
+    """Return for each run id the cost of the costliest chain that starts with it and goes on to what needs it.
 
     Starting the run with the longest chain first keeps the last runs from waiting for one late prerequisite.
     """
@@ -159,7 +161,7 @@ def critical_paths(runs: Sequence[GridRun], splits: Splits) -> dict[str, float]:
 
 
 def chains(runs: Sequence[GridRun], costs: Mapping[str, float]) -> dict[str, float]:
-    """``critical_paths`` with costs of any unit, by run id."""
+    """Return critical paths for costs of any unit, by run id."""
     longest_after: dict[str, float] = {}
     paths: dict[str, float] = {}
     for run in reversed(needs_first(runs)):
@@ -170,7 +172,7 @@ def chains(runs: Sequence[GridRun], costs: Mapping[str, float]) -> dict[str, flo
 
 
 def longest_chain(runs: Sequence[GridRun], costs: Mapping[str, float]) -> tuple[GridRun, ...]:
-    """The costliest chain, in the order in which its runs follow each other; runs that cost nothing are left out."""
+    """Return the costliest chain, each run after the one that it needs; runs that cost nothing are left out."""
     paths = chains(runs, costs)
     dependants: dict[str, list[GridRun]] = defaultdict(list)
     for run in runs:
@@ -187,8 +189,8 @@ def longest_chain(runs: Sequence[GridRun], costs: Mapping[str, float]) -> tuple[
     return tuple(run for run in chain if costs[run.run_id] > 0.0)
 
 
-def seconds_to_go(run: GridRun, state: Found, splits: Splits) -> float | None:
-    """Seconds until a running run ends at the speed that it reports; None while it reports none."""
+def seconds_to_go(run: GridRun, state: RunState, splits: Splits) -> float | None:
+    """Return the seconds until a running run ends at the speed that it reports; None while it reports none."""
     if state.state != "running" or not state.images_per_s:
         return None
     work = run_work(run.config, splits)
@@ -196,12 +198,12 @@ def seconds_to_go(run: GridRun, state: Found, splits: Splits) -> float | None:
 
 
 def train_passes(config: RunConfig) -> float:
-    """Forward passes through DenseNet-121 that one training image costs."""
+    """Return the forward passes through DenseNet-121 that one training image costs."""
     return TRAIN_STEP * NETWORKS[config.network.name].relative_cost + _teacher_cost(config)
 
 
 def _teacher_cost(config: RunConfig) -> float:
-    """Forward passes through DenseNet-121 that the teacher's pass of one image costs."""
+    """Return the forward passes through DenseNet-121 that the teacher's pass of one image costs."""
     teacher = config.objective.teacher
     if teacher is None:
         return 0.0
@@ -209,5 +211,5 @@ def _teacher_cost(config: RunConfig) -> float:
 
 
 def hours_to_go(cost: Estimate, at_once: int) -> float:
-    """Hours until the whole grid is done with so many runs at once: no fewer than the critical path has."""
+    """Return the hours until the grid is done with so many runs at once, at least those of the critical path."""
     return max(cost.chain_hours, sum(cost.left.values()) / max(1, at_once))

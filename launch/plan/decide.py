@@ -1,4 +1,4 @@
-"""The plan: wanted runs and the state of their folders come in; one decision for each run goes out. Pure."""
+"""Decide what is to be done about each run of a grid, from the states of all."""
 
 from __future__ import annotations
 
@@ -7,55 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.grids.grid import GridRun, needs_first
+from launch.plan.run_state import ABSENT, RunState
 
-State = Literal["absent", "queued", "partial", "running", "done", "failed", "stale"]
 Action = Literal["skip", "run", "wait", "blocked"]
 
 NAMES_SHOWN = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a run's folder says about the run."""
-
-    state: State = "absent"
-    """``absent`` (never started), ``queued`` (waits in a cluster's queue), ``partial`` (interrupted, goes on from its
-    checkpoint), ``running`` (a live process), ``done`` (a result), ``failed`` (ended with an error), ``stale``
-    (computed from other data than now)."""
-    epoch: int | None = None
-    """Epochs done."""
-    epochs: int | None = None
-    mean_auroc: float | None = None
-    """Test AUROC, 0..1, of a done run; else the last validation's."""
-    images_per_s: float | None = None
-    error: str | None = None
-    """Why it failed, or why and what to do when it is stale; one line."""
-    content_hash: str | None = None
-    """Content of the beton that the folder was computed from."""
-    host: str | None = None
-    """The other host that a running run is on; None on this one."""
-    job: str | None = None
-    """The queue's job that holds the run, now or last."""
-    waits_for: str | None = None
-    """Why the queue has not started it, in the queue's words."""
-    gpu_seconds: float | None = None
-    """What a done run took: its seconds times its processes."""
-    restarts: int = 0
-    """Starts after the first."""
-    preempted: int = 0
-    """Starts that a preemption ended."""
-    timed_out: int = 0
-    """Starts that the time limit ended."""
-
-    @property
-    def progress(self) -> str:
-        """``3 of 128 epochs``, or nothing while unknown."""
-        if self.epoch is None:
-            return ""
-        return f"{self.epoch} of {self.epochs} epochs" if self.epochs is not None else f"{self.epoch} epochs"
-
-
-ABSENT = Found()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +25,8 @@ class Decision:
     reason: str
 
 
-def decide(wanted: Sequence[GridRun], found: Mapping[str, Found]) -> list[Decision]:
-    """One decision for each wanted run, needs first; ``found`` is by run id, a missing id is absent.
+def decide(wanted: Sequence[GridRun], found: Mapping[str, RunState]) -> list[Decision]:
+    """Return one decision for each wanted run, needs first; ``found`` is by run id, a missing id is absent.
 
     A failed run is run again: whoever submits again has seen the failure. A need outside ``wanted`` must be done.
     """
@@ -83,7 +39,7 @@ def decide(wanted: Sequence[GridRun], found: Mapping[str, Found]) -> list[Decisi
 
 
 def _decide(
-    run: GridRun, found: Mapping[str, Found], decided: Mapping[str, Decision], names: Mapping[str, str]
+    run: GridRun, found: Mapping[str, RunState], decided: Mapping[str, Decision], names: Mapping[str, str]
 ) -> tuple[Action, str]:
     state = found.get(run.run_id, ABSENT)
     if state.state == "stale":
@@ -109,8 +65,8 @@ def _decide(
     return "run", _why_now(state)
 
 
-def where_it_runs(state: Found) -> str:
-    """Where a running run is, and how to go on when that is no longer true."""
+def where_it_runs(state: RunState) -> str:
+    """Return where a running run is, and what to do when that is no longer true."""
     if state.job is not None:
         return f"runs as job {state.job}"
     if state.host is None:
@@ -118,7 +74,7 @@ def where_it_runs(state: Found) -> str:
     return f"runs already on host {state.host} (should that be gone, delete the run's status.json)"
 
 
-def _why_now(state: Found) -> str:
+def _why_now(state: RunState) -> str:
     if state.state == "failed":
         return f"tried again; failed before: {state.error or 'see its log'}"
     if state.state == "partial":

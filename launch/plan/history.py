@@ -1,8 +1,7 @@
-"""The starts of one queued run: beginnings and endings come in; ``attempts.json`` in the run's folder goes out."""
+"""History of the starts of one queued run, kept in ``attempts.json`` in the run's folder."""
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -20,70 +19,72 @@ INTERRUPTIONS = ("time limit", "preempted", "requeued")
 OWN_FAULT = ("failed", "killed", "time limit")
 """Endings that a run may owe to itself: repeated without a new checkpoint between them, they lead nowhere."""
 
+Start = dict[str, Any]
+
 
 class History:
-    """What ``attempts.json`` holds, of each start: job, restart, host, started, ended, ending, reason, and more.
+    """Starts of a run: job, restart, host, started, ended, ending, reason, and more of each.
 
     Endings are ``done``, ``failed``, ``time limit``, ``preempted``, ``requeued`` (scontrol requeue, or SIGUSR2 by
-    hand), ``cancelled`` (scancel), ``killed`` (never said how it ended: a lost node, SIGKILL) and ``terminated``
-    (told to stop, nobody said why). ``told`` is the ending that was announced, ``checkpoint`` is when the checkpoint
-    that the start found was written (unix time, None without one), ``given_up`` says that no further start followed
-    by itself.
+    hand), ``cancelled`` (scancel), ``killed`` (it never said how it ended: a lost node, SIGKILL) and ``terminated``
+    (stopped for no reason that was given). ``told`` is the ending that was announced, ``checkpoint`` is when the
+    checkpoint that the start found was written (unix time, None without one), ``given_up`` says that no further start
+    followed by itself. Only the ``owner``, the first process of a run, reads and writes; for others all is empty.
     """
 
     def __init__(self, folder: Path, *, owner: bool) -> None:
         self._folder = RunFolder(folder)
         self._owner = owner
 
-    def start(self, job: str) -> None:
-        """A start of now; what the one before left open is settled by whether SLURM has queued the job again."""
+    def start(self, job: str, *, restart: int = 0, host: str | None = None) -> None:
+        """Record a start; one before that is still open ended as announced, or was killed."""
         if not self._owner:
             return
-        starts = _recorded(self._folder.path)
-        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        starts = self._starts()
         if starts:
             last = starts[-1]
             if last["ending"] is None:
                 last["ending"] = last.get("told") or "killed"
             elif last["ending"] == "terminated" and last["job"] == job and restart > last["restart"]:
                 last["ending"] = "requeued"
-        start = {"job": job, "restart": restart, "host": _node(), "started": time.time()}
+        start = {"job": job, "restart": restart, "host": host or socket.gethostname(), "started": time.time()}
         still_open = {"told": None, "ended": None, "ending": None, "reason": None, "given_up": False}
         self._write([*starts, {**start, "checkpoint": self._checkpoint(), **still_open}])
 
-    def tell(self, ending: str) -> None:
-        """Why the start of now is being ended: it may be killed before it can say how it ended."""
-        starts = _recorded(self._folder.path) if self._owner else []
-        if starts and starts[-1]["ending"] is None:
-            self._write([*starts[:-1], {**starts[-1], "told": ending}])
+    def announce(self, ending: str) -> None:
+        """Record why the present start is being stopped; it may be killed before it can say how it ended."""
+        self._change_open({"told": ending})
 
     def end(self, ending: str, reason: str | None = None) -> None:
-        """How the start of now ended."""
-        starts = _recorded(self._folder.path) if self._owner else []
-        if starts and starts[-1]["ending"] is None:
-            self._write([*starts[:-1], {**starts[-1], "ended": time.time(), "ending": ending, "reason": reason}])
+        """Record how the present start ended."""
+        self._change_open({"ended": time.time(), "ending": ending, "reason": reason})
 
     def give_up(self, reason: str) -> None:
-        """No further start follows by itself; what came before counts no more once a person starts it again."""
+        """Record that no further start follows by itself; what came before counts no more once a person starts it."""
         self.end("failed", reason)
-        starts = _recorded(self._folder.path) if self._owner else []
+        starts = self._starts()
         if starts:
             self._write([*starts[:-1], {**starts[-1], "given_up": True}])
 
     def repeated(self) -> int:
-        """How many starts in a row, up to the last one, ended alike by what may be the run's own fault."""
-        starts = _recorded(self._folder.path) if self._owner else []
-        return same_way(starts, self._checkpoint())
+        """Count the starts in a row, up to the last one, that ended alike by what may be the run's own fault."""
+        return same_way(self._starts(), self._checkpoint())
 
-    def before_this_start(self) -> int:
-        """The same of the starts before the one of now."""
-        starts = _recorded(self._folder.path) if self._owner else []
-        return same_way(starts[:-1], self._checkpoint())
+    def repeated_before(self) -> int:
+        """Count them up to the start before the present one."""
+        return same_way(self._starts()[:-1], self._checkpoint())
 
     def interruptions(self) -> int:
-        """How often it was sent back to the queue since the last start that gave up."""
-        starts = _recorded(self._folder.path) if self._owner else []
-        return sum(start["ending"] in INTERRUPTIONS for start in _since_given_up(starts))
+        """Count how often the run was sent back to the queue since the last start that gave up."""
+        return sum(start["ending"] in INTERRUPTIONS for start in _since_given_up(self._starts()))
+
+    def _starts(self) -> list[Start]:
+        return _recorded(self._folder.path) if self._owner else []
+
+    def _change_open(self, values: Mapping[str, Any]) -> None:
+        starts = self._starts()
+        if starts and starts[-1]["ending"] is None:
+            self._write([*starts[:-1], {**starts[-1], **values}])
 
     def _checkpoint(self) -> float | None:
         try:
@@ -95,8 +96,8 @@ class History:
         write_json(self._folder.path / FILE_NAME, list(starts))
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The starts of the run in this folder, oldest first.
+def read_history(folder: Path) -> list[Start]:
+    """Return the starts of the run in this folder, oldest first.
 
     The last start of a run that is done ended so, even if its node was lost before that could be written.
     """
@@ -106,21 +107,21 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     return starts
 
 
-def _recorded(folder: Path) -> list[dict[str, Any]]:
+def _recorded(folder: Path) -> list[Start]:
     path = folder / FILE_NAME
-    starts: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    starts: list[Start] = read_json(path) if path.exists() else []
     return starts
 
 
 def count_endings(starts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Number of starts by how they ended, in the order of their first."""
+    """Return the number of starts by how they ended, in the order of their first."""
     return dict(Counter(start["ending"] or "has not ended" for start in starts))
 
 
 def same_way(starts: Sequence[Mapping[str, Any]], checkpoint: float | None) -> int:
-    """Starts at the end of ``starts`` that ended alike, from the checkpoint that there still is. Pure.
+    """Count the starts at the end of ``starts`` that ended alike, from the checkpoint that there still is.
 
-    Reasons are alike when they differ in numbers alone; a start still open counts as what was told, or as killed.
+    Reasons are alike when they differ in numbers alone; a start still open counts as announced, or as killed.
     """
     recent = _since_given_up(starts)[::-1]
     if not recent or _way(recent[0])[0] not in OWN_FAULT:
@@ -137,7 +138,3 @@ def _since_given_up(starts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 def _way(start: Mapping[str, Any]) -> tuple[str, str]:
     reason = re.sub(r"^(killed by \w+).*", r"\1", start["reason"] or "")  # where it was by then is no difference
     return start["ending"] or start.get("told") or "killed", re.sub(r"\d+", "N", reason)
-
-
-def _node() -> str:
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()

@@ -1,4 +1,4 @@
-"""One process for one run: a run's folder comes in, the lock that its process holds goes out.
+"""Lock a run's folder, so that one process alone computes the run.
 
 The lock is a ``flock`` on a file in the run's folder. Its descriptor is handed down to the training process, so the
 lock is held as long as that process lives, even when whoever started it is killed.
@@ -25,7 +25,7 @@ class RunLock:
 
     @classmethod
     def acquire(cls, folder: Path) -> RunLock | None:
-        """The lock of this run's folder, or None when another process holds it.
+        """Lock this run's folder; return None when another process holds it.
 
         Raises:
             InputError: when the file system has no locks.
@@ -46,7 +46,7 @@ class RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds the lock of this run's folder."""
+    """Return whether a process holds the lock of this run's folder."""
     try:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

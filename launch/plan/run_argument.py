@@ -1,17 +1,17 @@
-"""What a user calls a run comes in: a folder, a run id, a name; the folder that is meant goes out."""
+"""Find the run folder that a user means by a path, a run id or a part of a name."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from datasets.errors import InputError
+from launch.toml import did_you_mean
 
 LISTED = 5
 
 
 def find_run_folder(text: str, runs_dir: Path) -> Path:
-    """The folder itself, or the one below ``runs_dir`` of this id, or the only one with this in its name.
+    """Return the folder itself, or the one below ``runs_dir`` of this id, or the only one with this in its name.
 
     Raises:
         InputError: when there is none, with the nearest names, or more than one.
@@ -29,6 +29,5 @@ def find_run_folder(text: str, runs_dir: Path) -> Path:
             f"{text}: {len(found)} runs in {runs_dir} have this in their name: "
             f"{', '.join(found[:LISTED])}{more}; say more of it"
         )
-    near = difflib.get_close_matches(text, there, n=1)
-    hint = f"did you mean {near[0]}?" if near else "give a run's folder, or its id with --runs-dir"
+    hint = did_you_mean(text, there).strip() or "give a run's folder, or its id with --runs-dir"
     raise InputError(f"{text}: no such run, neither as a folder nor in {runs_dir}; {hint}")

@@ -1,4 +1,4 @@
-"""What run folders say: run ids, a folder of runs and a folder of betons come in; the state of each run goes out."""
+"""Read from run folders where each run of a grid stands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datasets.errors import InputError
 from datasets.files import read_json
 from harness.runs.folder import RunFolder
 from launch.grids.grid import GridRun
-from launch.plan.decide import Found
 from launch.plan.history import read_history
 from launch.plan.lock import is_locked
 
@@ -23,10 +22,56 @@ HEARTBEAT_S = 7200.0
 """A run on another host counts as running this long after it last wrote its status, which it does once an epoch."""
 CLOCK_SLACK_S = 5.0
 
+State = Literal["absent", "queued", "partial", "running", "done", "failed", "stale"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where a run stands, and how far it got."""
+
+    state: State = "absent"
+    """``absent`` (never started), ``queued`` (waits in a cluster's queue), ``partial`` (interrupted, goes on from its
+    checkpoint), ``running`` (a live process), ``done`` (a result), ``failed`` (ended with an error), ``stale``
+    (computed from other data than now)."""
+    epoch: int | None = None
+    """Epochs done."""
+    epochs: int | None = None
+    mean_auroc: float | None = None
+    """Test AUROC of a done run, 0..1; else the last validation's."""
+    images_per_s: float | None = None
+    error: str | None = None
+    """Why it failed, or why and what to do when it is stale; one line."""
+    content_hash: str | None = None
+    """Content of the beton that the folder was computed from."""
+    host: str | None = None
+    """The other host that a running run is on; None on this one."""
+    job: str | None = None
+    """The queue's job that holds the run, now or last."""
+    waits_for: str | None = None
+    """Why the queue has not started it, in the queue's words."""
+    gpu_seconds: float | None = None
+    """Duration of a done run times its processes."""
+    restarts: int = 0
+    """Starts after the first."""
+    preempted: int = 0
+    """Starts that a preemption ended."""
+    timed_out: int = 0
+    """Starts that the time limit ended."""
+
+    @property
+    def progress(self) -> str:
+        """``3 of 128 epochs``, or nothing while unknown."""
+        if self.epoch is None:
+            return ""
+        return f"{self.epoch} of {self.epochs} epochs" if self.epochs is not None else f"{self.epoch} epochs"
+
+
+ABSENT = RunState()
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What a beton's sidecar says that planning needs."""
+    """What planning needs of a beton's sidecar."""
 
     content_hash: str
     splits: dict[str, int] = field(default_factory=dict)
@@ -34,7 +79,7 @@ class DatasetFacts:
 
 
 def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetFacts]:
-    """Facts of those datasets whose beton lies in ``data_dir``; the others are left out."""
+    """Return the facts of those datasets whose beton lies in ``data_dir``."""
     facts = {}
     for dataset in datasets:
         sidecar = data_dir / f"{dataset}.beton.json"
@@ -46,49 +91,40 @@ def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetF
     return facts
 
 
-def find_runs(runs: Iterable[GridRun], runs_dir: Path, facts: Mapping[str, DatasetFacts]) -> dict[str, Found]:
-    """The state of each run, by run id; one look at the folder of runs tells which of them were ever started."""
+def read_states(runs: Iterable[GridRun], runs_dir: Path, facts: Mapping[str, DatasetFacts]) -> dict[str, RunState]:
+    """Return the state of each run, by run id; the folder of runs is listed once to find which were ever started."""
     try:
         present = {folder.name for folder in runs_dir.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
         present = set()
-    absent = Found()
-    return {run.run_id: find_run(run, runs_dir, facts) if run.run_id in present else absent for run in runs}
+    return {run.run_id: read_state(run, runs_dir, facts) if run.run_id in present else ABSENT for run in runs}
 
 
-def find_run(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts], *, have_lock: bool = False) -> Found:
-    """The state of one run; ``have_lock`` says that the caller holds its lock, which is then no sign of life.
+def read_state(
+    run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts], *, have_lock: bool = False
+) -> RunState:
+    """Return the state of one run; with ``have_lock`` the caller holds its lock, which is then no sign of life.
 
     Raises:
         InputError: when a file of the folder is not JSON.
     """
     folder = RunFolder(runs_dir / run.run_id)
     if not folder.path.is_dir():
-        return Found()
+        return ABSENT
     status, result = _read_object(folder.status_file), _read_object(folder.result_file)
     known = {**_progress(status, result), **_starts(folder, result)}
-    if result:
-        return _done(run, folder, result, facts, known)
-    if _is_alive(status) or (not have_lock and is_locked(folder.path)):
+    if not result and (_is_alive(status) or (not have_lock and is_locked(folder.path))):
         host = status.get("host")
-        return Found(state="running", host=None if host == socket.gethostname() else host, **known)
-    computed_from = _read_object(folder.provenance_file).get("content_hash")
+        return RunState(state="running", host=None if host == socket.gethostname() else host, **known)
+    computed_from = (result or _read_object(folder.provenance_file)).get("content_hash")
     stale = _stale(run, folder, computed_from, facts)
     if stale is not None:
-        return Found(state="stale", error=stale, content_hash=computed_from, **known)
+        return RunState(state="stale", error=stale, content_hash=computed_from, **known)
+    if result:
+        return RunState(state="done", content_hash=computed_from, **known)
     if status.get("state") == "failed":
-        return Found(state="failed", error=status.get("error") or "no reason given", **known)
-    return Found(state="partial", **known) if status or folder.last_dir.is_dir() else Found()
-
-
-def _done(
-    run: GridRun, folder: RunFolder, result: dict[str, Any], facts: Mapping[str, DatasetFacts], known: dict[str, Any]
-) -> Found:
-    computed_from = result.get("content_hash")
-    stale = _stale(run, folder, computed_from, facts)
-    if stale is not None:
-        return Found(state="stale", error=stale, content_hash=computed_from, **known)
-    return Found(state="done", content_hash=computed_from, **known)
+        return RunState(state="failed", error=status.get("error") or "no reason given", **known)
+    return RunState(state="partial", **known) if status or folder.last_dir.is_dir() else ABSENT
 
 
 def _stale(
@@ -115,7 +151,7 @@ def _progress(status: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _starts(folder: RunFolder, result: dict[str, Any]) -> dict[str, int]:
-    """How often the run was started again, as the result or the queue's history tells, and what ended its starts."""
+    """Return how often the run was started again, by its result or the queue's history, and what ended its starts."""
     endings = [start.get("ending") for start in read_history(folder.path)]
     return {
         "restarts": max(int(result.get("restarts", 0)), len(endings) - 1, 0),
@@ -125,7 +161,7 @@ def _starts(folder: RunFolder, result: dict[str, Any]) -> dict[str, int]:
 
 
 def _is_alive(status: dict[str, Any]) -> bool:
-    """Whether the process that wrote this status still lives, as far as this host can tell."""
+    """Return whether the process that wrote this status still lives, as far as this host can tell."""
     if status.get("state") != "running":
         return False
     updated = float(status.get("updated", 0.0))
@@ -136,7 +172,7 @@ def _is_alive(status: dict[str, Any]) -> bool:
 
 
 def process_lives(pid: int, *, seen: float) -> bool:
-    """Whether the process with this id at ``seen`` (unix s) still runs; a zombie or a reused id does not count."""
+    """Return whether the process with this id at ``seen`` (unix s) still runs; a zombie or a reused id does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -144,16 +180,12 @@ def process_lives(pid: int, *, seen: float) -> bool:
     except PermissionError:
         pass
     try:
-        after_name = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
-        boot = next(
-            float(line.split()[1])
-            for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines()
-            if line.startswith("btime")
-        )
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        boot = next(float(line.split()[1]) for line in lines if line.startswith("btime"))
     except (FileNotFoundError, StopIteration):
         return True
+    after_name = stat.rpartition(")")[2].split()
     started = boot + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
     return after_name[0] not in ("Z", "X") and started <= seen + CLOCK_SLACK_S
 

@@ -1,1 +1,1 @@
-"""A simulated cluster: what runs cost and an allocation come in; makespan, utilisation and lost hours go out."""
+"""Replay a grid on a simulated cluster: makespan, utilisation and lost hours."""

@@ -1,4 +1,4 @@
-"""The events of a simulated cluster: runs, an allocation and its troubles come in; one replay goes out.
+"""Replay runs on a simulated cluster, event after event.
 
 A run that can start waits its time in the queue and then takes the first free slot; of several the one with the
 longest chain of runs behind it is first, as the executors have it.

@@ -1,4 +1,4 @@
-"""What a simulation is of: jobs with their hours, an allocation of GPUs, and the troubles that befall it."""
+"""Parts of a simulation: runs with their hours, an allocation of GPUs, and its failures and preemptions."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Allocation:
         return (1.0 + self.sharing_gain * (self.runs_per_gpu - 1)) / self.runs_per_gpu
 
     def node_of(self, gpu: int) -> int:
-        """The node that holds the GPU."""
+        """Return the node that holds the GPU."""
         return gpu // self.gpus_per_node
 
     def lower_bound_h(self, runs: Sequence[SimulatedRun]) -> float:
-        """No schedule without trouble ends earlier: the longest chain, or all work over all GPUs."""
+        """Return a time before which no schedule ends: the longest chain, or all work over all GPUs."""
         ends: dict[str, float] = {}
         for run in runs:
             ends[run.name] = run.hours + max((ends[need] for need in run.needs), default=0.0)
@@ -84,7 +84,7 @@ class Allocation:
 
 @dataclass(frozen=True, order=True)
 class Trouble:
-    """What happens to a GPU, or to the whole node of it, at a time in hours."""
+    """An event that takes a GPU, or the whole node of it, at a time in hours."""
 
     time_h: float
     kind: TroubleKind
@@ -92,7 +92,7 @@ class Trouble:
 
 
 def troubles(allocation: Allocation, seed: int) -> Iterator[Trouble]:
-    """Failures and preemptions without end, each GPU's a Poisson process of its own that the seed alone decides."""
+    """Yield failures and preemptions without end, a Poisson process for each GPU that the seed alone decides."""
     streams = []
     rates: tuple[tuple[TroubleKind, float], ...] = (
         ("failure", allocation.failures),
@@ -112,7 +112,7 @@ def _stream(kind: TroubleKind, rate: float, gpu: int, seed: int) -> Iterator[Tro
 
 
 def runs_left(runs: Sequence[GridRun], hours: Mapping[str, float]) -> tuple[SimulatedRun, ...]:
-    """The runs that still take hours, each with those of its needs that do; ``runs`` are needs first."""
+    """Return the runs that still take hours, each with those of its needs that do; ``runs`` are needs first."""
     names = {run.run_id: run.name for run in runs if hours[run.run_id] > 0.0}
     return tuple(
         SimulatedRun(

@@ -1,4 +1,4 @@
-"""Replays with several seeds on several sizes: runs and allocations come in; medians and ranges go out."""
+"""Summarise replays with several seeds: medians and ranges."""
 
 from __future__ import annotations
 

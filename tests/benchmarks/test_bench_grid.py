@@ -15,7 +15,7 @@ from benchmarks.grids.fake_slurm import num_calls, write_commands
 from datasets.errors import InputError
 from launch.cli import main
 from launch.grids.paper.grid import paper_grid
-from launch.plan.run_state import find_runs
+from launch.plan.run_state import read_states
 
 
 def test_a_made_up_grid_begins_as_the_papers_and_has_the_asked_size() -> None:
@@ -29,7 +29,7 @@ def test_a_made_up_grid_begins_as_the_papers_and_has_the_asked_size() -> None:
 def test_the_folders_are_what_they_are_said_to_be(tmp_path: Path) -> None:
     grid = made_up_grid(331)  # 131 prerequisites and searches, ten times the twenty parts
     write_run_folders(grid, tmp_path / "runs")
-    found = find_runs(grid.runs, tmp_path / "runs", {})
+    found = read_states(grid.runs, tmp_path / "runs", {})
     states = Counter(state.state for state in found.values())
     assert {state: states[state] - (131 if state == "done" else 0) for state in states} == pytest.approx(
         {"done": 120, "absent": 50, "running": 10, "failed": 10, "partial": 10}, abs=10

@@ -102,16 +102,16 @@ def command_for(runs_dir: Path, behaviours: Mapping[str, str]):
     return command
 
 
-def executor(runs_dir: Path, behaviours: Mapping[str, str], *, slots: int = 2, grace_s: float = 2.0, observer=None):
-    from launch.executors.local.executor import LocalExecutor
-    from launch.executors.local.progress_table import Lines
+def executor(runs_dir: Path, behaviours: Mapping[str, str], *, slots: int = 2, grace_s: float = 2.0, progress=None):
+    from launch.executors.local.executor import Scheduler
+    from launch.executors.local.progress import Progress
     from launch.executors.slots import Slot
 
-    return LocalExecutor(
+    return Scheduler(
         runs_dir=runs_dir,
         command=command_for(runs_dir, behaviours),
         slots=[Slot(number=i) for i in range(slots)],
-        observer=observer or Lines(6),
+        progress=progress or Progress(6),
         facts={},
         priority={},
         grace_s=grace_s,
@@ -120,10 +120,10 @@ def executor(runs_dir: Path, behaviours: Mapping[str, str], *, slots: int = 2, g
 
 def plan(runs_dir: Path, runs=None):
     from launch.plan.decide import decide
-    from launch.plan.run_state import find_runs
+    from launch.plan.run_state import read_states
 
     wanted = list((runs or small_runs()).values())
-    return decide(wanted, find_runs(wanted, runs_dir, {}))
+    return decide(wanted, read_states(wanted, runs_dir, {}))
 
 
 def start_submit(runs_dir: Path, behaviours: dict[str, str], *, slots: int = 2) -> subprocess.Popen[str]:
@@ -148,11 +148,11 @@ if __name__ == "__main__":
         train(Path(sys.argv[2]), sys.argv[3])
     else:
         where, behaviours = Path(sys.argv[2]), json.loads(sys.argv[4])
-        from launch.executors.local.progress_table import observing
+        from launch.executors.local.progress import showing_progress
 
         try:
-            with observing(6) as observer:
-                ended = executor(where, behaviours, slots=int(sys.argv[3]), observer=observer).submit(plan(where))
+            with showing_progress(6) as progress:
+                ended = executor(where, behaviours, slots=int(sys.argv[3]), progress=progress).run(plan(where))
         except KeyboardInterrupt:
             sys.exit(130)
         print(json.dumps({outcome.run.name: [outcome.state, outcome.reason] for outcome in ended}))

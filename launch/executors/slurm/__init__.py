@@ -1,1 +1,1 @@
-"""Runs in a SLURM queue: a plan and a cluster profile come in; job arrays, and what became of them, go out."""
+"""Run a grid in a SLURM queue: one job array for each level of needs."""

@@ -1,18 +1,16 @@
-"""Why a job is stopped: a signal, SLURM's words in its log, the controller's record come in; the cause goes out."""
+"""Tell why a job is stopped, from the signal, SLURM's words in the log and the controller's record."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-ASK_S = 10.0
 EARLY_S = 90.0
 """SLURM looks at time limits every 30 s and sends the signal up to a minute early."""
 SAID = {
@@ -32,7 +30,7 @@ class Ending:
 
     name: str
     """``time limit``, ``preempted``, ``requeued`` (asked for by a person), ``cancelled``, ``killed``, ``terminated``
-    (nobody said why)."""
+    (for no reason that was given)."""
     goes_back: bool
     """Whether the job still runs by the controller's books and has to put itself back into the queue."""
 
@@ -40,7 +38,7 @@ class Ending:
 def ending_of(
     number: int, log: str, record: Mapping[str, str], *, elapsed_s: float, time_min: int, signal_delay_s: int
 ) -> Ending:
-    """Why this process was told to stop. Pure.
+    """Tell why this process is stopped.
 
     Args:
         number: signal that came; SIGUSR2 announces an end, SIGTERM is one.
@@ -57,26 +55,10 @@ def ending_of(
     if number == signal.SIGUSR2 or (preempted and record.get("JobState") == "RUNNING"):
         near_limit = left_s <= signal_delay_s + EARLY_S
         return Ending(name="preempted" if preempted else "time limit" if near_limit else "requeued", goes_back=True)
-    words = [said for words, said in SAID.items() if words in log]
-    if words or preempted:
-        return Ending(name=words[-1] if words else "preempted", goes_back=False)
+    causes = [cause for words, cause in SAID.items() if words in log]
+    if causes or preempted:
+        return Ending(name=causes[-1] if causes else "preempted", goes_back=False)
     return Ending(name="cancelled" if CANCELLED.search(log) else "terminated", goes_back=False)
-
-
-def ask_controller(job: str) -> dict[str, str]:
-    """The controller's record of a job, by key; empty when it does not answer."""
-    try:
-        done = subprocess.run(
-            ["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, timeout=ASK_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return parse_record(done.stdout) if done.returncode == 0 else {}
-
-
-def parse_record(text: str) -> dict[str, str]:
-    """Keys and values of ``scontrol show job --oneliner``; of a value with blanks the first word."""
-    return dict(re.findall(r"(?:^| )([A-Za-z/:]+)=(\S*)", text.strip()))
 
 
 class OwnLog:
@@ -86,7 +68,7 @@ class OwnLog:
         self._start = _size_of_stderr()
 
     def read(self) -> str:
-        """What came since; nothing when standard error is no file."""
+        """Return what came since; nothing when standard error is no file."""
         if self._start is None:
             return ""
         with STDERR.open("rb") as log:

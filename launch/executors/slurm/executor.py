@@ -1,155 +1,218 @@
-"""The ``launch.executors.base.Executor`` of a SLURM cluster: a plan comes in; job arrays in its queue go out.
+"""Queue runs on a SLURM cluster, follow them and cancel them.
 
 Submitting is reconciling: under a lock the queue and the run folders are read, and only what neither holds is queued.
 """
 
 from __future__ import annotations
 
+import logging
+import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, cast
 
 from datasets.errors import InputError
-from launch.executors.base import Outcome
-from launch.executors.prepare import prepare_folder
+from harness.runs.folder import RunFolder
+from harness.runs.provenance import ROOT, git_state
+from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
+from launch.executors.prepare import TrainCommand, prepare_folder
 from launch.executors.slurm.job import Job, JobRun
-from launch.executors.slurm.profile import ClusterConfig
-from launch.executors.slurm.queue import max_array_size, set_dependency
-from launch.executors.slurm.sbatch import queue_jobs
+from launch.executors.slurm.profile import ClusterConfig, load_profile
+from launch.executors.slurm.queue import (
+    DEFAULT_MAX_ARRAY_SIZE,
+    cancel_jobs,
+    has_slurm,
+    max_array_size,
+    set_dependency,
+)
+from launch.executors.slurm.sbatch import queue_jobs, render
 from launch.executors.slurm.stages import Task, chunks, coarse_dependency, exact_dependencies, make_stages
-from launch.executors.slurm.submission import FOLDER, Submission, forget_submission, new_submission, write_submission
+from launch.executors.slurm.states import QueueView
+from launch.executors.slurm.submission import Submission, new_submission, write_submission
 from launch.grids.grid import GridRun
-from launch.plan.decide import ABSENT, Decision, Found, decide
+from launch.plan.decide import Decision, decide
 from launch.plan.lock import RunLock
+from launch.plan.run_state import ABSENT, RunState, read_states
 
 LOCK_WAIT_S = 300.0
 LOCK_POLL_S = 0.1
 
-Look = Callable[[], Mapping[str, Found]]
-Command = Callable[[GridRun], list[str]]
+logger = logging.getLogger(__name__)
 
 
-class SlurmExecutor:
-    """Queues what is not queued yet; two of them at once queue nothing twice."""
+class SlurmExecutor(Executor):
+    """Queue what is not queued yet; two submissions at once queue nothing twice."""
 
-    def __init__(
-        self,
-        *,
-        grid: str,
-        runs_dir: Path,
-        command: Command,
-        cluster: ClusterConfig,
-        look: Look,
-        priority: Mapping[str, float],
-    ) -> None:
-        """Take what is needed; nothing is queued yet.
-
-        Args:
-            grid: name of the grid, for the jobs' names.
-            runs_dir: folder of run folders, absolute and seen by every node.
-            command: gives the command line that computes a run, the interpreter first.
-            cluster: what one run asks for.
-            look: reads queue and run folders.
-            priority: by run id; of the runs that could start, the highest starts first.
-        """
-        self._grid, self._runs_dir, self._command = grid, runs_dir, command
-        self._cluster, self._look, self._priority = cluster, look, priority
-
-    def submit(self, plan: Sequence[Decision]) -> list[Outcome]:
-        """Queue what the plan's runs still lack; an outcome for each decision, in their order.
+    def submit(self, request: SubmitRequest) -> list[Outcome]:
+        """Queue what the plan's runs still lack.
 
         Raises:
-            InputError: when the queue refuses; what was queued before stays, and the same command goes on.
+            InputError: for a wrong profile, a changed checkout, no SLURM here, or a queue that refuses; what was
+                queued before stays, and the same command goes on.
         """
-        with submit_lock(self._runs_dir):
-            found = self._look()
-            decisions = decide([decision.run for decision in plan], found)
+        cluster = _profile_of(request)
+        if not has_slurm():
+            raise InputError("--cluster: sbatch or squeue is not on the PATH; submit on a host of the cluster")
+        _refuse_changed_code(request.allow_dirty)
+        runs = [decision.run for decision in request.plan]
+        with _submit_lock(self.folder):
+            found = self.states(runs, lambda: read_states(runs, self.runs_dir, request.facts))
+            decisions = decide(runs, found)
             outcomes = dict(_settled(decisions, found))
-            runs = [decision.run for decision in decisions if decision.run.run_id not in outcomes]
-            placed = {run_id: state.job for run_id, state in found.items() if _is_held(state) and state.job}
-            stages = self.stages(runs, placed)
-            most = max_array_size() if stages else 0
-            for stage in stages:
-                self._submit_stage(stage, placed, most)
-            for run in runs:
-                outcomes[run.run_id] = Outcome(run=run, state="queued", reason=f"job {placed[run.run_id]}")
-        return [outcomes[decision.run.run_id] for decision in plan]
+            missing = [decision.run for decision in decisions if decision.run.run_id not in outcomes]
+            jobs = {run_id: state.job for run_id, state in found.items() if _is_held(state) and state.job}
+            batch = _Batch(self.folder, request, cluster, jobs)
+            batch.submit(missing)
+            for run in missing:
+                outcomes[run.run_id] = Outcome(run=run, state="queued", reason=f"job {batch.jobs[run.run_id]}")
+        return [outcomes[run.run_id] for run in runs]
 
-    def stages(self, runs: Sequence[GridRun], placed: Mapping[str, str]) -> list[list[Task]]:
-        """How these runs would be queued, beside what is queued already."""
-        return make_stages(runs, placed, runs_per_task=self._cluster.runs_per_gpu, priority=self._priority)
+    def preview(self, request: SubmitRequest) -> str:
+        """Describe the arrays: runs of each stage, the file that sbatch gets for the first, a run's command."""
+        cluster = _profile_of(request)
+        batch = _Batch(self.folder, request, cluster, {})
+        runs = [decision.run for decision in request.plan if decision.action in ("run", "wait")]
+        stages = batch.stages(runs)
+        lines = []
+        for number, stage in enumerate(stages):
+            num_runs = sum(len(task.runs) for task in stage)
+            waits = len({task.needs for task in stage if task.needs})
+            lines.append(f"stage {number}: {num_runs} runs in {len(stage)} jobs, {waits} different sets of needs")
+        arrays = sum(-(-len(stage) // DEFAULT_MAX_ARRAY_SIZE) for stage in stages)
+        if runs:
+            name = new_submission(request.grid, 0.0, []).name
+            text = render(min(len(stages[0]), DEFAULT_MAX_ARRAY_SIZE), cluster, self.folder / name, name)
+            lines.append(f"{arrays} {'call' if arrays == 1 else 'calls'} of sbatch, the first with this file:")
+            lines += [f"  {line}".rstrip() for line in text.splitlines()]
+            lines += ["a run's command:", f"  {shlex.join(batch.command(runs[0]))}"]
+        return "\n".join(lines)
 
-    def _submit_stage(self, stage: Sequence[Task], placed: dict[str, str], most: int) -> None:
-        """Queue one stage in arrays of at most ``most`` tasks."""
-        exact = exact_dependencies(stage, placed)
-        dependency = None
-        if exact:
-            dependency = next(iter(exact)) if len(exact) == 1 else coarse_dependency(stage, placed)
-        for part in chunks(stage, most):
-            submission = self._sbatch(part, dependency)
-            for number, task in enumerate(part):
-                job = submission.task_job(number)
-                assert job is not None
-                placed.update({run.run_id: job for run in task.runs})
-            if len(exact) > 1:
-                _set_dependencies(submission, exact_dependencies(part, placed))
+    def states(
+        self, runs: Sequence[GridRun], read_folders: Callable[[], Mapping[str, RunState]]
+    ) -> dict[str, RunState]:
+        """Return the states of run folders, corrected by one squeue call."""
+        view = QueueView.read(self.folder)
+        return view.corrected(runs, read_folders())
+
+    def logs(self, run: GridRun) -> Path | None:
+        """Return the output of the run's last job."""
+        view = QueueView.read(self.folder)
+        place = view.places.get(run.run_id)
+        return None if place is None else view.log_of(place)
+
+    def cancel(self, runs: Sequence[GridRun]) -> int:
+        """Cancel the jobs that hold these runs; jobs that hold others too end with them."""
+        view = QueueView.read(self.folder)
+        jobs = sorted({job.job for run in runs if (job := view.job_of(run.run_id)) is not None})
+        cancel_jobs(jobs)
+        return len(jobs)
+
+
+class _Batch:
+    """The sbatch calls of one submission."""
+
+    def __init__(self, folder: Path, request: SubmitRequest, cluster: ClusterConfig, jobs: Mapping[str, str]) -> None:
+        """``jobs`` are those that the queue holds already, by run id."""
+        self._folder, self._grid, self._cluster, self._priority = folder, request.grid, cluster, request.priority
+        self._runs_dir = request.command.runs_dir
+        self.jobs = dict(jobs)
+        device = cast(Literal["auto", "cpu", "cuda"], cluster.device)
+        self.command: TrainCommand = replace(request.command, device=device, num_threads=cluster.threads_per_run)
+
+    def stages(self, runs: Sequence[GridRun]) -> list[list[Task]]:
+        """Return how these runs would be queued, beside what is queued already."""
+        return make_stages(runs, self.jobs, runs_per_task=self._cluster.runs_per_gpu, priority=self._priority)
+
+    def submit(self, runs: Sequence[GridRun]) -> None:
+        """Queue these runs, stage after stage, and note their jobs."""
+        stages = self.stages(runs)
+        most = max_array_size() if stages else 0
+        for stage in stages:
+            exact = exact_dependencies(stage, self.jobs)
+            dependency = None
+            if exact:
+                dependency = next(iter(exact)) if len(exact) == 1 else coarse_dependency(stage, self.jobs)
+            for part in chunks(stage, most):
+                submission = self._sbatch(part, dependency)
+                for number, task in enumerate(part):
+                    self.jobs.update({run.run_id: str(submission.task_job(number)) for run in task.runs})
+                if len(exact) > 1:
+                    _set_dependencies(submission, exact_dependencies(part, self.jobs))
 
     def _sbatch(self, tasks: Sequence[Task], dependency: str | None) -> Submission:
-        """One sbatch call, written down before and after."""
-        run_ids = [[run.run_id for run in task.runs] for task in tasks]
-        submission = new_submission(self._grid, time.time(), run_ids)
-        folder = self._runs_dir / FOLDER / submission.name
-        jobs = [self._job(task) for task in tasks]
-        for task in tasks:
-            for run in task.runs:
-                prepare_folder(run, self._runs_dir)
-        write_submission(self._runs_dir, submission)
+        """Call sbatch once, with a record before and after; a call that fails leaves nothing behind."""
+        runs = [run for task in tasks for run in task.runs]
+        submission = new_submission(self._grid, time.time(), [[run.run_id for run in task.runs] for task in tasks])
+        folder = self._folder / submission.name
+        new_folders = [path for run in runs if not (path := self._runs_dir / run.run_id).exists()]
         try:
-            number = queue_jobs(jobs, self._cluster, folder, submission.name, dependency)
-        except InputError:
-            forget_submission(self._runs_dir, submission)
+            for run in runs:
+                prepare_folder(run, self._runs_dir)
+            write_submission(self._folder, submission)
+            number = queue_jobs(
+                [self._job(task) for task in tasks], self._cluster, folder, submission.name, dependency
+            )
+        except Exception:
+            (self._folder / f"{submission.name}.json").unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
+            for path in new_folders:
+                with suppress(OSError):
+                    RunFolder(path).config_file.unlink(missing_ok=True)
+                    path.rmdir()
             raise
         submission = replace(submission, job=number)
-        write_submission(self._runs_dir, submission)
+        write_submission(self._folder, submission)
         return submission
 
     def _job(self, task: Task) -> Job:
-        cluster = self._cluster
-        return Job(
-            runs=tuple(self._job_run(run) for run in task.runs),
-            num_ranks=cluster.num_ranks,
-            time_min=cluster.time_min,
-            signal_delay_s=cluster.signal_delay_s,
-            max_tries=cluster.max_tries,
-            max_restarts=cluster.max_restarts,
-        )
+        names = ("num_ranks", "time_min", "signal_delay_s", "max_tries", "max_restarts")
+        limits = {name: getattr(self._cluster, name) for name in names}
+        return Job(runs=tuple(self._job_run(run) for run in task.runs), **limits)
 
     def _job_run(self, run: GridRun) -> JobRun:
         return JobRun(
             name=run.name,
             kind=run.kind,
             folder=str(self._runs_dir / run.run_id),
-            arguments=tuple(self._command(run)[1:]),
+            arguments=tuple(self.command(run)[1:]),
             needs=tuple((need.name, str(self._runs_dir / need.run_id)) for need in run.config.needs),
         )
 
 
+def _profile_of(request: SubmitRequest) -> ClusterConfig:
+    request.refuse_machine_options()
+    if request.profile is None:
+        raise InputError(
+            "--executor slurm needs --cluster PROFILE, a TOML file; see launch/executors/slurm/example.toml"
+        )
+    return load_profile(request.profile)
+
+
+def _refuse_changed_code(allow_dirty: bool) -> None:
+    """Refuse to queue uncommitted code, which runs would read whenever they start."""
+    state = git_state(ROOT)
+    if state is not None and state["dirty"] and not allow_dirty:
+        raise InputError(
+            f"{ROOT}: the checkout has uncommitted changes, and queued runs read the code when they start; "
+            "commit, or give --allow-dirty"
+        )
+
+
 @contextmanager
-def submit_lock(runs_dir: Path) -> Iterator[None]:
-    """Hold the folder's queue alone, so that two submits see each other's jobs.
+def _submit_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's queue alone, so that two submissions see each other's jobs.
 
     Raises:
-        InputError: when another submit holds it for minutes.
+        InputError: when another submission holds it for minutes.
     """
     deadline = time.monotonic() + LOCK_WAIT_S
-    while (lock := RunLock.acquire(runs_dir / FOLDER)) is None:
+    while (lock := RunLock.acquire(folder)) is None:
         if time.monotonic() > deadline:
-            raise InputError(f"{runs_dir / FOLDER}: another cxr grid submit has held it for {LOCK_WAIT_S:.0f} s")
+            raise InputError(f"{folder}: another cxr grid submit has held it for {LOCK_WAIT_S:.0f} s")
         time.sleep(LOCK_POLL_S)
     try:
         yield
@@ -157,12 +220,12 @@ def submit_lock(runs_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _is_held(state: Found) -> bool:
+def _is_held(state: RunState) -> bool:
     return state.state in ("queued", "running")
 
 
-def _settled(decisions: Sequence[Decision], found: Mapping[str, Found]) -> Iterator[tuple[str, Outcome]]:
-    """Outcomes of the runs that are not to be queued now."""
+def _settled(decisions: Sequence[Decision], found: Mapping[str, RunState]) -> Iterator[tuple[str, Outcome]]:
+    """Yield outcomes, by run id, of the runs that are not to be queued now."""
     outside: dict[str, str] = {}
     for decision in decisions:
         run, state = decision.run, found.get(decision.run.run_id, ABSENT)
@@ -186,6 +249,6 @@ def _set_dependencies(submission: Submission, exact: Mapping[str, Sequence[int]]
     for dependency, numbers in exact.items():
         try:
             set_dependency((f"{submission.task_job(number)}" for number in numbers), dependency)
-        except InputError as error:
-            print(f"warning: {error}; runs of {submission.name} wait for the whole stage before", file=sys.stderr)
+        except QueueError as error:
+            logger.warning("%s; runs of %s wait for the whole stage before", error, submission.name)
             return

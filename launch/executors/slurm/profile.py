@@ -1,18 +1,25 @@
-"""What one run asks of a cluster: a TOML file comes in, a checked ``ClusterConfig`` goes out."""
+"""Cluster profile: the resources that one run asks SLURM for, read from a TOML file."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-import tomllib
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
+from launch.toml import check_keys, read_toml
+
+RESERVED = {
+    **dict.fromkeys(("array", "dependency", "job-name", "open-mode", "output", "error"), "is set by the harness"),
+    **dict.fromkeys(("time", "signal"), "set it by the profile's keys time_min and signal_delay_s"),
+    **dict.fromkeys(("nodes", "ntasks-per-node"), "set it by the profile's keys nodes and gpus_per_run"),
+}
+"""Options of sbatch that a profile may not set beside the harness, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,7 @@ class ClusterConfig:
     time_min: int = 1440
     """Time limit in minutes; a run that reaches it saves, is queued again and goes on."""
     signal_delay_s: int = 120
-    """The run is told to save so long before the time limit."""
+    """Time before the limit at which the run is asked to save, in s."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -70,7 +77,7 @@ class ClusterConfig:
     """Any other option of sbatch, a table: ``reservation = "night"`` becomes ``--reservation=night``."""
 
     def __post_init__(self) -> None:
-        """Refuse values that SLURM would stumble over late."""
+        """Refuse values that SLURM would refuse late, or ignore."""
         for name in ("nodes", "runs_per_gpu", "cpus_per_task", "time_min", "array_parallelism", "max_tries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -86,6 +93,11 @@ class ClusterConfig:
             raise ValueError("device must be auto, cpu or cuda")
         if self.max_restarts < 0:
             raise ValueError("max_restarts must be at least 0")
+        if self.mem_gb is not None and not 0 < self.mem_gb < math.inf:
+            raise ValueError("mem_gb must be above 0")
+        reserved = sorted({key.replace("_", "-") for key in self.sbatch} & set(RESERVED))
+        if reserved:
+            raise ValueError(f"sbatch.{reserved[0]}: {RESERVED[reserved[0]]}")
 
     @property
     def tasks_per_node(self) -> int:
@@ -104,23 +116,13 @@ class ClusterConfig:
 
 
 def load_profile(path: Path) -> ClusterConfig:
-    """The profile in a TOML file.
+    """Read a profile from a TOML file.
 
     Raises:
         InputError: when the file is absent, is not TOML, or has an unknown key or a wrong value.
     """
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--cluster {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
-    known = [field.name for field in dataclasses.fields(ClusterConfig)]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"{path}: key {key!r} is unknown; {hint}known: {', '.join(known)}")
+    values = read_toml(path, "--cluster")
+    check_keys(values, [field.name for field in dataclasses.fields(ClusterConfig)], str(path))
     try:
         return TypeAdapter(ClusterConfig).validate_json(json.dumps(values, default=str))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The queue as ``squeue`` shows it, and orders to it: job ids come in, states and the words of a refusal go out."""
+"""Ask SLURM's queue, and change it: squeue, scontrol and scancel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from datasets.errors import InputError
+from launch.executors.base import QueueError, UnreachableError
+from launch.executors.slurm.environment import command_environment
 
 TIMEOUT_S = 120.0
 IDS_PER_CALL = 500
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
-
-
-class QueueError(InputError):
-    """The queue did not answer, or refused."""
+PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,26 +40,26 @@ class QueuedJob:
     @property
     def is_pending(self) -> bool:
         """Whether it has not started, or waits to start again."""
-        return self.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+        return self.state in PENDING
 
 
 def has_slurm() -> bool:
-    """Whether this host has SLURM's commands."""
+    """Return whether this host has SLURM's commands."""
     return shutil.which("squeue") is not None and shutil.which("sbatch") is not None
 
 
 def read_queue() -> dict[str, QueuedJob]:
-    """This user's jobs by id, from one squeue call; accounting is not asked.
+    """Return this user's jobs by id, from one squeue call; accounting is not asked.
 
     Raises:
-        InputError: when the queue does not answer.
+        UnreachableError: when the queue does not answer.
     """
     text = ask("squeue", "--noheader", "--me", "--array", "--format=%i|%j|%T|%N|%r")
     return {job.job: job for job in map(parse_job, text.splitlines()) if job is not None}
 
 
 def parse_job(line: str) -> QueuedJob | None:
-    """One line of squeue; None for a line of another form."""
+    """Parse one line of squeue; None for a line of another form."""
     job, _, rest = line.strip().partition("|")
     parts = rest.split("|")
     if len(parts) < 4 or not re.fullmatch(r"\d+(_\d+)?", job):
@@ -71,39 +69,65 @@ def parse_job(line: str) -> QueuedJob | None:
 
 
 def max_array_size() -> int:
-    """Tasks that one array may hold on this cluster."""
+    """Return the number of tasks that one array may hold on this cluster."""
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
     return max(1, int(match[1])) if match else DEFAULT_MAX_ARRAY_SIZE
 
 
-def set_dependency(jobs: Iterable[str], dependency: str) -> None:
-    """Let pending jobs wait for exactly this.
+def job_record(job: str, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+    """Return the controller's record of a job, by key; empty when it does not answer."""
+    try:
+        return parse_record(ask("scontrol", "show", "job", "--oneliner", job, timeout_s=timeout_s))
+    except UnreachableError:
+        return {}
+
+
+def parse_record(text: str) -> dict[str, str]:
+    """Parse ``scontrol show job --oneliner`` into keys and values; of a value with blanks the first word is kept."""
+    return dict(re.findall(r"(?:^| )([A-Za-z/:]+)=(\S*)", text.strip()))
+
+
+def requeue(job: str) -> None:
+    """Put a running job back into the queue.
 
     Raises:
-        InputError: when the queue refuses.
+        UnreachableError: when the queue refuses.
+    """
+    ask("scontrol", "requeue", job, timeout_s=60.0)
+
+
+def set_dependency(jobs: Iterable[str], dependency: str) -> None:
+    """Make pending jobs wait for exactly this.
+
+    Raises:
+        QueueError: when the queue refuses.
     """
     ask("scontrol", "update", f"JobId={','.join(jobs)}", f"Dependency={dependency}")
 
 
-def cancel(jobs: Sequence[str]) -> None:
+def cancel_jobs(jobs: Sequence[str]) -> None:
     """Take jobs out of the queue; running ones get SIGTERM, in time to save."""
     for start in range(0, len(jobs), IDS_PER_CALL):
         ask("scancel", *jobs[start : start + IDS_PER_CALL])
 
 
-def ask(*command: str) -> str:
-    """Output of a SLURM command; while the controller does not answer these wait and try again by themselves.
+def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
+    """Return the output of a SLURM command, which itself waits for a controller that does not answer at once.
 
     Raises:
         QueueError: with the last line that the command printed.
-        InputError: when there is no such command.
+        UnreachableError: when there is no such command.
     """
     if shutil.which(command[0]) is None:
-        raise InputError(f"{command[0]}: no such command; SLURM is not installed on this host, or not on the PATH")
+        raise UnreachableError(
+            f"{command[0]}: no such command; SLURM is not installed on this host, or not on the PATH"
+        )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, env=command_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired:
-        raise QueueError(f"{command[0]}: no answer in {TIMEOUT_S:.0f} s") from None
+        raise QueueError(f"{command[0]}: no answer in {timeout_s:.0f} s") from None
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise QueueError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")

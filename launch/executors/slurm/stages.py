@@ -1,4 +1,4 @@
-"""Runs to queue come in; stages of job arrays, each task with the runs that it waits for, go out. Pure.
+"""Divide runs into stages of job arrays, and find what each of their tasks waits for.
 
 A stage is a level of the graph of needs: one array, whatever its runs wait for, since SLURM lets each task of an
 array have dependencies of its own. So the number of sbatch calls is the depth of the graph.
@@ -28,7 +28,7 @@ class Task:
 def make_stages(
     runs: Sequence[GridRun], queued: Collection[str], *, runs_per_task: int, priority: Mapping[str, float]
 ) -> list[list[Task]]:
-    """Stages in the order in which they are to be submitted; in each the tasks with the longest chain first.
+    """Return the stages in the order of submission, in each the tasks with the longest chain first.
 
     Args:
         runs: what is to be queued; their needs are done, among them, or in ``queued``.
@@ -59,24 +59,24 @@ def make_stages(
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Consecutive parts of at most ``size`` items."""
+    """Yield consecutive parts of at most ``size`` items."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def afterok(jobs: Iterable[str]) -> str:
-    """Dependency on these jobs, all ended well."""
+    """Return the dependency on these jobs, all ended well."""
     return ":".join(("afterok", *sorted(jobs)))
 
 
 def coarse_dependency(stage: Sequence[Task], placed: Mapping[str, str]) -> str:
-    """What a stage's array waits for until each of its tasks is told its own: a superset that never fails it."""
+    """Return what a stage's array waits for until its tasks get their own dependencies; it never fails the array."""
     jobs = {placed[need].partition("_")[0] for task in stage for need in task.needs}
     return ":".join(("afterany", *sorted(jobs)))
 
 
 def exact_dependencies(stage: Sequence[Task], placed: Mapping[str, str]) -> dict[str, list[int]]:
-    """Positions of the stage's tasks by the dependency that each has; ``placed`` gives a run's job."""
+    """Return the positions of the stage's tasks by the dependency of each; ``placed`` gives a run's job."""
     groups: dict[str, list[int]] = defaultdict(list)
     for position, task in enumerate(stage):
         if task.needs:

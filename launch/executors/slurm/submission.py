@@ -1,4 +1,4 @@
-"""What was handed to the queue: runs of a job array come in; a JSON file that outlives every shell goes out.
+"""Record what was handed to the queue, in JSON files that outlive every shell.
 
 A file is written before ``sbatch`` and completed after it. Its name is the job's name, so ``squeue`` knows the jobs
 even when the submitting host died between the two.
@@ -15,9 +15,6 @@ from pathlib import Path
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 
-FOLDER = "slurm"
-"""Folder below the folder of runs that holds submissions, pickled jobs and their first words."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
@@ -33,7 +30,7 @@ class Submission:
     """Number that SLURM gave; None until sbatch has answered."""
 
     def task_job(self, task: int) -> str | None:
-        """The id by which SLURM knows one task: submitit makes an array only of two tasks and more."""
+        """Return the id by which SLURM knows one task: submitit makes an array only of two tasks and more."""
         if self.job is None:
             return None
         return self.job if len(self.tasks) == 1 else f"{self.job}_{task}"
@@ -53,30 +50,25 @@ class Place:
 
 
 def new_submission(grid: str, now: float, tasks: Sequence[Sequence[str]]) -> Submission:
-    """A submission with a name of its own; of a grid's file the stem is in it."""
+    """Return a submission with a name of its own, which holds the grid's name or its file's stem."""
     stem = re.sub(r"[^A-Za-z0-9_.]", "_", Path(grid).stem if grid.endswith((".py", ".toml")) else grid)
     name = f"cxr-{stem}-{secrets.token_hex(4)}"
     return Submission(name=name, submitted=now, tasks=tuple(tuple(task) for task in tasks))
 
 
-def write_submission(runs_dir: Path, submission: Submission) -> None:
+def write_submission(folder: Path, submission: Submission) -> None:
     """Write or complete its file."""
-    write_json(_file(runs_dir, submission.name), asdict(submission))
+    write_json(folder / f"{submission.name}.json", asdict(submission))
 
 
-def forget_submission(runs_dir: Path, submission: Submission) -> None:
-    """Remove the file of a submission that the queue refused."""
-    _file(runs_dir, submission.name).unlink(missing_ok=True)
-
-
-def read_submissions(runs_dir: Path) -> list[Submission]:
-    """Everything handed to the queue, oldest first.
+def read_submissions(folder: Path) -> list[Submission]:
+    """Return everything handed to the queue, oldest first.
 
     Raises:
         InputError: when a file is not a submission.
     """
     found = []
-    for path in (runs_dir / FOLDER).glob("cxr-*.json"):
+    for path in folder.glob("cxr-*.json"):
         values = read_json(path)
         try:
             tasks = tuple(tuple(task) for task in values.pop("tasks"))
@@ -87,17 +79,12 @@ def read_submissions(runs_dir: Path) -> list[Submission]:
 
 
 def with_jobs(submissions: Iterable[Submission], jobs: Mapping[str, str]) -> list[Submission]:
-    """The submissions, those whose sbatch call was cut off completed by the queue's job numbers by name."""
-    return [
-        replace(submission, job=jobs[submission.name])
-        if submission.job is None and submission.name in jobs
-        else submission
-        for submission in submissions
-    ]
+    """Complete submissions whose sbatch call was cut off, from the queue's job numbers by name."""
+    return [replace(made, job=jobs.get(made.name)) if made.job is None else made for made in submissions]
 
 
 def places(submissions: Iterable[Submission]) -> dict[str, Place]:
-    """The last place of each run; a submission that SLURM never knew is none."""
+    """Return the last place of each run, by run id; a submission that SLURM never knew is none."""
     return {
         run_id: Place(submission, task)
         for submission in submissions
@@ -105,7 +92,3 @@ def places(submissions: Iterable[Submission]) -> dict[str, Place]:
         for task, run_ids in enumerate(submission.tasks)
         for run_id in run_ids
     }
-
-
-def _file(runs_dir: Path, name: str) -> Path:
-    return runs_dir / FOLDER / f"{name}.json"

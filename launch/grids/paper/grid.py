@@ -1,4 +1,4 @@
-"""The paper's grid: nothing comes in; 3 prerequisites, 128 beta-search runs and 63 x 3 repetitions go out.
+"""The paper's grid: 3 prerequisites, 128 beta-search runs and 63 x 3 repetitions.
 
 Tables 2, 3 and 5: every training size and initialisation x {transfer learning of all or the last 34 layers of
 DenseNet-121 or of DenseNet-40; attention transfer from the ImageNet or the MIMIC-CXR teacher to either student}.
@@ -54,35 +54,35 @@ SEARCH_SIZE = {"1k": "1k", "5k": "5k", "50k": "50k", "178k": "50k", "5.6k": "5.6
 
 
 def paper_grid() -> Grid:
-    """The grid as the printed tables list it; each repetition holds the search that chooses its beta."""
+    """Build the grid as the printed tables list it; each repetition holds the search that chooses its beta."""
     return Grid(name="paper", runs=(*_prerequisites(), *_searches(), *_repetitions()))
 
 
 @cache
 def pretraining(network: str) -> RunConfig:
-    """ChestX-ray14 pre-training, itself from ImageNet weights: P1 (DenseNet-121) and P2 (DenseNet-40)."""
+    """Return ChestX-ray14 pre-training, itself from ImageNet weights: P1 (DenseNet-121) and P2 (DenseNet-40)."""
     return RunConfig(data=DataConfig(dataset="chestxray14"), network=NetworkConfig(name=network))
 
 
 @cache
 def mimic_teacher() -> RunConfig:
-    """The MIMIC-CXR teacher, trained as CheXclusion's public code does: P3."""
+    """Return the config of the MIMIC-CXR teacher, trained as CheXclusion's public code does: P3."""
     return RunConfig(data=DataConfig(dataset="mimic_cxr"), schedule=chexclusion())
 
 
 def initial_weights(source: Source, network: str) -> Weights:
-    """Weights that a student of this architecture starts from."""
+    """Return the weights that a student of this architecture starts from."""
     return Weights() if source == "imagenet" else Weights(kind="run", run=pretraining(network))
 
 
 def teacher_weights(source: Source) -> Weights:
-    """torchvision's ImageNet weights as they are, or the MIMIC-CXR teacher."""
+    """Return torchvision's ImageNet weights as they are, or the MIMIC-CXR teacher."""
     return Weights() if source == "imagenet" else Weights(kind="run", run=mimic_teacher())
 
 
 @cache
 def beta_search(size: str, teacher: Source, network: str) -> BetaSearch:
-    """The search shared by both initialisations: seed 0, from ImageNet weights."""
+    """Return the search shared by both initialisations: seed 0, from ImageNet weights."""
     template = RunConfig(
         data=TRAIN_SIZES[SEARCH_SIZE[size]],
         network=NetworkConfig(name=network),
@@ -150,7 +150,7 @@ def _tables(size: str, teacher: Source | None, network: str) -> tuple[str, ...]:
 
 
 def _dataset(size: str) -> str:
-    """Name of the dataset in the printed tables, which call the sample ChestX-ray14 of size 5.6k."""
+    """Return the name of the dataset in the printed tables, which call the sample ChestX-ray14 of size 5.6k."""
     return TRAIN_SIZES[size].dataset.removesuffix("_5.6k")
 
 

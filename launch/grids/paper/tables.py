@@ -1,4 +1,4 @@
-"""The printed tables: CSV files beside this module come in, typed rows go out.
+"""The paper's printed tables, read from the CSV files beside this module.
 
 ``paper_grid.csv`` lists the prerequisites and the 63 configurations of Tables 2, 3 and 5 one by one;
 ``paper_results.csv`` the 79 printed cells, some of which repeat a configuration.
@@ -10,6 +10,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 GRID_FILE = FOLDER / "paper_grid.csv"
@@ -66,7 +67,7 @@ class PaperCell:
 
 @cache
 def paper_configurations() -> tuple[PaperConfiguration, ...]:
-    """P1..P3 and R01..R63 in the order of the file."""
+    """Return P1..P3 and R01..R63 in the order of the file."""
     return tuple(
         PaperConfiguration(
             key=row["run_id"],
@@ -84,7 +85,7 @@ def paper_configurations() -> tuple[PaperConfiguration, ...]:
 
 @cache
 def paper_cells() -> tuple[PaperCell, ...]:
-    """The 79 printed cells in the order of the file: tables 2a, 2b, 3, 5."""
+    """Return the 79 printed cells in the order of the file: tables 2a, 2b, 3, 5."""
     return tuple(
         PaperCell(
             trainable_params=int(row["trainable_params"]),
@@ -94,6 +95,15 @@ def paper_cells() -> tuple[PaperCell, ...]:
         )
         for row in _rows(RESULTS_FILE)
     )
+
+
+def printed_cells() -> dict[str, dict[str, Any]]:
+    """Return row, mean AUROC and half width of its interval, in percent, by a configuration's name."""
+    return {
+        row.name: {"row": row.key, "auc": row.auc, "ci": row.ci}
+        for row in paper_configurations()
+        if row.auc is not None
+    }
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -15,14 +15,14 @@ from in_process_cli import rendered, run_cli, run_json
 
 from datasets.files import write_json
 from harness.runs.folder import RunFolder
-from launch.cli.grid import conclude
+from launch.cli.grid_submit import conclude
 from launch.executors.base import Outcome
-from launch.executors.train_command import TrainCommand
+from launch.executors.prepare import TrainCommand
 from launch.grids.registry import load_grid
 from launch.plan.cost import estimate
-from launch.plan.decide import Found, decide
-from launch.plan.plan_table import plan_tables
-from launch.plan.status_table import status_tables
+from launch.plan.decide import decide
+from launch.plan.run_state import RunState
+from launch.plan.tables import plan_tables, status_tables
 
 DEMO = load_grid("demo")
 DATASETS = {run.config.data.dataset for run in DEMO.runs}
@@ -127,7 +127,7 @@ def test_status_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_tables_lose_no_column_at_80_columns() -> None:
     runs = load_grid("paper").runs
     error = "ValueError: a rather long reason that has to be folded, since it does not fit beside the rest"
-    failed = Found(state="failed", epoch=127, epochs=128, mean_auroc=0.81234, images_per_s=12345.6, error=error)
+    failed = RunState(state="failed", epoch=127, epochs=128, mean_auroc=0.81234, images_per_s=12345.6, error=error)
     found = {run.run_id: failed for run in runs}
     status = rendered(status_tables(runs, found, {}), 80)
     assert max(map(len, status.splitlines())) <= 80

@@ -16,7 +16,8 @@ import grid_stand_in
 from grid_stand_in import small_runs
 
 from launch.executors.base import Outcome
-from launch.executors.local.progress_table import clock, describe, number
+from launch.executors.local.progress import describe
+from launch.plan.tables import clock, number
 
 
 def on_a_terminal(command: list[str], columns: int) -> tuple[int, str]:

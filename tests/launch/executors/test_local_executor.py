@@ -26,7 +26,7 @@ NAMES = {run.run_id: name for name, run in RUNS.items()}
 
 
 def submit(runs_dir: Path, behaviours: dict[str, str] | None = None, *, slots: int = 2) -> dict[str, str]:
-    outcomes = executor(runs_dir, behaviours or {}, slots=slots).submit(plan(runs_dir))
+    outcomes = executor(runs_dir, behaviours or {}, slots=slots).run(plan(runs_dir))
     return {outcome.run.name: outcome.state for outcome in outcomes}
 
 
@@ -76,7 +76,7 @@ def test_a_second_submit_starts_nothing(tmp_path: Path) -> None:
 def test_the_highest_priority_starts_first(tmp_path: Path) -> None:
     runner = executor(tmp_path, {}, slots=1)
     runner._priority = {RUNS[name].run_id: rank for rank, name in enumerate(["b", "teacher", "pretrain"], start=1)}
-    runner.submit(plan(tmp_path))
+    runner.run(plan(tmp_path))
     start = times(tmp_path, "start")
     assert sorted(start, key=lambda name: start[name])[:3] == ["pretrain", "teacher", "b"]
 
@@ -92,7 +92,7 @@ def test_the_highest_priority_starts_first(tmp_path: Path) -> None:
 def test_a_failure_fails_its_dependants_and_nothing_else(
     tmp_path: Path, behaviour: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcomes = {o.run.name: o for o in executor(tmp_path, {"pretrain": behaviour}).submit(plan(tmp_path))}
+    outcomes = {o.run.name: o for o in executor(tmp_path, {"pretrain": behaviour}).run(plan(tmp_path))}
     assert {name: outcome.state for name, outcome in outcomes.items()} == {
         "pretrain": "failed",
         "teacher": "done",
@@ -188,7 +188,7 @@ def test_two_submits_at_once_run_nothing_twice(tmp_path: Path) -> None:
 def test_a_run_that_another_submit_fails_is_not_tried_again(tmp_path: Path) -> None:
     other = start_submit(tmp_path, {"pretrain": "fail:1.5"}, slots=2)
     wait_for_starts(tmp_path, 2)
-    outcomes = {o.run.name: o for o in executor(tmp_path, {}).submit(plan(tmp_path))}
+    outcomes = {o.run.name: o for o in executor(tmp_path, {}).run(plan(tmp_path))}
     other.communicate(timeout=20)
     assert outcomes["pretrain"].state == "failed"
     assert outcomes["pretrain"].reason == "ValueError: bad images"
@@ -199,14 +199,14 @@ def test_a_run_that_another_submit_fails_is_not_tried_again(tmp_path: Path) -> N
 def test_a_command_that_does_not_exist_fails_the_run(tmp_path: Path) -> None:
     runner = executor(tmp_path, {})
     runner._command = lambda run: ["/nowhere/python"]
-    outcomes = {o.run.name: o for o in runner.submit(plan(tmp_path))}
+    outcomes = {o.run.name: o for o in runner.run(plan(tmp_path))}
     assert outcomes["pretrain"].state == "failed"
     assert outcomes["pretrain"].reason == "exit status 1: /nowhere/python: No such file or directory"
 
 
 def test_a_folder_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / RUNS["pretrain"].run_id / "log.txt").mkdir(parents=True)
-    outcomes = {o.run.name: o for o in executor(tmp_path, {}).submit(plan(tmp_path))}
+    outcomes = {o.run.name: o for o in executor(tmp_path, {}).run(plan(tmp_path))}
     assert outcomes["pretrain"].reason.startswith("could not be started: ")
     assert outcomes["b"].state == "done"
 
@@ -227,7 +227,7 @@ def test_a_gpu_slot_reaches_its_process(tmp_path: Path, monkeypatch: pytest.Monk
     runner._free = list(make_slots("auto", 1))
     code = "import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"
     runner._command = lambda run: [sys.executable, "-S", "-c", code]
-    runner.submit(plan(tmp_path, {"pretrain": RUNS["pretrain"]}))
+    runner.run(plan(tmp_path, {"pretrain": RUNS["pretrain"]}))
     assert "sees 7" in RunFolder(tmp_path / RUNS["pretrain"].run_id).log_file.read_text()
 
 

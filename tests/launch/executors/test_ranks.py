@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.executors.ranks import first_host, run_ranks, take_over_srun, tasks_here
+from launch.executors.ranks import run_ranks
+from launch.executors.slurm.environment import adopt_srun_ranks, first_host, tasks_on_node
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -72,7 +73,7 @@ def test_srun_tasks_become_ranks() -> None:
         "SLURM_STEP_NODELIST": "gpu[03-04]",
         "SLURM_STEP_TASKS_PER_NODE": "4,2",
     }
-    take_over_srun(environment)
+    adopt_srun_ranks(environment)
     assert (environment["RANK"], environment["LOCAL_RANK"], environment["WORLD_SIZE"]) == ("5", "1", "6")
     assert (environment["LOCAL_WORLD_SIZE"], environment["MASTER_ADDR"]) == ("2", "gpu03")
     assert environment["MASTER_PORT"] == "20084"
@@ -83,7 +84,7 @@ def test_srun_tasks_become_ranks() -> None:
 )
 def test_without_several_tasks_nothing_is_changed(given: dict[str, str]) -> None:
     environment = dict(given)
-    take_over_srun(environment)
+    adopt_srun_ranks(environment)
     assert environment == given
 
 
@@ -94,4 +95,4 @@ def test_slurms_short_forms() -> None:
         "a",
         "rack-2-n7",
     ]
-    assert [tasks_here("4(x2),3", node) for node in range(3)] == [4, 4, 3]
+    assert [tasks_on_node("4(x2),3", node) for node in range(3)] == [4, 4, 3]

@@ -8,7 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from launch.executors.slurm.ending import Ending, ending_of, parse_record
+from launch.executors.slurm.ending import Ending, ending_of
+from launch.executors.slurm.queue import parse_record
 
 STEP = "slurmstepd-n1: error: *** STEP 12.0 ON n1 CANCELLED AT 2026-11-23T00:10:22"
 RECORD = (

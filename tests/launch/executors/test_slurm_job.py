@@ -15,8 +15,8 @@ import pytest
 from grid_stand_in import read_trace, small_runs, wait_for_starts
 
 from launch.executors.prepare import prepare_folder
-from launch.executors.slurm import attempt, worker
-from launch.executors.slurm.attempt import JobFailedError, carry_out
+from launch.executors.slurm import entry, worker
+from launch.executors.slurm.entry import JobFailedError, run_job
 from launch.executors.slurm.job import Job, JobRun
 from launch.plan.history import History, read_history
 from launch.plan.lock import RunLock
@@ -42,7 +42,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "scontrol").chmod(0o755)
     (tmp_path / "record.txt").touch()
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setattr(attempt, "REQUEUE_WAIT_S", 0.0)
+    monkeypatch.setattr(entry, "REQUEUE_WAIT_S", 0.0)
     return tmp_path / "runs"
 
 
@@ -77,7 +77,7 @@ def send_when_started(runs_dir: Path, count: int, number: signal.Signals) -> Non
 
 
 def test_runs_that_share_a_gpu_run_at_the_same_time(runs_dir: Path) -> None:
-    assert carry_out(job(runs_dir, {"pretrain": "ok:0.5", "teacher": "ok:0.5"})) == ["pretrain", "teacher"]
+    assert run_job(job(runs_dir, {"pretrain": "ok:0.5", "teacher": "ok:0.5"})) == ["pretrain", "teacher"]
     assert [event["event"] for event in read_trace(runs_dir)] == ["start", "start", "end", "end"]
     (start,) = read_history(runs_dir / RUNS["teacher"].run_id)
     assert (start["job"], start["restart"], start["ending"], start["reason"]) == ("12_3", 0, "done", None)
@@ -85,13 +85,13 @@ def test_runs_that_share_a_gpu_run_at_the_same_time(runs_dir: Path) -> None:
 
 def test_a_run_that_is_done_is_not_started(runs_dir: Path) -> None:
     for _ in range(2):
-        carry_out(job(runs_dir, {"pretrain": "ok"}))
+        run_job(job(runs_dir, {"pretrain": "ok"}))
     assert len(read_trace(runs_dir)) == 2
 
 
 def test_a_run_that_fails_is_tried_again_and_then_given_up(runs_dir: Path) -> None:
     with pytest.raises(JobFailedError, match=r"^pretrain: ValueError: bad images$"):
-        carry_out(job(runs_dir, {"pretrain": "fail", "teacher": "ok"}))
+        run_job(job(runs_dir, {"pretrain": "fail", "teacher": "ok"}))
     starts = [event["id"] for event in read_trace(runs_dir) if event["event"] == "start"]
     assert sorted(starts) == sorted([RUNS["pretrain"].run_id] * 2 + [RUNS["teacher"].run_id])
     assert (status(runs_dir, "pretrain")["state"], endings(runs_dir, "pretrain")) == ("failed", ["failed"] * 2)
@@ -103,34 +103,34 @@ def test_a_run_over_several_processes_is_tried_again_by_a_job_that_starts_anew(
     runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    monkeypatch.setattr(attempt, "_join", lambda _job: 0)
+    monkeypatch.setattr(entry, "_join_ranks", lambda _job, _environment: None)
     with pytest.raises(SystemExit):
-        carry_out(job(runs_dir, {"pretrain": "fail"}, num_ranks=2))
+        run_job(job(runs_dir, {"pretrain": "fail"}, num_ranks=2))
     assert (runs_dir.parent / "scontrol.txt").read_text() == "requeue 12_3\n"
     with pytest.raises(JobFailedError, match=r"^pretrain: ValueError: bad images$"):
-        carry_out(job(runs_dir, {"pretrain": "fail"}, num_ranks=2))
+        run_job(job(runs_dir, {"pretrain": "fail"}, num_ranks=2))
     assert (endings(runs_dir, "pretrain"), len(read_trace(runs_dir))) == (["failed"] * 2, 2)
 
 
 def test_bad_input_is_not_tried_again(runs_dir: Path) -> None:
     with pytest.raises(JobFailedError, match=r"^pretrain: no such beton$"):
-        carry_out(job(runs_dir, {"pretrain": BAD_INPUT}))
+        run_job(job(runs_dir, {"pretrain": BAD_INPUT}))
     assert status(runs_dir, "pretrain")["error"] == "no such beton"
     log = (runs_dir / RUNS["pretrain"].run_id / "log.txt").read_text()
     assert log.count("=== ") == 1
 
 
 def test_a_run_without_its_needs_is_not_started(runs_dir: Path) -> None:
-    carry_out(job(runs_dir, {"pretrain": "ok"}))
+    run_job(job(runs_dir, {"pretrain": "ok"}))
     with pytest.raises(JobFailedError, match=r"^c: needs teacher, which is not done$"):
-        carry_out(job(runs_dir, {"c": "ok"}))
+        run_job(job(runs_dir, {"c": "ok"}))
     assert status(runs_dir, "c")["error"] == "needs teacher, which is not done"
 
 
 def test_a_warned_job_puts_itself_back_into_the_queue(runs_dir: Path) -> None:
     send_when_started(runs_dir, 2, signal.SIGUSR2)
     with pytest.raises(SystemExit) as caught:
-        carry_out(job(runs_dir, {"pretrain": "ok:30", "teacher": "ok:30"}))
+        run_job(job(runs_dir, {"pretrain": "ok:30", "teacher": "ok:30"}))
     assert caught.value.code == 143
     assert (runs_dir.parent / "scontrol.txt").read_text() == "requeue 12_3\n"
     assert endings(runs_dir, "pretrain") == endings(runs_dir, "teacher") == ["requeued"]
@@ -139,14 +139,14 @@ def test_a_warned_job_puts_itself_back_into_the_queue(runs_dir: Path) -> None:
 def test_a_warning_near_the_time_limit_is_told_apart(runs_dir: Path) -> None:
     send_when_started(runs_dir, 1, signal.SIGUSR2)
     with pytest.raises(SystemExit):
-        carry_out(job(runs_dir, {"pretrain": "ok:30"}, time_min=2))
+        run_job(job(runs_dir, {"pretrain": "ok:30"}, time_min=2))
     assert endings(runs_dir, "pretrain") == ["time limit"]
 
 
 def test_a_job_that_is_being_ended_does_not_go_back(runs_dir: Path) -> None:
     send_when_started(runs_dir, 1, signal.SIGTERM)
     with pytest.raises(SystemExit):
-        carry_out(job(runs_dir, {"pretrain": "ok:30"}))
+        run_job(job(runs_dir, {"pretrain": "ok:30"}))
     assert not (runs_dir.parent / "scontrol.txt").exists()
     assert endings(runs_dir, "pretrain") == ["terminated"]
 
@@ -158,7 +158,7 @@ def test_a_preemption_with_a_grace_time_puts_the_job_back(runs_dir: Path) -> Non
     )
     send_when_started(runs_dir, 1, signal.SIGTERM)
     with pytest.raises(SystemExit):
-        carry_out(job(runs_dir, {"pretrain": "ok:30"}))
+        run_job(job(runs_dir, {"pretrain": "ok:30"}))
     assert (runs_dir.parent / "scontrol.txt").read_text() == "requeue 12_3\n"
     assert endings(runs_dir, "pretrain") == ["preempted"]
 
@@ -167,13 +167,13 @@ def test_restarts_are_bounded(runs_dir: Path) -> None:
     for restarts in (1, 2):
         send_when_started(runs_dir, restarts, signal.SIGUSR2)
         with pytest.raises(SystemExit):
-            carry_out(job(runs_dir, {"pretrain": "ok:30"}, max_restarts=2))
+            run_job(job(runs_dir, {"pretrain": "ok:30"}, max_restarts=2))
     send_when_started(runs_dir, 3, signal.SIGUSR2)
     with pytest.raises(JobFailedError, match="stopped after 2 restarts, the last for: requeued"):
-        carry_out(job(runs_dir, {"pretrain": "ok:30"}, max_restarts=2))
+        run_job(job(runs_dir, {"pretrain": "ok:30"}, max_restarts=2))
     assert status(runs_dir, "pretrain")["state"] == "failed"
     assert (runs_dir.parent / "scontrol.txt").read_text() == "requeue 12_3\n" * 2
-    carry_out(job(runs_dir, {"pretrain": "ok"}, max_restarts=2))  # a person started it again
+    run_job(job(runs_dir, {"pretrain": "ok"}, max_restarts=2))  # a person started it again
 
 
 def test_a_run_that_is_killed_again_and_again_is_stopped_with_its_logs_last_lines(
@@ -184,14 +184,14 @@ def test_a_run_that_is_killed_again_and_again_is_stopped_with_its_logs_last_line
     for _ in range(2):
         History(folder.path, owner=True).start("12_3")  # and never a word again
     with pytest.raises(JobFailedError) as caught:
-        carry_out(job(runs_dir, {"pretrain": "ok"}))
+        run_job(job(runs_dir, {"pretrain": "ok"}))
     reason = "2 starts in a row ended by: killed (on "
     assert reason in str(caught.value)
     assert str(caught.value).endswith("), without a new checkpoint; its log ends: allocating 900 GB")
     assert "starting\nallocating 900 GB\n" in capfd.readouterr().err
     assert read_trace(runs_dir) == []
     assert endings(runs_dir, "pretrain") == ["killed", "killed", "failed"]
-    carry_out(job(runs_dir, {"pretrain": "ok"}))  # a person started it again
+    run_job(job(runs_dir, {"pretrain": "ok"}))  # a person started it again
     assert endings(runs_dir, "pretrain")[3:] == ["done"]
 
 
@@ -201,7 +201,7 @@ def test_a_run_that_got_further_is_not_given_up(runs_dir: Path) -> None:
         History(folder.path, owner=True).start("12_3")
         folder.last_dir.mkdir(parents=True, exist_ok=True)
         os.utime(folder.last_dir, (time.time(), time.time() + len(read_history(folder.path))))
-    carry_out(job(runs_dir, {"pretrain": "ok"}))
+    run_job(job(runs_dir, {"pretrain": "ok"}))
     assert endings(runs_dir, "pretrain") == ["killed", "killed", "killed", "done"]
 
 
@@ -212,18 +212,18 @@ def test_a_run_that_another_process_computes_is_left_alone(runs_dir: Path, monke
     lock = RunLock.acquire(folder.path)
     assert lock is not None
     with pytest.raises(JobFailedError, match="another process computes this run"):
-        carry_out(job(runs_dir, {"pretrain": "ok"}))
+        run_job(job(runs_dir, {"pretrain": "ok"}))
     assert not folder.status_file.exists()
     assert endings(runs_dir, "pretrain") == [None]
     monkeypatch.setattr(worker, "LOCK_WAIT_S", 20.0)
     threading.Timer(0.5, lock.release).start()
-    carry_out(job(runs_dir, {"pretrain": "ok"}))
+    run_job(job(runs_dir, {"pretrain": "ok"}))
     assert endings(runs_dir, "pretrain") == ["killed", "done"]
 
 
 def test_too_few_processes_are_refused(runs_dir: Path) -> None:
     with pytest.raises(JobFailedError, match="SLURM started 1 processes; the cluster profile asks for 4"):
-        carry_out(job(runs_dir, {"pretrain": "ok"}, num_ranks=4))
+        run_job(job(runs_dir, {"pretrain": "ok"}, num_ranks=4))
 
 
 def test_a_result_that_was_torn_does_not_fail_the_next_start(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_a_result_that_was_torn_does_not_fail_the_next_start(runs_dir: Path, mon
     path.with_name(f"{path.name}.save_tmp").touch()
     with pytest.raises(AssertionError, match="already exists"), temporary_save_path(path):
         pass
-    carry_out(job(runs_dir, {"pretrain": "ok"}))
+    run_job(job(runs_dir, {"pretrain": "ok"}))
     with temporary_save_path(path) as beside:
         beside.touch()
     assert path.exists()
@@ -245,7 +245,7 @@ def test_a_result_that_was_torn_does_not_fail_the_next_start(runs_dir: Path, mon
 
 def test_the_handlers_from_before_are_put_back(runs_dir: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    carry_out(job(runs_dir, {"pretrain": "ok"}))
+    run_job(job(runs_dir, {"pretrain": "ok"}))
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -270,7 +270,7 @@ def test_a_training_hears_of_a_stop_once_and_from_its_job_alone(runs_dir: Path) 
     made = job(runs_dir, {"pretrain": ("-c", script.format(folder))})
     threading.Thread(target=send).start()
     with pytest.raises(SystemExit):
-        carry_out(made)
+        run_job(made)
     assert (folder / "told").read_text() == "1"
     assert endings(runs_dir, "pretrain") == ["terminated"]
     assert not (runs_dir.parent / "scontrol.txt").exists()

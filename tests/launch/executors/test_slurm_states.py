@@ -9,7 +9,7 @@ from grid_stand_in import small_runs, write_status
 
 from datasets.errors import InputError
 from launch.executors.slurm.queue import QueuedJob, parse_job
-from launch.executors.slurm.states import QueueView, log_of, with_queue
+from launch.executors.slurm.states import QueueView
 from launch.executors.slurm.submission import (
     Submission,
     new_submission,
@@ -18,7 +18,8 @@ from launch.executors.slurm.submission import (
     with_jobs,
     write_submission,
 )
-from launch.plan.decide import Found, decide
+from launch.plan.decide import decide
+from launch.plan.run_state import RunState
 
 RUNS = small_runs()
 IDS = {name: run.run_id for name, run in RUNS.items()}
@@ -33,9 +34,9 @@ def queued(job: str, state: str = "PENDING", reason: str = "Dependency", name: s
     return QueuedJob(job=job, name=name, state=state, reason=reason, node="")
 
 
-def merge(tmp_path: Path, found: dict[str, Found], made: Submission, *jobs: QueuedJob) -> dict[str, Found]:
-    view = QueueView(jobs={job.job: job for job in jobs}, places=places([made]))
-    merged = with_queue(list(RUNS.values()), {IDS[name]: state for name, state in found.items()}, view, tmp_path)
+def merge(tmp_path: Path, found: dict[str, RunState], made: Submission, *jobs: QueuedJob) -> dict[str, RunState]:
+    view = QueueView(folder=tmp_path / "slurm", jobs={job.job: job for job in jobs}, places=places([made]))
+    merged = view.corrected(list(RUNS.values()), {IDS[name]: state for name, state in found.items()})
     return {name: merged[run_id] for name, run_id in IDS.items() if run_id in merged}
 
 
@@ -52,8 +53,8 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
     later = submission("cxr-x-1", ("a", "b"), ("c",), submitted=2.0)
     earlier = submission("cxr-x-2", ("a",), job=None)
     for made in (later, earlier):
-        write_submission(tmp_path, made)
-    assert read_submissions(tmp_path) == [earlier, later]
+        write_submission(tmp_path / "slurm", made)
+    assert read_submissions(tmp_path / "slurm") == [earlier, later]
     assert {run_id: place.job for run_id, place in places([earlier, later]).items()} == {
         IDS["a"]: "7_0",
         IDS["b"]: "7_0",
@@ -63,7 +64,7 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
     assert with_jobs([earlier], {"cxr-x-2": "9"})[0].task_job(0) == "9"
     (tmp_path / "slurm" / "cxr-x-3.json").write_text("[]")
     with pytest.raises(InputError, match="not a submission"):
-        read_submissions(tmp_path)
+        read_submissions(tmp_path / "slurm")
 
 
 def test_the_name_of_a_submission_is_fit_for_slurm() -> None:
@@ -73,7 +74,12 @@ def test_the_name_of_a_submission_is_fit_for_slurm() -> None:
 
 def test_the_queue_wins_over_folders_except_over_a_result(tmp_path: Path) -> None:
     made = submission("cxr-x-1", ("a",), ("b",), ("c",), ("d",))
-    found = {"a": Found(), "b": Found(state="partial", epoch=1), "c": Found(state="done"), "d": Found(state="failed")}
+    found = {
+        "a": RunState(),
+        "b": RunState(state="partial", epoch=1),
+        "c": RunState(state="done"),
+        "d": RunState(state="failed"),
+    }
     jobs = (queued("7_0"), queued("7_1", "RUNNING"), queued("7_2", "COMPLETING"), queued("7_3", "COMPLETING"))
     merged = merge(tmp_path, found, made, *jobs)
     assert [merged[name].state for name in "abcd"] == ["queued", "running", "done", "failed"]
@@ -87,11 +93,11 @@ def test_the_queue_wins_over_folders_except_over_a_result(tmp_path: Path) -> Non
 def test_what_left_the_queue(tmp_path: Path) -> None:
     made = submission("cxr-x-1", ("pretrain",), ("a",), ("d",), ("b",), ("c",))
     found = {
-        "pretrain": Found(state="failed", error="ValueError: x"),
-        "a": Found(),
-        "d": Found(),
-        "b": Found(state="running", host="n9", epoch=3),
-        "c": Found(state="running"),
+        "pretrain": RunState(state="failed", error="ValueError: x"),
+        "a": RunState(),
+        "d": RunState(),
+        "b": RunState(state="running", host="n9", epoch=3),
+        "c": RunState(state="running"),
     }
     merged = merge(tmp_path, found, made)
     assert merged["pretrain"].error == "ValueError: x"
@@ -103,21 +109,23 @@ def test_what_left_the_queue(tmp_path: Path) -> None:
 
 def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path) -> None:
     made = submission("cxr-x-1", ("teacher",), ("pretrain",))
-    log = log_of(tmp_path, places([made])[IDS["teacher"]])
+    log = QueueView(folder=tmp_path / "slurm").log_of(places([made])[IDS["teacher"]])
     log.parent.mkdir(parents=True)
     log.write_text("module: command not found\n\n")
-    merged = merge(tmp_path, {"teacher": Found(), "pretrain": Found()}, made)
+    merged = merge(tmp_path, {"teacher": RunState(), "pretrain": RunState()}, made)
     assert merged["teacher"].error == "job 7_0 did not start it: module: command not found"
     assert merged["pretrain"].state == "absent"
     log.write_text(
         "Loading cuda\nslurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 ***\nbye\n"
     )
-    assert merge(tmp_path, {"teacher": Found()}, made)["teacher"].state == "absent"  # it goes on when submitted again
+    assert (
+        merge(tmp_path, {"teacher": RunState()}, made)["teacher"].state == "absent"
+    )  # it goes on when submitted again
 
 
 def test_runs_that_were_never_queued_are_left_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / IDS["teacher"]
     folder.mkdir()
     write_status(folder, "running")
-    found = {"teacher": Found(state="running")}
+    found = {"teacher": RunState(state="running")}
     assert merge(tmp_path, found, submission("cxr-x-1", ("a",)), queued("7"))["teacher"] == found["teacher"]

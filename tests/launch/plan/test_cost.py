@@ -20,14 +20,14 @@ from launch.plan.cost import (
     seconds_to_go,
     share_left,
 )
-from launch.plan.decide import Found
+from launch.plan.run_state import RunState
 
 RUNS = small_runs()
 SPLITS = {"chexpert": {"train": 150, "validation": 50}}
 TL, AT = 128 * (150 * 3 + 50), 128 * (150 * 4 + 50)
 
 
-def by_id(**states: Found) -> dict[str, Found]:
+def by_id(**states: RunState) -> dict[str, RunState]:
     return {RUNS[name].run_id: state for name, state in states.items()}
 
 
@@ -60,9 +60,9 @@ def test_throughput_is_assumed_given_or_measured() -> None:
     assert (assumed.otherwise, assumed.source) == (3 * DEFAULT_IMAGES_PER_S, "500 images/s assumed")
     assert (given_one.otherwise, given_one.source) == (300.0, "100 images/s given")
     done = by_id(
-        pretrain=Found(state="done", epoch=128, epochs=128, gpu_seconds=TL / 1000),
-        teacher=Found(state="done", epoch=64, epochs=128, gpu_seconds=TL / 2 / 3000),
-        b=Found(state="running", epoch=64, epochs=128, images_per_s=9.0),
+        pretrain=RunState(state="done", epoch=128, epochs=128, gpu_seconds=TL / 1000),
+        teacher=RunState(state="done", epoch=64, epochs=128, gpu_seconds=TL / 2 / 3000),
+        b=RunState(state="running", epoch=64, epochs=128, images_per_s=9.0),
     )
     measured = measure(runs, done, SPLITS)
     assert measured.measured == {("densenet121", "all", "transfer_learning"): 2000.0}
@@ -76,9 +76,9 @@ def test_throughput_is_assumed_given_or_measured() -> None:
 
 def test_an_estimate_counts_what_is_left() -> None:
     found = by_id(
-        pretrain=Found(state="done", epoch=128, epochs=128),
-        teacher=Found(state="running", epoch=96, epochs=128),
-        a=Found(state="partial", epoch=32, epochs=128),
+        pretrain=RunState(state="done", epoch=128, epochs=128),
+        teacher=RunState(state="running", epoch=96, epochs=128),
+        a=RunState(state="partial", epoch=32, epochs=128),
     )
     cost = estimate(list(RUNS.values()), found, SPLITS, 1000.0)
     hours = {name: cost.left[run.run_id] * 3600 * 3000 for name, run in RUNS.items()}
@@ -93,23 +93,23 @@ def test_an_estimate_counts_what_is_left() -> None:
 @pytest.mark.parametrize(
     ("state", "share"),
     [
-        (Found(), 1.0),
-        (Found(state="done", epoch=3, epochs=128), 0.0),
-        (Found(state="partial", epoch=32, epochs=128), 0.75),
-        (Found(state="failed", epoch=0, epochs=128), 1.0),
-        (Found(state="stale", epoch=64, epochs=128), 1.0),
+        (RunState(), 1.0),
+        (RunState(state="done", epoch=3, epochs=128), 0.0),
+        (RunState(state="partial", epoch=32, epochs=128), 0.75),
+        (RunState(state="failed", epoch=0, epochs=128), 1.0),
+        (RunState(state="stale", epoch=64, epochs=128), 1.0),
     ],
 )
-def test_the_share_that_is_left(state: Found, share: float) -> None:
+def test_the_share_that_is_left(state: RunState, share: float) -> None:
     assert share_left(state) == share
 
 
 def test_the_time_to_go_of_a_running_run() -> None:
-    running = Found(state="running", epoch=64, epochs=128, images_per_s=100.0)
+    running = RunState(state="running", epoch=64, epochs=128, images_per_s=100.0)
     assert seconds_to_go(RUNS["a"], running, SPLITS) == pytest.approx(TL / 2 / 300)
     assert seconds_to_go(RUNS["b"], running, SPLITS) == pytest.approx(AT / 2 / 400)
-    assert seconds_to_go(RUNS["a"], Found(state="running"), SPLITS) is None
-    assert seconds_to_go(RUNS["a"], Found(state="partial", epoch=1, epochs=2, images_per_s=1.0), SPLITS) is None
+    assert seconds_to_go(RUNS["a"], RunState(state="running"), SPLITS) is None
+    assert seconds_to_go(RUNS["a"], RunState(state="partial", epoch=1, epochs=2, images_per_s=1.0), SPLITS) is None
 
 
 @given(costs=st.fixed_dictionaries({run.run_id: st.integers(0, 100) for run in RUNS.values()}))

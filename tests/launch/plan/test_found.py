@@ -17,9 +17,8 @@ from grid_stand_in import small_runs
 from datasets.errors import InputError
 from datasets.files import write_json
 from harness.runs.folder import RunFolder
-from launch.plan.decide import Found
 from launch.plan.lock import RunLock
-from launch.plan.run_state import DatasetFacts, dataset_facts, find_run
+from launch.plan.run_state import DatasetFacts, RunState, dataset_facts, read_state
 
 RUNS = small_runs()
 NEW = DatasetFacts(content_hash="new", splits={"train": 500, "validation": 50})
@@ -35,19 +34,19 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / RUNS["a"].run_id)
 
 
-def found(folder: RunFolder, facts: dict[str, DatasetFacts] | None = None) -> Found:
-    return find_run(RUNS["a"], folder.path.parent, facts or {})
+def found(folder: RunFolder, facts: dict[str, DatasetFacts] | None = None) -> RunState:
+    return read_state(RUNS["a"], folder.path.parent, facts or {})
 
 
 def test_an_absent_and_a_prepared_folder_are_absent(folder: RunFolder) -> None:
-    assert found(folder) == Found()
+    assert found(folder) == RunState()
     write_json(folder.config_file, {})
-    assert found(folder) == Found()
+    assert found(folder) == RunState()
 
 
 def test_a_live_process_is_running(folder: RunFolder) -> None:
     write_status(folder, mean_auroc=0.7, images_per_s=99.0)
-    assert found(folder) == Found(state="running", epoch=3, epochs=8, mean_auroc=0.7, images_per_s=99.0)
+    assert found(folder) == RunState(state="running", epoch=3, epochs=8, mean_auroc=0.7, images_per_s=99.0)
 
 
 def test_a_dead_process_leaves_a_partial_run(folder: RunFolder) -> None:
@@ -56,7 +55,7 @@ def test_a_dead_process_leaves_a_partial_run(folder: RunFolder) -> None:
     write_status(folder, pid=process.pid)
     assert found(folder).state == "partial"
     write_status(folder, state="interrupted", error="interrupted")
-    assert found(folder) == Found(state="partial", epoch=3, epochs=8)
+    assert found(folder) == RunState(state="partial", epoch=3, epochs=8)
 
 
 def test_a_held_lock_is_a_sign_of_life_before_the_first_status(folder: RunFolder) -> None:

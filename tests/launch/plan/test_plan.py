@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from datasets.errors import InputError
 from launch.grids.grid import Grid, GridRun, needs_first
 from launch.grids.registry import load_grid
+from launch.grids.selection import Selection
 from launch.plan.cost import critical_paths, run_cost
-from launch.plan.decide import Found, State, decide
+from launch.plan.decide import decide
+from launch.plan.run_state import RunState, State
 
 RUNS = small_runs()
 PAIR = [RUNS["pretrain"], RUNS["a"]]
 
 
-def decided(states: dict[str, Found], runs: list[GridRun] | None = None) -> dict[str, tuple[str, str]]:
+def decided(states: dict[str, RunState], runs: list[GridRun] | None = None) -> dict[str, tuple[str, str]]:
     found = {RUNS[name].run_id: state for name, state in states.items()}
     return {d.run.name: (d.action, d.reason) for d in decide(runs or PAIR, found)}
 
@@ -43,7 +45,7 @@ def decided(states: dict[str, Found], runs: list[GridRun] | None = None) -> dict
 )
 def test_decisions(need: State, student: State, need_decision: object, student_decision: object) -> None:
     states = {
-        name: Found(state=state, error="old" if state == "stale" else None)
+        name: RunState(state=state, error="old" if state == "stale" else None)
         for name, state in (("pretrain", need), ("a", student))
     }
     assert decided(states) == {"pretrain": need_decision, "a": student_decision}
@@ -52,14 +54,17 @@ def test_decisions(need: State, student: State, need_decision: object, student_d
 def test_reasons_carry_what_is_known() -> None:
     runs = [RUNS["pretrain"], RUNS["teacher"]]
     states = {
-        "pretrain": Found(state="running", epoch=3, epochs=128),
-        "teacher": Found(state="done", mean_auroc=0.83354),
+        "pretrain": RunState(state="running", epoch=3, epochs=128),
+        "teacher": RunState(state="done", mean_auroc=0.83354),
     }
     assert decided(states, runs) == {
         "pretrain": ("wait", "runs already, 3 of 128 epochs"),
         "teacher": ("skip", "done, test AUROC 0.8335"),
     }
-    states = {"pretrain": Found(state="partial", epoch=3, epochs=128), "teacher": Found(state="failed", error="E: x")}
+    states = {
+        "pretrain": RunState(state="partial", epoch=3, epochs=128),
+        "teacher": RunState(state="failed", error="E: x"),
+    }
     assert decided(states, runs) == {
         "pretrain": ("run", "goes on from its checkpoint, 3 of 128 epochs"),
         "teacher": ("run", "tried again; failed before: E: x"),
@@ -67,7 +72,7 @@ def test_reasons_carry_what_is_known() -> None:
 
 
 def test_a_blocked_need_blocks_what_needs_its_dependants() -> None:
-    actions = decided({"pretrain": Found(state="stale", error="old")}, list(RUNS.values()))
+    actions = decided({"pretrain": RunState(state="stale", error="old")}, list(RUNS.values()))
     assert {name: action for name, (action, _reason) in actions.items()} == {
         "pretrain": "blocked",
         "teacher": "run",
@@ -81,7 +86,7 @@ def test_a_blocked_need_blocks_what_needs_its_dependants() -> None:
 
 def test_a_need_outside_the_plan_must_be_done() -> None:
     assert decided({}, [RUNS["a"]])["a"][0] == "blocked"
-    assert decided({"pretrain": Found(state="done")}, [RUNS["a"]])["a"] == ("run", "not started")
+    assert decided({"pretrain": RunState(state="done")}, [RUNS["a"]])["a"] == ("run", "not started")
 
 
 STATES = st.sampled_from(["absent", "partial", "running", "done", "failed", "stale"])
@@ -90,7 +95,7 @@ STATES = st.sampled_from(["absent", "partial", "running", "done", "failed", "sta
 @settings(deadline=None, max_examples=100)
 @given(states=st.fixed_dictionaries(dict.fromkeys(RUNS, STATES)), order=st.permutations(list(RUNS)))
 def test_laws_of_decisions(states: dict[str, State], order: list[str]) -> None:
-    found = {RUNS[name].run_id: Found(state=state) for name, state in states.items()}
+    found = {RUNS[name].run_id: RunState(state=state) for name, state in states.items()}
     decisions = decide([RUNS[name] for name in order], found)
     action = {decision.run.run_id: decision.action for decision in decisions}
     assert len(decisions) == len(RUNS)
@@ -131,11 +136,12 @@ def test_a_grid_refuses_repeated_and_missing_runs() -> None:
 
 def test_selecting_by_name_adds_what_is_needed() -> None:
     grid = Grid(name="x", runs=tuple(reversed(RUNS.values())))
-    assert {run.name for run in grid.select("d")} == {"pretrain", "teacher", "a", "d"}
-    assert [run.name for run in grid.select("b")] == ["teacher", "b"]
-    assert grid.select(None) == grid.runs
+    assert {run.name for run in Selection(only="d").choose(grid)} == {"pretrain", "teacher", "a", "d"}
+    assert [run.name for run in Selection(only="b").choose(grid)] == ["teacher", "b"]
+    assert Selection().choose(grid) == grid.runs
+    assert [run.name for run in Selection(only="b").choose(grid, with_needs=False)] == ["b"]
     with pytest.raises(InputError, match="--only zzz: no run of grid x"):
-        grid.select("zzz")
+        Selection(only="zzz").choose(grid)
 
 
 def test_an_unknown_grid_is_refused_with_the_known_ones() -> None:

@@ -11,7 +11,7 @@ from in_process_cli import run_cli, run_json
 
 from launch.plan.cost import estimate
 from launch.plan.decide import Decision
-from launch.plan.plan_table import count_of, hours_of, print_plan
+from launch.plan.tables import count_of, hours_of, print_plan
 
 
 def test_plan_of_a_part_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,11 +29,10 @@ def test_starts_that_end_the_same_way_are_counted(ways: list[tuple[str | None, s
     assert same_way(starts, 6.0) == 0
 
 
-def test_a_start_settles_how_the_one_before_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_settles_how_the_one_before_ended(tmp_path: Path) -> None:
     history = History(tmp_path, owner=True)
     for restart, ending in enumerate(("terminated", None, "time limit", "done")):
-        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
-        history.start("12_3")
+        history.start("12_3", restart=restart)
         if ending is not None:
             history.end(ending)
         time.sleep(0.001)
@@ -41,7 +40,7 @@ def test_a_start_settles_how_the_one_before_ended(tmp_path: Path, monkeypatch: p
     assert [start["ending"] for start in starts] == ["requeued", "killed", "time limit", "done"]
     assert all(start["started"] <= (start["ended"] or time.time()) for start in starts)
     history.start("13")
-    history.tell("cancelled")  # and killed before it could say more
+    history.announce("cancelled")  # and killed before it could say more
     history.start("14")
     assert [start["ending"] for start in read_history(tmp_path)[-2:]] == ["cancelled", None]
     History(tmp_path / "other", owner=False).start("1")

@@ -22,9 +22,8 @@ from datasets.files import write_json
 from launch.cli import main
 from launch.grids.registry import load_grid
 from launch.plan.cost import estimate
-from launch.plan.decide import Found, State
-from launch.plan.run_state import find_run
-from launch.plan.status_table import is_over, moving_table, progress_line, status_tables
+from launch.plan.run_state import RunState, State, read_state
+from launch.plan.tables import is_over, moving_table, progress_line, status_tables
 
 RUNS = small_runs()
 LIST = list(RUNS.values())
@@ -32,8 +31,8 @@ SPLITS = {"chexpert": {"train": 150, "validation": 50}}
 DEMO = load_grid("demo")
 
 
-def by_id(default: State = "absent", **states: Found) -> dict[str, Found]:
-    return {run.run_id: states.get(name, Found(state=default)) for name, run in RUNS.items()}
+def by_id(default: State = "absent", **states: RunState) -> dict[str, RunState]:
+    return {run.run_id: states.get(name, RunState(state=default)) for name, run in RUNS.items()}
 
 
 def write_state(runs_dir: Path, number: int, state: str, **values: Any) -> Path:
@@ -48,10 +47,10 @@ def write_state(runs_dir: Path, number: int, state: str, **values: Any) -> Path:
 
 def test_a_table_shows_speed_time_to_go_restarts_and_reasons() -> None:
     states = by_id(
-        pretrain=Found(state="done", mean_auroc=0.8, restarts=3, preempted=2, timed_out=1),
-        teacher=Found(state="running", epoch=64, epochs=128, mean_auroc=0.75, images_per_s=100.0),
-        a=Found(state="failed", error="ValueError: x"),
-        b=Found(state="queued", job="7_1", waits_for="Priority"),
+        pretrain=RunState(state="done", mean_auroc=0.8, restarts=3, preempted=2, timed_out=1),
+        teacher=RunState(state="running", epoch=64, epochs=128, mean_auroc=0.75, images_per_s=100.0),
+        a=RunState(state="failed", error="ValueError: x"),
+        b=RunState(state="queued", job="7_1", waits_for="Priority"),
     )
     lines = rendered(status_tables(LIST, states, SPLITS), 120).splitlines()
     shown = {words[1]: words for line in lines if len(words := line.split()) > 6}
@@ -69,8 +68,8 @@ def test_the_progress_line_counts_and_looks_ahead() -> None:
     assert progress_line(LIST, everything) == "6 runs: 6 done"
     running = by_id(
         "done",
-        b=Found(state="running", epoch=32, epochs=128),
-        c=Found(state="running", epoch=64, epochs=128),
+        b=RunState(state="running", epoch=32, epochs=128),
+        c=RunState(state="running", epoch=64, epochs=128),
     )
     cost = estimate(LIST, running, {"chexpert": {"train": 1, "validation": 9_999_996}}, 100.0)  # 1,185.2 h a run
     assert progress_line(LIST, running, cost) == (
@@ -80,16 +79,16 @@ def test_the_progress_line_counts_and_looks_ahead() -> None:
 
 def test_a_small_window_shows_some_of_each_state_that_moves() -> None:
     runs = load_grid("paper").runs
-    found = {run.run_id: Found(state=("running", "failed", "done")[n % 3]) for n, run in enumerate(runs)}
+    found = {run.run_id: RunState(state=("running", "failed", "done")[n % 3]) for n, run in enumerate(runs)}
     text = rendered([moving_table(runs, found, {}, 10)], 100)
     assert (text.count("running"), text.count("failed"), text.count("done")) == (5, 5, 0)
     assert f"run ({107 + 107 - 10} more)" in text
-    assert "run " in rendered([moving_table(LIST, by_id(a=Found(state="running")), {}, 10)], 100)
+    assert "run " in rendered([moving_table(LIST, by_id(a=RunState(state="running")), {}, 10)], 100)
 
 
 @given(states=st.fixed_dictionaries(dict.fromkeys(RUNS, st.sampled_from(["absent", "running", "done", "failed"]))))
 def test_all_is_over_when_every_open_run_needs_a_failed_one(states: dict[str, State]) -> None:
-    over = is_over(LIST, by_id(**{name: Found(state=state) for name, state in states.items()}))
+    over = is_over(LIST, by_id(**{name: RunState(state=state) for name, state in states.items()}))
     needs = {"a": ["pretrain"], "b": ["teacher"], "c": ["pretrain", "teacher"], "d": ["a", "teacher"]}
     ended = {"done", "failed"}
     stuck = {name for name, state in states.items() if state == "failed"}
@@ -105,12 +104,12 @@ def test_restarts_come_from_the_history_and_the_result(tmp_path: Path) -> None:
     endings = ["preempted", "time limit", "preempted", None]
     write_json(folder / "attempts.json", [{"ending": ending} for ending in endings])
     write_json(folder / "status.json", {"state": "interrupted"})
-    found = find_run(run, tmp_path, {})
+    found = read_state(run, tmp_path, {})
     assert (found.restarts, found.preempted, found.timed_out) == (3, 2, 1)
     write_json(
         folder / "result.json", {"restarts": 5, "seconds": 100.0, "world_size": 2, "test": {"mean_auroc": 0.8}}
     )
-    found = find_run(run, tmp_path, {})
+    found = read_state(run, tmp_path, {})
     assert (found.restarts, found.preempted, found.gpu_seconds) == (5, 2, 200.0)
 
 

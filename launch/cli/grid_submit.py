@@ -1,0 +1,355 @@
+"""``cxr grid submit``, ``retry``, ``watch``, ``cancel`` and ``logs``: what changes or follows queued runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from datasets.errors import InputError
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import Precision
+from launch.cli.grid import GridOptions, GridView
+from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest, UnreachableError
+from launch.executors.prepare import TrainCommand
+from launch.executors.process import log_tail
+from launch.executors.registry import executors_used, make_executor
+from launch.grids.grid import GridRun
+from launch.grids.registry import GRIDS
+from launch.plan.decide import Decision, decide
+from launch.plan.history import count_endings, read_history
+from launch.plan.run_state import RunState
+from launch.plan.tables import plural, print_plan, print_status
+
+ENDINGS = ("done", "skipped", "queued", "failed", "blocked")
+MAX_LISTED = 20
+"""Failed and blocked runs that a submit lists at its end."""
+MAX_IN_VAIN = 5
+TAIL = 12
+"""Last lines of its log that are shown of a failed run."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit(GridOptions):
+    """Run a grid's missing runs on this machine, or queue them on a cluster, each once its needs are done.
+
+    Finished runs are skipped, interrupted ones go on from their checkpoints, failed ones are tried again, queued ones
+    are left alone. With --cluster the command ends once all is queued. A finished run stays finished when a run that
+    it needs is computed again: on the same data that gives the same weights.
+
+    Example: cxr grid submit demo --runs-dir runs/demo --data-dir data/demo
+    Example: cxr grid submit paper --cluster profile.toml --data-dir data --dry-run
+    """
+
+    cluster: Path | None = None
+    """Cluster profile (TOML): queue the runs on SLURM; launch/executors/slurm/example.toml lists all keys. For
+    another executor, its own options."""
+    executor: str | None = None
+    """What runs them: local, slurm, or an executor of another installed package; by default slurm with --cluster,
+    else local."""
+    allow_dirty: bool = False
+    """Queue although the checkout has uncommitted changes, which queued runs would read whenever they start."""
+
+    slots: int | None = None
+    """Runs at once; by default one for each GPU, else two on the CPU."""
+    threads_per_run: int | None = None
+    """CPU threads of one run; by default the cores shared out over the slots."""
+    precision: Precision = "fp32"
+    """Arithmetic of the networks; auto is bf16 where the device computes in it, else fp32."""
+    imagenet_weights: Path | None = None
+    """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
+    xrv_weights: tuple[Path, ...] = ()
+    """Files of torchxrayvision weights, for runs with kind = "xrv"."""
+    tier: Literal["auto", "raw", "jpeg", "resident"] | None = None
+    """Where images come from, as cxr train takes it."""
+    augment_on: Literal["auto", "cpu", "device"] | None = None
+    """Who flips and rotates images, as cxr train takes it."""
+    compile: bool = False
+    """Compile students with torch.compile, as cxr train takes it; runs share what is compiled."""
+    checkpoint_minutes: float | None = None
+    """Minutes between checkpoints inside an epoch, as cxr train takes it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes the GPUs when there are any."""
+    dry_run: bool = False
+    """Print the plan and what would be sent, and start nothing."""
+
+    def run(self) -> None:
+        """Carry the plan out; exit with status 1 when a run failed or was blocked."""
+        view = self.look()
+        plan, executor = decide(view.runs, view.states), self.chosen_executor()
+        request = self.request(view, plan)
+        if self.dry_run:
+            print_plan(plan, view.estimate())
+            text = executor.preview(request)
+            if text:
+                print(text)
+            return
+        self.check_files(plan)
+        conclude(self.send(executor, request))
+
+    def send(self, executor: Executor, request: SubmitRequest) -> list[Outcome]:
+        """Hand the request to the executor."""
+        return executor.submit(request)
+
+    def chosen_executor(self) -> Executor:
+        """Return the executor that the options choose."""
+        name = self.executor or ("local" if self.cluster is None else "slurm")
+        return make_executor(name, self.runs_dir.resolve())
+
+    def request(self, view: GridView, plan: Sequence[Decision]) -> SubmitRequest:
+        """Return what the executor needs; files and folders are absolute, since jobs start elsewhere."""
+        command = TrainCommand(
+            runs_dir=self.runs_dir.resolve(),
+            data_dir=self.data_dir.resolve(),
+            precision=self.precision,
+            device=self.device,
+            num_threads=self.threads_per_run,
+            imagenet_weights=None if self.imagenet_weights is None else self.imagenet_weights.resolve(),
+            options=self.train_options(),
+        )
+        return SubmitRequest(
+            grid=self.grid,
+            plan=plan,
+            command=command,
+            facts=view.facts,
+            profile=self.cluster,
+            slots=self.slots,
+            allow_dirty=self.allow_dirty,
+        )
+
+    def train_options(self) -> tuple[str, ...]:
+        """Return what is passed on to every ``cxr train`` as it is."""
+        values: dict[str, Sequence[object]] = {
+            "--xrv-weights": [path.resolve() for path in self.xrv_weights],
+            "--tier": [self.tier],
+            "--augment-on": [self.augment_on],
+            "--checkpoint-minutes": [self.checkpoint_minutes],
+        }
+        given = {option: [word for word in words if word is not None] for option, words in values.items()}
+        found = [str(word) for option, words in given.items() if words for word in (option, *words)]
+        return (*found, "--compile") if self.compile else tuple(found)
+
+    def check_files(self, plan: Sequence[Decision]) -> None:
+        """Refuse at once what every run would fail over.
+
+        Raises:
+            InputError: naming the first wrong option or the missing betons.
+        """
+        if self.threads_per_run is not None and self.threads_per_run < 1:
+            raise InputError(f"--threads-per-run {self.threads_per_run}: expected at least 1")
+        if self.imagenet_weights is not None and not self.imagenet_weights.is_file():
+            raise InputError(f"--imagenet-weights {self.imagenet_weights}: no such file")
+        absent = [path for path in self.xrv_weights if not path.is_file()]
+        if absent:
+            raise InputError(f"--xrv-weights {absent[0]}: no such file")
+        if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
+            raise InputError(f"--checkpoint-minutes {self.checkpoint_minutes:g}: expected at least 0")
+        names = {decision.run.config.data.dataset for decision in plan if decision.action in ("run", "wait")}
+        missing = sorted(name for name in names if not (self.data_dir / f"{name}.beton").is_file())
+        if missing:
+            files = ", ".join(f"{name}.beton" for name in missing)
+            expected = f" (the grid expects {GRIDS[self.grid].data})" if self.grid in GRIDS else ""
+            raise InputError(
+                f"{self.data_dir}: lacks {files}; make them with cxr convert, or give --data-dir{expected}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry(Submit):
+    """Submit again the runs that failed, with what they need and nothing else; takes what submit takes.
+
+    Example: cxr grid retry paper --cluster profile.toml --data-dir data
+    """
+
+    def look(self) -> GridView:
+        """Return the failed runs and what they need."""
+        view = super().look()
+        chosen = {run.run_id for run in view.runs if view.states[run.run_id].state == "failed"}
+        if not chosen:
+            raise InputError(f"no run of grid {self.grid} has failed; see cxr grid status")
+        for run in reversed(view.runs):
+            if run.run_id in chosen:
+                chosen.update(run.needs)
+        return replace(view, runs=tuple(run for run in view.runs if run.run_id in chosen))
+
+    def send(self, executor: Executor, request: SubmitRequest) -> list[Outcome]:
+        """Hand the request to the executor."""
+        return executor.retry(request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(Submit):
+    """Submit to a cluster and stay: queue again whatever left the queue unfinished, until all is done or has failed.
+
+    For clusters that cancel preempted jobs instead of queueing them again. Failed runs are left to cxr grid retry.
+
+    Example: cxr grid watch paper --cluster profile.toml --data-dir data
+    """
+
+    interval_s: float = 60.0
+    """Time between two looks at the queue."""
+
+    def run(self) -> None:
+        """Watch; exit with status 1 when a run failed. A queue that does not answer is asked again."""
+        executor = self.chosen_executor()
+        if not executor.keeps_queue:
+            raise InputError("grid watch needs --cluster; on one machine cxr grid submit stays by itself")
+        is_first, in_vain = True, InVain(executor)
+        while True:
+            try:
+                if not self._queue_what_is_left(executor, in_vain):
+                    break
+            except QueueError as error:
+                if is_first:
+                    raise
+                logger.warning("%s; asking again in %.0f s", error, self.interval_s)
+            is_first = False
+            time.sleep(self.interval_s)
+        view = self.look()
+        print_status(view.runs, view.states)
+        failed = [run for run in view.runs if view.states[run.run_id].state == "failed"]
+        for run in failed[:MAX_LISTED]:
+            tail = log_tail(RunFolder(self.runs_dir / run.run_id).log_file, TAIL)
+            shown = "".join(f"\n    {line}" for line in tail)
+            print(f"failed {run.name}: {view.states[run.run_id].error}{shown}", file=sys.stderr)
+        if any(view.states[run.run_id].state != "done" for run in view.runs):
+            sys.exit(1)
+
+    def _queue_what_is_left(self, executor: Executor, in_vain: InVain) -> bool:
+        """Queue what can go on and is not queued; return whether there is anything left to wait for."""
+        view = self.look()
+        hopeless = {run.run_id for run in view.runs if view.states[run.run_id].state == "failed"}
+        for run in view.runs:  # needs first
+            if not hopeless.isdisjoint(run.needs):
+                hopeless.add(run.run_id)
+        plan = decide([run for run in view.runs if run.run_id not in hopeless], view.states)
+        plan = [decision for decision in plan if decision.action != "blocked"]
+        if any(view.states[decision.run.run_id].state in ("absent", "partial") for decision in plan):
+            in_vain.count([decision.run for decision in plan if decision.action == "run"], view.states)
+            self.check_files(plan)
+            conclude(self.send(executor, self.request(view, plan)))
+        return any(decision.action != "skip" for decision in plan)
+
+
+class InVain:
+    """Count the jobs of each run that left the queue without starting it, lest a watch queues it for ever."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._queued: Counter[tuple[str, int]] = Counter()
+
+    def count(self, runs: Sequence[GridRun], states: Mapping[str, RunState]) -> None:
+        """Count these runs, whose needs are done, as about to be queued.
+
+        Raises:
+            InputError: when one was queued as often as a watch does it without any start.
+        """
+        for run in runs:
+            starts = len(read_history(self._executor.runs_dir / run.run_id))
+            self._queued[run.run_id, starts] += 1
+            if self._queued[run.run_id, starts] > MAX_IN_VAIN:
+                job = states[run.run_id].job
+                raise InputError(
+                    f"{run.name}: {MAX_IN_VAIN} jobs, the last {job}, left the queue and did not start it; "
+                    f"see {self._executor.folder} and the cluster's accounting"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel(GridOptions):
+    """Take a grid's runs out of the queue; running ones save first. A later submit goes on with them.
+
+    Of a chosen part only these runs are cancelled, and what needs them; what they need goes on.
+
+    Example: cxr grid cancel paper --only chexpert_1k
+    """
+
+    def run(self) -> None:
+        """Cancel and print how many jobs."""
+        runs = self.chosen(with_needs=False)
+        count = sum(executor.cancel(runs) for executor in executors_used(self.runs_dir))
+        print(f"{plural(count, 'job')} cancelled", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs(GridOptions):
+    """Print the end of a run's log, and how its starts in the queue ended.
+
+    Example: cxr grid logs demo teacher_mimic_d121 --runs-dir runs/demo
+    """
+
+    wanted: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """Name or id of the run, or a part that no other has."""
+    lines: int = 40
+    """Lines to print."""
+
+    def run(self) -> None:
+        """Print the log."""
+        run = find_one(self.chosen(with_needs=False), self.wanted)
+        folder = RunFolder(self.runs_dir / run.run_id)
+        starts = read_history(folder.path)
+        for start in starts:
+            ending = ": ".join(filter(None, (start["ending"] or "has not ended", start["reason"])))
+            print(f"job {start['job']}, restart {start['restart']}, on {start['host']}: {ending}", file=sys.stderr)
+        if starts:
+            counts = ", ".join(f"{count} {ending}" for ending, count in count_endings(starts).items())
+            print(f"{plural(len(starts), 'start')}: {counts}", file=sys.stderr)
+        path = next((path for path in (folder.log_file, *self._queue_logs(run)) if path.exists()), None)
+        if path is None:
+            raise InputError(f"{run.name}: no log yet; see cxr grid status")
+        print(f"{path}:", file=sys.stderr)
+        print("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-self.lines :]))
+
+    def _queue_logs(self, run: GridRun) -> list[Path]:
+        """Return what the queues' jobs printed themselves; a queue that does not answer has none."""
+        found = []
+        for executor in executors_used(self.runs_dir):
+            try:
+                path = executor.logs(run)
+            except UnreachableError as error:
+                logger.warning("%s", error)
+                continue
+            if path is not None:
+                found.append(path)
+        return found
+
+
+def conclude(outcomes: Sequence[Outcome]) -> None:
+    """Print how the runs ended.
+
+    Raises:
+        SystemExit: with status 1 when a run failed or was blocked.
+    """
+    ended = {state: [outcome for outcome in outcomes if outcome.state == state] for state in ENDINGS}
+    counts = ", ".join(f"{len(found)} {state}" for state, found in ended.items() if found)
+    print(f"{plural(len(outcomes), 'run')}: {counts}", file=sys.stderr)
+    broken = ended["failed"] + ended["blocked"]
+    for outcome in broken[:MAX_LISTED]:
+        print(f"  {outcome.state} {outcome.run.name}: {outcome.reason}", file=sys.stderr)
+    if len(broken) > MAX_LISTED:
+        print(f"  and {len(broken) - MAX_LISTED} more; see cxr grid plan", file=sys.stderr)
+    if broken:
+        sys.exit(1)
+
+
+def find_one(runs: Sequence[GridRun], name: str) -> GridRun:
+    """Return the run of this name or id, or the only one with this in its name.
+
+    Raises:
+        InputError: when there is none or more than one.
+    """
+    exact = [run for run in runs if name in (run.name, run.run_id)]
+    found = exact or [run for run in runs if name in run.name]
+    if len(found) != 1:
+        listed = ", ".join(run.name for run in found[:3]) + (" ..." if len(found) > 3 else "")
+        raise InputError(f"run {name!r}: " + (f"several have this in their name: {listed}" if found else "unknown"))
+    return found[0]

@@ -1,0 +1,107 @@
+"""Show what a local submission does on standard error: lines, and on a terminal a live table of running runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from launch.executors.base import Outcome
+from launch.executors.process import RunProcess
+from launch.grids.grid import GridRun
+from launch.plan.decide import where_it_runs
+from launch.plan.run_state import RunState
+from launch.plan.tables import clock, number, plural
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+Running = Sequence[tuple[RunProcess, RunState]]
+
+
+class Progress:
+    """A line when a run starts and when it ends, above a table that is refreshed in place where there is one."""
+
+    def __init__(self, total: int, live: Live | None = None) -> None:
+        """``total`` is the number of runs to start; ``live`` draws the table."""
+        self._total, self._ended, self._live = total, 0, live
+
+    def started(self, process: RunProcess) -> None:
+        """Show that a process was started."""
+        self._print(f"{self.count} started {process.run.name} (log: {process.log})")
+
+    def elsewhere(self, run: GridRun, state: RunState) -> None:
+        """Show that a run is waited for because another process computes it."""
+        self._print(f"{self.count} waiting for {run.name}: {where_it_runs(state)}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """Show that a run was done, failed or blocked."""
+        self._ended += 1
+        for line in describe(outcome):
+            self._print(f"{self.count} {line}")
+
+    def tick(self, running: Running) -> None:
+        """Refresh the table; called about once a second with the running processes."""
+        if self._live is not None:
+            self._live.update(running_table(self.count, running), refresh=True)
+
+    def stopping(self, count: int) -> None:
+        """Show that an interrupt came while this many processes ran."""
+        self._print(f"stopping {plural(count, 'run')}; once more to stop at once")
+
+    @property
+    def count(self) -> str:
+        """How many of the runs have ended."""
+        return f"[{self._ended}/{self._total}]"
+
+    def _print(self, line: str) -> None:
+        if self._live is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def showing_progress(total: int) -> Iterator[Progress]:
+    """Yield a progress display, with a live table on a terminal."""
+    if not sys.stderr.isatty():
+        yield Progress(total)
+        return
+    from rich.live import Live
+
+    from datasets.logging_setup import stderr_console
+
+    # Without a refresh thread: processes are started from a single-threaded parent.
+    with Live(console=stderr_console(), auto_refresh=False, transient=True) as live:
+        yield Progress(total, live)
+
+
+def running_table(count: str, running: Running) -> Table:
+    """Make a table of the running runs: name, epochs done, last validation AUROC, training speed, time."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"{count} running", overflow="fold", min_width=16)
+    for header in ("epoch", "AUROC", "images/s", "time"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for process, state in running:
+        table.add_row(
+            process.run.name,
+            "starting" if state.epoch is None else f"{state.epoch}/{state.epochs}",
+            number(state.mean_auroc, 4),
+            number(state.images_per_s, 0),
+            clock(process.seconds),
+        )
+    return table
+
+
+def describe(outcome: Outcome) -> list[str]:
+    """Return an outcome as lines; a failure with the end of its log."""
+    score = "" if outcome.mean_auroc is None else f", test AUROC {outcome.mean_auroc:.4f}"
+    duration = "" if outcome.seconds is None else f" after {clock(outcome.seconds)}"
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    says_more = len(outcome.log_tail) > 1 or any(line.strip() not in outcome.reason for line in outcome.log_tail)
+    log = [f"    {line}" for line in outcome.log_tail] if says_more else []
+    return [f"{outcome.state} {outcome.run.name}{duration}{score}{reason}", *log]

@@ -1,0 +1,177 @@
+"""The callable that a job runs on its node, in every process of it: start the trainings and see them to their end.
+
+SIGUSR2 says that the time limit or a preemption is near, SIGTERM that the job is being ended, now or after a grace
+time. Either is passed on to the trainings as SIGINT, on which they save; then a job that SLURM has not taken out of
+the queue puts itself back into it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from launch.executors.base import UnreachableError
+from launch.executors.signals import StopSignals, caught_signals
+from launch.executors.slurm.ending import Ending, OwnLog, ending_of
+from launch.executors.slurm.environment import SlurmEnvironment
+from launch.executors.slurm.job import Job
+from launch.executors.slurm.queue import job_record, requeue
+from launch.executors.slurm.worker import POLL_S, RunWorker
+
+ASK_S = 10.0
+REQUEUE_WAIT_S = 90.0
+RANK_WAIT_S = 15.0
+"""Time that the first process gets to fail by itself and say why, before a failed one pulls it down."""
+TERMINATED = 128 + signal.SIGTERM
+
+
+class JobFailedError(RuntimeError):
+    """A run of the job failed for good."""
+
+
+@dataclass(frozen=True)
+class JobEntry:
+    """What submitit pickles at submission, and calls in each process of the job."""
+
+    job: Job
+
+    def __call__(self) -> list[str]:
+        """Run the job; see ``run_job``."""
+        return run_job(self.job)
+
+    def checkpoint(self) -> Any:
+        """Return the same job, for submitit when a signal comes before ``run_job`` catches it; state is on disk."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def run_job(job: Job) -> list[str]:
+    """Start the job's runs, wait for them, and return the names of those that were done.
+
+    Raises:
+        JobFailedError: when a run failed for good, or lacks what it needs.
+        SystemExit: when the job is being ended.
+    """
+    started, environment, log = time.time(), SlurmEnvironment(), OwnLog()
+    # In place of submitit's handlers, which ignore SIGTERM and queue the job again while its runs still save.
+    with caught_signals((signal.SIGTERM, signal.SIGUSR2)) as signals:
+        _join_ranks(job, environment)
+        _remove_torn_results(environment)
+        find_cause = partial(_find_cause, job, signals, log, started)
+        workers = [RunWorker(job, run, environment) for run in job.runs]
+        try:
+            for worker in workers:
+                worker.begin(signals)
+            announced = _wait_for(workers, signals, find_cause)
+        finally:
+            for worker in workers:
+                worker.close()
+        if signals.number is not None and any(worker.stopped for worker in workers):
+            known = announced is not None and announced[0] == signals.number
+            _end_stopped_job(job, workers, announced[1] if announced and known else find_cause(), signals)
+        if any(worker.wants_requeue for worker in workers):
+            print("the job is queued again, to start all processes anew", file=sys.stderr, flush=True)
+            _requeue()
+            _wait_for_end(signals)
+            sys.exit(TERMINATED)
+    failures = [f"{worker.run.name}: {worker.failure}" for worker in workers if worker.failure]
+    if failures:
+        if environment.rank:
+            time.sleep(RANK_WAIT_S)
+        raise JobFailedError("; ".join(failures))
+    return [worker.run.name for worker in workers]
+
+
+def _join_ranks(job: Job, environment: SlurmEnvironment) -> None:
+    """Set torch's variables of a run over several processes."""
+    if environment.num_tasks != job.num_ranks:
+        raise JobFailedError(
+            f"SLURM started {environment.num_tasks} processes; the cluster profile asks for {job.num_ranks}"
+        )
+    if job.num_ranks > 1:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+
+
+def _remove_torn_results(environment: SlurmEnvironment) -> None:
+    """Remove what a start that was killed while writing left behind: submitit would fail over it at the very end."""
+    if "SUBMITIT_FOLDER" not in environment.variables:
+        return
+    from submitit import JobEnvironment
+
+    paths = JobEnvironment().paths
+    for path in (paths.result_pickle, paths.submitted_pickle):
+        path.with_name(f"{path.name}.save_tmp").unlink(missing_ok=True)
+
+
+def _wait_for(
+    workers: Sequence[RunWorker], signals: StopSignals, find_cause: Callable[[], Ending]
+) -> tuple[int, Ending] | None:
+    """Wait for the trainings, passing a stop on to them; return the first signal and its cause, if one came."""
+    announced: tuple[int, Ending] | None = None
+    while any(worker.process is not None for worker in workers):
+        if signals.number is not None and announced is None:
+            for worker in workers:
+                worker.interrupt()
+            announced = (signals.number, find_cause())
+            for worker in workers:
+                worker.announce(announced[1].name)
+        for worker in workers:
+            worker.poll(signals)
+        time.sleep(POLL_S)
+    return announced
+
+
+def _find_cause(job: Job, signals: StopSignals, log: OwnLog, started: float) -> Ending:
+    assert signals.number is not None
+    return ending_of(
+        signals.number,
+        log.read(),
+        job_record(SlurmEnvironment().job_id, timeout_s=ASK_S),
+        elapsed_s=time.time() - started,
+        time_min=job.time_min,
+        signal_delay_s=job.signal_delay_s,
+    )
+
+
+def _end_stopped_job(job: Job, workers: Sequence[RunWorker], ending: Ending, signals: StopSignals) -> None:
+    """End a job whose runs were stopped; its first process puts it back into the queue where SLURM does not."""
+    stopped = [worker for worker in workers if worker.stopped]
+    for worker in stopped:
+        worker.record_ending(ending.name)
+    if ending.goes_back:
+        if stopped[0].rank == 0:
+            _refuse_endless_restarts(job, stopped, ending.name)
+            _requeue()
+        _wait_for_end(signals)
+    sys.exit(TERMINATED)
+
+
+def _wait_for_end(signals: StopSignals) -> None:
+    """Wait until SLURM ends this process, now that the job is queued again; leaving by itself would end the job."""
+    before, deadline = signals.count, time.monotonic() + REQUEUE_WAIT_S
+    while signals.count == before and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
+def _refuse_endless_restarts(job: Job, stopped: Sequence[RunWorker], ending: str) -> None:
+    restarts = max(worker.history.interruptions() for worker in stopped)
+    if restarts > job.max_restarts:
+        reason = f"stopped after {restarts - 1} restarts, the last for: {ending}; see max_restarts in the profile"
+        for worker in stopped:
+            worker.fail(reason)
+        raise JobFailedError(reason)
+
+
+def _requeue() -> None:
+    try:
+        requeue(SlurmEnvironment().job_id)
+    except UnreachableError as error:
+        raise JobFailedError(f"could not be queued again ({error}); cxr grid submit goes on with it") from None
