@@ -26,13 +26,13 @@ ROUNDS = 15
 SCRIPT = """\
 import sys, time
 from pathlib import Path
+from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.loading.stream import train_loader
 
 beton = Beton.open(Path(sys.argv[1]))
-loader = train_loader(
-    beton, beton.indices("train"), batch_size=32, seed=0, rotation_deg=15.0, flip_probability=0.5, num_workers=2
-)
+indices, augment = beton.indices("train"), Augment(15.0, 0.5)
+loader = train_loader(beton, indices, batch_size=32, seed=0, augment=augment, num_workers=2)
 with loader.epoch(0) as batches:
     next(batches)
     print(time.monotonic())

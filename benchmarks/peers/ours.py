@@ -12,26 +12,17 @@ from benchmarks.common.timing import EPOCH_STARTS
 from benchmarks.peers.arrivals import Arrivals
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
-from datasets.loading.feed import Feed
-from datasets.loading.stream import BetonLoader, Loader
+from datasets.loading.batch import Loader
+from datasets.loading.options import LoaderOptions, Output
+from datasets.loading.prefetch import DevicePrefetcher
 from datasets.loading.tiers import Tier, open_tier
 
 AUGMENT = Augment(rotation_deg=ROTATION_DEG, flip_probability=FLIP_PROBABILITY)
 
 
 def raw_float32(pictures: Pictures) -> Iterator[int]:
-    """Raw stream, flipped, rotated and normalised on the CPU."""
-    beton = Beton.open(Path(pictures.beton))
-    loader = BetonLoader(
-        beton,
-        np.arange(beton.num_samples),
-        batch_size=pictures.batch_size,
-        shuffle=True,
-        augment=AUGMENT,
-        num_workers=pictures.workers,
-        output="float32",
-    )
-    return _deliver(loader)
+    """Raw stream, flipped, rotated and normalised on the CPU: what ``cxr train`` runs there."""
+    return _prefetch(pictures, "raw", "cpu")
 
 
 def raw_uint8(pictures: Pictures) -> Iterator[int]:
@@ -61,31 +52,27 @@ def jpeg_uint8(pictures: Pictures) -> Iterator[int]:
 
 def raw_device(pictures: Pictures) -> Iterator[int]:
     """Raw stream, everything after the page on the GPU."""
-    return _feed(pictures, "raw")
+    return _prefetch(pictures, "raw", "cuda")
 
 
 def jpeg_device(pictures: Pictures) -> Iterator[int]:
     """JPEG stream, decoded and augmented on the GPU."""
-    return _feed(pictures, "jpeg")
+    return _prefetch(pictures, "jpeg", "cuda")
 
 
 def resident_device(pictures: Pictures) -> Iterator[int]:
     """Resident tier in the GPU's memory."""
-    return _feed(pictures, "resident")
+    return _prefetch(pictures, "resident", "cuda")
 
 
-def _open(pictures: Pictures, tier: Tier, augment: Augment | None, device: str = "cpu") -> Loader:
+def _open(
+    pictures: Pictures, tier: Tier, augment: Augment | None, *, device: str = "cpu", output: Output = "uint8"
+) -> Loader:
     beton = Beton.open(Path(pictures.jpeg_beton if tier == "jpeg" else pictures.beton))
-    return open_tier(
-        beton,
-        np.arange(beton.num_samples),
-        tier,
-        batch_size=pictures.batch_size,
-        shuffle=True,
-        augment=augment,
-        device=device,
-        num_workers=pictures.workers,
+    options = LoaderOptions(
+        batch_size=pictures.batch_size, shuffle=True, augment=augment, output=output, num_workers=pictures.workers
     )
+    return open_tier(beton, np.arange(beton.num_samples), options, tier=tier, device=device)
 
 
 def _deliver(loader: Loader) -> Iterator[int]:
@@ -98,14 +85,16 @@ def _deliver(loader: Loader) -> Iterator[int]:
         epoch += 1
 
 
-def _feed(pictures: Pictures, tier: Tier) -> Iterator[int]:
-    feed = Feed(_open(pictures, tier, AUGMENT, "cuda"), "cuda")
+def _prefetch(pictures: Pictures, tier: Tier, device: str) -> Iterator[int]:
+    """Network input on the device, made as ``harness.training.build`` and ``harness.training.loop`` make it."""
+    prefetcher = DevicePrefetcher(_open(pictures, tier, AUGMENT, device=device, output="auto"), device)
     epoch = 0
     while True:
         yield EPOCH_STARTS
-        with feed.epoch(epoch) as batches:
-            arrivals = Arrivals()
+        with prefetcher.epoch(epoch) as batches:
+            arrivals = Arrivals() if device == "cuda" else None
             for batch in batches:
-                arrivals.wait_behind(batch.inputs)
+                if arrivals is not None:
+                    arrivals.wait_behind(batch.inputs)
                 yield len(batch.inputs)
         epoch += 1

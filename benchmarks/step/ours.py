@@ -19,8 +19,9 @@ from benchmarks.step.cycles import Cycles
 from benchmarks.step.device import VALIDATION_BATCHES, settled
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
-from datasets.loading.feed import Feed
-from datasets.loading.stream import Batch, Batches, Loader
+from datasets.loading.batch import Batch, Batches, Loader
+from datasets.loading.options import LoaderOptions
+from datasets.loading.prefetch import DevicePrefetcher
 from datasets.loading.tiers import Tier, open_tier
 from harness.config import AttentionTransfer, NetworkConfig, Schedule, TransferLearning, Weights
 from harness.devices.accelerator import make_accelerator
@@ -62,7 +63,7 @@ class Through(Loader):
     """Another loader, whose batches go through ``cycles`` on their way."""
 
     def __init__(self, loader: Loader, cycles: Iterator[Batch], steps: int) -> None:
-        super().__init__(loader.plan, left_to_device=loader.left_to_device)
+        super().__init__(loader.plan, device_augment=loader.device_augment)
         self.cycles, self.steps = cycles, steps
 
     def __len__(self) -> int:
@@ -152,7 +153,8 @@ class Ours:
     def _loader_free_on_gpu(self, steps: int) -> dict[str, float]:
         """The overhead there is what the loop takes more than the step's parts called one after the other."""
         seconds, trained = self._same_batch(self.parts, steps)
-        with Feed(Through(self.parts.train_loader, self._batches(1), 1), self.device).epoch(0) as batches:
+        loader = Through(self.parts.train_loader, self._batches(1), 1)
+        with DevicePrefetcher(loader, self.device).epoch(0) as batches:
             (batch,) = batches
         started = settled(self.device)
         for _ in range(steps):
@@ -204,16 +206,14 @@ class Ours:
         return {"seconds": trained.seconds, "images": trained.images, "data_wait_s": trained.data_wait_s}
 
     def _loader(self, tier: Tier) -> Loader:
-        return open_tier(
-            self.beton,
-            np.arange(self.beton.num_samples, dtype=np.int64),
-            tier,
+        options = LoaderOptions(
             batch_size=self.pictures.batch_size,
             shuffle=True,
             augment=Augment(ROTATION_DEG, FLIP_PROBABILITY),
-            device=self.device,
             num_workers=self.pictures.workers,
         )
+        indices = np.arange(self.beton.num_samples, dtype=np.int64)
+        return open_tier(self.beton, indices, options, tier=tier, device=self.device)
 
     def _parts(self, case: Case) -> Parts:
         network = build_network(NetworkConfig(name=case.network), NUM_LABELS)

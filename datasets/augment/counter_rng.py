@@ -1,6 +1,6 @@
-"""Random numbers without a generator: integers that name a thing come in, hashed 64-bit words go out.
+"""Draw counter-based random numbers: 64-bit words hashed from seed, purpose, epoch and sample number.
 
-A word depends on what it is for and on nothing else, so any order, batch, thread or process gives the same numbers.
+A word depends on these alone, so any order, batch, thread or process gives the same numbers.
 The hash is the output function of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 generators", 2014).
 """

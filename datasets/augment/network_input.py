@@ -1,4 +1,4 @@
-"""The last step before the network: gray uint8 images come in, normalised three-channel float images go out."""
+"""Normalise gray uint8 images to three-channel network input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @cache
 def scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors (1, 3, 1, 1) from 0..255 to normalised values, kept on the device so that no step copies them."""
+    """Return scale and shift (1, 3, 1, 1) from 0..255 to normalised values, kept on the device for all steps."""
     with torch.inference_mode(False):
         mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
         std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
@@ -22,10 +22,10 @@ def scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def to_network_input(images: torch.Tensor) -> torch.Tensor:
-    """Images (B, 1, S, S) uint8 as (B, 3, S, S) float32 in channels_last, on the same device.
+    """Convert images (B, 1, S, S) uint8 to (B, 3, S, S) float32 in channels_last, on the same device.
 
     Equal to torchvision's ``Normalize`` with ImageNet's mean and std on three copies of the gray channel in 0..1, up
-    to float32 rounding. The three channels exist from here on only.
+    to float32 rounding. Product and sum are rounded one by one, as in the CPU's kernel, which so makes the same bits.
     """
     checked_images(images)
     scale, shift = scale_and_shift(images.device)
@@ -33,12 +33,12 @@ def to_network_input(images: torch.Tensor) -> torch.Tensor:
     result = torch.empty(
         (batch, 3, height, width), dtype=torch.float32, device=images.device, memory_format=torch.channels_last
     )
-    torch.addcmul(shift, images.float(), scale, out=result)
-    return result
+    torch.mul(images.float(), scale, out=result)
+    return result.add_(shift)
 
 
 def checked_images(images: torch.Tensor) -> torch.Tensor:
-    """The images themselves, if they are a batch as a loader hands it out.
+    """Return the images themselves, if they are a batch as a loader yields it.
 
     Raises:
         ValueError: unless they are (B, 1, S, S) uint8.

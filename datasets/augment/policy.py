@@ -1,7 +1,7 @@
-"""How a training image is varied: (seed, epoch, sample index) come in, an angle and a flip go out.
+"""Draw the angle and flip of a training image from (seed, epoch, sample index).
 
 An image is first mirrored left to right, then rotated about its centre: bilinear, the same size, 0 outside. The
-pixels are made by ``datasets.augment.warp_cpu``, which draws the same numbers.
+pixels are made by ``datasets.augment.warp_cpu`` or ``datasets.augment.warp_device``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The pixels of a batch on any device: gray pages and sample indices come in, augmented network input goes out.
+"""Mirror, rotate and normalise gray pages on any device, with torch.
 
-The same numbers as ``augment.draw`` and the same fixed-point arithmetic as ``datasets.augment.warp_cpu``,
+The same numbers as ``policy.draw`` and the same fixed-point arithmetic as ``datasets.augment.warp_cpu``,
 written with torch: all pixels whose source lies inside the page are equal to the CPU kernel's, those on its
 border within one gray level. From the page to the three float channels all is one function for
 ``torch.compile``; the one picture that it puts into memory on the way is the rotated one, as bytes.
@@ -8,8 +8,8 @@ border within one gray level. From the page to the three float channels all is o
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
@@ -25,6 +25,8 @@ FRACTION_BITS = 20
 """Source coordinates are integers in units of 2**-20 px, as in ``datasets.augment.warp_cpu``."""
 WEIGHT_BITS = 11
 ONE = 1 << WEIGHT_BITS
+
+logger = logging.getLogger(__name__)
 
 
 def augmented_input(
@@ -69,7 +71,7 @@ def augmented_pages(images: Tensor, indices: Tensor, *, seed: int, epoch: int, a
 
 
 def draw_on_device(indices: Tensor, key: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles in degrees (B,) float32 and flips (B,) bool of samples (B,) int64: the numbers of ``augment.draw``.
+    """Angles in degrees (B,) float32 and flips (B,) bool of samples (B,) int64: the numbers of ``policy.draw``.
 
     Args:
         indices: sample indices.
@@ -180,7 +182,7 @@ def _stream(seed: int, epoch: int, augment: Augment, device: torch.device) -> tu
 
 
 class _Compiled:
-    """A function that is compiled when it is first called; where that fails, it runs as it is and says so once."""
+    """A function that is compiled when it is first called; where that fails, it runs as it is and logs so once."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self._plain = function
@@ -192,7 +194,7 @@ class _Compiled:
                 return self._compiled(*arguments)
             except torch._dynamo.exc.TorchDynamoException as error:
                 reason = str(error).strip().splitlines()[0]
-                print(f"images are augmented without torch.compile, slowly: {reason}", file=sys.stderr)
+                logger.warning("images are augmented without torch.compile, slowly: %s", reason)
                 self._compiled = None
         return self._plain(*arguments)
 

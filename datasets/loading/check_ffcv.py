@@ -1,4 +1,4 @@
-"""Nothing comes in; whether this machine's FFCV and numba write, read and keep what they should goes out."""
+"""Check that this machine's FFCV and numba write, read and cache what they should."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ NUM_IMAGES, SIDE = 4, 32
 
 @dataclass(frozen=True, kw_only=True)
 class FfcvFacts:
-    """What reading a beton of four images told."""
+    """Findings of reading a beton of four images."""
 
     version: str
     same_pixels: bool
-    """Whether the loader hands out the pixels that were written."""
+    """Whether the loader yields the pixels that were written."""
     threading_layer: str
     """numba's thread pool: tbb or omp; workqueue is unsafe."""
     kernel_cache: Path
-    """Folder in which compiled kernels are kept."""
+    """Folder of numba's compiled kernels."""
     cache_writable: bool
 
 
@@ -81,17 +81,11 @@ def _write(folder: Path) -> tuple[Beton, np.ndarray]:
 
 
 def _read(beton: Beton) -> np.ndarray:
+    from datasets.loading.options import LoaderOptions
     from datasets.loading.stream import BetonLoader
 
-    loader = BetonLoader(
-        beton,
-        np.arange(NUM_IMAGES),
-        batch_size=NUM_IMAGES,
-        shuffle=False,
-        augment=None,
-        num_workers=1,
-        pin_memory=False,
-    )
+    options = LoaderOptions(batch_size=NUM_IMAGES, shuffle=False, num_workers=1)
+    loader = BetonLoader(beton, np.arange(NUM_IMAGES), options, pin_memory=False)
     with loader.epoch(0) as batches:
         pages: np.ndarray = next(iter(batches)).images.numpy()[:, 0].copy()
     return pages

@@ -1,6 +1,6 @@
-"""Chosen samples, batch size, seed and rank come in; the samples of every step of every epoch go out.
+"""Plan which samples are read in every step of every epoch, by every rank.
 
-All tiers of loaders read by this plan, so they hand out the same samples in the same order.
+Loaders of all tiers read by this plan, so they yield the same samples in the same order.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from datasets.augment.counter_rng import Purpose, sample_words, stream_key
 from datasets.errors import InputError
-from datasets.loading.order import Indices, checked_indices, epoch_order, global_sizes, rank_batches, share_size
+from datasets.loading.options import SINGLE_PROCESS, LoaderOptions, ShardOptions
+
+Indices = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EpochPlan:
-    """What one of ``world_size`` ranks reads, a function of seed and epoch alone."""
+    """What one rank reads, a function of seed and epoch alone."""
 
     indices: npt.NDArray[np.uint64]
     """(N,) chosen samples, distinct."""
@@ -26,8 +29,7 @@ class EpochPlan:
     seed: int
     shuffle: bool
     """Training: a new order each epoch, and every rank takes part in every step. Else the given order, all of it."""
-    rank: int
-    world_size: int
+    shard: ShardOptions
 
     @classmethod
     def make(
@@ -35,12 +37,8 @@ class EpochPlan:
         indices: npt.ArrayLike,
         num_samples: int,
         where: str,
-        *,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        rank: int,
-        world_size: int,
+        options: LoaderOptions,
+        shard: ShardOptions = SINGLE_PROCESS,
     ) -> EpochPlan:
         """Check what the user chose of the ``num_samples`` in the file ``where``.
 
@@ -48,11 +46,13 @@ class EpochPlan:
             InputError: for indices outside the file, listed twice or none at all, a rank outside the world, and a
                 batch smaller than the ranks.
         """
-        if not 0 <= rank < world_size:
-            raise InputError(f"rank {rank} of {world_size} processes: must lie in 0..{world_size - 1}")
+        if not 0 <= shard.rank < shard.world_size:
+            raise InputError(
+                f"rank {shard.rank} of {shard.world_size} processes: must lie in 0..{shard.world_size - 1}"
+            )
         chosen = checked_indices(indices, num_samples, where)
         plan = cls(
-            indices=chosen, batch_size=batch_size, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size
+            indices=chosen, batch_size=options.batch_size, seed=options.seed, shuffle=options.shuffle, shard=shard
         )
         assert len(plan.sizes) > 0
         return plan
@@ -60,12 +60,12 @@ class EpochPlan:
     @cached_property
     def sizes(self) -> list[int]:
         """Samples of each step over all ranks together."""
-        return global_sizes(len(self.indices), self.batch_size, self.world_size, training=self.shuffle)
+        return global_sizes(len(self.indices), self.batch_size, self.shard.world_size, training=self.shuffle)
 
     @property
     def share(self) -> int:
         """Samples of a full step for this rank."""
-        return share_size(self.batch_size, self.rank, self.world_size)
+        return share_size(self.batch_size, self.shard.rank, self.shard.world_size)
 
     def batches(self, epoch: int, start_step: int = 0) -> list[Indices]:
         """This rank's samples of each step from ``start_step`` on; only a last one in evaluation can be empty.
@@ -76,4 +76,79 @@ class EpochPlan:
         if not 0 <= start_step <= len(self.sizes):
             raise InputError(f"start_step = {start_step}: the epoch has steps 0..{len(self.sizes) - 1}")
         order = epoch_order(self.indices, self.seed, epoch) if self.shuffle else self.indices
-        return rank_batches(order, self.batch_size, self.rank, self.world_size, training=self.shuffle)[start_step:]
+        return rank_batches(order, self.batch_size, self.shard, training=self.shuffle)[start_step:]
+
+
+def checked_indices(indices: npt.ArrayLike, num_samples: int, where: str) -> npt.NDArray[np.uint64]:
+    """Sample indices as FFCV wants them: one contiguous uint64 array.
+
+    Raises:
+        InputError: for an empty, non-integer or two-dimensional array, an index outside 0..num_samples-1 or one that
+            occurs twice.
+    """
+    array = np.asarray(indices)
+    if array.ndim != 1 or array.size == 0:
+        raise InputError(f"{where}: expected a list of sample indices that is not empty, got shape {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{where}: sample indices must be integers, not {array.dtype}")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= num_samples:
+        wrong = low if low < 0 else high
+        raise InputError(f"{where}: no sample {wrong}; the file holds samples 0..{num_samples - 1}")
+    values, counts = np.unique(array, return_counts=True)
+    if values.size < array.size:
+        raise InputError(f"{where}: sample {int(values[counts.argmax()])} is listed more than once")
+    return np.ascontiguousarray(array, dtype=np.uint64)
+
+
+def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
+    """``indices`` (N,) in the random order of one epoch.
+
+    Samples are sorted by the hash of their number, so the order depends on seed, epoch and the set of samples alone:
+    not on how they were listed, on the number of processes, or on NumPy's generators.
+    """
+    words = sample_words(stream_key(seed, epoch, Purpose.ORDER), indices)
+    ordered: Indices = indices[np.argsort(words, kind="stable")]
+    return ordered
+
+
+def share_size(num_samples: int, rank: int, world_size: int) -> int:
+    """How many of ``num_samples`` belong to ``rank``: equal shares, the first ranks take one more of the rest."""
+    return num_samples // world_size + int(rank < num_samples % world_size)
+
+
+def global_sizes(num_samples: int, batch_size: int, world_size: int, *, training: bool) -> list[int]:
+    """Samples of each step over all ranks together.
+
+    A last ragged batch is kept, but in training not one with fewer samples than ranks: every rank takes part in each
+    optimiser step. In evaluation it is kept always, and a rank may then have no part in the last step.
+
+    Raises:
+        InputError: when a batch, or the whole epoch in training, cannot give every rank a sample.
+    """
+    if batch_size < world_size:
+        raise InputError(
+            f"batch_size = {batch_size}: a batch needs at least one image for each of {world_size} processes"
+        )
+    full, rest = divmod(num_samples, batch_size)
+    sizes = [batch_size] * full
+    if rest and (rest >= world_size or not training):
+        sizes.append(rest)
+    if not sizes:
+        raise InputError(f"{num_samples} images cannot be shared by {world_size} processes")
+    return sizes
+
+
+def rank_batches(order: Indices, batch_size: int, shard: ShardOptions, *, training: bool) -> list[Indices]:
+    """The samples of each step for one rank; step g of all ranks together is ``order[g*batch_size:][:batch_size]``.
+
+    Each rank takes a contiguous share of the global batch, in rank order, so that the ranks' shares laid one after
+    another are the batch of a single process. Only the last share can be empty, and only in evaluation.
+    """
+    rank, world_size = shard.rank, shard.world_size
+    batches = []
+    for step, size in enumerate(global_sizes(len(order), batch_size, world_size, training=training)):
+        first = sum(share_size(size, lower, world_size) for lower in range(rank))
+        start = step * batch_size + first
+        batches.append(order[start : start + share_size(size, rank, world_size)])
+    return batches

@@ -1,4 +1,4 @@
-"""A device comes in; how many bytes one more data set may take there goes out."""
+"""Measure how many bytes one more data set may take on a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An opened beton comes in; a reader of whole pages by sample index, whatever they are stored as, goes out."""
+"""Read whole pages of a beton by sample index, whatever they are stored as."""
 
 from __future__ import annotations
 
@@ -6,56 +6,70 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from datasets.beton.mapped_file import MappedBytes, map_beton
 from datasets.beton.reader import Beton
+from datasets.errors import InputError
+from datasets.images import ImageError
+from datasets.images.jpeg import decode_page
 
 
 class PageSource(Protocol):
-    """Reads pages into memory that is given."""
+    """Reads pages of S*S gray pixels; safe to use from several threads."""
 
-    def read(self, samples: np.ndarray, out: np.ndarray) -> None:
-        """Write the pages of ``samples`` (B,) to ``out`` (B, 1, S, S) uint8.
+    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return read-only bytes (uint8) and the offsets (B,) uint64 of the pages of ``samples`` (B,) in them.
 
         Raises:
             InputError: if the file was cut short, or a page in it is damaged.
         """
 
 
-def open_pages(beton: Beton, num_threads: int) -> PageSource:
-    """The reader for what the beton's pages are stored as, which copies or decodes with ``num_threads`` threads."""
+def open_pages(beton: Beton) -> RawPages | JpegPages:
+    """The source for what the beton's pages are stored as."""
     file, layout, num = map_beton(beton), beton.final_layout, beton.num_samples
     if beton.encoding == "raw":
-        return RawPages(file, layout.offsets(num), num_threads)
-    return JpegPageSource(file, layout.offsets(num), layout.sizes(num), num_threads)
+        return RawPages(file, layout.offsets(num))
+    return JpegPages(file, layout.offsets(num), layout.sizes(num), beton.image_size)
 
 
 @dataclass(frozen=True, eq=False)
 class RawPages:
-    """Pages stored as they are."""
+    """Pages stored as they are: nothing is copied."""
 
     file: MappedBytes
     offsets: np.ndarray
     """(N,) uint64, of every page of the file."""
-    num_threads: int
 
-    def read(self, samples: np.ndarray, out: np.ndarray) -> None:
-        from datasets.loading.page_ops import copy_pages
-
+    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.file.check()
-        copy_pages(self.file.data, self.offsets[samples], torch.from_numpy(out), num_threads=self.num_threads)
+        return self.file.data, self.offsets[samples]
 
 
-class JpegPageSource:
-    """Pages stored as JPEGs."""
+@dataclass(frozen=True, eq=False)
+class JpegPages:
+    """Pages stored as JPEGs: decoded into memory of their own."""
 
-    def __init__(self, file: MappedBytes, offsets: np.ndarray, sizes: np.ndarray, num_threads: int) -> None:
-        from datasets.loading.jpeg_pages import JpegPageDecoder
+    file: MappedBytes
+    offsets: np.ndarray
+    """(N,) uint64, of every JPEG of the file."""
+    sizes: np.ndarray
+    """(N,) bytes of each."""
+    side: int
 
-        self.file, self.offsets, self.sizes = file, offsets, sizes
-        self._decoder = JpegPageDecoder(file.path, num_threads=num_threads)
-
-    def read(self, samples: np.ndarray, out: np.ndarray) -> None:
+    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.file.check()
-        self._decoder.begin(self.file.data, samples, self.offsets[samples], self.sizes[samples], out)()
+        pages = np.empty((len(samples), self.side, self.side), dtype=np.uint8)
+        for page, sample in zip(pages, samples.tolist(), strict=True):
+            try:
+                decode_page(self.encoded(sample), page)
+            except ImageError as error:
+                raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
+        flat = pages.reshape(-1)
+        flat.flags.writeable = False
+        return flat, np.arange(len(samples), dtype=np.uint64) * np.uint64(self.side**2)
+
+    def encoded(self, sample: int) -> np.ndarray:
+        """The bytes of one JPEG, read-only."""
+        begin = int(self.offsets[sample])
+        return self.file.data[begin : begin + int(self.sizes[sample])]

@@ -1,30 +1,32 @@
-"""A beton, chosen samples and a device come in; the loader of the tier that suits them goes out.
+"""Open a beton on the tier that suits data and device: resident in memory, or streamed from the file.
 
-Every tier hands out the same samples in the same order with the same pixels, so the choice changes speed and memory
+Every tier yields the same samples in the same order with the same pixels, so the choice changes speed and memory
 alone, and processes of one run may choose differently.
 """
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from typing import Any, Literal
+import logging
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 
-from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
+from datasets.loading.batch import Loader
 from datasets.loading.device_jpeg import can_decode
 from datasets.loading.epoch_plan import EpochPlan
 from datasets.loading.free_memory import room_for_pages
+from datasets.loading.options import SINGLE_PROCESS, LoaderOptions, ShardOptions
 from datasets.loading.resident import ResidentLoader
-from datasets.loading.stream import BetonLoader, Loader
+from datasets.loading.stream import BetonLoader
 
 Tier = Literal["auto", "raw", "jpeg", "resident"]
-AugmentOn = Literal["auto", "cpu", "device"]
 Encoding = Literal["raw", "jpeg"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,74 +58,57 @@ def choose_tier(tier: Tier, encoding: Encoding, *, page_bytes: int, room_bytes: 
     return Choice(encoding, f"{sizes}: they are streamed from the file")
 
 
-def _device_decodes(tier: str, augment_on: str, device: torch.device) -> bool:
-    """Whether JPEGs go to the device as they are: only where it can decode them and does the rest as well."""
-    return tier == "jpeg" and augment_on == "device" and device.type == "cuda" and can_decode(device)
-
-
-def _augmenting(augment_on: AugmentOn, device: torch.device) -> Literal["cpu", "device"]:
-    """Who flips and rotates: as asked for, else the device if it is CUDA."""
-    if augment_on == "auto":
-        return "device" if device.type == "cuda" else "cpu"
-    return augment_on
-
-
 def open_tier(
     beton: Beton,
     indices: np.ndarray,
-    tier: Tier = "auto",
+    options: LoaderOptions,
     *,
-    batch_size: int,
-    shuffle: bool,
-    seed: int = 0,
-    augment: Augment | None = None,
-    augment_on: AugmentOn = "auto",
+    tier: Tier = "auto",
+    shard: ShardOptions = SINGLE_PROCESS,
     device: torch.device | str = "cpu",
-    rank: int = 0,
-    world_size: int = 1,
-    num_workers: int | None = None,
 ) -> Loader:
-    """Open ``indices`` of a beton for reading by the network on ``device``.
+    """Open ``indices`` (N,) of a beton for reading by the network on ``device``.
 
-    Args:
-        beton: the file.
-        indices: (N,) chosen samples.
-        tier: ``auto`` keeps the pages in memory if they fit well, else streams them, and says so on standard error.
-        batch_size: images of one step over all ranks.
-        shuffle: training: a new order each epoch.
-        seed: decides order and augmentation.
-        augment: None hands out pages as they are stored.
-        augment_on: who flips and rotates: threads of the loader, or the device (``datasets.loading.feed``);
-        ``auto`` takes the device if it is CUDA. The CPU tiers agree to the bit, the device with them within
-        one gray level. device: where the network is.
-        rank: this process's number.
-        world_size: number of processes.
-        num_workers: loader threads; the usable cores when None.
+    ``datasets.loading.prefetch.DevicePrefetcher`` makes network input on the device of the loader's batches. Tier
+    ``auto`` keeps the pages in memory if they fit well, else streams them, and logs which.
 
     Raises:
-        InputError: when the tier does not suit the beton, or the numbers cannot work together.
+        InputError: when the tier does not suit the beton, or the options cannot work together.
         MemoryError: when a resident set that was asked for does not fit.
     """
     device = torch.device(device)
-    place = _augmenting(augment_on, device)
-    home = device if augment is None or place == "device" else torch.device("cpu")
+    options = resolved(options, device)
+    home = device if options.augment is None or options.augment_on == "device" else torch.device("cpu")
     page_bytes = len(indices) * beton.image_size**2
     room_bytes = room_for_pages(home) if tier == "auto" else 0
     choice = choose_tier(tier, beton.encoding, page_bytes=page_bytes, room_bytes=room_bytes)
-    if tier == "auto" and rank == 0:
-        print(f"{beton.path.name}: {len(indices):,} images on tier {choice.tier}: {choice.reason}", file=sys.stderr)
-    order: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
-    order |= {"rank": rank, "world_size": world_size}
+    if tier == "auto" and shard.rank == 0:
+        logger.info("%s: %s images on tier %s: %s", beton.path.name, f"{len(indices):,}", choice.tier, choice.reason)
     if choice.tier == "resident":
-        plan = EpochPlan.make(indices, beton.num_samples, str(beton.path), **order)
-        return ResidentLoader(beton, plan, augment=augment, augment_on=place, device=device, num_workers=num_workers)
+        plan = EpochPlan.make(indices, beton.num_samples, str(beton.path), options, shard)
+        return ResidentLoader(beton, plan, options, device)
+    decodes = choice.tier == "jpeg" and options.augment_on == "device" and device.type == "cuda"
     return BetonLoader(
         beton,
         indices,
-        augment=augment,
-        augment_on=place,
-        num_workers=num_workers,
+        options,
+        shard=shard,
         pin_memory=device.type == "cuda",
-        decode_on=device if _device_decodes(choice.tier, place, device) else None,
-        **order,
+        decode_on=device if decodes and can_decode(device) else None,
     )
+
+
+def resolved(options: LoaderOptions, device: torch.device) -> LoaderOptions:
+    """The same options with "auto" decided for a network on ``device``.
+
+    Raises:
+        InputError: for network input made on the CPU of images that the device is to augment.
+    """
+    augment_on, output = options.augment_on, options.output
+    if augment_on == "auto":
+        augment_on = "device" if device.type == "cuda" else "cpu"
+    if output == "auto":
+        output = "float32" if device.type == "cpu" and augment_on == "cpu" else "uint8"
+    if output == "float32" and augment_on == "device" and options.augment is not None:
+        raise InputError("output float32 is made by the loader's threads; it cannot be left to the device to augment")
+    return replace(options, augment_on=augment_on, output=output)

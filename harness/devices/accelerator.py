@@ -11,7 +11,7 @@ from accelerate import Accelerator as Accelerator  # type: ignore[import-untyped
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
 
 from datasets.errors import InputError
-from datasets.kernels.threads import usable_cores
+from datasets.loading.threads import usable_cores
 from datasets.malloc import malloc_tuning
 from harness.devices.precision import chosen_precision, set_cuda_arithmetic
 from harness.runs.runtime import RuntimeConfig

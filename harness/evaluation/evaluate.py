@@ -14,7 +14,8 @@ import torch
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import replacing
-from datasets.loading.stream import Loader
+from datasets.loading.batch import Loader
+from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
 from harness.devices.accelerator import Accelerator, loader_threads, make_accelerator
 from harness.evaluation.inference import Predictions, predict
@@ -102,17 +103,13 @@ def predict_split(
 
 def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig) -> Loader:
     """Loader that gives every process its share of ``indices``, in fixed order, with nothing augmented or padded."""
-    return open_tier(
-        beton,
-        indices,
-        runtime.tier,
+    options = LoaderOptions(
         batch_size=EVAL_BATCH_SIZES[accelerator.device.type] * accelerator.num_processes,
         shuffle=False,
-        device=accelerator.device,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
         num_workers=loader_threads(runtime),
     )
+    shard = ShardOptions(accelerator.process_index, accelerator.num_processes)
+    return open_tier(beton, indices, options, tier=runtime.tier, shard=shard, device=accelerator.device)
 
 
 def write_predictions(path: Path, beton: Beton, predictions: Predictions, labels: Sequence[str]) -> None:

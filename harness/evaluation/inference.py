@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.loading.feed import Feed
-from datasets.loading.stream import Batch, Loader
+from datasets.loading.batch import Batch, Loader
+from datasets.loading.prefetch import DevicePrefetcher
 from harness.devices.accelerator import Accelerator, set_torch_threads
 from harness.networks import Network
 from harness.runs.runtime import RuntimeConfig
@@ -93,7 +93,7 @@ def predict(
     network.eval()
     _share_statistics(accelerator, network)
     rows = Rows(num_labels=network.classifier.out_features)
-    with torch.inference_mode(), Feed(loader, accelerator.device).epoch(0) as batches:
+    with torch.inference_mode(), DevicePrefetcher(loader, accelerator.device).epoch(0) as batches:
         set_torch_threads(runtime)
         for batch in batches:
             with accelerator.autocast():

@@ -13,7 +13,8 @@ from torch import nn
 
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
-from datasets.loading.stream import Loader
+from datasets.loading.batch import Loader
+from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
 from harness.config import RunConfig
 from harness.devices.accelerator import Accelerator, loader_threads
@@ -142,17 +143,19 @@ def average_gradients(module: nn.Module, num_processes: int) -> None:
 
 def _train_loader(run: Run) -> Loader:
     data = run.config.data
-    return open_tier(
-        run.beton,
-        run.beton.indices("train", data.subset),
-        run.runtime.tier,
+    options = LoaderOptions(
         batch_size=run.config.schedule.batch_size,
         shuffle=True,
         seed=run.config.seed,
         augment=Augment(data.rotation_deg, data.flip_probability),
         augment_on=run.runtime.augment_on,
-        device=run.accelerator.device,
-        rank=run.accelerator.process_index,
-        world_size=run.accelerator.num_processes,
         num_workers=loader_threads(run.runtime),
+    )
+    return open_tier(
+        run.beton,
+        run.beton.indices("train", data.subset),
+        options,
+        tier=run.runtime.tier,
+        shard=ShardOptions(run.accelerator.process_index, run.accelerator.num_processes),
+        device=run.accelerator.device,
     )

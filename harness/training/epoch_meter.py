@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from datasets.loading.stream import Batch
+from datasets.loading.batch import Batch
 from harness.devices.accelerator import Accelerator
 from harness.evaluation.inference import Rows
 from harness.evaluation.metrics import auroc, mean_defined

@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from datasets.loading.stream import Batch
+from datasets.loading.batch import Batch
 from harness.devices.accelerator import Accelerator
 
 CHECK_EVERY = 50

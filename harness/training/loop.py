@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datasets.loading.feed import Feed
-from datasets.loading.stream import Loader
+from datasets.loading.batch import Loader
+from datasets.loading.prefetch import DevicePrefetcher
 from harness.config import Schedule
 from harness.config.schedule import Validated, learning_rate, stops_early, validation_due
 from harness.devices.accelerator import Accelerator, set_torch_threads
@@ -156,8 +156,8 @@ def train_epoch(
 
 def _batches(parts: Parts, epoch: int, start_step: int) -> Any:
     """The epoch's batches from ``start_step`` on; none when all steps were done before the run was stopped."""
-    feed = Feed(parts.train_loader, parts.accelerator.device)
-    return feed.epoch(epoch, start_step) if start_step < len(feed) else nullcontext(())
+    prefetcher = DevicePrefetcher(parts.train_loader, parts.accelerator.device)
+    return prefetcher.epoch(epoch, start_step) if start_step < len(prefetcher) else nullcontext(())
 
 
 def validate(parts: Parts) -> Scores:

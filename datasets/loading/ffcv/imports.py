@@ -1,4 +1,4 @@
-"""The parts of FFCV that are in use, imported in one place without FFCV's side effects on the process.
+"""Import the parts of FFCV that are in use, without FFCV's side effects on the process.
 
 ``import ffcv`` compiles for seconds, sets torch to one thread and starts numba's thread pool; here the pool is
 chosen and started first, nothing is compiled, and torch's setting is put back. Import FFCV through this module only.
@@ -6,30 +6,17 @@ chosen and started first, nothing is compiled, and torch's setting is put back. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+import torch
 from numba import typed
 
-from datasets.kernels.threads import keeping_torch_threads, num_loader_threads, start_numba_threads
-
-
-@contextmanager
-def _plain_dictionaries() -> Iterator[None]:
-    """Let FFCV fill its table of image modes without numba, which compiles for about two seconds to do so.
-
-    FFCV 1.0.2 reads the table (``ffcv.fields.rgb_image.IMAGE_MODES``) in plain Python only, so a plain one serves.
-    """
-    compiled = typed.Dict
-    typed.Dict = dict
-    try:
-        yield
-    finally:
-        typed.Dict = compiled
-
+from datasets.loading.threads import num_loader_threads, start_numba_threads
 
 start_numba_threads(num_loader_threads(None))
-with keeping_torch_threads(), _plain_dictionaries():
+_threads_before, _typed_dict = torch.get_num_threads(), typed.Dict
+try:
+    # FFCV 1.0.2 fills ffcv.fields.rgb_image.IMAGE_MODES, which plain Python alone reads, as a numba dictionary, for
+    # which numba compiles two seconds; a plain one serves. tests/datasets/loading/test_ffcv.py notices a change.
+    typed.Dict = dict
     from ffcv.fields.base import ARG_TYPE, Field
     from ffcv.loader.epoch_iterator import EpochIterator
     from ffcv.loader.loader import Loader
@@ -39,6 +26,9 @@ with keeping_torch_threads(), _plain_dictionaries():
     from ffcv.pipeline.pipeline_spec import PipelineSpec
     from ffcv.pipeline.state import State
     from ffcv.reader import Reader
+finally:
+    typed.Dict = _typed_dict
+    torch.set_num_threads(_threads_before)
 
 __all__ = [
     "ARG_TYPE",

@@ -1,4 +1,4 @@
-"""The label vector of a sample as an FFCV field: uint8 per label come in, the same bytes in the metadata go out.
+"""Store the label vector of a sample as an FFCV field, uint8 per label, in the metadata.
 
 FFCV offers no vector that lives in the metadata; stored there, labels need no page and no allocation entry.
 Importing this module imports FFCV, which takes seconds.

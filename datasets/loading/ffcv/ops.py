@@ -1,106 +1,73 @@
-"""How a batch is decoded, as FFCV operations: sample indices come in, tensors of the batch's own memory go out.
+"""FFCV operations that decode a batch: sample indices to tensors of the batch's own memory.
 
-FFCV hands out views into a small ring of buffers that it writes again; these decoders write each batch into memory
-that is its own (``datasets.kernels.batch_memory``), which costs less than a copy out of the ring and may be
-kept for as long as wanted. With CUDA the memory is page-locked.
+FFCV's own decoders write views into a small ring of buffers that it overwrites; these write each batch into memory
+that is its own (``datasets.loading.buffers``), which costs less than a copy out of the ring and may be kept for as
+long as wanted. With CUDA the memory is page-locked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from datasets.augment.counter_rng import Purpose, stream_key
-from datasets.augment.policy import Augment
-from datasets.kernels.batch_memory import BatchMemory
+from datasets.loading.batch_writer import BatchWriter, PendingBatch
 from datasets.loading.ffcv.imports import Operation, State
-from datasets.loading.page_ops import begin_to_warp, copy_pages
+from datasets.loading.page_source import JpegPages, PageSource
 
-Decode = Callable[[np.ndarray, None, np.ndarray, "EpochState"], torch.Tensor]
-DecodeList = Callable[[np.ndarray, None, np.ndarray, "EpochState"], list[torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class EpochState:
-    """What decoders of one epoch read: FFCV's storage state in this project."""
-
-    pages: np.ndarray
-    """The whole file as uint8, mapped read-only."""
-    epoch: int
-    """Number of the epoch, which decides the augmentation."""
-    under_way: list[Callable[[], None]] = field(default_factory=list)
-    """What has to be called before the pixels of the batches decoded so far may be looked at."""
-
-    def finish(self) -> None:
-        """Have it all done.
-
-        Raises:
-            InputError: for a damaged sample.
-        """
-        while self.under_way:
-            self.under_way.pop(0)()
+Decode = Callable[[np.ndarray, None, np.ndarray, int], Any]
+"""Sample indices (B,), FFCV's buffer (unused), the field's metadata and the storage state, here an epoch's number."""
 
 
-class BatchDecoder(Operation):  # type: ignore[misc]
-    """Base of decoders that allocate for themselves, so that FFCV keeps no buffers for them."""
-
-    def __init__(self, *, pin_memory: bool) -> None:
-        super().__init__()
-        self.pin_memory = pin_memory
-        self.memory = BatchMemory(pin_memory=pin_memory)
+class BatchOperation(Operation):  # type: ignore[misc]
+    """Base of decoders that are plain Python and allocate for themselves, so that FFCV keeps no buffers for them."""
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
         return replace(previous_state, jit_mode=False), None
 
 
-class MetadataDecoder(BatchDecoder):
+class MetadataDecoder(BatchOperation):
     """Fields that live in the metadata, as they are: labels (B, L) uint8 or sample indices (B,) int64."""
 
+    def __init__(self, *, pin_memory: bool) -> None:
+        super().__init__()
+        self.pin_memory = pin_memory
+
     def generate_code(self) -> Decode:
-        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, _state: EpochState) -> torch.Tensor:
+        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, _epoch: int) -> torch.Tensor:
             values = torch.from_numpy(metadata[indices])
             return values.pin_memory() if self.pin_memory else values
 
         return decode
 
 
-class EvalPages(BatchDecoder):
-    """The eval preset: images (B, 1, S, S) uint8 as they are stored."""
+class ImageDecoder(BatchOperation):
+    """Images as ``writer`` makes them of the pages of ``source``: a ``PendingBatch``."""
 
-    def __init__(self, image_size: int, *, num_workers: int, pin_memory: bool) -> None:
-        super().__init__(pin_memory=pin_memory)
-        self.shape = (1, image_size, image_size)
-        self.num_workers = num_workers
+    def __init__(self, source: PageSource, writer: BatchWriter) -> None:
+        super().__init__()
+        self.source, self.writer = source, writer
 
     def generate_code(self) -> Decode:
-        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
-            images = self.memory.take((len(indices), *self.shape))
-            copy_pages(state.pages, metadata[indices], images, num_threads=self.num_workers)
-            return images
+        def decode(indices: np.ndarray, _memory: None, _metadata: np.ndarray, epoch: int) -> PendingBatch:
+            return self.writer.submit(self.source, indices, epoch)
 
         return decode
 
 
-class TrainPages(BatchDecoder):
-    """The train preset: images (B, 1, S, S) uint8, flipped and rotated as (seed, epoch, sample index) decide."""
+class JpegBytes(BatchOperation):
+    """The JPEGs themselves, for a device that decodes them: a list of uint8 tensors."""
 
-    def __init__(self, image_size: int, augment: Augment, seed: int, *, num_workers: int, pin_memory: bool) -> None:
-        super().__init__(pin_memory=pin_memory)
-        self.shape = (1, image_size, image_size)
-        self.augment = augment
-        self.seed = seed
-        self.num_workers = num_workers
+    def __init__(self, source: JpegPages) -> None:
+        super().__init__()
+        self.source = source
 
     def generate_code(self) -> Decode:
-        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, state: EpochState) -> torch.Tensor:
-            images = self.memory.take((len(indices), *self.shape))
-            key = np.uint64(stream_key(self.seed, state.epoch, Purpose.AUGMENTATION))
-            pages, augment, num_threads = state.pages, self.augment, self.num_workers
-            work = begin_to_warp(pages, metadata[indices], indices, images, key, augment, num_threads=num_threads)
-            state.under_way.append(work.finish)
-            return images
+        def decode(indices: np.ndarray, _memory: None, _metadata: np.ndarray, _epoch: int) -> list[torch.Tensor]:
+            self.source.file.check()
+            return [torch.from_numpy(self.source.encoded(sample).copy()) for sample in indices.tolist()]
 
         return decode

@@ -15,11 +15,10 @@ from small_beton import small_pages
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from datasets.augment.counter_rng import Purpose, stream_key
+from datasets.augment.network_input import scale_and_shift, to_network_input
 from datasets.augment.policy import Augment, draw
-from datasets.augment.warp_cpu import warp_page
+from datasets.augment.warp_cpu import copy_batch, normalise_batch, warp_and_normalise_batch, warp_batch, warp_page
 from datasets.errors import InputError
-from datasets.loading.page_ops import begin_to_warp, copy_pages
 
 REAL_IMAGES = sorted((Path(__file__).parents[4] / "shared" / "nih_sample" / "images").glob("*.png"))
 
@@ -89,15 +88,20 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     flat = np.concatenate([np.zeros(13, np.uint8), pages.reshape(-1)])
     flat.flags.writeable = False
     chosen = np.array([4, 0, 3], dtype=np.uint64)
-    pointers = chosen * np.uint64(32 * 32) + np.uint64(13)
+    offsets = chosen * np.uint64(32 * 32) + np.uint64(13)
     out = np.empty((3, 1, 32, 32), dtype=np.uint8)
-    key = np.uint64(stream_key(9, 2, Purpose.AUGMENTATION))
-    begin_to_warp(flat, pointers, chosen, torch.from_numpy(out), key, Augment(15.0, 0.5), num_threads=2).finish()
     angles, flips = draw(9, 2, chosen, Augment(15.0, 0.5))
+    warp_batch(flat, offsets, angles, flips, out)
     for image, sample, angle, flip in zip(out, chosen, angles, flips, strict=True):
         assert np.array_equal(image[0], warped(pages[sample], float(angle), bool(flip)))
-    copy_pages(flat, pointers, torch.from_numpy(out), num_threads=2)
+    scale, shift = (values.view(-1).numpy() for values in scale_and_shift(torch.device("cpu")))
+    floats = np.empty((3, 32, 32, 3), dtype=np.float32)
+    warp_and_normalise_batch(flat, offsets, angles, flips, floats, scale, shift)
+    assert np.array_equal(floats.transpose(0, 3, 1, 2), to_network_input(torch.from_numpy(out)).numpy())
+    copy_batch(flat, offsets, out)
     assert np.array_equal(out[:, 0], pages[chosen])
+    normalise_batch(flat, offsets, floats, scale, shift)
+    assert np.array_equal(floats.transpose(0, 3, 1, 2), to_network_input(torch.from_numpy(out)).numpy())
 
 
 @pytest.mark.parametrize(("degrees", "probability"), [(-1.0, 0.5), (181.0, 0.5), (15.0, 1.5), (float("nan"), 0.5)])
@@ -108,12 +112,11 @@ def test_ranges_that_mean_nothing_are_refused(degrees: float, probability: float
 
 def test_kernels_are_kept_on_disk_for_the_next_process() -> None:
     code = (
-        "import numpy as np, torch; from datasets.augment.policy import Augment;"
-        "from datasets.loading.page_ops import *; from datasets.kernels.shared_copy import copy_together;"
+        "import numpy as np; from datasets.augment.warp_cpu import copy_batch, warp_batch;"
         "pages = np.zeros(16, np.uint8); pages.flags.writeable = False; one = np.zeros(1, np.uint64);"
-        "out = torch.empty((1, 1, 4, 4), dtype=torch.uint8); copy_pages(pages, one, out, num_threads=1);"
-        "begin_to_warp(pages, one, one, out, np.uint64(1), Augment(15.0, 0.5), num_threads=1).finish();"
-        "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_together)])"
+        "out = np.empty((1, 1, 4, 4), np.uint8); copy_batch(pages, one, out);"
+        "warp_batch(pages, one, np.zeros(1, np.float32), np.zeros(1, np.bool_), out);"
+        "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_batch)])"
     )
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,12 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_beton import small_pages
 
-from datasets.augment.counter_rng import Purpose, stream_key
 from datasets.augment.network_input import to_network_input
 from datasets.augment.policy import Augment, draw
 from datasets.augment.warp_cpu import warp_batch
 from datasets.augment.warp_device import augmented_input, augmented_pages
-from datasets.kernels.shared_work import new_tasks
 
 REAL_IMAGES = sorted((Path(__file__).parents[4] / "shared" / "nih_sample" / "images").glob("*.png"))
 SEED, EPOCH = 3, 4
@@ -34,9 +32,7 @@ def by_kernel(pages: np.ndarray, samples: np.ndarray, augment: Augment) -> np.nd
     flat.flags.writeable = False
     out = np.empty((len(pages), 1, size, size), dtype=np.uint8)
     places = np.arange(len(pages), dtype=np.uint64) * np.uint64(size * size)
-    key = np.uint64(stream_key(SEED, EPOCH, Purpose.AUGMENTATION))
-    ranges = float(augment.rotation_deg), float(augment.flip_probability)
-    warp_batch(flat, places, samples.astype(np.uint64), out, key, *ranges, new_tasks())
+    warp_batch(flat, places, *draw(SEED, EPOCH, samples, augment), out)
     return out[:, 0]
 
 

@@ -16,8 +16,9 @@ from datasets.beton.reader import Beton
 from datasets.beton.verify import verify
 from datasets.errors import InputError
 from datasets.loading.device_jpeg import can_decode, decode_on_device
-from datasets.loading.feed import Feed
-from datasets.loading.ffcv.iterator import LoaderFailedError
+from datasets.loading.ffcv.producer import LoaderFailedError
+from datasets.loading.options import LoaderOptions
+from datasets.loading.prefetch import DevicePrefetcher
 from datasets.loading.stream import BetonLoader
 from datasets.loading.tiers import open_tier
 
@@ -35,9 +36,12 @@ def pages_of(beton: Beton) -> np.ndarray:
     return beton.gather(np.arange(beton.num_samples))
 
 
-def read(beton: Beton, tier: str, **options: object) -> list:
-    defaults = {"batch_size": 8, "shuffle": True, "seed": 3, "augment": AUGMENT, "num_workers": 2}
-    with open_tier(beton, np.arange(N), tier, **(defaults | options)).epoch(1) as batches:
+DEFAULTS = {"batch_size": 8, "shuffle": True, "seed": 3, "augment": AUGMENT, "output": "uint8", "num_workers": 2}
+
+
+def read(beton: Beton, tier: str, *, device: str = "cpu", **settings: object) -> list:
+    options = LoaderOptions(**(DEFAULTS | settings))
+    with open_tier(beton, np.arange(N), options, tier=tier, device=device).epoch(1) as batches:
         return list(batches)
 
 
@@ -62,13 +66,14 @@ def test_streamed_and_resident_are_equal_to_the_bit_for_any_number_of_threads(be
 
 
 def test_tier_raw_is_refused_and_auto_streams_what_does_not_fit(
-    beton: Beton, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    beton: Beton, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     with pytest.raises(InputError, match="tier raw: the beton holds jpeg pages"):
         read(beton, "raw")
     monkeypatch.setattr("datasets.loading.free_memory.HOST_SHARE", 0.0)
     assert len(read(beton, "auto")) == 6
-    assert "on tier jpeg" in capsys.readouterr().err
+    assert "on tier jpeg" in caplog.text
 
 
 def test_a_damaged_jpeg_ends_the_epoch_with_its_number(tmp_path: Path) -> None:
@@ -88,10 +93,12 @@ def test_a_damaged_jpeg_ends_the_epoch_with_its_number(tmp_path: Path) -> None:
 
 def test_jpegs_may_be_decoded_where_the_network_is(beton: Beton) -> None:
     """The way of a GPU with nvJPEG, here with the CPU as the device."""
-    settings = {"batch_size": 8, "shuffle": True, "seed": 3, "augment": AUGMENT, "num_workers": 2}
-    loader = BetonLoader(beton, np.arange(N), augment_on="device", decode_on=CPU, **settings)
+    options = LoaderOptions(**DEFAULTS, augment_on="device")
+    loader = BetonLoader(beton, np.arange(N), options, decode_on=CPU)
     pages, seen = torch.from_numpy(pages_of(beton))[:, None], 0
-    for batch in Feed(loader, CPU).epoch(1):
+    with DevicePrefetcher(loader, CPU).epoch(1) as prefetched:
+        batches = list(prefetched)
+    for batch in batches:
         indices = batch.host.indices
         assert torch.equal(batch.host.images, pages[indices])
         rotated = augmented_pages(pages[indices], indices, seed=3, epoch=1, augment=AUGMENT)

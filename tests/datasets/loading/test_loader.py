@@ -11,12 +11,14 @@ from datasets.augment.policy import Augment, draw
 from datasets.augment.warp_cpu import warp_page
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.loading.order import epoch_order
-from datasets.loading.stream import Batch, BetonLoader, eval_loader, train_loader
+from datasets.loading.batch import Batch
+from datasets.loading.epoch_plan import epoch_order
+from datasets.loading.options import ShardOptions
+from datasets.loading.stream import BetonLoader, eval_loader, train_loader
 
 N = 101
 PAGES, TARGETS = small_pages(N, 32), small_targets(N)
-AUGMENT = {"rotation_deg": 15.0, "flip_probability": 0.5}
+AUGMENT = Augment(15.0, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,9 @@ def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
 
 def training(beton: Beton, indices: np.ndarray | None = None, **settings: object) -> BetonLoader:
     chosen = np.arange(N) if indices is None else indices
-    return train_loader(beton, chosen, **({"batch_size": 16, "seed": 3, "num_workers": 2} | AUGMENT | settings))
+    shard = ShardOptions(settings.pop("rank", 0), settings.pop("world_size", 1))
+    defaults = {"batch_size": 16, "seed": 3, "augment": AUGMENT, "num_workers": 2}
+    return train_loader(beton, chosen, shard=shard, **(defaults | settings))
 
 
 def read(loader: BetonLoader, epoch: int = 0, start_step: int = 0) -> list[Batch]:
@@ -70,7 +74,7 @@ def test_training_hands_out_flipped_and_rotated_pages_in_the_epoch_s_order(beton
     batches = read(training(beton), epoch=4)
     indices = torch.cat([batch.indices for batch in batches]).numpy()
     assert np.array_equal(indices, epoch_order(np.arange(N), 3, 4))
-    angles, flips = draw(3, 4, indices, Augment(**AUGMENT))
+    angles, flips = draw(3, 4, indices, AUGMENT)
     expected = np.empty((N, 32, 32), dtype=np.uint8)
     for out, index, angle, flip in zip(expected, indices, angles, flips, strict=True):
         warp_page(PAGES[index].reshape(-1), out, angle, flip)
@@ -108,7 +112,7 @@ def test_ranks_together_read_the_batches_of_one_process(beton: Beton, world_size
 
 
 def test_evaluation_over_ranks_sees_each_sample_once_and_pads_nothing(beton: Beton) -> None:
-    loaders = [eval_loader(beton, np.arange(97), batch_size=16, rank=rank, world_size=2) for rank in range(2)]
+    loaders = [eval_loader(beton, np.arange(97), batch_size=16, shard=ShardOptions(rank, 2)) for rank in range(2)]
     ranks = [read(loader) for loader in loaders]
     seen = np.concatenate([batch.indices.numpy() for rank in ranks for batch in rank])
     assert np.array_equal(np.sort(seen), np.arange(97))

@@ -21,8 +21,10 @@ from threads_and_signals import stderr_after_ctrl_c
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.loading.ffcv.iterator import LoaderFailedError
-from datasets.loading.stream import Loader, eval_loader
+from datasets.loading.batch import Loader
+from datasets.loading.ffcv.producer import LoaderFailedError
+from datasets.loading.options import LoaderOptions
+from datasets.loading.stream import eval_loader
 from datasets.loading.tiers import open_tier
 
 N = 40
@@ -44,7 +46,7 @@ def beton(betons: dict[str, Beton]) -> Beton:
 
 def opened(beton: Beton, tier: str, **settings: object) -> Loader:
     defaults = {"batch_size": 8, "shuffle": True, "augment": Augment(15.0, 0.5), "num_workers": 2}
-    return open_tier(beton, np.arange(N), tier, **(defaults | settings))
+    return open_tier(beton, np.arange(N), LoaderOptions(**(defaults | settings)), tier=tier)
 
 
 def read(loader: Loader, epoch: int = 0) -> torch.Tensor:
@@ -168,12 +170,13 @@ import numpy as np
 from pathlib import Path
 from datasets.beton.reader import Beton
 from datasets.augment.policy import Augment
+from datasets.loading.options import LoaderOptions
 from datasets.loading.tiers import open_tier
 beton = Beton.open(Path(sys.argv[1]))
 """
 LOADING = """
-settings = dict(shuffle=True, augment=Augment(15.0, 0.5), num_workers=2)
-loader = open_tier(beton, np.arange(beton.num_samples), sys.argv[2], batch_size=8, **settings)
+options = LoaderOptions(batch_size=8, shuffle=True, augment=Augment(15.0, 0.5), num_workers=2)
+loader = open_tier(beton, np.arange(beton.num_samples), options, tier=sys.argv[2])
 """
 WITH, WITHOUT = "with loader.epoch(epoch) as batches:", "for batches in [loader.epoch(epoch)]:"
 
@@ -200,7 +203,8 @@ for epoch in itertools.count():
 @pytest.mark.parametrize("tier", TIERS)
 def test_want_of_memory_is_an_error_and_no_hang(tmp_path: Path, tier: str) -> None:
     beton = write_small_beton(tmp_path, 96, image_size=512, encoding="jpeg" if tier == "jpeg" else "raw")
-    code = f"""{LOADING}
+    code = LOADING.replace("num_workers=2", "num_workers=2, output='uint8'")
+    code += """
 import resource
 list(loader.epoch(0))
 pages = int(open("/proc/self/statm").read().split()[0])

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from llvmlite import binding as llvm
 from small_beton import small_pages, write_small_beton
 
+from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.kernels.threads import num_loader_threads, usable_cores
-from datasets.loading.ffcv.iterator import LoaderFailedError
+from datasets.loading.ffcv.producer import LoaderFailedError
 from datasets.loading.stream import BetonLoader, eval_loader, train_loader
+from datasets.loading.threads import num_loader_threads, usable_cores
 
 N = 96
 
@@ -32,7 +32,7 @@ def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
 
 
 def training(beton: Beton, **settings: object) -> BetonLoader:
-    defaults = {"batch_size": 4, "seed": 0, "rotation_deg": 15.0, "flip_probability": 0.5, "num_workers": 2}
+    defaults = {"batch_size": 4, "seed": 0, "augment": Augment(15.0, 0.5), "num_workers": 2}
     return train_loader(beton, np.arange(N), **(defaults | settings))
 
 
@@ -182,13 +182,6 @@ def test_import_leaves_torch_s_threads_and_picks_a_pool_that_loaders_can_share()
     assert "NUMBA_THREADING_LAYER = workqueue" in refused.stderr
 
 
-def test_kernels_are_made_for_the_whole_processor_unless_the_user_has_chosen_otherwise() -> None:
-    code = "from datasets.augment.warp_cpu import warp_batch; print(warp_batch.targetctx.codegen().magic_tuple()[2])"
-    wide = llvm.get_host_cpu_features().get("avx512f", False)
-    assert run_python(code).stdout.strip().endswith(",-prefer-256-bit") is wide
-    assert run_python(code, NUMBA_CPU_FEATURES="+sse2").stdout.strip() == "+sse2"
-
-
 def test_leaving_the_process_midway_ends_cleanly(beton: Beton) -> None:
     code = f"""
 import numpy as np
@@ -210,7 +203,7 @@ def test_threads_follow_the_process_s_mask() -> None:
     assert 1 <= num_loader_threads(10_000) <= 10_000
     with pytest.raises(InputError, match="num_workers = 0"):
         num_loader_threads(0)
-    code = "from datasets.kernels.threads import num_loader_threads; print(num_loader_threads(None))"
+    code = "from datasets.loading.threads import num_loader_threads; print(num_loader_threads(None))"
     code = f"import os; os.sched_setaffinity(0, {{0}}); {code}"
     assert run_python(code).stdout.strip() == "1"
 

@@ -14,7 +14,8 @@ from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading import free_memory
-from datasets.loading.stream import Batch, Loader
+from datasets.loading.batch import Batch, Loader
+from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import choose_tier, open_tier
 
 N = 61
@@ -27,9 +28,11 @@ def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
 
 
 def opened(beton: Beton, tier: str, **settings: object) -> Loader:
-    defaults = {"batch_size": 8, "shuffle": True, "seed": 3, "augment": AUGMENT, "num_workers": 2}
-    indices = settings.pop("indices", np.arange(N))
-    return open_tier(beton, indices, tier, **(defaults | settings))
+    defaults = {"batch_size": 8, "shuffle": True, "seed": 3, "augment": AUGMENT, "output": "uint8", "num_workers": 2}
+    chosen = defaults | settings
+    indices = chosen.pop("indices", np.arange(N))
+    shard = ShardOptions(chosen.pop("rank", 0), chosen.pop("world_size", 1))
+    return open_tier(beton, indices, LoaderOptions(**chosen), tier=tier, shard=shard)
 
 
 def read(loader: Loader, epoch: int = 0, start_step: int = 0) -> list[Batch]:
@@ -45,17 +48,18 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
 
 
 @pytest.mark.parametrize("augment", [None, AUGMENT])
-@pytest.mark.parametrize("augment_on", ["cpu", "device"])
+@pytest.mark.parametrize(("augment_on", "output"), [("cpu", "uint8"), ("cpu", "float32"), ("device", "auto")])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_resident_batches_are_those_of_the_stream(
-    beton: Beton, augment: Augment | None, augment_on: str, shuffle: bool
+    beton: Beton, augment: Augment | None, augment_on: str, output: str, shuffle: bool
 ) -> None:
     chosen = np.random.default_rng(0).permutation(N)[:45]
-    settings = {"augment": augment, "augment_on": augment_on, "shuffle": shuffle, "indices": chosen}
+    settings = {"augment": augment, "augment_on": augment_on, "output": output}
+    settings |= {"shuffle": shuffle, "indices": chosen}
     raw, resident = opened(beton, "raw", **settings), opened(beton, "resident", **settings)
     assert (raw.tier, resident.tier) == ("raw", "resident")
     assert len(raw) == len(resident) == 6
-    assert raw.left_to_device == resident.left_to_device
+    assert raw.device_augment == resident.device_augment
     for epoch, start_step in ((0, 0), (1, 0), (1, 3), (2, 6)):
         assert_equal(read(resident, epoch, start_step), read(raw, epoch, start_step))
 
@@ -71,7 +75,7 @@ def test_ranks_of_a_resident_tier_share_as_those_of_the_stream(beton: Beton, shu
 def test_left_to_the_device_pages_come_as_stored(beton: Beton) -> None:
     for tier in ("raw", "resident"):
         loader = opened(beton, tier, augment_on="device")
-        assert loader.left_to_device == AUGMENT
+        assert loader.device_augment == AUGMENT
         for batch in read(loader):
             assert np.array_equal(batch.images[:, 0].numpy(), small_pages(N, 32)[batch.indices])
             assert np.array_equal(batch.targets.numpy(), small_targets(N)[batch.indices])
@@ -124,17 +128,18 @@ def test_the_choice(tier: str, encoding: str, page_bytes: int, room_bytes: int, 
 
 
 def test_auto_says_what_it_took_and_why(
-    beton: Beton, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    beton: Beton, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     assert opened(beton, "auto").tier == "resident"
-    told = capsys.readouterr().err
-    assert "small.beton: 61 images on tier resident: 0.1 MB of pages, room for" in told
+    assert "small.beton: 61 images on tier resident: 0.1 MB of pages, room for" in caplog.text
     monkeypatch.setattr(free_memory, "HOST_SHARE", 0.0)
     assert opened(beton, "auto").tier == "raw"
-    assert "on tier raw" in capsys.readouterr().err
+    assert "on tier raw" in caplog.text
+    caplog.clear()
     opened(beton, "auto", rank=1, world_size=2)
     opened(beton, "raw")
-    assert "tier" not in capsys.readouterr().err
+    assert "tier" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,7 @@ def test_auto_says_what_it_took_and_why(
         ("resident", {"indices": np.array([0, N])}, rf"small\.beton: no sample {N}"),
         ("resident", {"batch_size": 1, "world_size": 2}, "batch_size = 1"),
         ("resident", {"rank": 2, "world_size": 2}, "rank 2 of 2"),
+        ("raw", {"output": "float32", "augment_on": "device"}, "cannot be left to the device"),
     ],
 )
 def test_what_cannot_work_is_refused(beton: Beton, tier: str, settings: dict, message: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.loading.order import epoch_order
+from datasets.loading.epoch_plan import epoch_order
 from harness.devices.accelerator import make_accelerator
 from harness.networks import NetworkOutput
 from harness.objectives import Losses, SupervisedObjective

@@ -32,12 +32,13 @@ def test_weights_and_metrics_do_not_depend_on_the_tier(
 
 
 def test_augmented_by_the_device_a_run_learns_nearly_the_same(
-    finished_run: FinishedRun, beton: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run: FinishedRun, beton: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     runtime = tiny_runtime(beton, tmp_path, augment_on="device")
     config = tiny_config(epochs=1)
     train_run(config, runtime)
-    assert f"{beton.name}: 40 images on tier resident: " in capsys.readouterr().err
+    assert f"{beton.name}: 40 images on tier resident: " in caplog.text
     losses = [
         next(iter(folder.metrics()))["train"]["loss"] for folder in (runtime.folder_of(config), finished_run.folder)
     ]

@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 from small_beton import write_small_beton
 
-from datasets.kernels.start_up import without_collections
+from datasets.loading.threads import gc_paused
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from datasets.beton.reader import Beton
+from datasets.loading.options import LoaderOptions
 from datasets.loading.tiers import open_tier
 
+options = LoaderOptions(batch_size=4, shuffle=True)
 beton = Beton.open(Path(sys.argv[1]))
-with open_tier(beton, beton.indices("train"), sys.argv[2], batch_size=4, shuffle=True).epoch(0) as batches:
+with open_tier(beton, beton.indices("train"), options, tier=sys.argv[2]).epoch(0) as batches:
     print(len(next(batches).images), sorted({"pandas", "sklearn", "matplotlib"} & set(sys.modules)))
 """
 
@@ -36,7 +38,7 @@ def test_the_first_batch_comes_without_the_libraries_of_tables(tmp_path: Path, t
 def test_the_collector_is_put_back_as_it_was(was_on: bool) -> None:
     (gc.enable if was_on else gc.disable)()
     try:
-        with pytest.raises(ZeroDivisionError), without_collections():
+        with pytest.raises(ZeroDivisionError), gc_paused():
             assert not gc.isenabled()
             _ = 1 / 0
         assert gc.isenabled() is was_on

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 
 import pytest
 import torch
 from threads_and_signals import in_threads
 
-from datasets.kernels import batch_memory
-from datasets.kernels.batch_memory import KEPT_BLOCKS, KNOWN_BLOCKS, READY_TENSORS, BatchMemory
+from datasets.loading.buffers import KEPT_BLOCKS, BufferPool
 
 
 def test_a_block_returns_with_the_last_view_and_not_before() -> None:
-    memory = BatchMemory(pin_memory=False)
+    memory = BufferPool(pin_memory=False)
     first = memory.take((3, 1, 64, 64))
     view, place = first[1:], first.data_ptr()
     del first
@@ -26,26 +23,12 @@ def test_a_block_returns_with_the_last_view_and_not_before() -> None:
 
 
 def test_a_smaller_batch_takes_the_block_of_a_larger_one_and_not_the_other_way() -> None:
-    memory = BatchMemory(pin_memory=False)
+    memory = BufferPool(pin_memory=False)
     place = memory.take((8, 1, 32, 32)).data_ptr()
     small = memory.take((2, 1, 32, 32))
     assert small.data_ptr() == place and small.shape == (2, 1, 32, 32)
     del small
     assert memory.take((16, 1, 32, 32)).shape == (16, 1, 32, 32)
-
-
-def test_tensors_made_in_advance_do_not_keep_their_block_nor_know_of_each_other() -> None:
-    memory, places = BatchMemory(pin_memory=False), set()
-    for number in range(3 * READY_TENSORS):
-        batch = memory.take((2, 1, 8, 8))
-        assert batch.shape == (2, 1, 8, 8) and not batch.requires_grad
-        places.add(batch.data_ptr())
-        batch.unsqueeze_(number % 4)
-        if number == READY_TENSORS + 3:
-            held = batch.fill_(7)
-            batch = memory.take((2, 1, 8, 8)).fill_(9)
-        del batch
-    assert len(places) == 2 and (held == 7).all()
 
 
 WEIGHT = torch.ones((), requires_grad=True)
@@ -63,7 +46,7 @@ READERS = {
 @pytest.mark.parametrize("smaller", [False, True])
 def test_whatever_still_reads_a_batch_keeps_its_block(how: str, side: int, smaller: bool) -> None:
     """For blocks of both kinds, and for a batch that takes a part of a larger one."""
-    memory = BatchMemory(pin_memory=False)
+    memory = BufferPool(pin_memory=False)
     if smaller:
         memory.take((3, 1, side, side))
     batch = memory.take((2, 1, side, side)).fill_(7)
@@ -83,22 +66,15 @@ def test_whatever_still_reads_a_batch_keeps_its_block(how: str, side: int, small
 
 
 def test_no_more_unused_blocks_are_kept_for_long_than_said() -> None:
-    memory = BatchMemory(pin_memory=False)
+    memory = BufferPool(pin_memory=False)
     held = [memory.take((1, 1, 64, 64)) for _ in range(KEPT_BLOCKS + 5)]
     held.clear()
     memory.take((1, 1, 64, 64))
-    assert len(memory._known) == KEPT_BLOCKS
-
-
-def test_of_many_blocks_in_use_the_oldest_are_forgotten_and_stay_their_holders() -> None:
-    memory = BatchMemory(pin_memory=False)
-    held = [memory.take((1, 1, 8, 8)).fill_(number) for number in range(KNOWN_BLOCKS + 5)]
-    assert len(memory._known) == KNOWN_BLOCKS
-    assert [int(batch.unique()) for batch in held] == list(range(KNOWN_BLOCKS + 5))
+    assert len(memory._free) == KEPT_BLOCKS - 1 and len(memory._leases) == 1
 
 
 def test_threads_never_get_the_same_block() -> None:
-    memory, wrong = BatchMemory(pin_memory=False), []
+    memory, wrong = BufferPool(pin_memory=False), []
 
     def use(number: int) -> None:
         for _ in range(3000):
@@ -111,18 +87,8 @@ def test_threads_never_get_the_same_block() -> None:
 
 
 def test_batches_outlive_the_memory_that_they_came_from() -> None:
-    memory = BatchMemory(pin_memory=False)
+    memory = BufferPool(pin_memory=False)
     batch = memory.take((2, 1, 32, 32)).fill_(7)
     del memory
     gc.collect()
     assert torch.equal(batch, torch.full((2, 1, 32, 32), 7, dtype=torch.uint8))
-
-
-def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not() -> None:
-    memory = BatchMemory(pin_memory=False)
-    with batch_memory._taking:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            os._exit(0 if memory.take((1, 1, 8, 8)).shape == (1, 1, 8, 8) else 1)
-    assert os.waitpid(child, 0)[1] == 0

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import InputError
-from datasets.loading.order import checked_indices, epoch_order, global_sizes, rank_batches
+from datasets.loading.epoch_plan import checked_indices, epoch_order, global_sizes, rank_batches
+from datasets.loading.options import ShardOptions
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -48,9 +49,10 @@ def test_ranks_together_make_the_batches_of_one_process(
     order = epoch_order(np.arange(num_samples), 0, 0)
     if batch_size < world_size or (training and num_samples < world_size):
         with pytest.raises(InputError):
-            rank_batches(order, batch_size, 0, world_size, training=training)
+            rank_batches(order, batch_size, ShardOptions(0, world_size), training=training)
         return
-    ranks = [rank_batches(order, batch_size, rank, world_size, training=training) for rank in range(world_size)]
+    shards = [ShardOptions(rank, world_size) for rank in range(world_size)]
+    ranks = [rank_batches(order, batch_size, shard, training=training) for shard in shards]
     steps = [np.concatenate(shares) for shares in zip(*ranks, strict=True)]
     assert [len(step) for step in steps] == global_sizes(num_samples, batch_size, world_size, training=training)
     together = np.concatenate(steps)
@@ -68,7 +70,7 @@ def test_the_last_ragged_batch() -> None:
     assert global_sizes(10, 4, 2, training=True) == [4, 4, 2]
     assert global_sizes(9, 4, 2, training=True) == [4, 4]
     assert global_sizes(9, 4, 2, training=False) == [4, 4, 1]
-    shares = rank_batches(np.arange(9), 4, 1, 2, training=False)
+    shares = rank_batches(np.arange(9), 4, ShardOptions(1, 2), training=False)
     assert [share.tolist() for share in shares] == [[2, 3], [6, 7], []]
 
 

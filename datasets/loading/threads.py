@@ -1,15 +1,17 @@
-"""How many threads, of which kind: the process's CPU mask comes in, limits for numba and torch go out.
+"""Thread counts, thread pools and numba's settings of this process.
 
-FFCV and numba keep thread settings for the whole process and change torch's as well; this module is where that is
-held in check. Import it before anything that imports numba or FFCV.
+Import this module before numba or FFCV: both keep thread settings for the whole process.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,10 +20,7 @@ from datasets.errors import InputError
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 UNSAFE_LAYER = "workqueue"
-"""numba's own pool: it aborts the process as soon as two loaders are read at once."""
-
-ANY_WIDTH = "-prefer-256-bit"
-"""How LLVM is told not to keep to vectors of 256 bits."""
+"""numba's own pool: it aborts the process when two threads run parallel kernels at once."""
 
 
 def usable_cores() -> int:
@@ -45,21 +44,30 @@ def num_loader_threads(num_workers: int | None) -> int:
     return max(1, min(wanted, int(numba.config.NUMBA_NUM_THREADS)))
 
 
-@contextmanager
-def keeping_torch_threads() -> Iterator[None]:
-    """Undo what the block does to torch's thread count; ``import ffcv`` sets it to one."""
-    import torch
+@cache
+def loader_pool(num_threads: int) -> ThreadPoolExecutor:
+    """The process's pool of this size, shared by all loaders that ask for it, so that threads do not pile up."""
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
 
-    before = torch.get_num_threads()
+
+# A forked process has none of the pool's threads.
+os.register_at_fork(after_in_child=loader_pool.cache_clear)
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Pause Python's garbage collector, which takes a quarter of the time of importing torch, numba and FFCV."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
+        if was_on:
+            gc.enable()
 
 
 def choose_threading_layer() -> None:
-    """Keep numba from its ``workqueue`` pool: TBB if there is one, else OpenMP. To be called before any kernel runs.
+    """Keep numba from its ``workqueue`` pool: TBB if there is one, else OpenMP. Call it before any kernel runs.
 
     Raises:
         InputError: when NUMBA_THREADING_LAYER asks for workqueue.
@@ -77,7 +85,7 @@ def choose_threading_layer() -> None:
 
 
 def start_numba_threads(num_threads: int) -> None:
-    """Let kernels of the calling thread use ``num_threads`` threads, started if need be.
+    """Let numba's parallel kernels in the calling thread use ``num_threads`` threads, started if need be.
 
     Raises:
         InputError: when no thread pool is at hand that several loaders can share.
@@ -99,12 +107,11 @@ def _writable(folder: Path) -> bool:
     return os.access(existing, os.W_OK)
 
 
-def _place_kernel_cache() -> None:
+def _place_kernel_cache(package: Path) -> None:
     """Give numba a cache folder where neither the package nor the home folder can be written."""
     import numba
 
-    beside = Path(__file__).parent / "__pycache__"
-    if numba.config.CACHE_DIR or _writable(beside) or _writable(Path.home() / ".cache"):
+    if numba.config.CACHE_DIR or _writable(package / "__pycache__") or _writable(Path.home() / ".cache"):
         return
     folder = Path(tempfile.gettempdir()) / f"cxr-harness-numba-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -114,41 +121,15 @@ def _place_kernel_cache() -> None:
     numba.config.CACHE_DIR = str(folder) if private else tempfile.mkdtemp(prefix="cxr-harness-numba-")
 
 
-def _allow_wide_vectors() -> None:
-    """Let kernels use vectors of 512 bits where the processor has them, unless the user has chosen its features.
+def compiled_kernel(function: Kernel) -> Kernel:
+    """Compile a function with numba: it releases the GIL and is cached on disk for the next process.
 
-    LLVM keeps to 256 bits on Intel's, since the first of them slow down for wide ones. On just those (Cascade Lake)
-    the loader's kernels are 12 to 18 % faster with them. Settled for a process by the first kernel that is made.
+    Functions that a kernel calls must live in its own file, which is all that numba's cache watches. ``fastmath``
+    stays off, so that results do not depend on how the compiler vectorised them.
     """
-    import numba
-    from llvmlite import binding  # type: ignore[import-untyped]
-
-    chosen = numba.config.CPU_FEATURES is not None or numba.config.CPU_NAME is not None
-    features = binding.get_host_cpu_features()
-    if not chosen and numba.config.ENABLE_AVX and features.get("avx512f"):
-        numba.config.CPU_FEATURES = f"{features.flatten()},{ANY_WIDTH}"
-
-
-def inlined_kernel(function: Kernel) -> Kernel:
-    """Compile a kernel or a piece of one with numba: no GIL, kept on disk so that the next process starts at once.
-
-    A piece must live in the kernel's own file, which is what numba's cache watches. ``fastmath`` stays off, so that a
-    kernel's numbers do not depend on how the compiler vectorised it.
-    """
-    return _compile(function)
-
-
-def merged_kernel(function: Kernel) -> Kernel:
-    """Like ``inlined_kernel``, but always made part of its callers: for loops whose state shall stay in registers."""
-    return _compile(function, forceinline=True)
-
-
-def _compile(function: Kernel, *, forceinline: bool = False) -> Kernel:
     import numba
 
     choose_threading_layer()
-    _place_kernel_cache()
-    _allow_wide_vectors()
-    options = {"nogil": True, "cache": True, "error_model": "numpy", "forceinline": forceinline}
-    compiled: Kernel = numba.njit(**options)(function)
+    _place_kernel_cache(Path(function.__code__.co_filename).parent)
+    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     return compiled

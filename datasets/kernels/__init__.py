@@ -1,1 +1,0 @@
-"""Compiled helpers shared by loaders."""

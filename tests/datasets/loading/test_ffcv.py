@@ -1,0 +1,65 @@
+"""What is overridden of FFCV: this notices when an interface that FFCV does not document changes."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import typed
+from small_beton import small_targets, write_small_beton
+
+from datasets.beton.reader import Beton
+from datasets.loading.ffcv import imports
+from datasets.loading.stream import eval_loader
+
+
+@pytest.fixture(scope="module")
+def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
+    return write_small_beton(tmp_path_factory.mktemp("ffcv"), 20)
+
+
+def test_the_table_of_image_modes_is_a_plain_dictionary_that_plain_python_reads_alone() -> None:
+    """Why numba's dictionary can be left out of the import."""
+    from ffcv.fields import rgb_image
+
+    assert type(rgb_image.IMAGE_MODES) is dict and typed.Dict is not dict
+    uses = [line for line in Path(inspect.getfile(rgb_image)).read_text().splitlines() if "IMAGE_MODES" in line]
+    assert len(uses) == 7 and all("IMAGE_MODES[" in line for line in uses[1:])
+
+
+def test_the_loader_has_every_attribute_that_ffcv_s_iterator_and_graph_read(beton: Beton) -> None:
+    stream = eval_loader(beton, np.arange(20), batch_size=8)._stream
+    source = inspect.getsource(imports.EpochIterator)
+    attributes = vars(imports.Loader(str(beton.path), 8, custom_fields=_fields()))
+    read = {name for name in attributes if f"loader.{name}" in source}
+    assert read and all(hasattr(stream, name) for name in read - {"traversal_order"})
+    assert list(inspect.signature(imports.Graph.__init__).parameters) == [
+        *("self", "pipeline_specs", "handlers", "fieldname_to_fix", "metadata", "memory_read")
+    ]
+    assert stream.graph.group_operations()[0] == [], "no stage of even number, which FFCV compiles"
+    assert stream.code is not None
+
+
+def _fields() -> dict:
+    from datasets.loading.ffcv.labels_field import LabelsField
+
+    return {"labels": LabelsField}
+
+
+def test_ffcv_s_iterator_calls_what_the_producer_overrides() -> None:
+    source = inspect.getsource(imports.EpochIterator)
+    for used in (
+        "self.start()",
+        "def run(self)",
+        "def run_pipeline(self, b_ix, batch_indices, batch_slot, cuda_event)",
+    ):
+        assert used in source
+    for attribute in ("iter_ixes", "output_queue", "terminate_event", "storage_state"):
+        assert f"self.{attribute}" in source
+
+
+def test_ffcv_s_own_reader_finds_the_labels(beton: Beton) -> None:
+    reader = imports.Reader(str(beton.path), _fields())
+    assert np.array_equal(reader.metadata["f1"], small_targets(20))
