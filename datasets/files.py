@@ -9,9 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets.errors import InputError
+
+T = TypeVar("T")
 
 DISK_FULL_REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -58,6 +60,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
+
+
+def parse_as(kind: type[T], values: Any, *, where: str, advice: str = "") -> T:
+    """Check plain values against a dataclass and build it; ``where`` names their file in the error.
+
+    Raises:
+        InputError: for a key that is unknown or missing, or a value of another kind.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}{advice}") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Samples, labels and page digests come in; one hash of what a beton says goes out, however it is laid out."""
+"""Hash what a beton says, however it is laid out, and count its labels and splits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.sources.columns import values_of
+from datasets.sources.labels import SPLITS
 
 
 def content_hash(
@@ -46,9 +47,7 @@ def count_labels(targets: np.ndarray, labels: Sequence[str], value: int) -> dict
 def count_splits(splits: Iterable[str]) -> dict[str, int]:
     """Samples of each split: train, validation, test first, then any other by name."""
     found = Counter(map(str, splits))
-    usual = ("train", "validation", "test")
-    names = [*usual, *sorted(set(found) - set(usual))]
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in (*SPLITS, *sorted(set(found) - set(SPLITS)))}
 
 
 def _line(value: object) -> bytes:

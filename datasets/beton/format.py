@@ -1,4 +1,4 @@
-"""Numbers of samples, labels and pixels come in; the exact bytes around the pages of an FFCV file go out.
+"""The FFCV file format of a beton: the exact bytes around its pages, and where each page lies.
 
 A beton has three FFCV fields: ``image``, one uint8 page (1, S, S) per sample, or its gray JPEG as bytes; ``labels``,
 L bytes kept in the metadata (type id 255, ``datasets.loading.ffcv.labels_field.LabelsField``); ``index``, the

@@ -1,4 +1,4 @@
-"""Finished blocks of a growing beton come in as lines; after a kill the same lines come back, up to a torn one."""
+"""List the finished blocks of a growing beton, one JSON line each; a torn last line is ignored after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An opened beton comes in; its file's bytes, mapped read-only, go out, with a guard against files that shrink."""
+"""Map a beton's file read-only, with a guard against files that shrink."""
 
 from __future__ import annotations
 

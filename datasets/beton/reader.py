@@ -1,4 +1,4 @@
-"""A path comes in; an opened beton goes out, checked in constant time: labels, samples, targets, pages.
+"""Open a beton, checked in constant time: labels, samples, targets, pages.
 
 Nothing here imports FFCV, so planning, inspection and evaluation of predictions open a beton at once; nor pandas
 until the samples are asked for, which a training does not do before its first step.
@@ -133,14 +133,28 @@ class Beton:
         """Rows (N,) of place, labels and index.
 
         Raises:
-            InputError: if their checksum differs from the sidecar's.
+            InputError: if their checksum differs from the sidecar's, or a place is not where the layout has it.
         """
         dtype = metadata_dtype(len(self.labels), self.encoding)
         with self.path.open("rb") as handle:
             head = handle.read(METADATA_START + self.num_samples * dtype.itemsize)
         if zlib.crc32(head) != self.sidecar.file.head_crc32:
             raise InputError(f"{self.path}: labels or offsets were altered (their checksum differs); {AGAIN}")
-        return np.frombuffer(head, dtype=dtype, offset=METADATA_START)
+        rows = np.frombuffer(head, dtype=dtype, offset=METADATA_START)
+        if not self._places_are_right(rows["image"]):
+            raise InputError(f"{self.path}: an image's offset or length contradicts the file's layout; {AGAIN}")
+        return rows
+
+    def _places_are_right(self, places: np.ndarray) -> bool:
+        """Whether offsets and lengths are those of the layout, and with them within the file, for every image."""
+        layout, starts = self.layout, places
+        if self.encoding == "jpeg":
+            starts, lengths = places["ptr"], places["size"]
+            if lengths.min() < 1 or lengths.max() > layout.block_bytes:
+                return False
+            layout = layout.with_lengths(lengths)
+        end = layout.file_bytes(self.num_samples)
+        return end == self.sidecar.file.bytes and np.array_equal(starts, layout.offsets(self.num_samples))
 
     @cached_property
     def targets(self) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from datasets.beton.format import Encoding
 from datasets.errors import InputError
-from datasets.files import read_json, write_json
+from datasets.files import parse_as, read_json, write_json
 
 FORMAT_VERSION = 1
 """Raised when a beton or its companions change in a way that older code would misread."""
@@ -101,8 +101,6 @@ def read_sidecar(beton: Path) -> Sidecar:
     Raises:
         InputError: if it is absent, of another version, altered, or lacks a key.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     path = sidecar_path(beton)
     if not path.is_file():
         raise InputError(f"{path}: no such file; {beton.name} is not finished or was copied alone: convert it again")
@@ -116,13 +114,7 @@ def read_sidecar(beton: Path) -> Sidecar:
         )
     if values.pop("checksum", None) != _checksum(values):
         raise InputError(f"{path}: altered after it was written (its checksum differs); convert the dataset again")
-    try:
-        sidecar: Sidecar = TypeAdapter(Sidecar).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {where}: {first['msg']}; convert the dataset again") from None
-    return sidecar
+    return parse_as(Sidecar, values, where=str(path), advice="; convert the dataset again")
 
 
 def _checksum(values: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""An opened beton comes in; what it holds goes out: as one JSON object, or as tables for a terminal."""
+"""Summarise what a beton holds, as one JSON object or as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from datasets.beton.content_hash import count_labels
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
-from datasets.sources.labels import POSITIVE
+from datasets.sources.labels import POSITIVE, SPLITS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SHOWN_SPLITS = ("train", "validation", "test")
 SHOWN_REJECTS = 10
 
 
@@ -65,13 +64,13 @@ def _label_table(beton: Beton) -> RenderableType:
     from rich.table import Table
 
     sidecar, by_split = beton.sidecar, label_counts(beton)
-    table = Table("", *SHOWN_SPLITS, "all", "prevalence")
+    table = Table("", *SPLITS, "all", "prevalence")
     for column in table.columns[1:]:
         column.justify = "right"
-    counts = [f"{sidecar.splits.get(name, 0):,}" for name in SHOWN_SPLITS]
+    counts = [f"{sidecar.splits.get(name, 0):,}" for name in SPLITS]
     table.add_row("images", *counts, f"{sidecar.num_samples:,}", "", end_section=True)
     for label in sidecar.labels:
-        counts = [f"{by_split.get(name, {}).get(label, 0):,}" for name in SHOWN_SPLITS]
+        counts = [f"{by_split.get(name, {}).get(label, 0):,}" for name in SPLITS]
         positives, known = sidecar.positives[label], sidecar.num_samples - sidecar.ignored[label]
         share = f"{positives / known:.1%}" if known else "-"
         table.add_row(label, *counts, f"{positives:,}", share)

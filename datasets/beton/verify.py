@@ -1,4 +1,4 @@
-"""An opened beton comes in; every part of it that is not what was written goes out, by name."""
+"""Verify a beton: name every part of its three files that is not what was written."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
 from datasets.beton.content_hash import content_hash, count_labels, count_splits
 from datasets.beton.format import METADATA_START
 from datasets.beton.reader import Beton
-from datasets.beton.sidecar import Sidecar, samples_path
+from datasets.beton.sidecar import samples_path
 from datasets.errors import InputError
 from datasets.files import sha256_file
 from datasets.progress import progress
@@ -41,7 +40,9 @@ def verify(beton: Beton) -> list[str]:
     found = content_hash(samples, targets, digests, labels=beton.labels, image_size=beton.image_size)
     if found != beton.sidecar.content_hash and not problems:
         problems.append(f"content hash {found} is not the sidecar's {beton.sidecar.content_hash}")
-    if _counts(samples["split"], targets, beton.labels) != _told_counts(beton.sidecar):
+    counts = [count_labels(targets, beton.labels, value) for value in (POSITIVE, IGNORED)]
+    sidecar = beton.sidecar
+    if [count_splits(samples["split"]), *counts] != [sidecar.splits, sidecar.positives, sidecar.ignored]:
         problems.append("the sidecar's counts of labels or splits differ from the samples'")
     return problems
 
@@ -89,12 +90,3 @@ def _check_frame(beton: Beton, targets: np.ndarray) -> list[str]:
     if tail != layout.tail(beton.num_samples):
         problems.append("the allocation table was altered")
     return problems
-
-
-def _counts(splits: Any, targets: np.ndarray, labels: tuple[str, ...]) -> list[dict[str, int]]:
-    positives, ignored = (count_labels(targets, labels, value) for value in (POSITIVE, IGNORED))
-    return [count_splits(splits), positives, ignored]
-
-
-def _told_counts(sidecar: Sidecar) -> list[dict[str, int]]:
-    return [sidecar.splits, sidecar.positives, sidecar.ignored]

@@ -1,8 +1,8 @@
-"""Decoded pages come in one by one, in order; one FFCV file goes out, whole, the same bytes every time.
+"""Write decoded pages, one by one and in order, to one FFCV file: whole, and the same bytes every time.
 
 The file grows under ``X.beton.partial``; after each block a line in ``X.beton.journal`` says what it holds, with the
-checksum of every page. A writer with the same key takes up the blocks whose pages still have these checksums, so a
-conversion killed at any moment, even by a loss of power, goes on at its last good block.
+checksum of every page. A writer with the same key keeps the blocks whose pages still have these checksums, so a
+conversion killed at any moment, even by a loss of power, resumes at its last good block.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def journal_path(path: Path) -> Path:
 class BetonWriter(AbstractContextManager["BetonWriter"]):
     """Takes the outcome of candidate 0, 1, 2, ...; a reject takes no place in the file.
 
-    ``stamp`` gives a candidate's source file a mark that changes with the file, so that work is not taken up past an
+    ``stamp`` gives a candidate's source file a mark that changes with the file, so that work is not resumed past an
     image that was refused and has been mended since.
     """
 
@@ -67,7 +67,7 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
 
     @property
     def next(self) -> int:
-        """Position of the candidate that comes next; above 0 from the start when earlier work was taken up."""
+        """Position of the candidate that comes next; above 0 from the start when earlier work is resumed."""
         return self._block.next
 
     def add(self, outcome: Outcome) -> None:
@@ -148,9 +148,9 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
                 _write_at(self._file, self._pixels, self.layout.block_start(self._num_blocks))
             self._journal.append(block)
         self._num_bytes = 0
-        self._take_up(block)
+        self._append(block)
 
-    def _take_up(self, block: Block) -> None:
+    def _append(self, block: Block) -> None:
         self.accepted.extend(block.accepted)
         self.crc32.extend(block.crc32)
         self.lengths.extend(block.lengths)
@@ -159,13 +159,13 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         self._block = Block(block.next, block.next)
 
     def _resume(self) -> None:
-        """Take up the blocks that the journal lists and the file holds; cut the journal behind the last good one."""
+        """Keep the blocks that the journal lists and the file holds; cut the journal behind the last good one."""
         good_bytes = 0
         for block, num_bytes in self._journal.read():
             mended = any(self._stamp(position) != stamp for position, _, stamp in block.rejects)
             if mended or not self._is_good(self._num_blocks, block.crc32, block.lengths):
                 break
-            self._take_up(block)
+            self._append(block)
             good_bytes = num_bytes
         self._journal.cut(good_bytes)
 

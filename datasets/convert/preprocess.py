@@ -13,7 +13,7 @@ from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.beton.sidecar import Sidecar
 from datasets.convert.pool import DecodePool, default_workers
 from datasets.convert.protocol import DECODER, DecodeSpec, Page, Reject
-from datasets.errors import InputError
+from datasets.files import parse_as
 from datasets.images.jpeg import decode_jpeg
 
 
@@ -45,14 +45,7 @@ class Preprocessing(DecodeSpec):
         Raises:
             InputError: for a key that is unknown or missing, or a value of another kind.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            found: Preprocessing = TypeAdapter(cls).validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        return found
+        return parse_as(cls, values, where=where)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -1,4 +1,4 @@
-"""A dataset's folder comes in; what its tables and images lack goes out."""
+"""Check a dataset's folder: what its tables and images lack."""
 
 from __future__ import annotations
 

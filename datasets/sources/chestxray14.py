@@ -1,4 +1,4 @@
-"""ChestX-ray14, whole or its 5,606-image Kaggle sample: one table below a root comes in, rows in one schema go out.
+"""Read ChestX-ray14, whole or its 5,606-image Kaggle sample.
 
 Of the table only 'Image Index', 'Finding Labels' and 'Patient ID' are needed. Images are found by their base name in
 ``images/``, ``images_001/images/`` to ``images_012/images/``, ``sample/images/``, or beside the table.

@@ -1,4 +1,4 @@
-"""CheXpert-v1.0 and CheXpert-v1.0-small: train.csv (and valid.csv) below a root come in, rows in one schema go out.
+"""Read CheXpert-v1.0 and CheXpert-v1.0-small: train.csv, and valid.csv when it is there.
 
 The two tables are pooled, as the 223,648 images of the paper are; ``official_split`` tells them apart. Images lie
 beside the tables in ``train/`` and ``valid/``, or, as the AIMI archives unpack, in ``CheXpert-v1.0 batch N (...)``

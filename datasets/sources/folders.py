@@ -1,4 +1,4 @@
-"""Where things lie below a user's root: table names and image paths come in, folders and existing files go out."""
+"""Find tables, folders and image files below a dataset's root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label names: a name as a table spells it comes in, the canonical name goes out; and the values of targets."""
+"""Names of labels in canonical spelling, names of splits, and the values of targets."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ CHESTXRAY14_LABELS: tuple[str, ...] = (
 """The 14 diseases of ChestX-ray14; its 'No Finding' is the absence of all of them, not an output."""
 
 NO_FINDING = "No Finding"
+
+SPLITS = ("train", "validation", "test")
+"""Names of the splits, in the order in which they are shown."""
 
 NEGATIVE = 0
 POSITIVE = 1

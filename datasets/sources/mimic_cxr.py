@@ -1,4 +1,4 @@
-"""MIMIC-CXR, JPG 2.0.0 or the v1 layout: the tables below a root come in, rows in one schema go out.
+"""Read MIMIC-CXR, JPG 2.0.0 or the v1 layout.
 
 JPG 2.0.0 labels studies, so label rows are joined to images by (subject_id, study_id). Its label columns are
 alphabetical, v1's are not and say 'Airspace Opacity': both are mapped by name to the order of ``CHEXPERT_LABELS``.

@@ -1,4 +1,4 @@
-"""What every source reader hands over: the rows of its tables in one schema, before views, files and policies."""
+"""The rows that every reader returns: its tables in one schema, before views, files and policies."""
 
 from __future__ import annotations
 

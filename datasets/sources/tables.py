@@ -1,4 +1,4 @@
-"""Reading one CSV: a path, plain or gzipped, comes in; its columns as text, row numbers and SHA-256 go out.
+"""Read one CSV, plain or gzipped: its columns as text, row numbers and SHA-256.
 
 Every cell stays text; a row with too few or too many cells is refused, and blank rows are passed over.
 """

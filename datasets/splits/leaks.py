@@ -1,4 +1,4 @@
-"""Samples of betons come in; patients and images that stand on both sides of a line go out."""
+"""Find patients and images that two splits, or two datasets, share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from datasets.beton.reader import Beton
+from datasets.sources.labels import SPLITS
 
-SPLITS = ("train", "validation", "test")
 SHOWN = 3
 MAX_COMPARED = 10_000
 """Pairs of pages with equal checksums whose pixels are compared; more are taken for equal."""

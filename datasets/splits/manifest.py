@@ -1,4 +1,4 @@
-"""Split manifests: records and their splits come in, a CSV that anyone can check and share goes out, and back.
+"""Write and read split manifests, CSV files that anyone can check and share.
 
 The first line is a comment, ``# {...}``: one JSON object with dataset, split settings, counts and the SHA-256 of the
 source tables. Then ``path,patient,split,subset_rank``, one line an image, sorted. ``path`` is the image's name
@@ -18,9 +18,10 @@ import pandas as pd
 
 from datasets.errors import InputError
 from datasets.files import replacing
+from datasets.sources.labels import SPLITS
 from datasets.sources.records import Records
 from datasets.sources.tables import read_table
-from datasets.splits.split import NOT_RANKED, SPLITS, SplitConfig
+from datasets.splits.split import NOT_RANKED, SplitConfig
 
 FORMAT = "cxr-harness split manifest"
 VERSION = 1

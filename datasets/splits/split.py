@@ -1,4 +1,4 @@
-"""Splits and subsets: patients, image names and a seed come in; a split and a subset rank of each image go out.
+"""Split images by patient and rank the train images for nested subsets, by a seed.
 
 No patient is in two splits, and nothing depends on the order of rows.
 """
@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
+from datasets.sources.labels import SPLITS
 from datasets.sources.records import Records
 from datasets.sources.tables import read_lines
 
-SPLITS = ("train", "validation", "test")
 NOT_RANKED = -1
 
 logger = logging.getLogger(__name__)

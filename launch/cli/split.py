@@ -82,8 +82,7 @@ class Split:
 
 def summary(records: Records, splits: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Counts of a split dataset as plain JSON values."""
-    from datasets.sources.labels import IGNORED, POSITIVE
-    from datasets.splits.split import SPLITS
+    from datasets.sources.labels import IGNORED, POSITIVE, SPLITS
 
     parts: dict[str, Any] = {}
     for split in SPLITS:

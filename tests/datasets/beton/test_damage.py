@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_dataset import read_dataset, write_dataset
 
+from datasets.beton.format import METADATA_START, metadata_dtype
 from datasets.beton.reader import Beton
-from datasets.beton.sidecar import samples_path, sidecar_path
+from datasets.beton.sidecar import samples_path, sidecar_path, write_sidecar
 from datasets.beton.verify import verify
 from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
@@ -80,3 +83,22 @@ def test_a_foreign_file_in_its_place_is_refused(beton: Path, file: str, content:
     FILES[file](beton).write_bytes(content)
     told = complaint(beton)
     assert told and "\n" not in told
+
+
+@pytest.mark.parametrize("index", [1, 58])
+@pytest.mark.parametrize("step", [1 << 40, 64], ids=["outside", "inside"])
+def test_a_place_that_the_layout_does_not_have_is_refused_whatever_the_checksums_say(
+    beton: Path, index: int, step: int
+) -> None:
+    opened = Beton.open(beton)
+    dtype = metadata_dtype(len(opened.labels), opened.encoding)
+    content = bytearray(beton.read_bytes())
+    head_bytes = METADATA_START + opened.num_samples * dtype.itemsize
+    rows = np.frombuffer(content, dtype=dtype, count=opened.num_samples, offset=METADATA_START).copy()
+    (rows["image"] if opened.encoding == "raw" else rows["image"]["size"])[index] += np.uint64(step)
+    content[METADATA_START:head_bytes] = rows.tobytes()
+    beton.write_bytes(content)
+    facts = replace(opened.sidecar.file, head_crc32=zlib.crc32(content[:head_bytes]))
+    write_sidecar(beton, replace(opened.sidecar, file=facts))
+    with pytest.raises(InputError, match="an image's offset or length contradicts the file's layout"):
+        _ = Beton.open(beton).targets
