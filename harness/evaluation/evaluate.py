@@ -1,4 +1,4 @@
-"""Evaluation: a run folder's best weights and a split come in; scores, and predictions as parquet, go out."""
+"""Score a run's best weights on a split, and write predictions as parquet."""
 
 from __future__ import annotations
 

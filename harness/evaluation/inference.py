@@ -1,4 +1,4 @@
-"""Predictions: a network and a loader come in; every sample's logits and targets, once, by index, go out.
+"""Predict every sample of a loader once, over all processes.
 
 Each process predicts its share; nothing is padded, so nothing has to be cut off again.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor
 
 from datasets.loading.batch import Batch, Loader
@@ -55,28 +56,20 @@ class Rows:
         indices = torch.cat([torch.empty(0, dtype=torch.int64), *self._indices])
         logits = torch.cat([torch.empty(empty, device=accelerator.device), *self._logits])
         targets = torch.cat([torch.empty(empty, dtype=torch.uint8), *self._targets])
-        found = gather_rows(accelerator, indices).numpy()
+        found = gather_rows(indices).numpy()
         order = np.argsort(found, kind="stable")
         if (np.diff(found[order]) == 0).any():
             raise RuntimeError(f"{len(found) - len(np.unique(found)):,} samples were predicted twice")
         return Predictions(
             indices=found[order],
-            logits=gather_rows(accelerator, logits).numpy()[order],
-            targets=gather_rows(accelerator, targets).numpy()[order],
+            logits=gather_rows(logits).numpy()[order],
+            targets=gather_rows(targets).numpy()[order],
         )
 
 
-def gather_rows(accelerator: Accelerator, rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor) -> Tensor:
     """Rows of all processes one after another, on the CPU; their numbers may differ. A collective call."""
-    if accelerator.num_processes == 1:
-        return rows.cpu()
-    rows = rows.to(accelerator.device)
-    counts = accelerator.gather(torch.tensor([len(rows)], device=accelerator.device)).tolist()
-    longest = max(counts)
-    # Collectives need equal shapes: pad to the longest share and cut off exactly what was padded.
-    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
-    parts = accelerator.gather(padded).cpu().split(longest) if longest else ()
-    return torch.cat([rows[:0].cpu(), *(part[:count] for part, count in zip(parts, counts, strict=False))])
+    return torch.cat(gather_object([rows.cpu()]))
 
 
 def predict(

@@ -1,4 +1,4 @@
-"""Scores: logits and targets as arrays come in; AUROC by label, its mean and the masked cross-entropy go out."""
+"""Compute AUROC by label, its mean and the masked cross-entropy of predictions."""
 
 from __future__ import annotations
 

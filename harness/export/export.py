@@ -1,8 +1,9 @@
-"""A finished run comes in; a folder with weights, labels, preprocessing, ONNX and the run's test scores goes out."""
+"""Export a finished run: weights, labels, preprocessing, ONNX and a model card with its test scores."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_mode
 from harness.runs.checkpoint import WEIGHTS_NAME
 from harness.runs.checkpoint_folder import replacing_folder
 from harness.runs.folder import RunFolder
-from harness.runs.messages import note
+
+logger = logging.getLogger(__name__)
 
 CARD_NAME, LABELS_NAME, CONFIG_NAME, ONNX_NAME = "README.md", "labels.json", "config.json", "model.onnx"
 REAL_IMAGES = 16
@@ -124,7 +126,7 @@ def _intervals(
 
 def _write_onnx(model: SavedModel, path: Path, beton: Beton | None) -> OnnxCheck:
     size = model.preprocessing.size
-    note(f"writing {ONNX_NAME} and comparing it with torch; half a minute or more")
+    logger.info("writing %s and comparing it with torch; half a minute or more", ONNX_NAME)
     facts = {"run_id": model.config.run_id, "preprocessing": model.preprocessing.to_dict()}
     opset = write_onnx(model.network, path, size=size, labels=model.labels, facts=facts)
     real = np.empty((0, 1, size, size), dtype=np.uint8)

@@ -1,16 +1,17 @@
-"""A trained network comes in; an ONNX file goes out, and how far its probabilities are from torch's.
+"""Write a trained network as ONNX, and compare the file with torch.
 
-The file takes gray pages and does the rest itself, so that nobody has to repeat the normalisation.
+The file takes gray images of 0 to 255; the normalisation is inside.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class OnnxCheck:
 
 
 class FromPages(nn.Module):
-    """The network with its last preprocessing step: gray pages in, probabilities and logits out."""
+    """The network behind its last preprocessing step, from gray images to probabilities and logits."""
 
     scale: Tensor
     shift: Tensor
@@ -73,8 +74,6 @@ def check_installed() -> None:
     Raises:
         InputError: naming them and the command that installs them.
     """
-    import importlib.util
-
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
@@ -144,16 +143,11 @@ def check_onnx(network: Network, path: Path, *, size: int, opset: int, real: np.
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """The exporter prints its progress and warns of its own parts; neither is for the user of this command."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [logger.level for logger in loggers]
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's progress on standard output and its warnings of its own parts."""
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)

@@ -1,4 +1,4 @@
-"""A trained network and image files come in; one probability for each label goes out, or the reason for none."""
+"""Predict the labels of image files with a trained network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder, or a folder that ``cxr export`` wrote, comes in; the trained network and how to feed it go out."""
+"""Open a trained network and its preprocessing from a run folder or a folder that ``cxr export`` wrote."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import read_json
 from harness.config import RunConfig
-from harness.networks import Network, construct
+from harness.networks import Network
 from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights
 from harness.runs.folder import RunFolder
-from harness.weights.weight_files import check_tensors, read_labels
+from harness.weights.weight_files import SourceWeights, check_tensors, read_labels
 
 PREPROCESSING_NAME = "preprocessing.json"
 """Its presence tells an exported folder from a run folder."""
@@ -65,12 +65,10 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
         precision = str(_provenance(path).get("precision", "fp32"))
     check_tensors(tensors, config.network, path, expected=f"the weights of a {config.network.name}")
     labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
-    network = construct(config.network, len(labels))
-    network.load_state_dict(tensors)
     return SavedModel(
         path=path,
         config=config,
-        network=network.eval(),
+        network=SourceWeights(config.network, tensors, str(path), labels).build().eval(),
         tensors=tensors,
         labels=labels,
         preprocessing=preprocessing,

@@ -26,7 +26,7 @@ def gathered(accelerator: Accelerator) -> list[Any]:
     rank = accelerator.process_index
     first = torch.arange(6, dtype=torch.uint8).reshape(3, 2)[: 3 if rank == 0 else 0]
     second = torch.tensor([[10.0 * rank + row] for row in range(rank + 1)])
-    return [gather_rows(accelerator, rows).tolist() for rows in (first, second)]
+    return [gather_rows(rows).tolist() for rows in (first, second)]
 
 
 def gradients(accelerator: Accelerator) -> list[list[float]]:
