@@ -127,7 +127,8 @@ def _strictly(function: Callable[..., Any], data: bytes, **options: Any) -> Any:
             reason = str(error)
         if not HARMLESS.search(reason):
             break
-    raise ImageError(f"damaged JPEG: {reason}")
+    reason = re.sub(r"^tj\w+\(\): ", "", reason)
+    raise ImageError(reason if reason.startswith("Unsupported JPEG") else f"damaged JPEG: {reason}")
 
 
 def _mend_header(data: bytes) -> bytes:

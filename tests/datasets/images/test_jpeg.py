@@ -165,6 +165,13 @@ def test_a_cmyk_jpeg_that_was_cut_and_closed_is_refused(inks: bytes) -> None:
         decode_gray(data[: len(data) // 2] + b"\xff\xd9")
 
 
+def test_a_kind_that_is_not_decoded_is_not_called_damaged() -> None:
+    data = bytearray(gray_jpeg(picture(64, 64)))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(ImageError, match=r"^Unsupported JPEG data precision 12"):
+        decode_jpeg(bytes(data))
+
+
 def test_exif_behind_a_large_profile_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
