@@ -82,7 +82,7 @@ def _write(request: Request, out: Path) -> Sidecar:
         BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer,
     ):
         if unfinished:
-            note = f"going on after {writer.next:,} images" if writer.next else "nothing of it can be used"
+            note = f"resuming after {writer.next:,} images" if writer.next else "nothing of it can be used"
             logger.info("%s: an earlier conversion was not finished; %s", out, note)
         _decode(request, writer, RejectGuard(request, writer))
         return publish(request, writer)

@@ -173,7 +173,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         if status == -signal.SIGKILL:
             raise InputError(
                 f"a decode worker was killed at {name}, perhaps for want of memory; "
-                "the same command, with fewer --workers, goes on where it was"
+                "re-run the same command, with fewer --workers, to resume"
             )
         if status == SERVER_DIED:
             raise RuntimeError("the process that starts decode workers has ended; its last words are above")

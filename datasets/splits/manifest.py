@@ -34,12 +34,10 @@ def write_manifest(
     splits: npt.NDArray[Any],
     ranks: npt.NDArray[np.int64],
     config: SplitConfig,
-    *,
-    subset_seed: int | None = None,
 ) -> None:
     """Write the manifest whole; the same records, splits and ranks give the same bytes.
 
-    ``config`` and ``subset_seed`` (its seed when None) say how splits and ranks were made, for its first line.
+    ``config`` says how splits and ranks were made, for its first line.
     """
     frame = pd.DataFrame(
         {
@@ -51,17 +49,16 @@ def write_manifest(
     ).sort_values("path", ignore_index=True)
     check_manifest(path, frame)
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as handle:
-        handle.write(f"# {json.dumps(_header(records, frame, config, subset_seed))}\n")
+        handle.write(f"# {json.dumps(_header(records, frame, config))}\n")
         frame.to_csv(handle, index=False, lineterminator="\n")
 
 
-def _header(records: Records, frame: pd.DataFrame, config: SplitConfig, subset_seed: int | None) -> dict[str, Any]:
+def _header(records: Records, frame: pd.DataFrame, config: SplitConfig) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
         "dataset": records.dataset,
-        "split": split_settings(config),
-        "subset_seed": config.seed if subset_seed is None else subset_seed,
+        **split_settings(config),
         "views": records.views,
         "images": {split: int((frame["split"] == split).sum()) for split in SPLITS},
         "patients": {split: frame["patient"][frame["split"] == split].nunique() for split in SPLITS},
@@ -70,12 +67,10 @@ def _header(records: Records, frame: pd.DataFrame, config: SplitConfig, subset_s
 
 
 def split_settings(config: SplitConfig) -> dict[str, Any]:
-    """A split config as plain JSON values; of the file of test ids its name alone, not where it lies."""
-    return {
-        "kind": config.kind,
-        "seed": config.seed,
-        "test_ids": None if config.test_ids is None else config.test_ids.name,
-    }
+    """How splits and subsets were made, as plain JSON values; of the file of test ids its name alone."""
+    test_ids = None if config.test_ids is None else config.test_ids.name
+    split = {"kind": config.kind, "seed": config.seed_of_split, "test_ids": test_ids}
+    return {"split": split, "subset_seed": config.seed_of_subsets}
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

@@ -34,7 +34,11 @@ class SplitConfig:
     kind: Literal["random", "official"] = "random"
     """``random``: 80/10/10 by patient; ``official``: what the dataset's own tables say (see ``official_splits``)."""
     seed: int = 0
-    """Seed of the patients' permutation and of the subsets."""
+    """Seed of the patients' permutation and of the subsets, unless one of the next two is given."""
+    split_seed: int | None = None
+    """Seed of the patients' permutation alone."""
+    subset_seed: int | None = None
+    """Seed of the subsets alone."""
     test_ids: Path | None = None
     """File of test patients, one id a line; the other patients are split 8:1."""
 
@@ -42,30 +46,21 @@ class SplitConfig:
         """Refuse what has no meaning."""
         if self.kind not in ("random", "official"):
             raise InputError(f"split kind = {self.kind!r} is unknown; known: random, official")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"split seed = {self.seed} must lie in 0..2**63 - 1")
+        for name, seed in (("split", self.seed_of_split), ("subset", self.seed_of_subsets)):
+            if not 0 <= seed < 2**63:
+                raise InputError(f"{name} seed = {seed} must lie in 0..2**63 - 1")
         if self.kind == "official" and self.test_ids is not None:
             raise InputError("an official split fixes its own test patients; give either it or a file of test ids")
 
+    @property
+    def seed_of_split(self) -> int:
+        """Seed of the patients' permutation."""
+        return self.seed if self.split_seed is None else self.split_seed
 
-def seeded(
-    kind: Literal["random", "official"],
-    seed: int,
-    *,
-    split_seed: int | None,
-    subset_seed: int | None,
-    test_ids: Path | None,
-) -> tuple[SplitConfig, int]:
-    """The split's config and the seed of the subsets: ``seed`` sets both, the other two each its own.
-
-    Raises:
-        InputError: for a seed that is out of range.
-    """
-    config = SplitConfig(kind=kind, seed=seed if split_seed is None else split_seed, test_ids=test_ids)
-    of_subsets = seed if subset_seed is None else subset_seed
-    if not 0 <= of_subsets < 2**63:
-        raise InputError(f"subset seed = {of_subsets} must lie in 0..2**63 - 1")
-    return config, of_subsets
+    @property
+    def seed_of_subsets(self) -> int:
+        """Seed of the nested subsets."""
+        return self.seed if self.subset_seed is None else self.subset_seed
 
 
 def split_patients(patients: Iterable[str], seed: int, test_patients: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -96,9 +91,9 @@ def assign_splits(records: Records, config: SplitConfig) -> npt.NDArray[Any]:
     """
     patients = records.frame["patient"]
     if config.kind == "official":
-        return official_splits(records, config.seed)
+        return official_splits(records, config.seed_of_split)
     test = frozenset[str]() if config.test_ids is None else read_test_ids(config.test_ids, records.patients)
-    return _split_of(patients, split_patients(records.patients, config.seed, test))
+    return _split_of(patients, split_patients(records.patients, config.seed_of_split, test))
 
 
 def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:

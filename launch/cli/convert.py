@@ -21,8 +21,8 @@ class Convert:
     """Turn a dataset's images and tables into one beton file, the form that training reads.
 
     Every image is decoded to 8-bit gray, resized and cropped once. OUT.beton, OUT.beton.json (counts, hashes, what
-    was left out and why) and OUT.samples.parquet (patients, splits) belong together. The same command goes on where
-    it was stopped, and does nothing when the beton is there already.
+    was left out and why) and OUT.samples.parquet (patients, splits) belong together. Re-run the same command to
+    resume an interrupted conversion; it does nothing when the beton is there already.
 
     Example: cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
     """
@@ -120,14 +120,18 @@ class Convert:
         """Splits and subset ranks of the records, and how they were made."""
         from datasets.files import sha256_file
         from datasets.splits.manifest import apply_manifest, read_manifest, split_settings
-        from datasets.splits.split import assign_splits, seeded, subset_ranks
+        from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
 
         if self.manifest is not None:
             splits, ranks = apply_manifest(records, read_manifest(self.manifest))
             return splits, ranks, {"manifest": sha256_file(self.manifest)}
-        config, subset_seed = seeded(
-            self.split, self.seed, split_seed=self.split_seed, subset_seed=self.subset_seed, test_ids=self.test_ids
+        config = SplitConfig(
+            kind=self.split,
+            seed=self.seed,
+            split_seed=self.split_seed,
+            subset_seed=self.subset_seed,
+            test_ids=self.test_ids,
         )
         splits = assign_splits(records, config)
-        ranks = subset_ranks(records.frame["name"], splits, subset_seed)
-        return splits, ranks, {"split": split_settings(config), "subset_seed": subset_seed}
+        ranks = subset_ranks(records.frame["name"], splits, config.seed_of_subsets)
+        return splits, ranks, split_settings(config)

@@ -58,11 +58,11 @@ class Split:
         """Write the manifest and print the counts."""
         from datasets.sources.records import read_records
         from datasets.splits.manifest import write_manifest
-        from datasets.splits.split import assign_splits, seeded, subset_ranks
+        from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
 
-        config, subset_seed = seeded(
-            "official" if self.official else "random",
-            self.seed,
+        config = SplitConfig(
+            kind="official" if self.official else "random",
+            seed=self.seed,
             split_seed=self.split_seed,
             subset_seed=self.subset_seed,
             test_ids=self.test_ids,
@@ -70,8 +70,8 @@ class Split:
         logger.info("reading %s below %s", self.dataset, self.root)
         records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
         splits = assign_splits(records, config)
-        ranks = subset_ranks(records.frame["name"], splits, subset_seed)
-        write_manifest(self.out, records, splits, ranks, config, subset_seed=subset_seed)
+        ranks = subset_ranks(records.frame["name"], splits, config.seed_of_subsets)
+        write_manifest(self.out, records, splits, ranks, config)
         rejects_file = _write_rejects(self.out, records)
         counts = summary(records, splits)
         for warning in _warnings(counts, rejects_file):

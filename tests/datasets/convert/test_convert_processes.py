@@ -74,14 +74,14 @@ def test_killed_and_interrupted_conversions_go_on_to_the_same_bytes(large_root: 
     assert time.monotonic() - started < 5
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert "going on after" in errors
+    assert "resuming after" in errors
     wait_until(lambda: session_members(process.pid) == [], timeout_s=10)
     assert not out.exists()
 
     process = start_conversion(large_root, out)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "going on after" in errors
+    assert "resuming after" in errors
     assert "144 images of 72 patients" in output
     assert not work_path(out).exists() and not journal_path(out).exists()
     process = start_conversion(large_root, whole)
