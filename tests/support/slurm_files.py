@@ -71,7 +71,7 @@ PartitionName=urgent Nodes={nodes} PriorityTier=9 PreemptMode=OFF
 def _node_lines(host: str, names: Sequence[str], ports: Sequence[int]) -> str:
     return "\n".join(
         f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
-        f"RealMemory=8000 Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
+        f"RealMemory=8000 Feature=fast Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
         for name, port in zip(names, ports, strict=True)
     )
 
