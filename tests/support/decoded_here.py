@@ -1,4 +1,4 @@
-"""The pool of decoding processes without the processes, for tests of what the one process that is left writes."""
+"""A decode pool without processes, for tests that count what the converting process itself does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datasets.convert.worker import decode_page
 
 
 class DecodedHere(DecodePool):
-    """Decodes in the process that asks."""
+    """Decode in the calling process."""
 
     def decode(self, paths: Iterable[str]) -> Iterator[Outcome]:
         for path in paths:
