@@ -28,7 +28,7 @@ from harness.devices.accelerator import make_accelerator
 from harness.evaluation.evaluate import EVAL_BATCH_SIZES, split_loader
 from harness.evaluation.inference import predict
 from harness.networks import build_network
-from harness.objectives import build_objective
+from harness.objectives import Sources, build_objective
 from harness.runs.progress import PartialEpoch, Position
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import forward_backward
@@ -221,8 +221,7 @@ class Ours:
         teacher = AttentionTransfer(teacher=Weights(kind="none"), weight=1.0)
         objective = build_objective(
             teacher if case.method == "attention_transfer" else TransferLearning(),
-            self.runtime,
-            device=self.accelerator.device,
+            Sources(runtime=self.runtime, device=self.accelerator.device),
         )
         student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network
         wrapped, optimizer = self.accelerator.prepare(student, build_adam(network.parameters(), 5e-5))

@@ -114,15 +114,8 @@ def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: 
 
 def write_predictions(path: Path, beton: Beton, predictions: Predictions, labels: Sequence[str]) -> None:
     """Write one row per image: index, path, patient, then ``target:LABEL`` (uint8) and ``logit:LABEL`` (float32)."""
-    samples = beton.samples.set_index("index").loc[predictions.indices]
-    columns: dict[str, Any] = {
-        "index": predictions.indices,
-        "path": samples["path"].to_numpy(),
-        "patient": samples["patient"].to_numpy(),
-    }
-    for column, label in enumerate(labels):
-        columns[f"target:{label}"] = predictions.targets[:, column]
-    for column, label in enumerate(labels):
-        columns[f"logit:{label}"] = predictions.logits[:, column]
+    samples = beton.samples.set_index("index").loc[predictions.indices, ["path", "patient"]].reset_index()
+    targets = pd.DataFrame(predictions.targets, columns=[f"target:{label}" for label in labels])
+    logits = pd.DataFrame(predictions.logits, columns=[f"logit:{label}" for label in labels])
     with replacing(path) as partial:
-        pd.DataFrame(columns).to_parquet(partial, index=False)
+        pd.concat([samples, targets, logits], axis=1).to_parquet(partial, index=False)

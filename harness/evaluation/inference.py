@@ -36,15 +36,11 @@ class Rows:
     """Collects what batches yield on this process, without waiting for the device."""
 
     num_labels: int
-    _indices: list[Tensor] = field(default_factory=list)
-    _logits: list[Tensor] = field(default_factory=list)
-    _targets: list[Tensor] = field(default_factory=list)
+    _batches: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, batch: Batch, logits: Tensor) -> None:
         """Keep one batch's (B, L) logits beside its indices and targets."""
-        self._indices.append(batch.indices)
-        self._logits.append(logits.detach().float())
-        self._targets.append(batch.targets)
+        self._batches.append((batch.indices, logits.detach().float(), batch.targets))
 
     def gathered(self, accelerator: Accelerator) -> Predictions:
         """All rows of all processes, the same on each of them; a collective call.
@@ -52,18 +48,17 @@ class Rows:
         Raises:
             RuntimeError: when a sample came twice.
         """
-        empty = (0, self.num_labels)
-        indices = torch.cat([torch.empty(0, dtype=torch.int64), *self._indices])
-        logits = torch.cat([torch.empty(empty, device=accelerator.device), *self._logits])
-        targets = torch.cat([torch.empty(empty, dtype=torch.uint8), *self._targets])
-        found = gather_rows(indices).numpy()
+        none = torch.empty((0, self.num_labels))
+        empty = (torch.empty(0, dtype=torch.int64), none.to(accelerator.device), none.byte())
+        parts = zip(empty, *self._batches, strict=True)
+        found, logits, targets = (gather_rows(torch.cat(part)).numpy() for part in parts)
         order = np.argsort(found, kind="stable")
         if (np.diff(found[order]) == 0).any():
             raise RuntimeError(f"{len(found) - len(np.unique(found)):,} samples were predicted twice")
         return Predictions(
             indices=found[order],
-            logits=gather_rows(logits).numpy()[order],
-            targets=gather_rows(targets).numpy()[order],
+            logits=logits[order],
+            targets=targets[order],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -65,14 +66,9 @@ def predict_images(
         raise InputError(f"batch_size = {batch_size} must be at least 1")
     accelerator = make_accelerator(runtime)
     network = model.network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    waiting: list[tuple[Path, np.ndarray | Reject]] = []
-    pages = model.preprocessing.pages(images, workers=runtime.num_workers)
-    for path, page in zip(images, pages, strict=True):
-        waiting.append((path, page))
-        if len(waiting) == batch_size:
-            yield from _predict(accelerator, network, waiting)
-            waiting = []
-    yield from _predict(accelerator, network, waiting)
+    pages = zip(images, model.preprocessing.pages(images, workers=runtime.num_workers), strict=True)
+    while batch := list(islice(pages, batch_size)):
+        yield from _predict(accelerator, network, batch)
 
 
 def probabilities(accelerator: Accelerator, network: Network, pages: np.ndarray) -> np.ndarray:

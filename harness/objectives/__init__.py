@@ -7,10 +7,6 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-
 from harness.config import OBJECTIVES
 from harness.config import Objective as ObjectiveConfig
 from harness.objectives.attention_transfer import AttentionTransferObjective
@@ -20,7 +16,6 @@ from harness.objectives.fitnet import FitNetObjective
 from harness.objectives.logit_distillation import LogitDistillationObjective
 from harness.objectives.relational import RelationalObjective
 from harness.objectives.supervised import SupervisedObjective
-from harness.runs.runtime import RuntimeConfig
 
 __all__ = [
     "AttentionTransferObjective",
@@ -38,27 +33,12 @@ __all__ = [
 ]
 
 
-def build_objective(
-    config: ObjectiveConfig,
-    runtime: RuntimeConfig,
-    *,
-    device: torch.device,
-    labels: Sequence[str] = (),
-    weight: float | None = None,
-) -> Objective:
-    """The objective of a run, its teacher (if any) loaded, frozen and on ``device``.
-
-    Args:
-        config: which method, and with which teacher.
-        runtime: where runs and weight files lie.
-        device: where the student is.
-        labels: names of the student's outputs, in order; logit distillation alone needs them.
-        weight: the weight that a beta search chose; None takes the config's own.
+def build_objective(config: ObjectiveConfig, sources: Sources) -> Objective:
+    """The objective of a run, its teacher (if any) loaded, frozen and on the device of ``sources``.
 
     Raises:
         InputError: when the teacher's weights are not there or do not fit, or its labels are none of the student's.
-        ValueError: when ``weight`` is None and the config's beta is a search.
+        ValueError: when no weight is given and the config's beta is a search.
     """
-    sources = Sources(runtime=runtime, device=device, labels=tuple(labels), weight=weight)
     built: Objective = OBJECTIVES[config.method].load()(config, sources)
     return built

@@ -20,7 +20,7 @@ from harness.config import RunConfig
 from harness.devices.accelerator import Accelerator, loader_threads
 from harness.evaluation.evaluate import split_loader
 from harness.networks import Network, trainable_parameters
-from harness.objectives import Objective, build_objective
+from harness.objectives import Objective, Sources, build_objective
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from harness.training.compile import CompiledNetwork
@@ -66,9 +66,8 @@ def build_parts(run: Run, network: Network) -> Parts:
     """Everything that the training loop works with, on the device, the student and its optimiser prepared."""
     config, accelerator, runtime = run.config, run.accelerator, run.runtime
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = build_objective(
-        config.objective, runtime, device=accelerator.device, labels=run.beton.labels, weight=run.weight
-    )
+    sources = Sources(runtime=runtime, device=accelerator.device, labels=run.beton.labels, weight=run.weight)
+    objective = build_objective(config.objective, sources)
     parameters = trainable_parameters(network, config.network)
     if objective.module is not None:
         parameters += objective.module.parameters()

@@ -11,7 +11,7 @@ import torch
 from harness.config import FitNet, Weights
 from harness.devices.accelerator import make_accelerator
 from harness.networks import NetworkOutput
-from harness.objectives import build_objective
+from harness.objectives import Sources, build_objective
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import average_gradients
 from harness.training.forward_backward import share_of_global_mean
@@ -30,8 +30,7 @@ def main(out: Path) -> None:
     ):
         objective = build_objective(
             FitNet(teacher=Weights(kind="none"), weight=0.5),
-            RuntimeConfig(),
-            device=accelerator.device,
+            Sources(runtime=RuntimeConfig(), device=accelerator.device),
         )
         assert objective.module is not None
         average_gradients(objective.module, num_processes)

@@ -17,7 +17,14 @@ from harness.config import (
     Weights,
 )
 from harness.networks import Network, NetworkOutput, build_network
-from harness.objectives import AttentionTransferObjective, Losses, Objective, SupervisedObjective, build_objective
+from harness.objectives import (
+    AttentionTransferObjective,
+    Losses,
+    Objective,
+    Sources,
+    SupervisedObjective,
+    build_objective,
+)
 from harness.objectives.attention_transfer import attention_loss
 from harness.objectives.base import masked_cross_entropy
 from harness.runs.runtime import RuntimeConfig
@@ -139,7 +146,7 @@ def test_an_objective_works_while_validating(teacher):
 
 
 def build(config: TransferLearning | AttentionTransfer, weight: float | None = None) -> Objective:
-    return build_objective(config, RuntimeConfig(), device=torch.device("cpu"), weight=weight)
+    return build_objective(config, Sources(runtime=RuntimeConfig(), device=torch.device("cpu"), weight=weight))
 
 
 def test_objectives_are_built_from_their_configs():

@@ -25,7 +25,14 @@ from harness.config import (
 )
 from harness.config import Objective as ObjectiveConfig
 from harness.networks import Network, build_network
-from harness.objectives import FitNetObjective, LogitDistillationObjective, Losses, Objective, SupervisedObjective
+from harness.objectives import (
+    FitNetObjective,
+    LogitDistillationObjective,
+    Losses,
+    Objective,
+    Sources,
+    SupervisedObjective,
+)
 from harness.objectives import build_objective as build_any
 from harness.objectives.base import masked_cross_entropy
 from harness.objectives.channel_wise import channel_wise_loss
@@ -58,7 +65,9 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(config: ObjectiveConfig, runs_dir: Path, labels: tuple[str, ...] = LABELS) -> Any:
-    return build_any(config, RuntimeConfig(runs_dir=runs_dir), device=torch.device("cpu"), labels=labels)
+    return build_any(
+        config, Sources(runtime=RuntimeConfig(runs_dir=runs_dir), device=torch.device("cpu"), labels=labels)
+    )
 
 
 def student() -> Network:

@@ -20,7 +20,7 @@ from datasets.augment.network_input import to_network_input
 from datasets.errors import InputError
 from harness.config import AttentionTransfer, DataConfig, LogitDistillation, NetworkConfig, RunConfig, Weights
 from harness.networks import build_network, draw_weights
-from harness.objectives import build_objective
+from harness.objectives import Sources, build_objective
 from harness.runs.runtime import RuntimeConfig
 from harness.training.config_file import load_config
 from harness.weights.initialise import initialise
@@ -178,9 +178,7 @@ def test_it_teaches_students_of_our_labels(file: Path, weights: Weights, config:
     labels = ("No Finding", "Pleural Effusion", "Atelectasis")
     objective: Any = build_objective(
         config(teacher=weights),
-        RuntimeConfig(xrv_weights=(file,)),
-        labels=labels,
-        device=torch.device("cpu"),
+        Sources(runtime=RuntimeConfig(xrv_weights=(file,)), device=torch.device("cpu"), labels=labels),
     )
     network, inputs = build_network(NetworkConfig(name="densenet40"), 3), to_network_input(PIXELS)
     losses = objective(network(inputs), inputs, torch.ones(2, 3, dtype=torch.uint8))

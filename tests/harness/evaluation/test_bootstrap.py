@@ -1,4 +1,4 @@
-"""AUROC under weights: exact on cases done by hand, and scikit-learn's on each resample."""
+"""The bootstrap over patients: AUROC under weights, and intervals that agree with scikit-learn on each draw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from harness.evaluation.bootstrap import weighted_auroc
+from harness.evaluation.bootstrap import auroc_intervals, bootstrap_auroc, weighted_auroc
 
 
 def weighted(scores: list[float], targets: list[int], *weights: list[int]) -> list[float]:
@@ -62,3 +62,60 @@ def test_turning_scores_and_classes_round_changes_nothing(seed: int, share: floa
     found = weighted_auroc(scores, targets, owners, weights)
     np.testing.assert_allclose(found, weighted_auroc(-scores, 1 - targets, owners, weights), rtol=0, atol=1e-12)
     np.testing.assert_allclose(found, 1 - weighted_auroc(scores, 1 - targets, owners, weights), rtol=0, atol=1e-12)
+
+
+def made(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits with ties and targets of two labels that they tell of."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((num, 2)) < 0.4).astype(np.uint8)
+    logits = np.round(rng.normal(size=(num, 2)) + targets, 1)
+    return logits, targets
+
+
+def test_each_draw_is_scikit_learns_auroc_of_the_images_drawn() -> None:
+    logits, targets = made(60)
+    patients = np.arange(60) // 3
+    targets[0, 0] = 255
+    found, mean = auroc_intervals(logits, targets, patients.astype(str), ["a", "b"], resamples=40, seed=5)
+    _, patient = np.unique(patients.astype(str), return_inverse=True)
+    chosen = np.random.default_rng((5, 20)).integers(0, 20, (40, 20))
+    drawn = np.stack([np.bincount(row, minlength=20) for row in chosen])
+    values = np.full((40, 2), np.nan)
+    for row, counts in enumerate(drawn):
+        images = np.repeat(np.arange(60), counts[patient])
+        for column in range(2):
+            known = images[targets[images, column] != 255]
+            values[row, column] = roc_auc_score(targets[known, column], logits[known, column])
+    for column, label in enumerate(["a", "b"]):
+        assert found[label] == pytest.approx(tuple(np.percentile(values[:, column], [2.5, 97.5])), abs=1e-12)
+    assert mean == pytest.approx(tuple(np.percentile(values.mean(axis=1), [2.5, 97.5])), abs=1e-12)
+
+
+def test_copies_of_an_image_add_no_certainty() -> None:
+    """Ten copies of each image of a patient: the interval over patients stays what it was."""
+    logits, targets = made(80, seed=1)
+    patients = np.arange(80)
+    once, _ = auroc_intervals(logits, targets, patients, ["a", "b"], resamples=200)
+    copied, _ = auroc_intervals(
+        *(np.repeat(x, 10, axis=0) for x in (logits, targets, patients)), ["a", "b"], resamples=200
+    )
+    assert once["a"] == pytest.approx(copied["a"], abs=1e-12)
+
+
+def test_a_label_of_one_class_has_none() -> None:
+    logits, targets = made(30)
+    targets[:, 1] = 0
+    found, mean = auroc_intervals(logits, targets, np.arange(30), ["a", "b"], resamples=50)
+    assert found["b"] is None
+    assert mean == found["a"]
+    targets[:, 0] = 255
+    assert auroc_intervals(logits, targets, np.arange(30), ["a", "b"], resamples=50) == ({"a": None, "b": None}, None)
+
+
+def test_models_of_one_test_split_are_scored_on_the_same_resamples() -> None:
+    logits, targets = made(60)
+    patients = np.arange(60) // 3
+    one, other = (bootstrap_auroc(values, targets, patients, resamples=20, seed=4) for values in (logits, -logits))
+    np.testing.assert_allclose(one.drawn, 1 - other.drawn, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(one.point, 1 - other.point, rtol=0, atol=1e-12)
+    assert one.drawn.shape == (20, 2)
