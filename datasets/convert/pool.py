@@ -32,6 +32,7 @@ CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.
 """Signals that say that the decoder, not the machine, failed."""
 SERVER_DIED = 255
 """Exit code that multiprocessing gives a worker whose fork server has ended."""
+SERVER_ENDED = "the process that starts decode workers has ended; its last words are above"
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -176,7 +177,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
                 "re-run the same command, with fewer --workers, to resume"
             )
         if status == SERVER_DIED:
-            raise RuntimeError("the process that starts decode workers has ended; its last words are above")
+            raise RuntimeError(SERVER_ENDED)
         if -status not in CRASHES or not worker.pending:
             raise RuntimeError(f"a decode worker ended with status {status} at {name}")
         position, _ = worker.pending.popleft()
@@ -188,7 +189,10 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         ours, theirs = _context.Pipe()
         with theirs:
             process = _context.Process(target=_decode_loop, args=(theirs, str(self.root), self.spec), daemon=True)
-            process.start()
+            try:
+                process.start()
+            except (ConnectionError, EOFError):
+                raise RuntimeError(SERVER_ENDED) from None
         worker = _Worker(process, ours)
         self._selector.register(ours, selectors.EVENT_READ, worker)
         return worker

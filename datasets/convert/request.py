@@ -56,8 +56,11 @@ class ConvertOptions:
         """Refuse what has no meaning."""
         if self.size < SIZE_STEP or self.size % SIZE_STEP != 0:
             raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels")
-        if self.encoding not in get_args(Encoding):
-            raise InputError(f"encoding {self.encoding!r} is unknown; known: {', '.join(get_args(Encoding))}")
+        choices = {"resize": Resize, "large_jpeg": LargeJpeg, "encoding": Encoding, "on_error": OnError}
+        for name, literal in choices.items():
+            value, known = getattr(self, name), get_args(literal)
+            if value not in known:
+                raise InputError(f"{name} {value!r} is unknown; known: {', '.join(known)}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"quality = {self.quality} must lie in 1..100")
         if not 0.0 <= self.max_rejects <= 1.0:

@@ -22,8 +22,6 @@ from datasets.sources.tables import SourceTable
 PHANTOM_MARK = "PHANTOM.json"
 """A dataset folder that holds a file of this name holds made-up images; whatever is computed from it says so."""
 
-__all__ = ["PHANTOM_MARK", "Records", "SourceTable", "read_records"]
-
 CATEGORIES = ("view", "official_split", "sex")
 
 

@@ -234,6 +234,8 @@ def write_until_journal(root: Path, out: Path) -> bytes:
         ({"size": 100}, "size = 100 must be a multiple of 32"),
         ({"max_rejects": 1.5}, r"must lie in 0\.\.1"),
         ({"workers": 0}, "workers = 0 must be at least 1"),
+        ({"resize": "stretch"}, "resize 'stretch' is unknown; known: shorter, squash"),
+        ({"on_error": "skip"}, "on_error 'skip' is unknown; known: reject, stop"),
     ],
 )
 def test_settings_out_of_range_are_refused(root: Path, tmp_path: Path, options: dict, message: str) -> None:

@@ -30,6 +30,11 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or waits for its parent to notice."""
+    return gone(pid) or Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
@@ -63,7 +68,9 @@ def test_a_server_that_was_killed_is_an_error_and_not_a_wait_for_ever(root: Path
         outcomes = pool.decode(images(root))
         next(outcomes)
         (worker,) = pool.pids
-        os.kill(parent_of(worker), signal.SIGKILL)
+        server = parent_of(worker)
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: ended(server))
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="that starts decode workers has ended"):
             list(outcomes)
