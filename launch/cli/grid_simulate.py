@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 from datasets.errors import InputError
 from launch.cli.grid import GridOptions, print_json
 from launch.plan.tables import hours_of, make_table, plural, print_tables
-from launch.simulation.model import Allocation, runs_left
+from launch.simulation.model import Allocation, SimulatedRun, runs_left
 from launch.simulation.summary import Spread, Summary, summarise
 
 ASSUMPTIONS = (
@@ -83,15 +82,15 @@ class Simulate(GridOptions):
                 "gpu_hours_left": work,
                 "critical_path_h": Allocation(gpus=max(1, len(runs))).lower_bound_h(runs),
                 "throughput": cost.throughput.source,
-                "assumptions": self._assumptions(),
-                "sizes": [summary.to_dict() for summary in summaries],
+                "assumptions": {name: getattr(self, name) for name in ASSUMPTIONS},
+                "sizes": [asdict(summary) for summary in summaries],
             }
             print_json(document)
             return
         _print(summaries, self.seeds)
         print(f"{len(runs)} runs, {hours_of(work)} GPU-hours left (throughput: {cost.throughput.source})")
 
-    def _summary(self, gpus: int, runs: Sequence[Any]) -> Summary:
+    def _summary(self, gpus: int, runs: Sequence[SimulatedRun]) -> Summary:
         try:
             return summarise(runs, self._allocation(gpus), self.seeds)
         except ValueError as error:
@@ -113,40 +112,24 @@ class Simulate(GridOptions):
             away_h=self.away_min / 60.0,
         )
 
-    def _assumptions(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ASSUMPTIONS}
-
 
 def _print(summaries: Sequence[Summary], seeds: int) -> None:
     table = make_table(*HEADERS, right=HEADERS)
     for one in summaries:
+        makespan, days = one.makespan_h, one.makespan_h.median / 24.0
         table.add_row(
             str(one.gpus),
             str(one.nodes),
-            _hours(one.makespan_h),
+            f"{hours_of(makespan.median)} h{f' = {days:.1f} d' if days >= 2.0 else ''}{_range(makespan, hours_of)}",
             f"{hours_of(one.bound_h)} h",
             f"{100.0 * one.utilisation.median:.1f} %",
             hours_of(one.used.median),
-            _range(one.lost),
-            _counts(one.restarts),
+            f"{hours_of(one.lost.median)}{_range(one.lost, hours_of)}",
+            f"{one.restarts.median:g}{_range(one.restarts, '{:g}'.format)}",
         )
     print_tables([table])
     print(f"median, and range in brackets, of {plural(seeds, 'replay')}", file=sys.stderr)
 
 
-def _hours(spread: Spread) -> str:
-    days = f" = {spread.median / 24.0:.1f} d" if spread.median >= 48.0 else ""
-    return f"{hours_of(spread.median)} h{days}{_brackets(spread)}"
-
-
-def _range(spread: Spread) -> str:
-    return f"{hours_of(spread.median)}{_brackets(spread)}"
-
-
-def _counts(spread: Spread) -> str:
-    brackets = "" if spread.low == spread.high else f" ({spread.low:g}..{spread.high:g})"
-    return f"{spread.median:g}{brackets}"
-
-
-def _brackets(spread: Spread) -> str:
-    return "" if spread.low == spread.high else f" ({hours_of(spread.low)}..{hours_of(spread.high)})"
+def _range(spread: Spread, text: Callable[[float], str]) -> str:
+    return "" if spread.low == spread.high else f" ({text(spread.low)}..{text(spread.high)})"

@@ -114,7 +114,13 @@ class Submit(GridOptions):
             device=self.device,
             num_threads=self.threads_per_run,
             imagenet_weights=None if self.imagenet_weights is None else self.imagenet_weights.resolve(),
-            options=self.train_options(),
+            options={
+                "xrv_weights": tuple(path.resolve() for path in self.xrv_weights),
+                "tier": self.tier,
+                "augment_on": self.augment_on,
+                "checkpoint_minutes": self.checkpoint_minutes,
+                "compile": self.compile or None,
+            },
         )
         return SubmitRequest(
             grid=self.grid,
@@ -125,18 +131,6 @@ class Submit(GridOptions):
             slots=self.slots,
             allow_dirty=self.allow_dirty,
         )
-
-    def train_options(self) -> tuple[str, ...]:
-        """Return what is passed on to every ``cxr train`` as it is."""
-        values: dict[str, Sequence[object]] = {
-            "--xrv-weights": [path.resolve() for path in self.xrv_weights],
-            "--tier": [self.tier],
-            "--augment-on": [self.augment_on],
-            "--checkpoint-minutes": [self.checkpoint_minutes],
-        }
-        given = {option: [word for word in words if word is not None] for option, words in values.items()}
-        found = [str(word) for option, words in given.items() if words for word in (option, *words)]
-        return (*found, "--compile") if self.compile else tuple(found)
 
     def check_files(self, plan: Sequence[Decision]) -> None:
         """Refuse at once what every run would fail over.

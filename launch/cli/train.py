@@ -15,6 +15,7 @@ from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.runs.messages import note
 from harness.runs.runtime import Precision, RuntimeConfig
+from launch.executors.prepare import as_arguments
 from launch.executors.ranks import run_ranks, started_by_launcher
 from launch.executors.slurm.environment import adopt_srun_ranks
 
@@ -95,15 +96,10 @@ class Train:
 
     def arguments(self) -> list[str]:
         """The command line that gives these options."""
-        found = [str(self.config)]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name == "config" or value == field.default:
-                continue
-            found.append(("--no-" if value is False else "--") + field.name.replace("_", "-"))
-            if not isinstance(value, bool):
-                found += map(str, value) if isinstance(value, tuple) else [str(value)]
-        return found
+        given = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "config"}
+        defaults = {item.name: item.default for item in dataclasses.fields(self)}
+        changed = {name: value for name, value in given.items() if value != defaults[name]}
+        return [str(self.config), *as_arguments(changed)]
 
     def _given(self) -> dict[str, Any]:
         """The runtime options that were given on the command line."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,20 +27,31 @@ class TrainCommand:
     num_threads: int | None = None
     """CPU threads of one run; None leaves it to the executor."""
     imagenet_weights: Path | None = None
-    options: tuple[str, ...] = ()
-    """Further arguments of ``cxr train``."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Further options of ``cxr train``, by field name; those that are None are left out."""
 
     def __call__(self, run: GridRun) -> list[str]:
         """Return the command line of a run, which works by hand too."""
-        arguments = [sys.executable, "-m", "launch.cli", "train"]
-        arguments += [str(RunFolder(self.runs_dir / run.run_id).config_file)]
-        arguments += ["--runs-dir", str(self.runs_dir), "--data-dir", str(self.data_dir)]
-        arguments += ["--precision", self.precision, "--device", self.device]
-        if self.num_threads is not None:
-            arguments += ["--num-threads", str(self.num_threads), "--num-workers", str(self.num_threads)]
-        if self.imagenet_weights is not None:
-            arguments += ["--imagenet-weights", str(self.imagenet_weights)]
-        return [*arguments, *self.options]
+        values = {
+            **{name: getattr(self, name) for name in ("runs_dir", "data_dir", "precision", "device", "num_threads")},
+            "num_workers": self.num_threads,
+            "imagenet_weights": self.imagenet_weights,
+            **self.options,
+        }
+        config = RunFolder(self.runs_dir / run.run_id).config_file
+        return [sys.executable, "-m", "launch.cli", "train", str(config), *as_arguments(values)]
+
+
+def as_arguments(values: Mapping[str, object]) -> list[str]:
+    """Return command-line options for values by field name; None and empty tuples are left out."""
+    found = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None and value != ():
+            found += [f"--{option}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return found
 
 
 def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:

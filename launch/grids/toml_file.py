@@ -37,16 +37,22 @@ ROW_KEYS = ("name", "kind", "cells", "seeds")
 """What a row says beside its config."""
 CHOOSERS = ("kind", "method", "preset")
 """A table that sets one of these takes nothing from the default table of its name."""
-CONFIG_KEYS = tuple(field.name for field in dataclasses.fields(RunConfig))
-TABLES: Mapping[str, type] = {
-    "data": DataConfig,
-    "network": NetworkConfig,
-    "init": Weights,
-    "teacher": Weights,
-    "schedule": Schedule,
+
+
+def _fields(owner: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(owner))
+
+
+CONFIG_KEYS = _fields(RunConfig)
+TABLE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "data": _fields(DataConfig),
+    "network": _fields(NetworkConfig),
+    "init": _fields(Weights),
+    "teacher": _fields(Weights),
+    "schedule": (*_fields(Schedule), "preset"),
+    "beta": ("points",),
 }
-EXTRA_KEYS: Mapping[str, tuple[str, ...]] = {"schedule": ("preset",)}
-"""Keys that a grid file may use beside those of the dataclass."""
+"""Keys of each table but the objective's."""
 PLACEHOLDER = re.compile(r"\{([a-z0-9_.]*)\}")
 
 
@@ -260,29 +266,26 @@ def check_config_keys(values: Mapping[str, Any], where: str) -> None:
     """Refuse keys that no config has, with the known ones; ``values`` are one run's, without lists.
 
     Raises:
-        InputError: for the first unknown key.
+        InputError: for the first unknown key, or a value in place of a table.
     """
     check_keys(values, CONFIG_KEYS, where)
     for key, table in values.items():
-        if key == "objective":
-            _check_objective(as_table(table, f"{where}.objective"), f"{where}.objective")
-        elif key in TABLES:
+        if key == "objective" or key in TABLE_KEYS:
             _check_table(key, table, f"{where}.{key}")
 
 
-def _check_objective(table: Mapping[str, Any], where: str) -> None:
-    method = table.get("method", TransferLearning.method)
-    if method not in OBJECTIVES:
-        raise InputError(f"{where}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
-    check_keys(table, _fields(OBJECTIVES[method].config), where)
-    if "teacher" in table:
-        _check_table("teacher", table["teacher"], f"{where}.teacher")
-    if isinstance(table.get("beta"), Mapping):
-        check_keys(table["beta"], ("points",), f"{where}.beta")
-
-
-def _check_table(name: str, table: Any, where: str) -> None:
-    check_keys(as_table(table, where), (*_fields(TABLES[name]), *EXTRA_KEYS.get(name, ())), where)
+def _check_table(name: str, value: Any, where: str) -> None:
+    table = as_table(value, where)
+    keys = TABLE_KEYS.get(name, ())
+    if name == "objective":
+        method = table.get("method", TransferLearning.method)
+        if method not in OBJECTIVES:
+            raise InputError(f"{where}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
+        keys = _fields(OBJECTIVES[method].config)
+    check_keys(table, keys, where)
+    for key, inner in table.items():
+        if key == "teacher" or (key == "beta" and isinstance(inner, Mapping)):
+            _check_table(key, inner, f"{where}.{key}")
 
 
 def as_table(value: Any, where: str) -> Mapping[str, Any]:
@@ -294,7 +297,3 @@ def as_table(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: expected a table of keys, found {value!r}")
     return value
-
-
-def _fields(owner: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(owner))

@@ -42,12 +42,13 @@ class Replay:
     timed_out: int = 0
 
 
-@dataclass(kw_only=True)
+@dataclass
 class _Progress:
     """One run while it is simulated."""
 
     run: SimulatedRun
     priority: float
+    """Hours of the longest chain that it starts."""
     open_needs: int
     left_h: float
     """Hours at full speed that no checkpoint has."""
@@ -56,14 +57,21 @@ class _Progress:
     start_number: int = 0
 
 
-class Simulation:
-    """One replay, event after event."""
+class _Simulation:
+    """One replay."""
 
     def __init__(self, runs: Sequence[SimulatedRun], allocation: Allocation, coming: Iterable[Trouble]) -> None:
         """``runs`` are needs first; ``coming`` are the troubles in the order of their times."""
         self._allocation, self._coming = allocation, iter(coming)
+        after: dict[str, float] = defaultdict(float)
+        for run in reversed(runs):
+            for need in run.needs:
+                after[need] = max(after[need], run.hours + after[run.name])
+        self._all = [_Progress(run, run.hours + after[run.name], len(run.needs), run.hours) for run in runs]
         self._dependants: dict[str, list[_Progress]] = defaultdict(list)
-        self._all = _progress_of(runs, self._dependants)
+        for progress in self._all:
+            for need in progress.run.needs:
+                self._dependants[need].append(progress)
         self._events: list[tuple[float, int, EventKind, _Progress | None, int]] = []
         self._count = itertools.count()
         self._ready: list[tuple[float, int, _Progress]] = []
@@ -144,10 +152,9 @@ class Simulation:
 
     def _leave(self, progress: _Progress, now: float) -> Slot:
         """Take the run off its slot and count the GPU-hours of its start."""
-        slot = progress.slot
+        slot, progress.slot = progress.slot, None
         assert slot is not None
         del self._running[slot]
-        progress.slot = None
         spent = now - progress.started_h
         self.replay.used += spent / self._allocation.runs_per_gpu
         self.replay.starting += min(spent, self._allocation.start_h) / self._allocation.runs_per_gpu
@@ -185,10 +192,8 @@ class Simulation:
         self._leave(progress, trouble.time_h)
         progress.left_h -= saved_h * allocation.speed
         self.replay.lost += (computed_h - saved_h) / allocation.runs_per_gpu
-        if trouble.kind == "failure":
-            self.replay.failed += 1
-        else:
-            self.replay.preempted += 1
+        self.replay.failed += trouble.kind == "failure"
+        self.replay.preempted += trouble.kind == "preemption"
         self._again(progress, trouble.time_h)
 
 
@@ -198,20 +203,4 @@ def simulate(runs: Sequence[SimulatedRun], allocation: Allocation, coming: Itera
     Raises:
         ValueError: when troubles come faster than checkpoints, so that nothing ends.
     """
-    return Simulation(runs, allocation, coming).go()
-
-
-def _progress_of(runs: Sequence[SimulatedRun], dependants: dict[str, list[_Progress]]) -> list[_Progress]:
-    """Each run's own record, its priority the hours of the longest chain that it starts."""
-    after: dict[str, float] = defaultdict(float)
-    for run in reversed(runs):
-        for need in run.needs:
-            after[need] = max(after[need], run.hours + after[run.name])
-    found = []
-    for run in runs:
-        priority = run.hours + after[run.name]
-        progress = _Progress(run=run, priority=priority, open_needs=len(run.needs), left_h=run.hours)
-        found.append(progress)
-        for need in run.needs:
-            dependants[need].append(progress)
-    return found
+    return _Simulation(runs, allocation, coming).go()

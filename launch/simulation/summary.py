@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from launch.simulation.engine import Replay, simulate
 from launch.simulation.model import Allocation, SimulatedRun, troubles
@@ -42,10 +41,6 @@ class Summary:
     preempted: Spread
     timed_out: Spread
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 def summarise(runs: Sequence[SimulatedRun], allocation: Allocation, seeds: int) -> Summary:
     """Replay with seeds 0, 1, ... and take medians.
@@ -54,25 +49,18 @@ def summarise(runs: Sequence[SimulatedRun], allocation: Allocation, seeds: int) 
         ValueError: when the runs get nowhere.
     """
     replays = [simulate(runs, allocation, troubles(allocation, seed)) for seed in range(seeds)]
-
-    def spread(name: str) -> Spread:
-        return _spread([float(getattr(replay, name)) for replay in replays])
-
+    names = ("makespan_h", "used", "lost", "starting", "restarts", "failed", "preempted", "timed_out")
+    figures = {name: [float(getattr(replay, name)) for replay in replays] for name in names}
+    figures["utilisation"] = [utilisation(replay, allocation) for replay in replays]
     return Summary(
         gpus=allocation.gpus,
         nodes=-(-allocation.gpus // allocation.gpus_per_node),
         bound_h=allocation.lower_bound_h(runs),
-        utilisation=_spread([utilisation(replay, allocation) for replay in replays]),
-        **{name: spread(name) for name in ("makespan_h", "used", "lost", "starting")},
-        **{name: spread(name) for name in ("restarts", "failed", "preempted", "timed_out")},
+        **{name: Spread(median(values), min(values), max(values)) for name, values in figures.items()},
     )
 
 
 def utilisation(replay: Replay, allocation: Allocation) -> float:
-    """Share of the allocation's GPU-hours in which runs were on the GPUs, 0..1."""
+    """Return the share of the allocation's GPU-hours in which runs were on the GPUs, 0..1."""
     held = allocation.gpus * replay.makespan_h
     return replay.used / held if held else 0.0
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))

@@ -1,4 +1,4 @@
-"""A real SLURM on this machine: a folder comes in; four nodes with two pretend GPUs each, and accounting, go out.
+"""Run a real SLURM on this machine: four nodes with two pretend GPUs each, and accounting.
 
 munge, MariaDB (over its socket alone), slurmdbd, slurmctld and four slurmd run from files below one
 folder, on free ports. Needs root and the Debian packages ``PACKAGES``. By hand: ``python cluster.py``.

@@ -1,4 +1,4 @@
-"""What happens to jobs on a cluster: a cluster and a job come in; the job requeued, its node crashed and so on."""
+"""Disturb jobs on a cluster: preempt them, crash their node, wait for what follows."""
 
 from __future__ import annotations
 

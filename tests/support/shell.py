@@ -1,4 +1,4 @@
-"""``cxr grid`` as it is typed, on a small grid: arguments come in; status, output and the runs' states go out."""
+"""Run ``cxr grid`` on a small grid as a user types it, and read exit status, output and the runs' states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration files of the tests' SLURM: a folder, node names and ports come in; texts go out."""
+"""Write the texts of the configuration files of the tests' SLURM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scene's grid on this machine, undisturbed: betons come in; what a run's result must be goes out."""
+"""Compute the scene's grid on this machine, undisturbed, to compare with."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -62,26 +61,18 @@ def ending_of(
 
 
 class OwnLog:
-    """The file that this process's standard error goes to, from where it ends now."""
+    """The file that this process's standard error goes to, from where it ends now; empty when it is no file."""
 
     def __init__(self) -> None:
-        self._start = _size_of_stderr()
+        self._start = STDERR.stat().st_size if STDERR.is_file() else None
 
     def read(self) -> str:
-        """Return what came since; nothing when standard error is no file."""
+        """Return what came since."""
         if self._start is None:
             return ""
         with STDERR.open("rb") as log:
             log.seek(self._start)
             return log.read().decode("utf-8", errors="replace")
-
-
-def _size_of_stderr() -> int | None:
-    try:
-        with STDERR.open("rb") as log:
-            return os.fstat(log.fileno()).st_size if log.seekable() else None
-    except OSError:
-        return None
 
 
 def _seconds_left(record: Mapping[str, str]) -> float | None:

@@ -18,12 +18,9 @@ RESULTS_FILE = FOLDER / "paper_results.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperConfiguration:
-    """One row of paper_grid.csv: a prerequisite (P1..P3) or a configuration (R01..R63)."""
+class PaperRow:
+    """What both files say of an experiment."""
 
-    key: str
-    """P1..P3, R01..R63."""
-    name: str
     dataset: str
     """chexpert, chestxray14 or mimic_cxr."""
     train_size: str
@@ -36,9 +33,18 @@ class PaperConfiguration:
     """none, imagenet or mimic_cxr."""
     student: str
     """densenet121 or densenet40."""
+    trainable_params: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperConfiguration(PaperRow):
+    """One row of paper_grid.csv: a prerequisite (P1..P3) or a configuration (R01..R63)."""
+
+    key: str
+    """P1..P3, R01..R63."""
+    name: str
     scope: str
     """all or last34."""
-    trainable_params: int
     tables: tuple[str, ...]
     """Tables that print the configuration; empty for a prerequisite."""
     auc: float | None
@@ -50,17 +56,10 @@ class PaperConfiguration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperCell:
-    """One printed cell, a row of paper_results.csv; the fields mean what they mean in ``PaperConfiguration``."""
+class PaperCell(PaperRow):
+    """One printed cell, a row of paper_results.csv."""
 
     table: str
-    dataset: str
-    train_size: str
-    init: str
-    method: str
-    teacher: str
-    student: str
-    trainable_params: int
     auc: float
     ci: float
 
@@ -71,13 +70,13 @@ def paper_configurations() -> tuple[PaperConfiguration, ...]:
     return tuple(
         PaperConfiguration(
             key=row["run_id"],
-            trainable_params=int(row["trainable_params"]),
+            name=row["name"],
+            scope=row["scope"],
             tables=_joined(row["tables"]),
             auc=_number(row["paper_auc"]),
             ci=_number(row["paper_ci"]),
             depends_on=_joined(row["depends_on"]),
-            **{key: row[key] for key in ("name", "dataset", "train_size", "init", "method", "teacher")},
-            **{key: row[key] for key in ("student", "scope")},
+            **_common(row),
         )
         for row in _rows(GRID_FILE)
     )
@@ -87,23 +86,20 @@ def paper_configurations() -> tuple[PaperConfiguration, ...]:
 def paper_cells() -> tuple[PaperCell, ...]:
     """Return the 79 printed cells in the order of the file: tables 2a, 2b, 3, 5."""
     return tuple(
-        PaperCell(
-            trainable_params=int(row["trainable_params"]),
-            auc=float(row["auc"]),
-            ci=float(row["ci"]),
-            **{key: row[key] for key in ("table", "dataset", "train_size", "init", "method", "teacher", "student")},
-        )
+        PaperCell(table=row["table"], auc=float(row["auc"]), ci=float(row["ci"]), **_common(row))
         for row in _rows(RESULTS_FILE)
     )
 
 
 def printed_cells() -> dict[str, dict[str, Any]]:
     """Return row, mean AUROC and half width of its interval, in percent, by a configuration's name."""
-    return {
-        row.name: {"row": row.key, "auc": row.auc, "ci": row.ci}
-        for row in paper_configurations()
-        if row.auc is not None
-    }
+    rows = [row for row in paper_configurations() if row.auc is not None]
+    return {row.name: {"row": row.key, "auc": row.auc, "ci": row.ci} for row in rows}
+
+
+def _common(row: dict[str, str]) -> dict[str, Any]:
+    names = ("dataset", "train_size", "init", "method", "teacher", "student")
+    return {**{name: row[name] for name in names}, "trainable_params": int(row["trainable_params"])}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -34,89 +34,89 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / RUNS["a"].run_id)
 
 
-def found(folder: RunFolder, facts: dict[str, DatasetFacts] | None = None) -> RunState:
+def state_of(folder: RunFolder, facts: dict[str, DatasetFacts] | None = None) -> RunState:
     return read_state(RUNS["a"], folder.path.parent, facts or {})
 
 
 def test_an_absent_and_a_prepared_folder_are_absent(folder: RunFolder) -> None:
-    assert found(folder) == RunState()
+    assert state_of(folder) == RunState()
     write_json(folder.config_file, {})
-    assert found(folder) == RunState()
+    assert state_of(folder) == RunState()
 
 
 def test_a_live_process_is_running(folder: RunFolder) -> None:
     write_status(folder, mean_auroc=0.7, images_per_s=99.0)
-    assert found(folder) == RunState(state="running", epoch=3, epochs=8, mean_auroc=0.7, images_per_s=99.0)
+    assert state_of(folder) == RunState(state="running", epoch=3, epochs=8, mean_auroc=0.7, images_per_s=99.0)
 
 
 def test_a_dead_process_leaves_a_partial_run(folder: RunFolder) -> None:
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     process.wait()
     write_status(folder, pid=process.pid)
-    assert found(folder).state == "partial"
+    assert state_of(folder).state == "partial"
     write_status(folder, state="interrupted", error="interrupted")
-    assert found(folder) == RunState(state="partial", epoch=3, epochs=8)
+    assert state_of(folder) == RunState(state="partial", epoch=3, epochs=8)
 
 
 def test_a_held_lock_is_a_sign_of_life_before_the_first_status(folder: RunFolder) -> None:
     lock = RunLock.acquire(folder.path)
     assert lock is not None
-    assert found(folder).state == "running"
+    assert state_of(folder).state == "running"
     lock.release()
-    assert found(folder).state == "absent"
+    assert state_of(folder).state == "absent"
 
 
 def test_another_host_counts_by_its_last_sign_of_life(folder: RunFolder) -> None:
     write_status(folder, host="elsewhere", pid=1)
-    assert (found(folder).state, found(folder).host) == ("running", "elsewhere")
+    assert (state_of(folder).state, state_of(folder).host) == ("running", "elsewhere")
     write_status(folder, host="elsewhere", pid=1, updated=time.time() - 86_400)
-    assert found(folder).state == "partial"
+    assert state_of(folder).state == "partial"
 
 
 def test_a_failed_run_says_why(folder: RunFolder) -> None:
     write_status(folder, state="failed", error="ValueError: x")
-    assert (found(folder).state, found(folder).error) == ("failed", "ValueError: x")
+    assert (state_of(folder).state, state_of(folder).error) == ("failed", "ValueError: x")
 
 
 def test_a_result_is_done_whatever_the_status_says(folder: RunFolder) -> None:
     write_status(folder, state="failed", error="late")
     write_json(folder.result_file, {"test": {"mean_auroc": 0.8}, "content_hash": "new", "epochs": 8})
-    state = found(folder, {"chexpert": NEW})
+    state = state_of(folder, {"chexpert": NEW})
     assert (state.state, state.mean_auroc, state.error, state.content_hash) == ("done", 0.8, None, "new")
 
 
 def test_a_result_of_other_data_is_stale_and_says_what_to_do(folder: RunFolder) -> None:
     write_json(folder.result_file, {"test": {"mean_auroc": 0.8}, "content_hash": "old"})
-    state = found(folder, {"chexpert": NEW})
+    state = state_of(folder, {"chexpert": NEW})
     assert state.state == "stale"
     assert state.error == (
         f"computed from other data (old) than chexpert.beton now holds (new); "
         f"move {folder.path} away or use another --runs-dir"
     )
-    assert found(folder, {"mimic_cxr": NEW}).state == "done"
+    assert state_of(folder, {"mimic_cxr": NEW}).state == "done"
 
 
 def test_a_started_run_of_other_data_is_stale(folder: RunFolder) -> None:
     write_status(folder, state="interrupted")
     write_json(folder.provenance_file, {"content_hash": "new"})
-    assert found(folder, {"chexpert": NEW}).state == "partial"
+    assert state_of(folder, {"chexpert": NEW}).state == "partial"
     write_json(folder.provenance_file, {"content_hash": "old"})
-    assert found(folder, {"chexpert": NEW}).state == "stale"
+    assert state_of(folder, {"chexpert": NEW}).state == "stale"
 
 
 def test_a_checkpoint_without_a_status_is_partial(folder: RunFolder) -> None:
     folder.last_dir.mkdir(parents=True)
-    assert found(folder).state == "partial"
+    assert state_of(folder).state == "partial"
 
 
 def test_a_broken_file_is_named(folder: RunFolder) -> None:
     folder.path.mkdir()
     folder.result_file.write_text("{")
     with pytest.raises(InputError, match=r"result\.json: not a JSON file"):
-        found(folder)
+        state_of(folder)
     folder.result_file.write_text("[]")
     with pytest.raises(InputError, match=r"result\.json: expected a JSON object, found list"):
-        found(folder)
+        state_of(folder)
 
 
 def test_facts_come_from_the_sidecars_that_are_there(tmp_path: Path) -> None:
