@@ -48,13 +48,11 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
     asked = parse_subset(config.data.subset)
     train = epochs * (sizes["train"] if asked is None else min(asked, sizes["train"]))
     validation = -(-epochs // config.schedule.validate_every) * sizes["validation"]
-    forward = NETWORKS[config.network.name].relative_cost
-    watched = 0 if config.objective.teacher is None else train
     return Work(
         train_images=train,
-        teacher_images=watched,
+        teacher_images=0 if config.objective.teacher is None else train,
         validation_images=validation,
-        passes=train * TRAIN_STEP * forward + watched * _teacher_cost(config) + validation * forward,
+        passes=train * train_passes(config) + validation * NETWORKS[config.network.name].relative_cost,
     )
 
 
@@ -100,16 +98,15 @@ def measure(
             share = epochs / run.config.schedule.epochs
             rates[shape_of(run.config)].append(share * run_cost(run.config, splits) / state.gpu_seconds)
     measured = {shape: median(values) for shape, values in rates.items()}
-    count = sum(map(len, rates.values()))
-    wanted = f"{given if given is not None else DEFAULT_IMAGES_PER_S:g} images/s"
-    otherwise = (DEFAULT_IMAGES_PER_S if given is None else given) * TRAIN_STEP
-    rest = f"{wanted} {'assumed' if given is None else 'given'}"
+    images_per_s, word = (DEFAULT_IMAGES_PER_S, "assumed") if given is None else (given, "given")
+    otherwise, rest = images_per_s * TRAIN_STEP, f"{images_per_s:g} images/s {word}"
     if not measured:
         return Throughput(otherwise=otherwise, source=rest)
     if given is None:
         otherwise, rest = median(measured.values()), "their median for other networks and methods"
-    runs_word = "1 finished run" if count == 1 else f"{count} finished runs"
-    return Throughput(measured=measured, otherwise=otherwise, source=f"{runs_word}; {rest}")
+    count = sum(map(len, rates.values()))
+    source = f"{count} finished {'run' if count == 1 else 'runs'}; {rest}"
+    return Throughput(measured=measured, otherwise=otherwise, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,15 +196,11 @@ def seconds_to_go(run: GridRun, state: RunState, splits: Splits) -> float | None
 
 def train_passes(config: RunConfig) -> float:
     """Return the forward passes through DenseNet-121 that one training image costs."""
-    return TRAIN_STEP * NETWORKS[config.network.name].relative_cost + _teacher_cost(config)
-
-
-def _teacher_cost(config: RunConfig) -> float:
-    """Return the forward passes through DenseNet-121 that the teacher's pass of one image costs."""
-    teacher = config.objective.teacher
+    student, teacher = NETWORKS[config.network.name].relative_cost, config.objective.teacher
     if teacher is None:
-        return 0.0
-    return NETWORKS["densenet121" if teacher.run is None else teacher.run.network.name].relative_cost
+        return TRAIN_STEP * student
+    network = "densenet121" if teacher.run is None else teacher.run.network.name
+    return TRAIN_STEP * student + NETWORKS[network].relative_cost
 
 
 def hours_to_go(cost: Estimate, at_once: int) -> float:
