@@ -270,6 +270,8 @@ class Cancel(GridOptions):
     def run(self) -> None:
         """Cancel and print how many jobs."""
         runs = self.chosen(with_needs=False)
+        if not self.runs_dir.is_dir():
+            raise InputError(f"--runs-dir {self.runs_dir}: no such folder")
         count = sum(executor.cancel(runs) for executor in executors_used(self.runs_dir))
         print(f"{plural(count, 'job')} cancelled", file=sys.stderr)
 

@@ -16,6 +16,8 @@ from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
 
 TAIL_BYTES = 4096
+ENDED_WELL = "Job completed successfully"
+"""What submitit prints last; a run that is absent all the same was done, and its folder deleted since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +83,13 @@ class QueueView:
         return replace(state, state="failed", error=f"job {place.job} did not start it: {words}") if words else state
 
     def _last_words(self, place: Place) -> str:
-        """Return the last line that the job printed itself; none when it never started, or was ended from outside."""
+        """Return the last line of a job that failed by itself; none when it was ended from outside or never began."""
         try:
             text = self.log_of(place).read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:]
         except OSError:
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines and not CANCELLED.search(text) else ""
+        return lines[-1] if lines and not CANCELLED.search(text) and ENDED_WELL not in text else ""
 
 
 def _held(state: RunState, job: QueuedJob, *, shares_job: bool) -> RunState:

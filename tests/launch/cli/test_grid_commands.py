@@ -158,6 +158,7 @@ def test_human_plan_and_status_end_with_counts(tmp_path: Path, capsys: pytest.Ca
         (["status", "paper", "--network", "densenet12"], "no run of grid paper has this; did you mean densenet121?"),
         (["plan", "demo", "--images-per-s", "0"], "--images-per-s 0: expected a number above 0"),
         (["submit", "demo"], "lacks chestxray14.beton, chexpert.beton, mimic_cxr.beton; make them with cxr convert"),
+        (["cancel", "demo", "--runs-dir", "none"], "--runs-dir none: no such folder"),
         (["submit", "demo", "--slots", "0"], "--slots 0: expected at least 1"),
         (["submit", "demo", "--threads-per-run", "0"], "--threads-per-run 0: expected at least 1"),
         (["submit", "demo", "--imagenet-weights", "none.pth"], "--imagenet-weights none.pth: no such file"),

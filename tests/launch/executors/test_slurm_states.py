@@ -121,6 +121,8 @@ def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path) -> None:
     assert (
         merge(tmp_path, {"teacher": RunState()}, made)["teacher"].state == "absent"
     )  # it goes on when submitted again
+    log.write_text("submitit INFO (2026-01-02 03:04:05,678) - Job completed successfully\n")
+    assert merge(tmp_path, {"teacher": RunState()}, made)["teacher"].state == "absent"  # its folder was deleted
 
 
 def test_runs_that_were_never_queued_are_left_as_they_are(tmp_path: Path) -> None:
