@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from datasets.files import read_json, write_json
+from datasets.files import write_json
 from harness.config import SCHEMA_VERSION, to_dict
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
+from launch.plan.run_state import read_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
     folder = RunFolder(runs_dir / run.run_id)
     document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
     write_json(folder.config_file, {**document, "config": to_dict(run.config)})
-    if _status(folder).get("state") == "failed":
+    if read_object(folder.status_file).get("state") == "failed":
         _update_status(folder, state="starting", error=None)
     return folder
 
@@ -69,10 +70,6 @@ def record_failure(folder: RunFolder, reason: str) -> None:
     _update_status(folder, state="failed", error=reason)
 
 
-def _status(folder: RunFolder) -> dict[str, Any]:
-    status: dict[str, Any] = read_json(folder.status_file) if folder.status_file.exists() else {}
-    return status
-
-
 def _update_status(folder: RunFolder, *, state: str, error: str | None) -> None:
-    write_json(folder.status_file, {**_status(folder), "state": state, "error": error, "updated": time.time()})
+    status = read_object(folder.status_file)
+    write_json(folder.status_file, {**status, "state": state, "error": error, "updated": time.time()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -34,17 +34,20 @@ class Selection:
         Raises:
             InputError: for a value that no run of the grid has, or when no run meets all conditions.
         """
-        chosen = {run.run_id: run for run in grid.runs if self.only is None or self.only in run.name}
+        chosen = [run for run in grid.runs if self.only is None or self.only in run.name]
         for option, (asked, values_of) in self._lists().items():
-            _refuse_unknown(option, asked, grid, values_of)
-            if asked:
-                chosen = {key: run for key, run in chosen.items() if not values_of(run.config).isdisjoint(asked)}
+            known = sorted({value for run in grid.runs for value in values_of(run.config)}) if asked else []
+            for value in asked:
+                if value not in known:
+                    words = known_words(value, known)
+                    raise InputError(f"--{option} {value}: no run of grid {grid.name} has this; {words}")
+            chosen = [run for run in chosen if not asked or not values_of(run.config).isdisjoint(asked)]
         if self.name is not None:
-            chosen = {key: run for key, run in chosen.items() if fnmatchcase(run.name, self.name)}
+            chosen = [run for run in chosen if fnmatchcase(run.name, self.name)]
         if not chosen:
             what = "this in its name" if str(self) == f"--only {self.only}" else "all of this"
             raise InputError(f"{self}: no run of grid {grid.name} has {what}; see cxr grid plan")
-        return grid.with_needs(chosen) if with_needs else tuple(chosen.values())
+        return grid.with_needs(run.run_id for run in chosen) if with_needs else tuple(chosen)
 
     def _lists(self) -> dict[str, tuple[tuple[str, ...], Callable[[RunConfig], set[str]]]]:
         return {
@@ -73,15 +76,3 @@ def methods_of(config: RunConfig) -> set[str]:
     if objective.teacher is not None:
         names.add(f"{objective.tag}-{objective.teacher.source.removesuffix('_cxr')}")
     return names
-
-
-def _refuse_unknown(
-    option: str, asked: Iterable[str], grid: Grid, values_of: Callable[[RunConfig], set[str]]
-) -> None:
-    asked = tuple(asked)
-    if not asked:
-        return
-    known = sorted({value for run in grid.runs for value in values_of(run.config)})
-    for value in asked:
-        if value not in known:
-            raise InputError(f"--{option} {value}: no run of grid {grid.name} has this; {known_words(value, known)}")

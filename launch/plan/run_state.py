@@ -84,7 +84,7 @@ def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetF
     for dataset in datasets:
         sidecar = data_dir / f"{dataset}.beton.json"
         if sidecar.exists():
-            values = _read_object(sidecar)
+            values = read_object(sidecar)
             if "content_hash" not in values:
                 raise InputError(f"{sidecar}: not a beton's sidecar; expected the key 'content_hash'")
             facts[dataset] = DatasetFacts(content_hash=values["content_hash"], splits=values.get("splits", {}))
@@ -111,12 +111,12 @@ def read_state(
     folder = RunFolder(runs_dir / run.run_id)
     if not folder.path.is_dir():
         return ABSENT
-    status, result = _read_object(folder.status_file), _read_object(folder.result_file)
+    status, result = read_object(folder.status_file), read_object(folder.result_file)
     known = {**_progress(status, result), **_starts(folder, result)}
     if not result and (_is_alive(status) or (not have_lock and is_locked(folder.path))):
         host = status.get("host")
         return RunState(state="running", host=None if host == socket.gethostname() else host, **known)
-    computed_from = (result or _read_object(folder.provenance_file)).get("content_hash")
+    computed_from = (result or read_object(folder.provenance_file)).get("content_hash")
     stale = _stale(run, folder, computed_from, facts)
     if stale is not None:
         return RunState(state="stale", error=stale, content_hash=computed_from, **known)
@@ -190,7 +190,12 @@ def process_lives(pid: int, *, seen: float) -> bool:
     return after_name[0] not in ("Z", "X") and started <= seen + CLOCK_SLACK_S
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty when there is no such file.
+
+    Raises:
+        InputError: when it is no JSON object.
+    """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
 
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
@@ -120,8 +119,8 @@ class _Batch:
         self._folder, self._grid, self._cluster, self._priority = folder, request.grid, cluster, request.priority
         self._runs_dir = request.command.runs_dir
         self.jobs = dict(jobs)
-        device = cast(Literal["auto", "cpu", "cuda"], cluster.device)
-        self.command: TrainCommand = replace(request.command, device=device, num_threads=cluster.threads_per_run)
+        threads = cluster.threads_per_run
+        self.command: TrainCommand = replace(request.command, device=cluster.device, num_threads=threads)
 
     def stages(self, runs: Sequence[GridRun]) -> list[list[Task]]:
         """Return how these runs would be queued, beside what is queued already."""

@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -67,8 +67,8 @@ class ClusterConfig:
     max_tries: int = 3
     """A run that so often failed the same way, or was killed or met its time limit without a new checkpoint, is
     stopped; bad input is not tried twice."""
-    device: str = "auto"
-    """Passed to ``cxr train``: auto, cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Passed to ``cxr train``."""
     setup: tuple[str, ...] = ()
     """Shell lines before the run: modules, environments."""
     python: str | None = None
@@ -89,8 +89,6 @@ class ClusterConfig:
             raise ValueError("runs_per_gpu must not exceed cpus_per_task: each run needs a core")
         if not 0 < self.signal_delay_s < 60 * self.time_min:
             raise ValueError(f"signal_delay_s must lie between 0 and the time limit, {60 * self.time_min} s")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError("device must be auto, cpu or cuda")
         if self.max_restarts < 0:
             raise ValueError("max_restarts must be at least 0")
         if self.mem_gb is not None and not 0 < self.mem_gb < math.inf:

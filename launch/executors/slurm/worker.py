@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import cast
 
-from datasets.files import read_json
 from harness.runs.folder import RunFolder
 from launch.executors.prepare import prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
@@ -18,6 +17,7 @@ from launch.executors.slurm.job import Job, JobRun
 from launch.grids.grid import GridRun, Kind
 from launch.plan.history import History, read_history
 from launch.plan.lock import RunLock
+from launch.plan.run_state import read_object
 
 POLL_S = 0.2
 LOCK_WAIT_S = 900.0
@@ -186,10 +186,9 @@ class RunWorker:
 
     def _reason(self, process: RunProcess, status: int) -> str:
         """Return why the training failed: what it said itself, else how it ended."""
-        if self.rank == 0 and self.folder.status_file.exists():
-            said = read_json(self.folder.status_file)
-            if said.get("state") == "failed" and said.get("error"):
-                return str(said["error"])
+        said = read_object(self.folder.status_file) if self.rank == 0 else {}
+        if said.get("state") == "failed" and said.get("error"):
+            return str(said["error"])
         return explain_exit(status, process.log_tail(TAIL_LINES))
 
     def _blame_ranks(self) -> None:

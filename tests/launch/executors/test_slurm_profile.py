@@ -44,7 +44,7 @@ def test_every_key_of_a_profile_is_in_the_example() -> None:
         ("cpus_per_task = 1\nruns_per_gpu = 2", "runs_per_gpu must not exceed cpus_per_task"),
         ("time_min = 2", "signal_delay_s must lie between 0 and the time limit, 120 s"),
         ("array_parallelism = 0", "array_parallelism must be at least 1"),
-        ("device = 'tpu'", "device must be auto, cpu or cuda"),
+        ("device = 'tpu'", "device: Input should be 'auto', 'cpu' or 'cuda'"),
         ("x = [", "not a TOML file"),
     ],
 )
