@@ -21,9 +21,9 @@ demo: demo-data
 	@echo "runs: $(RUNS)/    report: $(RUNS)/report/index.html"
 
 demo-data: setup
-	$(CXR) phantom $(DATA)/phantom --datasets chexpert --patients 1500 --size 128
-	$(CXR) phantom $(DATA)/phantom --datasets chestxray14 --patients 400 --size 128
-	$(CXR) phantom $(DATA)/phantom --datasets mimic_cxr --patients 1200 --size 128
+	$(CXR) phantom $(DATA)/phantom --datasets chexpert --patients 600 --size 96
+	$(CXR) phantom $(DATA)/phantom --datasets chestxray14 --patients 350 --size 96
+	$(CXR) phantom $(DATA)/phantom --datasets mimic_cxr --patients 700 --size 96
 	$(CXR) convert chexpert --root $(DATA)/phantom/CheXpert-v1.0-small --out $(DATA)/chexpert.beton --size 64
 	$(CXR) convert chestxray14 --root $(DATA)/phantom/ChestX-ray14 --out $(DATA)/chestxray14.beton --size 64
 	$(CXR) convert mimic_cxr --root $(DATA)/phantom/MIMIC-CXR-JPG --out $(DATA)/mimic_cxr.beton --size 64

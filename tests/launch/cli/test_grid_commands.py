@@ -75,8 +75,8 @@ def test_plan_knows_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[s
     document = run_json(capsys, "grid", "plan", "demo", "--runs-dir", str(tmp_path))
     actions = {run["name"]: (run["action"], run["reason"]) for run in document["runs"]}
     assert actions["pretrain_chestxray14_d121"] == ("skip", "done, test AUROC 0.8750")
-    assert actions["chexpert_200_chestxray14_tl_d121_r0"] == ("run", "not started")
-    assert actions["chexpert_200_chestxray14_at-mimic_d121_r0"] == ("wait", "needs teacher_mimic_d121")
+    assert actions["chexpert_100_chestxray14_tl_d121_r0"] == ("run", "not started")
+    assert actions["chexpert_100_chestxray14_at-mimic_d121_r0"] == ("wait", "needs teacher_mimic_d121")
 
 
 def test_plan_blocks_on_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +98,7 @@ def test_plan_of_a_part_brings_its_needs(tmp_path: Path, capsys: pytest.CaptureF
     assert [run["name"] for run in document["runs"]] == [
         "pretrain_chestxray14_d40",
         "teacher_mimic_d121",
-        "chexpert_200_chestxray14_at-mimic_d40_r1",
+        "chexpert_100_chestxray14_at-mimic_d40_r1",
     ]
 
 
@@ -144,7 +144,7 @@ def test_human_plan_and_status_end_with_counts(tmp_path: Path, capsys: pytest.Ca
     assert run_cli("grid", "plan", "demo", "--runs-dir", str(tmp_path)) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == "11 runs: 1 done, 2 can start now, 8 waiting"
-    assert "chexpert_200_chestxray14_at-mimic_d121_r0" in shown
+    assert "chexpert_100_chestxray14_at-mimic_d121_r0" in shown
     assert run_cli("grid", "status", "demo", "--runs-dir", str(tmp_path)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.fullmatch(r"11 runs: 10 absent, 1 done; \S+ of \S+ GPU-hours left", last)
