@@ -24,7 +24,8 @@ class Convert:
     was left out and why) and OUT.samples.parquet (patients, splits) belong together. Re-run the same command to
     resume an interrupted conversion; it does nothing when the beton is there already.
 
-    Example: cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
+    For example:
+        cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
     """
 
     dataset: tyro.conf.Positional[DatasetChoice]

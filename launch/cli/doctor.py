@@ -1,4 +1,4 @@
-"""``cxr doctor``: a machine, folders and files come in; what is wrong with them, and the fix, goes out."""
+"""``cxr doctor``: check machine, folders and files, and name the fix of each problem."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 class Doctor:
     """Check what to check before asking for help; each problem comes with its fix.
 
-    Python and packages, FFCV, numba's cache, cores, memory, disks, GPU and nvJPEG, SLURM; the betons in DATA_DIR
-    (damage, patients or images in two splits); the runs in RUNS_DIR (broken ones, and weights that have seen a test
-    image); dataset folders and files of weights that are given. Nothing is changed.
+    Checked are Python and packages, FFCV, numba's cache, cores, memory, disks, GPU and nvJPEG, SLURM; the betons in
+    DATA_DIR, for damage and for patients or images in two splits; the runs in RUNS_DIR, for broken ones and for
+    weights that have seen a test image; dataset folders and files of weights that are given. Nothing is changed.
+
     Exit status: 0 without a failure, 1 with one.
 
-    Example: cxr doctor --data-dir data --runs-dir runs
-    Example: cxr doctor --root chexpert=/data/CheXpert-v1.0-small --json
+    For example:
+        cxr doctor --data-dir data --runs-dir runs
+        cxr doctor --root chexpert=/data/CheXpert-v1.0-small --json
     """
 
     data_dir: Path = Path()

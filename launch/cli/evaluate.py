@@ -16,7 +16,8 @@ from harness.runs.runtime import Precision
 class Evaluate:
     """Score the best checkpoint of a run on a split of its beton, or of another one with the same labels.
 
-    Example: cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --split test
+    For example:
+        cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --split test
     """
 
     folder: tyro.conf.Positional[Path]

@@ -21,7 +21,8 @@ class Export:
     model.onnx, whose probabilities are compared with torch's before anything is left there. It takes gray pages of
     any batch size. OUT appears whole or not at all; an earlier export there is replaced.
 
-    Example: cxr export runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --out model
+    For example:
+        cxr export runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --out model
     """
 
     run_folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]

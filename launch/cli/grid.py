@@ -101,7 +101,8 @@ class Plan(GridOptions):
 
     GPU-hours come from what finished runs of --runs-dir took; else from --images-per-s.
 
-    Example: cxr grid plan paper --dataset chexpert --size 1k 5k --images-per-s 800
+    For example:
+        cxr grid plan paper --dataset chexpert --size 1k 5k --images-per-s 800
     """
 
     images_per_s: float | None = None
@@ -127,7 +128,8 @@ class Plan(GridOptions):
 class Status(GridOptions):
     """Show where each run of a grid stands, from the run folders and, for queued runs, one look at the queue.
 
-    Example: cxr grid status demo --runs-dir runs/demo --watch
+    For example:
+        cxr grid status demo --runs-dir runs/demo --watch
     """
 
     images_per_s: float | None = None

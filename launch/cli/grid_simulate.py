@@ -27,7 +27,8 @@ class Simulate(GridOptions):
     Medians over seeds, with the range where it is one. A run goes at the throughput that grid plan shows, saves every
     checkpoint, and starts again after failures, preemptions and time limits; the longest chain goes first.
 
-    Example: cxr grid simulate paper --gpus 4 8 16 --failures-per-gpu-hour 1e-4 --preemptions-per-gpu-hour 0.02
+    For example:
+        cxr grid simulate paper --gpus 4 8 16 --failures-per-gpu-hour 1e-4 --preemptions-per-gpu-hour 0.02
     """
 
     gpus: tuple[int, ...] = (1, 2, 4, 8, 16)

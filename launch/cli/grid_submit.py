@@ -46,8 +46,9 @@ class Submit(GridOptions):
     are left alone. With --cluster the command ends once all is queued. A finished run stays finished when a run that
     it needs is computed again: on the same data that gives the same weights.
 
-    Example: cxr grid submit demo --runs-dir runs/demo --data-dir data/demo
-    Example: cxr grid submit paper --cluster profile.toml --data-dir data --dry-run
+    For example:
+        cxr grid submit demo --runs-dir runs/demo --data-dir data/demo
+        cxr grid submit paper --cluster profile.toml --data-dir data --dry-run
     """
 
     cluster: Path | None = None
@@ -161,7 +162,8 @@ class Submit(GridOptions):
 class Retry(Submit):
     """Submit again the runs that failed, with what they need and nothing else; takes what submit takes.
 
-    Example: cxr grid retry paper --cluster profile.toml --data-dir data
+    For example:
+        cxr grid retry paper --cluster profile.toml --data-dir data
     """
 
     def look(self) -> GridView:
@@ -186,7 +188,8 @@ class Watch(Submit):
 
     For clusters that cancel preempted jobs instead of queueing them again. Failed runs are left to cxr grid retry.
 
-    Example: cxr grid watch paper --cluster profile.toml --data-dir data
+    For example:
+        cxr grid watch paper --cluster profile.toml --data-dir data
     """
 
     interval_s: float = 60.0
@@ -264,7 +267,8 @@ class Cancel(GridOptions):
 
     Of a chosen part only these runs are cancelled, and what needs them; what they need goes on.
 
-    Example: cxr grid cancel paper --only chexpert_1k
+    For example:
+        cxr grid cancel paper --only chexpert_1k
     """
 
     def run(self) -> None:
@@ -280,7 +284,8 @@ class Cancel(GridOptions):
 class Logs(GridOptions):
     """Print the end of a run's log, and how its starts in the queue ended.
 
-    Example: cxr grid logs demo teacher_mimic_d121 --runs-dir runs/demo
+    For example:
+        cxr grid logs demo teacher_mimic_d121 --runs-dir runs/demo
     """
 
     wanted: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]

@@ -13,7 +13,8 @@ import tyro
 class Inspect:
     """Print what a beton holds: images, labels, splits, hashes, and what was left out; refuse one that is not whole.
 
-    Example: cxr inspect data/chexpert.beton --verify
+    For example:
+        cxr inspect data/chexpert.beton --verify
     """
 
     file: tyro.conf.Positional[Path]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Models:
     """List every network under each of its scopes, with its total and trainable parameters.
 
-    Example: cxr models --num-outputs 15
+    For example:
+        cxr models --num-outputs 15
     """
 
     num_outputs: int = 14

@@ -14,7 +14,10 @@ class Phantom:
     """Write made-up chest-radiograph-like images in the exact on-disk layouts of three real datasets.
 
     They are drawn by formulas from a seed. They try and test the harness without patient data and never stand in for
-    results on real data. Example: cxr phantom data/phantom --patients 800 --seed 1 --size 128
+    results on real data.
+
+    For example:
+        cxr phantom data/phantom --patients 800 --seed 1 --size 128
     """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]

@@ -29,7 +29,8 @@ class Predict:
     below it. A file that cannot be used is named on standard error, the others are predicted, and the exit status is
     2. The probabilities are not for patients: see the model's card.
 
-    Example: cxr predict runs/demo/teacher image.png scan.dcm --json
+    For example:
+        cxr predict runs/demo/teacher image.png scan.dcm --json
     """
 
     run_folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]

@@ -20,7 +20,8 @@ ASKED_MAPS = 3
 class Report:
     """Write tables, figures and one HTML page from run folders.
 
-    Example: cxr report runs/demo --data-dir data/demo
+    For example:
+        cxr report runs/demo --data-dir data/demo
     """
 
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 class Split:
     """Split a dataset by patient and write the manifest, with counts of rows, patients and images.
 
-    Example: cxr split chestxray14 --root /data/nih --out nih.split.csv --seed 0
+    For example:
+        cxr split chestxray14 --root /data/nih --out nih.split.csv --seed 0
 
     The manifest is a CSV of path, patient, split and subset rank; anyone with the same dataset can check and use it.
     Rows that cannot be used are listed in a second CSV beside it, OUT.rejects.csv.

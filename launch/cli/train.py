@@ -30,7 +30,8 @@ class Train:
     SIGTERM, SIGUSR2 and Ctrl-C write a checkpoint at the end of the step; a second one ends at once.
     Exit status: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM.
 
-    Example: cxr train run.toml --data-dir data --precision bf16
+    For example:
+        cxr train run.toml --data-dir data --precision bf16
     """
 
     config: tyro.conf.Positional[Path]

@@ -57,7 +57,7 @@ class RunProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "CXR_TRACEBACK": "1", **(environment or {})},
                 start_new_session=True,
                 pass_fds=(lock.descriptor,),
             )

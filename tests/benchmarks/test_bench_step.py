@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.cli import BenchStep
 from benchmarks.step.bench import Settings, bench_step
 from benchmarks.step.case import CASES
 from benchmarks.step.cycles import Cycles
 from benchmarks.step.ratios import EPOCH, STEP, VALIDATION, WHOLE, step_ratios
 from datasets.errors import InputError
-from launch.cli.bench_step import BenchStep
 
 RATIOS = {
     "transfer_learning_121",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 
-from launch.cli import COMMANDS, main
+from launch.cli import main
+from launch.cli.commands import COMMANDS
 
 
 def status_of(*arguments: str) -> int:
@@ -25,8 +24,7 @@ def test_help_lists_every_command_within_80_columns(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = COMMANDS[name]
-    assert hasattr(getattr(importlib.import_module(entry.module), entry.name), "run")
+    assert hasattr(COMMANDS[name].load(), "run")
     assert status_of(*name.split(), "--help") == 0
     assert f"cxr {name}" in capsys.readouterr().out
 

@@ -1,0 +1,66 @@
+"""Register the commands of ``cxr``: one line of help each, and where the command lives.
+
+A command is a frozen dataclass with a ``run`` method; its module is imported only when the command is asked for, so
+that ``cxr grid plan`` never waits for torch. Another package's commands are registered by an entry point of the group
+``cxr_harness.commands``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass
+from typing import Protocol
+
+from datasets.registry import Registry
+
+
+class Command(Protocol):
+    """What every command offers."""
+
+    def run(self) -> None:
+        """Do the work; raise InputError for bad input."""
+
+
+@dataclass(frozen=True)
+class CommandEntry:
+    """One line of ``cxr --help`` and the ``module:Class`` of the command."""
+
+    command: str
+    summary: str
+
+    def load(self) -> type[Command]:
+        """Import the command's class."""
+        command: type[Command] = pkgutil.resolve_name(self.command)
+        return command
+
+
+COMMANDS = Registry[CommandEntry]("command", "cxr_harness.commands")
+
+for _name, _command, _summary in (
+    ("phantom", "launch.cli.phantom:Phantom", "write made-up datasets in the layouts of the real ones"),
+    ("split", "launch.cli.split:Split", "split a dataset by patient and write the manifest"),
+    ("convert", "launch.cli.convert:Convert", "turn images and tables into one beton file"),
+    ("inspect", "launch.cli.inspect:Inspect", "print what a beton holds and check that it is whole"),
+    ("models", "launch.cli.models:Models", "list the networks and their parameter counts"),
+    ("train", "launch.cli.train:Train", "train one run from a TOML or JSON config"),
+    ("evaluate", "launch.cli.evaluate:Evaluate", "score a run's best checkpoint on a split"),
+    ("grid plan", "launch.cli.grid:Plan", "list the runs of a grid and what each needs"),
+    ("grid submit", "launch.cli.grid_submit:Submit", "run a grid's missing runs here or on a cluster"),
+    ("grid status", "launch.cli.grid:Status", "show where each run of a grid stands"),
+    ("grid simulate", "launch.cli.grid_simulate:Simulate", "replay a grid on a simulated cluster"),
+    ("grid watch", "launch.cli.grid_submit:Watch", "submit to a cluster and resubmit until all is done"),
+    ("grid logs", "launch.cli.grid_submit:Logs", "print the end of a run's log"),
+    ("grid retry", "launch.cli.grid_submit:Retry", "submit again the runs that failed"),
+    ("grid cancel", "launch.cli.grid_submit:Cancel", "take runs out of a cluster's queue"),
+    ("report", "launch.cli.report:Report", "tables and curves from a folder of runs"),
+    ("export", "launch.cli.export:Export", "write a run's weights for others, with card and ONNX"),
+    ("predict", "launch.cli.predict:Predict", "probabilities for PNG, JPEG and DICOM files"),
+    ("doctor", "launch.cli.doctor:Doctor", "check machine, data and runs; name each fix"),
+    ("completion", "launch.cli.completion:Completion", "print a completion script for your shell"),
+):
+    COMMANDS.add(_name, CommandEntry(_command, _summary))
+
+
+def groups() -> list[str]:
+    """First words of the commands of two words."""
+    return list(dict.fromkeys(name.split()[0] for name in COMMANDS if " " in name))
