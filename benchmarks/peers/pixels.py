@@ -1,4 +1,4 @@
-"""What peers with OpenCV share: the bytes of a JPEG come in, augmented gray or normalised float pixels go out."""
+"""Decode, augment and normalise with OpenCV, as several peers do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD
 
 SCALE = (1.0 / (255.0 * np.asarray(STD))).astype(np.float32)
 SHIFT = (-np.asarray(MEAN) / np.asarray(STD)).astype(np.float32)
+TABLE = (np.arange(256, dtype=np.float32)[:, None] * SCALE + SHIFT)[None]
+"""Network input by gray value and channel, (1, 256, 3) float32, as ``cv2.LUT`` takes it."""
 FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -30,6 +32,12 @@ def read(path: str) -> np.ndarray:
 def augmented(data: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
     """JPEG bytes as (S, S) uint8: decoded as gray, flipped and rotated in one warp."""
     image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    return warped(image, size, out)
+
+
+def warped(image: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
+    """A gray image (S, S) uint8, flipped and rotated at random in one warp."""
     angle = math.radians(random.uniform(-ROTATION_DEG, ROTATION_DEG))
     mirror = -1.0 if random.random() < FLIP_PROBABILITY else 1.0
     cos, sin, centre = math.cos(angle), math.sin(angle), (size - 1) / 2
@@ -39,8 +47,8 @@ def augmented(data: np.ndarray, size: int, out: np.ndarray | None = None) -> np.
             [-sin, cos, centre + (sin - cos) * centre],
         ]
     )
-    warped: np.ndarray = cv2.warpAffine(image, matrix, (size, size), dst=out, flags=FLAGS)
-    return warped
+    done: np.ndarray = cv2.warpAffine(image, matrix, (size, size), dst=out, flags=FLAGS)
+    return done
 
 
 def normalise(gray: np.ndarray, out: np.ndarray) -> None:
@@ -49,6 +57,12 @@ def normalise(gray: np.ndarray, out: np.ndarray) -> None:
     for channel, scale, shift in zip(out, SCALE, SHIFT, strict=True):
         np.multiply(values, scale, out=channel)
         channel += shift
+
+
+def fill_channels_last(pages: np.ndarray, out: np.ndarray) -> None:
+    """Pages (B, S, S) uint8 as augmented network input, written to ``out`` (B, S, S, 3) float32 by table look-up."""
+    for page, image in zip(pages, out, strict=True):
+        cv2.LUT(cv2.cvtColor(warped(page, page.shape[0]), cv2.COLOR_GRAY2RGB), TABLE, dst=image)
 
 
 def float_sample(data: np.ndarray, size: int) -> torch.Tensor:

@@ -1,0 +1,51 @@
+"""Raw pages read by a careful user: a memory map, threads, one OpenCV warp and one table look-up for each image.
+
+It reads the same bytes as our raw stream and does the same work, so only the loaders differ.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.common.pictures import PREFETCH, Pictures
+from benchmarks.peers.data_loader import EndlessBatches
+from benchmarks.peers.pixels import fill_channels_last, start_worker
+from datasets.beton.reader import Beton
+
+
+def float32(pictures: Pictures) -> Iterator[int]:
+    """Whole batches of network input, (B, 3, S, S) float32 in channels_last, each made by one thread."""
+    start_worker()
+    pages = np.load(_copy_of_pages(pictures), mmap_mode="r")
+    batches = iter(EndlessBatches(len(pages), pictures.batch_size))
+    pending: deque[Future[torch.Tensor]] = deque()
+    with ThreadPoolExecutor(pictures.workers) as threads:
+        while True:
+            while len(pending) < pictures.workers * PREFETCH:
+                pending.append(threads.submit(_load, pages, next(batches)))
+            yield len(pending.popleft().result())
+
+
+def _copy_of_pages(pictures: Pictures) -> Path:
+    """The beton's pages (N, S, S) as a NumPy file."""
+    path = Path(pictures.folder) / "pages.npy"
+    if not path.exists():
+        beton = Beton.open(Path(pictures.beton))
+        shape = (beton.num_samples, pictures.size, pictures.size)
+        copy = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        for number in range(beton.num_samples):
+            copy[number] = beton.page(number)
+        copy.flush()
+    return path
+
+
+def _load(pages: np.ndarray, indices: list[int]) -> torch.Tensor:
+    out = np.empty((len(indices), *pages.shape[1:], 3), dtype=np.float32)
+    fill_channels_last(pages[indices], out)
+    return torch.from_numpy(out).permute(0, 3, 1, 2)
