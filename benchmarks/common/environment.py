@@ -1,4 +1,4 @@
-"""This machine and this source tree come in; hardware, versions and commit go out, for beside a figure."""
+"""Describe the machine, the versions and the commit that a figure was measured with."""
 
 from __future__ import annotations
 

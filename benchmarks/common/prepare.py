@@ -1,4 +1,4 @@
-"""A folder of PNGs, or nothing, comes in; the same radiographs in the forms that are measured go out.
+"""Write the same radiographs in every form that contenders read.
 
 Without a folder the radiographs are made up (``datasets.phantom``), so that the command runs anywhere.
 """

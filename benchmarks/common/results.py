@@ -1,4 +1,4 @@
-"""Rates by round come in; rows with medians and spreads, and ratios, go out."""
+"""Summarise rates by round: medians, spreads and ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contenders come in, each with a process of its own; the rates of interleaved rounds go out.
+"""Measure contenders in interleaved rounds, each in a process of its own.
 
 Between its rounds a contender's processes are stopped by signal, so that none of them fills its queues while another
 is measured.

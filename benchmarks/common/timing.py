@@ -1,4 +1,4 @@
-"""A stream of delivered batches comes in; images and seconds of its steady state go out."""
+"""Time a stream of batches in its steady state."""
 
 from __future__ import annotations
 

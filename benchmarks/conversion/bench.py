@@ -1,4 +1,4 @@
-"""A folder of radiographs comes in; images per second of conversion, ours beside one Pillow process, go out.
+"""Measure conversion in images per second beside one Pillow process.
 
 Beside them, under ``mimic_tables``: the time and memory that MIMIC-CXR's tables take before the first image.
 """

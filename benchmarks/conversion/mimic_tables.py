@@ -1,4 +1,4 @@
-"""A number of images comes in; the time and memory to open MIMIC-CXR's tables of that size, splits included, go out.
+"""Measure time and memory to open MIMIC-CXR's tables of a given size, splits included.
 
 The tables are made up, in the layout of MIMIC-CXR-JPG 2.0.0 (gzipped labels, metadata and split). Each round is a
 process of its own, so that its peak memory is that of opening the tables and of nothing else.

@@ -1,4 +1,4 @@
-"""Grids of many runs and folders that look as if they were half done come in; seconds of whole commands go out.
+"""Measure whole commands on grids of many runs, half of them done.
 
 Every figure is that of a command as it is typed, from its start to its end. The only stand-ins are SLURM's commands
 for the submit: scripts that write down what they are asked (``benchmarks/grids/fake_slurm.py``).

@@ -1,4 +1,4 @@
-"""Stand-ins for SLURM's commands: a folder comes in; scripts that write down what they are asked go out.
+"""Write stand-ins for SLURM's commands that record what they are asked.
 
 ``sbatch`` gives out job numbers and keeps the jobs; ``squeue`` lists them all as pending; ``scontrol`` says yes.
 """

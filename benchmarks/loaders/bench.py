@@ -1,4 +1,4 @@
-"""A folder of radiographs and settings come in; rates of every loader, interleaved, and their ratios go out."""
+"""Measure every loader in interleaved rounds, and their ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A beton comes in; seconds from the start of a process to its first batch go out, as ``first_batch.json``.
+"""Measure the seconds from the start of a process to its first batch; writes ``first_batch.json``.
 
 ``python -m benchmarks.loaders.first_batch BETON FOLDER`` measures a plain script around ``train_loader`` and
 one with the collector of ``cxr``, in turns, after one start each with an empty cache of numba's.

@@ -1,4 +1,4 @@
-"""The object of a benchmark comes in; a bar chart as PNG, ours in colour, goes out."""
+"""Draw a benchmark as a bar chart, ours in colour."""
 
 from __future__ import annotations
 

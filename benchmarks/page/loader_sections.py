@@ -1,4 +1,4 @@
-"""The objects of benchmarks come in; Markdown with every figure, its spread and its circumstances goes out."""
+"""Write the results page in Markdown: every figure, its spread and its circumstances."""
 
 from __future__ import annotations
 

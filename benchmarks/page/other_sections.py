@@ -1,4 +1,4 @@
-"""A folder of measurements comes in; what RESULTS.md says of steps, grids and science checks goes out."""
+"""Write the results page's sections on steps, grids and science checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The object of a benchmark comes in; its JSON, its chart and the page of results go out."""
+"""Write a benchmark's JSON, its chart and the results page."""
 
 from __future__ import annotations
 

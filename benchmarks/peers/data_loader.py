@@ -1,4 +1,4 @@
-"""PyTorch's DataLoader as it is set up for speed; a map-style dataset comes in, sizes of batches go out."""
+"""PyTorch's DataLoader as it is set up for speed."""
 
 from __future__ import annotations
 

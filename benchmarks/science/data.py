@@ -1,4 +1,4 @@
-"""A folder and sizes come in; betons for the science checks go out: two of phantoms, one of mere patterns.
+"""Write the betons of the science checks: two of phantoms, one of mere patterns.
 
 The phantoms are ``cxr phantom``'s. The patterns are what an unrelated teacher learns from: sums of gratings in noise,
 whose labels say which gratings are there. They share no shape, no label and no statistics with a radiograph.

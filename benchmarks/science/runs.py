@@ -1,4 +1,4 @@
-"""Nothing comes in; the runs of the science checks go out, by what they are: the paper's design in small.
+"""The runs of the science checks: the paper's design in small.
 
 DenseNet-40 students of three training sizes by transfer learning, by attention transfer from a teacher of their own
 domain and from an unrelated one; and the searches over beta, by role and teacher. ``grid()`` gives all of them to

@@ -1,4 +1,4 @@
-"""A folder of radiographs and settings come in; training steps of ours, a plain and a careful loop go out."""
+"""Measure training steps of the harness, a baseline and a careful loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTE = (
     "follow each other, and each round starts with another loop. A turn begins with a step that is not measured, and "
     "ends with giving memory back to the system. Whole steps and validation are timed from the arrival of a batch to "
     "that of another some steps later, with loaders whose workers have long been started: the start of an epoch "
-    "counts for nobody, but for ours in the share of an epoch that it waits for data. The plain loop reads the "
+    "counts for nobody, but for ours in the share of an epoch that it waits for data. The baseline loop reads the "
     "original PNG files, the careful one JPEG files of the final size, ours its beton; the plain one computes in "
     "float32, the other two in bfloat16 where the device has arithmetic for it. Networks have random weights."
 )
@@ -37,7 +37,7 @@ GPU_NOTE = (
     "tensors on it, and the overhead is what the loop takes more than its step's parts called one after the other."
 )
 TITLES: dict[Kind, str] = {
-    "reference": "plain loop, float32, Pillow",
+    "reference": "baseline loop, float32, Pillow",
     "careful": "careful loop, OpenCV",
     "ours": "ours",
     "careful_compiled": "careful loop with torch.compile",

@@ -1,4 +1,4 @@
-"""A training loop as a careful user writes it by hand: image files come in; trained steps go out.
+"""A training loop on image files as a careful user writes it by hand.
 
 bfloat16 by autocast where the device has arithmetic for it, channels_last, fused Adam, no reading of losses, the
 teacher in inference mode with a hook, and the careful OpenCV DataLoader on JPEG files that were made to size
@@ -21,10 +21,10 @@ from torch import Tensor
 from benchmarks.common.pictures import MEAN, STD, Pictures
 from benchmarks.peers.opencv import Samples
 from benchmarks.peers.pixels import normalise, read, start_worker
+from benchmarks.step.baseline import BaselineNetwork, attention_loss, stream
 from benchmarks.step.case import Case
 from benchmarks.step.cycles import Cycles
 from benchmarks.step.device import VALIDATION_BATCHES, mixed_dtype, settled
-from benchmarks.step.reference import PlainNetwork, attention_loss, stream
 
 
 class Unaugmented(Samples):
@@ -47,10 +47,10 @@ class Careful:
         self.case, self.pictures, self.device = case, pictures, device
         self.on_gpu = device.type == "cuda"
         self.mean, self.std = (255 * torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
-        self.network: Any = PlainNetwork(case.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Any = BaselineNetwork(case.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None
         if case.method == "attention_transfer":
-            teacher: Any = PlainNetwork("densenet121").eval().requires_grad_(False)
+            teacher: Any = BaselineNetwork("densenet121").eval().requires_grad_(False)
             self.teacher = teacher.to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5, fused=True)
         mode = "reduce-overhead" if self.on_gpu else "default"

@@ -1,4 +1,4 @@
-"""A stream of batches comes in; a few of them go out, and how long these took in the stream's steady state.
+"""Hand on a few batches of a stream at a time, and time these in its steady state.
 
 The clock runs from the arrival of the first batch to the arrival of the one after the last: so many whole cycles of
 computing a batch and waiting for the next. What a loop spends before its first batch counts for nobody. Between the

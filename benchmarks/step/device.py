@@ -1,4 +1,4 @@
-"""Where the steps of a benchmark run: a device comes in; how to wait for it, and its peak memory, go out."""
+"""Wait for a device, and read its peak memory."""
 
 from __future__ import annotations
 

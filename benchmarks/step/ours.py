@@ -1,4 +1,4 @@
-"""The harness's own training loop and validation: a beton comes in; trained steps and what they cost go out."""
+"""Measure the harness's own training loop and validation on a beton."""
 
 from __future__ import annotations
 

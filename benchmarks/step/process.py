@@ -1,4 +1,4 @@
-"""A loop and a case come in; a process that measures them when asked goes out."""
+"""A process that measures one loop and case when asked."""
 
 from __future__ import annotations
 

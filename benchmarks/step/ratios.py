@@ -1,4 +1,4 @@
-"""Measurements of every loop and case come in; the ratios and shares of ``cxr bench step`` go out."""
+"""The ratios and shares of ``cxr bench step``."""
 
 from __future__ import annotations
 

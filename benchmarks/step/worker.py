@@ -1,4 +1,4 @@
-"""The process of one loop of the step benchmark: a line with a wish comes in; a line with its measurement goes out.
+"""Measure one loop of the step benchmark for each line on standard input.
 
 Run as ``python -m benchmarks.step.worker KIND NETWORK METHOD PICTURES.json DEVICE``. Between its turns it gives
 memory back: five loops together do not fit into a small machine, and a loop that is measured while others are pushed
@@ -56,9 +56,9 @@ def make(kind: str, case: Case, pictures: Pictures, device: torch.device) -> Any
     """The contender of that kind; only its own libraries are imported."""
     compiled = kind.endswith("_compiled")
     if kind == "reference":
-        from benchmarks.step.reference import Reference
+        from benchmarks.step.baseline import Baseline
 
-        return Reference(case, pictures, device)
+        return Baseline(case, pictures, device)
     if kind.startswith("careful"):
         from benchmarks.step.careful import Careful
 

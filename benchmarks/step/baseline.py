@@ -1,4 +1,4 @@
-"""The plain training loop of public code for this paper's experiments: image files come in; trained steps go out.
+"""The baseline: a training loop on image files as the public code for this paper's experiments has it.
 
 Written as the code of the paper's reference [23] is: float32, PyTorch's DataLoader with Pillow on the original files,
 sigmoid and BCELoss, the teacher's whole forward pass, plain Adam, and the loss read at every step.
@@ -25,7 +25,7 @@ from benchmarks.step.cycles import Cycles
 from benchmarks.step.device import settled
 
 
-class PlainNetwork(nn.Module):
+class BaselineNetwork(nn.Module):
     """DenseNet-121, or the paper's Table 4, made of torchvision's parts; the tapped planes are kept by a hook."""
 
     planes: Tensor
@@ -89,15 +89,15 @@ def stream(images: Dataset[Tensor], count: int, batch_size: int, workers: int, *
     return iter(DataLoader(dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=True, **more))
 
 
-class Reference:
-    """One network and method in the plain loop."""
+class Baseline:
+    """One network and method in the baseline loop."""
 
     def __init__(self, case: Case, pictures: Pictures, device: torch.device) -> None:
         self.case, self.pictures, self.device = case, pictures, device
-        self.network = PlainNetwork(case.network).to(device)
+        self.network = BaselineNetwork(case.network).to(device)
         self.teacher = None
         if case.method == "attention_transfer":
-            self.teacher = PlainNetwork("densenet121").to(device).eval()
+            self.teacher = BaselineNetwork("densenet121").to(device).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5)
         self.criterion = nn.BCELoss()
         self.losses: list[float] = []
