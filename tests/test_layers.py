@@ -22,7 +22,7 @@ OWNERS = {
     "jinja2": {"launch"},
 }
 MAX_FILES = 16
-MAY_HAVE_MORE = {"launch/cli", "harness/training"}
+MAY_HAVE_MORE = {"launch/cli"}
 MAY_BE_CIRCLES: set[str] = set()
 
 

@@ -29,15 +29,14 @@ from harness.evaluation.evaluate import EVAL_BATCH_SIZES, split_loader
 from harness.evaluation.inference import predict
 from harness.networks import build_network
 from harness.objectives import Sources, build_objective
-from harness.runs.progress import PartialEpoch, Position
 from harness.runs.runtime import RuntimeConfig
+from harness.runs.train_state import PartialEpoch, TrainState
 from harness.training.build import forward_backward
-from harness.training.compile import CompiledNetwork
-from harness.training.forward_backward import EagerForwardBackward
-from harness.training.loop import Parts, Surroundings, train_epoch
-from harness.training.monitor import Watch
+from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
+from harness.training.monitor import ProgressMonitor
 from harness.training.optimizer import build_adam
-from harness.training.signals import Control, StopSignals
+from harness.training.signals import StopControl, StopSignals
+from harness.training.step import CompiledNetwork, EagerForwardBackward
 
 
 class Given(Batches):
@@ -96,17 +95,17 @@ class Timed:
         return call
 
 
-def one_epoch(parts: Parts) -> PartialEpoch:
+def one_epoch(components: TrainingComponents) -> PartialEpoch:
     """The loop of ``cxr train`` over one epoch, with nobody who looks on or keeps anything."""
-    control = Control(StopSignals(), checkpoint_minutes=0, num_processes=1, owner=True)
-    around = Surroundings(
+    control = StopControl(StopSignals(), checkpoint_minutes=0, num_processes=1, owner=True)
+    callbacks = TrainingCallbacks(
         epoch_done=lambda position, record: None,
         save=lambda position: None,
         control=control,
-        watch=Watch(advance=lambda n=1, note="": None, images=1),
+        watch=ProgressMonitor(advance=lambda n=1, note="": None, images=1),
     )
     clock: Any = SimpleNamespace(seconds=0.0)
-    return train_epoch(parts, Position(), 5e-5, around, clock)
+    return train_epoch(components, TrainState(), 5e-5, callbacks, clock)
 
 
 class Ours:
@@ -138,12 +137,12 @@ class Ours:
         accelerator: Any = Timed(self.accelerator, ("backward",), spent)
         wrapped: Any = Timed(self.parts.wrapped, (), spent)
         objective: Any = Timed(self.parts.objective, (), spent)
-        parts: Any = replace(
+        components: Any = replace(
             self.parts,
             optimizer=Timed(self.parts.optimizer, ("step", "zero_grad"), spent),
             forward_backward=EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective),
         )
-        seconds, trained = self._same_batch(parts, steps)
+        seconds, trained = self._same_batch(components, steps)
         return {
             "seconds": seconds,
             "images": trained.images,
@@ -164,11 +163,11 @@ class Ours:
         bare_s = settled(self.device) - started
         return {"seconds": seconds, "images": trained.images, "overhead_s": max(0.0, seconds - bare_s)}
 
-    def _same_batch(self, parts: Parts, steps: int) -> tuple[float, PartialEpoch]:
+    def _same_batch(self, components: TrainingComponents, steps: int) -> tuple[float, PartialEpoch]:
         """Train on one batch again and again; seconds, and what was measured."""
-        loader = Through(parts.train_loader, self._batches(steps), steps)
+        loader = Through(components.train_loader, self._batches(steps), steps)
         started = settled(self.device)
-        trained = one_epoch(replace(parts, train_loader=loader))
+        trained = one_epoch(replace(components, train_loader=loader))
         return settled(self.device) - started, trained
 
     def _batches(self, steps: int) -> Iterator[Batch]:
@@ -179,8 +178,8 @@ class Ours:
     def whole(self, steps: int) -> dict[str, float]:
         with self.parts.train_loader.epoch(0) as batches:
             cycles = Cycles(batches, steps, settled=partial(settled, self.device))
-            parts = replace(self.parts, train_loader=Through(self.parts.train_loader, cycles, steps))
-            trained = one_epoch(parts)
+            components = replace(self.parts, train_loader=Through(self.parts.train_loader, cycles, steps))
+            trained = one_epoch(components)
         return {"seconds": cycles.seconds, "images": trained.images, "data_wait_s": cycles.waited_s}
 
     def validation(self, steps: int) -> dict[str, float]:
@@ -201,8 +200,8 @@ class Ours:
         """The same with pages streamed from the file."""
         return self._epoch(replace(self.parts, train_loader=self._loader("raw")))
 
-    def _epoch(self, parts: Parts) -> dict[str, float]:
-        trained = one_epoch(parts)
+    def _epoch(self, components: TrainingComponents) -> dict[str, float]:
+        trained = one_epoch(components)
         return {"seconds": trained.seconds, "images": trained.images, "data_wait_s": trained.data_wait_s}
 
     def _loader(self, tier: Tier) -> Loader:
@@ -215,7 +214,7 @@ class Ours:
         indices = np.arange(self.beton.num_samples, dtype=np.int64)
         return open_tier(self.beton, indices, options, tier=tier, device=self.device)
 
-    def _parts(self, case: Case) -> Parts:
+    def _parts(self, case: Case) -> TrainingComponents:
         network = build_network(NetworkConfig(name=case.network), NUM_LABELS)
         network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher = AttentionTransfer(teacher=Weights(kind="none"), weight=1.0)
@@ -226,7 +225,7 @@ class Ours:
         student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network
         wrapped, optimizer = self.accelerator.prepare(student, build_adam(network.parameters(), 5e-5))
         indices = np.arange(self.pictures.batch_size, dtype=np.int64)
-        return Parts(
+        return TrainingComponents(
             accelerator=self.accelerator,
             network=network,
             wrapped=wrapped,

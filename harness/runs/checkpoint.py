@@ -1,4 +1,4 @@
-"""Checkpoints: network, optimiser and the run's position come in; folders that are whole or absent go out, and back.
+"""Write and read checkpoints: weights, optimiser, random state and progress, in folders that are whole or absent.
 
 A checkpoint folder holds ``model.safetensors`` (weights; label names and origin in its metadata) and, for ``last``,
 ``state.pt`` (optimiser, scaler, random state, position), for ``best``, ``meta.json``. The last two ``last`` are kept,
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import logging
 import os
 import pickle
 import shutil
@@ -34,8 +35,9 @@ from harness.runs.checkpoint_folder import (
     whole_folder,
     write_sealed,
 )
-from harness.runs.messages import note
-from harness.runs.progress import Position
+from harness.runs.train_state import TrainState
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
 STATE_NAME = "state.pt"
@@ -56,7 +58,7 @@ class Learner:
     """What the run trains beside the network; it is in no file of weights."""
 
 
-def save_last(folder: Path, learner: Learner, position: Position, metadata: Mapping[str, str]) -> None:
+def save_last(folder: Path, learner: Learner, position: TrainState, metadata: Mapping[str, str]) -> None:
     """Write the checkpoint from which a run goes on; the one before stays, too.
 
     Raises:
@@ -83,7 +85,7 @@ def save_last(folder: Path, learner: Learner, position: Position, metadata: Mapp
         write_sealed(partial, files, metadata)
 
 
-def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> Position | None:
+def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> TrainState | None:
     """Put the newest usable checkpoint into ``learner`` and torch's random state; None when there is none at all.
 
     A torn or foreign checkpoint is passed over with a warning.
@@ -100,19 +102,19 @@ def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> Po
             problems.append(f"{path}: not used, {error}")
             continue
         for problem in problems:
-            note(f"warning: {problem}; going on from {path}, the checkpoint before it")
+            logger.warning(f"{problem}; going on from {path}, the checkpoint before it")
         return position
     if problems:
         raise InputError(f"{'; '.join(problems)}; remove {folder.parent} to start the run anew")
     return None
 
 
-def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> Position:
+def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> TrainState:
     check_seal(path, metadata)
     try:
         tensors = load_file(path / WEIGHTS_NAME)
         state = torch.load(path / STATE_NAME, map_location="cpu", weights_only=True)
-        position = Position.from_dict(state["position"])
+        position = TrainState.from_dict(state["position"])
         learner.network.load_state_dict(tensors)
         learner.optimizer.load_state_dict(state["optimizer"])
         if learner.beside is not None:

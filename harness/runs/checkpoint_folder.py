@@ -1,4 +1,4 @@
-"""Checkpoint folders: files come in; folders that are whole or absent go out, and what is wrong with a damaged one.
+"""Checkpoint folders that are whole or absent, sealed with hashes, and what is wrong with a damaged one.
 
 A sealed folder holds ``COMPLETE``: whose checkpoint it is, and size and SHA-256 of every other file, written last.
 """

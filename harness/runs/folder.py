@@ -1,4 +1,4 @@
-"""The files of one run: where they are and how they are read. A later layer learns about a run from these alone."""
+"""The files of one run: paths and readers. A later layer learns about a run from these alone."""
 
 from __future__ import annotations
 

@@ -1,16 +1,18 @@
-"""The run's learning curves: one record per epoch comes in; lines of metrics.jsonl and TensorBoard events go out."""
+"""Append one record per epoch to metrics.jsonl, and to TensorBoard when asked."""
 
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from datasets.files import write_text
 from harness.runs.folder import RunFolder
-from harness.runs.messages import note
+
+logger = logging.getLogger(__name__)
 
 
-class Journal:
+class MetricsLog:
     """Appends one JSON line per epoch; of a process that does not own the run folder it writes nothing."""
 
     def __init__(self, folder: RunFolder, *, owner: bool, first_epoch: int, tensorboard: bool) -> None:
@@ -30,7 +32,9 @@ class Journal:
         records = list(folder.metrics())
         damaged = sum("epoch" not in record for record in records)
         if damaged:
-            note(f"warning: {self._file}: damaged; {damaged} of {len(records)} lines cannot be read and are left out")
+            logger.warning(
+                f"{self._file}: damaged; {damaged} of {len(records)} lines cannot be read and are left out"
+            )
         kept = [record for record in records if record.get("epoch", first_epoch) < first_epoch]
         write_text(self._file, "".join(_line(record) for record in kept))
         if tensorboard:

@@ -1,4 +1,4 @@
-"""What a result rests on: the process's surroundings come in, one JSON object goes out."""
+"""Record what a result rests on: versions, host, commit, data and runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beta searches: a search and where its runs lie come in; the beta with the best validation AUROC goes out."""
+"""Resolve a beta search to the beta with the best validation AUROC."""
 
 from __future__ import annotations
 

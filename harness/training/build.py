@@ -1,4 +1,4 @@
-"""A run's parts: its configs, beton and accelerator come in; what the training loop works with goes out.
+"""Build what the training loop works with: network, objective, optimiser and loaders.
 
 This is the one place where the parts are put together; each of them knows nothing of the others.
 """
@@ -23,11 +23,9 @@ from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
-from harness.training.compile import CompiledNetwork
-from harness.training.cuda_graph import GraphedForwardBackward
-from harness.training.forward_backward import EagerForwardBackward, ForwardBackward
-from harness.training.loop import Parts
+from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_adam
+from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,7 @@ class Run:
         }
 
 
-def build_parts(run: Run, network: Network) -> Parts:
+def build_components(run: Run, network: Network) -> TrainingComponents:
     """Everything that the training loop works with, on the device, the student and its optimiser prepared."""
     config, accelerator, runtime = run.config, run.accelerator, run.runtime
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -77,9 +75,9 @@ def build_parts(run: Run, network: Network) -> Parts:
     student = CompiledNetwork(network, share) if runtime.compile else network
     wrapped, optimizer = accelerator.prepare(student, adam)
     if accelerator.num_processes > 2:
-        settle_buckets(wrapped, network, accelerator.device)
+        warm_up_ddp_buckets(wrapped, network, accelerator.device)
     validation_indices = run.beton.indices("validation")
-    return Parts(
+    return TrainingComponents(
         accelerator=accelerator,
         network=network,
         wrapped=wrapped,
@@ -106,7 +104,7 @@ def forward_backward(
     return GraphedForwardBackward(eager, modules, batch_size)
 
 
-def settle_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
+def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
     """Make one backward pass that changes nothing, so that gradients add up in one order from the first step on.
 
     DistributedDataParallel orders its buckets anew after its first backward pass. A resumed run would then add in

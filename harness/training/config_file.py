@@ -1,4 +1,4 @@
-"""A config file comes in (TOML, or JSON as in a run folder); a RunConfig and runtime overrides go out.
+"""Read a run's config, and its runtime settings, from a TOML or JSON file or a run folder.
 
 A run named by its folder (initial weights, teacher) is replaced by that run's whole config, so that a run's identity
 follows from configs alone; where the folder lies is kept among the runtime overrides. So is the path of a file of

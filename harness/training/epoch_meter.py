@@ -1,4 +1,4 @@
-"""Measures one epoch of training: losses, logits and waiting times come in; means, AUROC and speeds go out.
+"""Measure one epoch of training: losses, AUROC, waiting times and speed.
 
 Nothing is read from the device before the epoch's end or a checkpoint, so measuring never makes the device wait.
 """
@@ -18,7 +18,7 @@ from harness.devices.accelerator import Accelerator
 from harness.evaluation.inference import Rows
 from harness.evaluation.metrics import auroc, mean_defined
 from harness.objectives import Losses
-from harness.runs.progress import PartialEpoch
+from harness.runs.train_state import PartialEpoch
 
 Item = TypeVar("Item")
 
@@ -53,7 +53,7 @@ class TrainedEpoch:
         }
 
 
-class Meter:
+class EpochMeter:
     """Collects over one epoch, on the device; of a resumed epoch it goes on from what was measured before."""
 
     def __init__(self, accelerator: Accelerator, labels: Sequence[str], before: PartialEpoch | None = None) -> None:
@@ -66,9 +66,9 @@ class Meter:
         self.data_wait_s = 0.0
         self._started = time.perf_counter()
         if before is not None:
-            self._take_up(before)
+            self._restore(before)
 
-    def _take_up(self, before: PartialEpoch) -> None:
+    def _restore(self, before: PartialEpoch) -> None:
         self.batches, self._skipped = before.batches, before.skipped
         self._images, self._measured = before.images, before.measured
         self.data_wait_s = before.data_wait_s
@@ -119,7 +119,7 @@ class Meter:
         self._skipped += int(not stepped)
         self._images += batch.global_size
 
-    def so_far(self) -> PartialEpoch:
+    def snapshot(self) -> PartialEpoch:
         """What a checkpoint keeps of this epoch; a collective call that waits for the device."""
         rows = self._rows.gathered(self._accelerator)
         return PartialEpoch(

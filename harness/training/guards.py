@@ -1,4 +1,4 @@
-"""Guards of a training step: losses, gradients and memory errors come in; one clear stop or a skip goes out."""
+"""Guard training steps against losses and gradients that are not finite, and explain running out of memory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FiniteLosses:
         )
 
 
-class Statistics:
+class BatchNormSnapshot:
     """Batch norm statistics of a network as they were before a step, to be put back when the step is left out."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -74,7 +74,7 @@ class Statistics:
         for before, buffer in zip(self._before, self._buffers, strict=True):
             before.copy_(buffer)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Give the network back what was noted."""
         for before, buffer in zip(self._before, self._buffers, strict=True):
             buffer.copy_(before)
@@ -90,7 +90,7 @@ def gradients_are_finite(parameters: Sequence[nn.Parameter]) -> bool:
 
 
 @contextmanager
-def explained_out_of_memory(
+def out_of_memory_as_memory_error(
     *, batch_size: int, num_processes: int, image_size: int, precision: str
 ) -> Iterator[None]:
     """Turn running out of memory into one line that says what was asked for and what to lower.

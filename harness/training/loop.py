@@ -1,6 +1,6 @@
-"""The training loop: network, objective, optimiser and loaders come in; trained weights and epoch records go out.
+"""The training loop.
 
-The loop knows no method, no file and no schedule rule: an objective makes the loss, its ``Surroundings`` keep what
+The loop knows no method, no file and no schedule rule: an objective makes the loss, ``TrainingCallbacks`` write what
 they are given and say when to stop, and ``harness.config.schedule`` decides.
 """
 
@@ -24,18 +24,18 @@ from harness.evaluation.inference import predict
 from harness.evaluation.metrics import Scores, score
 from harness.networks import Network
 from harness.objectives import Objective
-from harness.runs.progress import PartialEpoch, Position
 from harness.runs.runtime import RuntimeConfig
-from harness.training.epoch_meter import Meter, TrainedEpoch, summary
-from harness.training.forward_backward import ForwardBackward
+from harness.runs.train_state import PartialEpoch, TrainState
+from harness.training.epoch_meter import EpochMeter, TrainedEpoch, summary
 from harness.training.guards import FiniteLosses
-from harness.training.monitor import Watch, peak_memory
-from harness.training.optimizer_step import OptimizerStep
-from harness.training.signals import Control, Interrupted
+from harness.training.monitor import ProgressMonitor, peak_memory
+from harness.training.optimizer import OptimizerStep
+from harness.training.signals import Interrupted, StopControl
+from harness.training.step import ForwardBackward
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class TrainingComponents:
     """What the loop works with."""
 
     accelerator: Accelerator
@@ -57,26 +57,26 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class TrainingCallbacks:
     """What the loop talks to."""
 
-    epoch_done: Callable[[Position, dict[str, Any]], None]
+    epoch_done: Callable[[TrainState, dict[str, Any]], None]
     """Keeps an epoch's outcome and its record; a process killed inside it runs that epoch again."""
-    save: Callable[[Position], None]
+    save: Callable[[TrainState], None]
     """Writes a checkpoint in the middle of an epoch; not a collective call."""
-    control: Control
-    watch: Watch
+    control: StopControl
+    watch: ProgressMonitor
     step_done: Callable[[], None] = lambda: None
     """Told of every step; the profiler listens."""
 
 
-def fit(parts: Parts, position: Position, around: Surroundings) -> Position:
+def fit(components: TrainingComponents, position: TrainState, callbacks: TrainingCallbacks) -> TrainState:
     """Train from ``position`` to the schedule's end.
 
     Args:
-        parts: what to train, and with what.
-        position: where the run stands; a new run's is ``Position()``.
-        around: keeps what it is given, and says when to stop.
+        components: what to train, and with what.
+        position: where the run stands; a new run's is ``TrainState()``.
+        callbacks: keeps what it is given, and says when to stop.
 
     Returns:
         The last position; its history holds every validation.
@@ -85,61 +85,67 @@ def fit(parts: Parts, position: Position, around: Surroundings) -> Position:
         Interrupted: when a signal asked for it; a checkpoint of the last step is written.
         FloatingPointError: when a loss is not finite; no checkpoint since the last good one is written.
     """
-    schedule = parts.schedule
+    schedule = components.schedule
     for epoch in range(position.epoch, schedule.epochs):
         if stops_early(schedule, position.history):
             break
         elapsed_s = _clock(position.seconds)
         rate = learning_rate(schedule, epoch, position.history)
-        partial = train_epoch(parts, position, rate, around, elapsed_s)
-        trained = summary(partial, parts.labels)
+        partial = train_epoch(components, position, rate, callbacks, elapsed_s)
+        trained = summary(partial, components.labels)
         try:
-            scores = validate(parts) if validation_due(schedule, epoch) else None
+            scores = validate(components) if validation_due(schedule, epoch) else None
         except KeyboardInterrupt:
-            around.save(replace(position, partial=partial, seconds=elapsed_s()))
+            callbacks.save(replace(position, partial=partial, seconds=elapsed_s()))
             raise
         position = _moved(position, trained, scores, elapsed_s())
-        around.epoch_done(position, _record(position, rate, trained, scores))
+        callbacks.epoch_done(position, _record(position, rate, trained, scores))
     return position
 
 
 def train_epoch(
-    parts: Parts, position: Position, rate: float, around: Surroundings, elapsed_s: Callable[[], float]
+    components: TrainingComponents,
+    position: TrainState,
+    rate: float,
+    callbacks: TrainingCallbacks,
+    elapsed_s: Callable[[], float],
 ) -> PartialEpoch:
     """The rest of the epoch under way, at learning rate ``rate``; what the whole epoch has measured.
 
     ``elapsed_s`` tells the seconds of the whole run so far, which a checkpoint keeps.
     """
-    accelerator, optimizer, control = parts.accelerator, parts.optimizer, around.control
+    accelerator, optimizer, control = components.accelerator, components.optimizer, callbacks.control
     for group in optimizer.param_groups:
         group["lr"] = rate
-    parts.wrapped.train()
-    meter = Meter(accelerator, parts.labels, position.partial)
+    components.wrapped.train()
+    meter = EpochMeter(accelerator, components.labels, position.partial)
     losses_guard = FiniteLosses(accelerator, epoch=position.epoch)
-    take_step = OptimizerStep(accelerator, optimizer, parts.network, parts.schedule.clip_value, parts.runtime)
+    take_step = OptimizerStep(
+        accelerator, optimizer, components.network, components.schedule.clip_value, components.runtime
+    )
     auroc = position.history[-1].mean_auroc if position.history else None
 
     def checkpoint() -> PartialEpoch:
         losses_guard.check()
-        partial = meter.so_far()
-        around.save(replace(position, partial=partial, seconds=elapsed_s()))
+        partial = meter.snapshot()
+        callbacks.save(replace(position, partial=partial, seconds=elapsed_s()))
         if control.stop is not None:
             accelerator.wait_for_everyone()  # the checkpoint is whole before any process ends
             raise Interrupted(control.stop)
         return partial
 
-    with control.signals.deferred(), _batches(parts, position.epoch, meter.batches) as batches:
-        set_torch_threads(parts.runtime)
+    with control.signals.deferred(), _batches(components, position.epoch, meter.batches) as batches:
+        set_torch_threads(components.runtime)
         for batch in meter.timed(batches):
-            logits, losses = parts.forward_backward(batch.inputs, batch.targets, batch.global_size)
+            logits, losses = components.forward_backward(batch.inputs, batch.targets, batch.global_size)
             stepped = take_step()
             if take_step.skips and not stepped:
                 meter.leave_out(batch.host)
             else:
                 losses_guard.watch(meter.batches, batch.host, losses.total)
                 meter.add(batch.host, logits, losses, stepped=stepped)
-            around.step_done()
-            around.watch.step(
+            callbacks.step_done()
+            callbacks.watch.step(
                 batch.global_size,
                 epoch=position.epoch,
                 waited_s=meter.data_wait_s,
@@ -151,21 +157,25 @@ def train_epoch(
         if control.settle():
             return checkpoint()
         losses_guard.check()
-        return meter.so_far()
+        return meter.snapshot()
 
 
-def _batches(parts: Parts, epoch: int, start_step: int) -> Any:
+def _batches(components: TrainingComponents, epoch: int, start_step: int) -> Any:
     """The epoch's batches from ``start_step`` on; none when all steps were done before the run was stopped."""
-    prefetcher = DevicePrefetcher(parts.train_loader, parts.accelerator.device)
+    prefetcher = DevicePrefetcher(components.train_loader, components.accelerator.device)
     return prefetcher.epoch(epoch, start_step) if start_step < len(prefetcher) else nullcontext(())
 
 
-def validate(parts: Parts) -> Scores:
+def validate(components: TrainingComponents) -> Scores:
     """Score the validation split with the weights of this moment."""
     predictions = predict(
-        parts.accelerator, parts.network, parts.validation_loader, parts.validation_indices, parts.runtime
+        components.accelerator,
+        components.network,
+        components.validation_loader,
+        components.validation_indices,
+        components.runtime,
     )
-    return score(predictions.logits, predictions.targets, parts.labels)
+    return score(predictions.logits, predictions.targets, components.labels)
 
 
 def _clock(before_s: float) -> Callable[[], float]:
@@ -174,7 +184,7 @@ def _clock(before_s: float) -> Callable[[], float]:
     return lambda: time.perf_counter() - zero
 
 
-def _moved(position: Position, trained: TrainedEpoch, scores: Scores | None, seconds: float) -> Position:
+def _moved(position: TrainState, trained: TrainedEpoch, scores: Scores | None, seconds: float) -> TrainState:
     history = position.history
     if scores is not None:
         made = Validated(epoch=position.epoch, loss=scores.cross_entropy, mean_auroc=scores.mean_auroc)
@@ -192,7 +202,7 @@ def _moved(position: Position, trained: TrainedEpoch, scores: Scores | None, sec
     )
 
 
-def _record(position: Position, rate: float, trained: TrainedEpoch, scores: Scores | None) -> dict[str, Any]:
+def _record(position: TrainState, rate: float, trained: TrainedEpoch, scores: Scores | None) -> dict[str, Any]:
     """One line of metrics.jsonl."""
     return {
         "epoch": position.epoch - 1,

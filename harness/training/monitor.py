@@ -1,20 +1,24 @@
-"""What a person sees while a run trains: steps come in; a note on speed and time left, and peak memory, go out."""
+"""Progress, peak memory and a profiler trace of a run that trains."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile, schedule
 
 from datasets.progress import Advance
 
 
 @dataclass(kw_only=True)
-class Watch:
+class ProgressMonitor:
     """Tells progress of every step; all that it says is known on the host."""
 
     advance: Advance
@@ -55,3 +59,26 @@ def peak_memory() -> dict[str, Any]:
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         "peak_cuda_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
     }
+
+
+WAIT_STEPS, WARM_UP_STEPS, TRACED_STEPS = 1, 1, 3
+
+
+@contextmanager
+def step_trace(path: Path | None) -> Iterator[Callable[[], None]]:
+    """Yield a function to be called after every step; with a path, steps 2 to 4 (from 0) are traced into that file.
+
+    A run with fewer steps is traced as far as it goes.
+    """
+    if path is None:
+        yield lambda: None
+        return
+
+    def export(trace: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trace.export_chrome_trace(str(path))
+
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
+    plan = schedule(wait=WAIT_STEPS, warmup=WARM_UP_STEPS, active=TRACED_STEPS, repeat=1)
+    with profile(activities=activities, schedule=plan, on_trace_ready=export, record_shapes=True) as tracer:
+        yield tracer.step

@@ -1,11 +1,16 @@
-"""Adam for a run: parameters come in; the optimiser in the form that is fastest here goes out."""
+"""Adam for a run, and one optimiser step that clamps, steps and can leave a step out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
+
+from harness.devices.accelerator import Accelerator
+from harness.runs.runtime import RuntimeConfig
+from harness.training.guards import BatchNormSnapshot, gradients_are_finite
 
 
 def build_adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
@@ -15,3 +20,45 @@ def build_adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torc
     has the same state as the plain form and rounds otherwise than it, but always the same way.
     """
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+class OptimizerStep:
+    """Clamps, steps and clears the gradients; when asked, leaves out a step whose gradients are not finite."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        optimizer: Any,
+        network: nn.Module,
+        clip_value: float | None,
+        runtime: RuntimeConfig,
+    ) -> None:
+        self.skips = runtime.on_nonfinite == "skip"
+        """Whether steps are left out; it costs one wait for the device at each step."""
+        self._accelerator = accelerator
+        self._optimizer = optimizer
+        self._clip_value = clip_value
+        self._statistics = BatchNormSnapshot(network) if self.skips else None
+
+    def __call__(self) -> bool:
+        """Make the step; False when it was left out, by us or by the gradient scaler of fp16."""
+        optimizer, scaler = self._optimizer, self._accelerator.scaler
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        stepped = False
+        if (
+            scaler is not None or not self.skips or gradients_are_finite(parameters)
+        ):  # asked before infinities are clamped
+            if self._clip_value is not None:
+                self._accelerator.clip_grad_value_(parameters, self._clip_value)
+            scale = 0.0 if scaler is None else scaler.get_scale()
+            optimizer.step()
+            # A scaler leaves a step out by itself and lowers its scale. Accelerate's step_was_skipped does not see it
+            # in fused Adam, which is called all the same; reading the scale waits for the device, in fp16 alone.
+            stepped = scaler is None or scaler.get_scale() >= scale
+        if self._statistics is not None:
+            if stepped:
+                self._statistics.note()
+            else:
+                self._statistics.restore()
+        optimizer.zero_grad(set_to_none=True)
+        return stepped

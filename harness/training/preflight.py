@@ -1,12 +1,12 @@
-"""What is checked before a run starts: its config, its beton and its folder come in; refusals and warnings go out.
+"""Check a run's config, beton and folder before it starts.
 
 Everything here is quick and reads no weights, so bad input is refused within seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from typing import Any
 
 from datasets.beton.reader import Beton
@@ -17,6 +17,8 @@ from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
+
+logger = logging.getLogger(__name__)
 
 
 def open_beton(config: RunConfig, runtime: RuntimeConfig) -> Beton:
@@ -83,11 +85,15 @@ def check_labels(config: RunConfig, beton: Beton) -> None:
     train = beton.targets[beton.indices("train", config.data.subset)]
     absent = [label for label, column in zip(beton.labels, train.T, strict=True) if not (column == POSITIVE).any()]
     if absent:
-        _warn(f"split train, subset {config.data.subset}: no positive image of {', '.join(absent)}: never learnt")
+        logger.warning(
+            f"split train, subset {config.data.subset}: no positive image of {', '.join(absent)}: never learnt"
+        )
     for split in ("validation", "test"):
         lacking = single_class_labels(beton.targets[beton.indices(split)], beton.labels)
         if lacking:
-            _warn(f"split {split}: no AUROC, and no part in its mean, for {', '.join(lacking)}: one class only")
+            logger.warning(
+                f"split {split}: no AUROC, and no part in its mean, for {', '.join(lacking)}: one class only"
+            )
         by_auroc = config.schedule.select_by == "mean_auroc"
         if split == "validation" and by_auroc and len(lacking) == len(beton.labels):
             raise InputError(
@@ -117,12 +123,7 @@ def warn_of_leaks(config: RunConfig) -> None:
     """Say when initial weights have seen images that this run is scored on."""
     init = config.init.run
     if init is not None and init.data.dataset == "chestxray14" and config.data.dataset == "chestxray14_5.6k":
-        _warn(
+        logger.warning(
             "the 5.6k sample is a part of ChestX-ray14: the initial weights have seen images of its validation and "
             "test splits unless those patients were left out of the pre-training"
         )
-
-
-def _warn(message: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # one of a distributed run's processes says it
-        print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -1,11 +1,11 @@
-"""One run from start to end: a RunConfig and a RuntimeConfig come in; a run folder and its result go out.
+"""Train, evaluate and record one run from start to end.
 
 A run is checked, set up, trained or taken up again, and tested; its files are written by the first process alone.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,15 +23,15 @@ from harness.evaluation.metrics import score
 from harness.networks import Network, build_network
 from harness.runs.checkpoint import best_epoch, load_weights, weights_hash
 from harness.runs.checkpoint_folder import whole_folder
-from harness.runs.metrics_log import Journal
-from harness.runs.progress import Position
+from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import write_provenance
 from harness.runs.runtime import RuntimeConfig
+from harness.runs.train_state import TrainState
 from harness.training.beta_search import resolve_weight
-from harness.training.build import Run, build_parts
-from harness.training.guards import explained_out_of_memory
-from harness.training.loop import Parts, Surroundings, fit
-from harness.training.monitor import Watch
+from harness.training.build import Run, build_components
+from harness.training.guards import out_of_memory_as_memory_error
+from harness.training.loop import TrainingCallbacks, TrainingComponents, fit
+from harness.training.monitor import ProgressMonitor, step_trace
 from harness.training.preflight import (
     check_batches,
     check_labels,
@@ -40,12 +40,13 @@ from harness.training.preflight import (
     warn_of_leaks,
     write_config,
 )
-from harness.training.profiler import step_trace
-from harness.training.recorder import Keeper, learner_of, take_up
-from harness.training.signals import Control, StopSignals
+from harness.training.recorder import CheckpointRecorder, make_learner, restore
+from harness.training.signals import StopControl, StopSignals
 from harness.training.status import Status, reporting
 from harness.training.sync_batch_norm import synchronised
 from harness.weights.initialise import initialise
+
+logger = logging.getLogger(__name__)
 
 
 def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     beton = open_beton(config, runtime)
     finished = finished_result(folder, config, beton)
     if finished is not None:
-        print(f"{folder.path}: already done", file=sys.stderr)
+        logger.info(f"{folder.path}: already done")
         return finished
     check_labels(config, beton)
     check_batches(config, beton)
@@ -89,7 +90,7 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
             weight=weight,
             beta=beta,
         )
-        with explained_out_of_memory(
+        with out_of_memory_as_memory_error(
             batch_size=config.schedule.batch_size,
             num_processes=accelerator.num_processes,
             image_size=config.data.image_size,
@@ -107,22 +108,30 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
         origin = initialise(network, run.config.init, run.runtime, seed=run.config.seed)
     if run.config.network.sync_bn:
         network = synchronised(network, run.accelerator.num_processes, run.accelerator.device)
-    parts = build_parts(run, network)
-    learner = learner_of(run, parts)
-    position = take_up(run, learner)
+    components = build_components(run, network)
+    learner = make_learner(run, components)
+    position = restore(run, learner)
     devices = device_names(run.accelerator)
     if run.owner:
         write_provenance(run.folder, _facts(run, origin, devices))
-    journal = Journal(run.folder, owner=run.owner, first_epoch=position.epoch, tensorboard=run.runtime.tensorboard)
-    position = _train(run, parts, position, Keeper(run=run, learner=learner, journal=journal, status=status), signals)
+    journal = MetricsLog(run.folder, owner=run.owner, first_epoch=position.epoch, tensorboard=run.runtime.tensorboard)
+    position = _train(
+        run,
+        components,
+        position,
+        CheckpointRecorder(run=run, learner=learner, journal=journal, status=status),
+        signals,
+    )
     journal.close()
     return _test(run, network, position)
 
 
-def _train(run: Run, parts: Parts, position: Position, keeper: Keeper, signals: StopSignals) -> Position:
-    todo = (run.config.schedule.epochs - position.epoch) * len(parts.train_loader.indices)
+def _train(
+    run: Run, components: TrainingComponents, position: TrainState, recorder: CheckpointRecorder, signals: StopSignals
+) -> TrainState:
+    todo = (run.config.schedule.epochs - position.epoch) * len(components.train_loader.indices)
     todo -= position.partial.images if position.partial is not None else 0
-    control = Control(
+    control = StopControl(
         signals,
         checkpoint_minutes=run.runtime.checkpoint_minutes,
         num_processes=run.accelerator.num_processes,
@@ -130,17 +139,17 @@ def _train(run: Run, parts: Parts, position: Position, keeper: Keeper, signals: 
     )
     trace = run.folder.trace_file if run.runtime.profile and run.owner else None
     with _progress(run, todo) as advance, step_trace(trace) as step_done:
-        around = Surroundings(
-            epoch_done=keeper.epoch_done,
-            save=keeper.save,
+        callbacks = TrainingCallbacks(
+            epoch_done=recorder.epoch_done,
+            save=recorder.save,
             control=control,
-            watch=Watch(advance=advance, images=todo),
+            watch=ProgressMonitor(advance=advance, images=todo),
             step_done=step_done,
         )
-        return fit(parts, position, around)
+        return fit(components, position, callbacks)
 
 
-def _test(run: Run, network: Network, position: Position) -> dict[str, Any]:
+def _test(run: Run, network: Network, position: TrainState) -> dict[str, Any]:
     """Score the best epoch's weights on the test split; write predictions and, last of all, result.json."""
     run.accelerator.wait_for_everyone()
     best = best_of(run.config.schedule, position.history)

@@ -1,4 +1,4 @@
-"""When to stop or to save: signals and the clock come in; one decision, the same everywhere, goes out.
+"""Decide when to stop or save: signals and the clock, the same in every process.
 
 SIGTERM, SIGINT (Ctrl-C) and SIGUSR2 end a run. In the middle of training steps they wait for the step's end, where a
 checkpoint is written; elsewhere, and when asked a second time, they end it at once.
@@ -76,7 +76,7 @@ class StopSignals:
             os.write(2, f"{name}: stopping at the end of this step; once more to stop at once\n".encode())
 
 
-class Control:
+class StopControl:
     """Decides at the end of each step whether a checkpoint is due and whether the run ends there.
 
     Processes agree through an all-reduced flag that lives on the CPU and travels while the next step computes: a

@@ -1,4 +1,4 @@
-"""Where a run stands, for whoever looks from outside: states come in, ``status.json`` goes out, always whole."""
+"""Write ``status.json``, which tells others where a run stands; it is always whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch norm over all processes: a network comes in; the same network, its batch norms synchronised, goes out.
+"""Synchronise batch norm over all processes.
 
 torch's own SyncBatchNorm does so on GPUs alone; on the CPU ours takes its place. Weights, their names and the running
 statistics stay as they are.

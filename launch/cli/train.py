@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ import tyro
 
 from datasets.errors import InputError
 from harness.config import RunConfig
-from harness.runs.messages import note
 from harness.runs.runtime import Precision, RuntimeConfig
 from launch.executors.prepare import as_arguments
 from launch.executors.ranks import run_ranks, started_by_launcher
 from launch.executors.slurm.environment import adopt_srun_ranks
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
     try:
         result = train_run(config, runtime)
     except Interrupted as interrupt:
-        note(f"interrupted by {interrupt}; the same command goes on where it was")
+        logger.info(f"interrupted by {interrupt}; the same command goes on where it was")
         sys.exit(interrupt.exit_status)
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)

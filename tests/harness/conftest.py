@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from datasets.logging_setup import set_up_logging
+
 if TYPE_CHECKING:
     from tiny_runs import FinishedRun
 
@@ -28,6 +30,12 @@ def finished_run(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     made = FinishedRun.train(tiny_beton, tmp_path_factory.mktemp("finished"))
     forget_accelerator()
     return made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logging() -> None:
+    """Notes and warnings go to standard error, as under ``cxr``."""
+    set_up_logging()
 
 
 @pytest.fixture(autouse=True)

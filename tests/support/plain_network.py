@@ -14,11 +14,11 @@ from harness.config import NetworkConfig
 from harness.devices.accelerator import Accelerator
 from harness.networks import Network, NetworkOutput
 from harness.runs.folder import RunFolder
-from harness.runs.progress import Position
-from harness.training.build import Run, build_parts
-from harness.training.loop import Parts, Surroundings, train_epoch
-from harness.training.monitor import Watch
-from harness.training.signals import Control, StopSignals
+from harness.runs.train_state import TrainState
+from harness.training.build import Run, build_components
+from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
+from harness.training.monitor import ProgressMonitor
+from harness.training.signals import StopControl, StopSignals
 
 
 class PlainNetwork(Network):
@@ -38,7 +38,7 @@ class PlainNetwork(Network):
         return NetworkOutput(self.classifier(planes.mean((2, 3))), planes)
 
 
-def plain_parts(accelerator: Accelerator, beton: Path, **changes: Any) -> Parts:
+def plain_components(accelerator: Accelerator, beton: Path, **changes: Any) -> TrainingComponents:
     """The parts of a run of the plain network; ``changes`` are of its runtime."""
     run = Run(
         config=tiny_config(),
@@ -49,30 +49,30 @@ def plain_parts(accelerator: Accelerator, beton: Path, **changes: Any) -> Parts:
         weight=None,
         beta=None,
     )
-    return build_parts(run, PlainNetwork())
+    return build_components(run, PlainNetwork())
 
 
-def surroundings(accelerator: Accelerator) -> Surroundings:
-    """Surroundings that keep nothing."""
-    control = Control(
+def surroundings(accelerator: Accelerator) -> TrainingCallbacks:
+    """TrainingCallbacks that keep nothing."""
+    control = StopControl(
         StopSignals(),
         checkpoint_minutes=0,
         num_processes=accelerator.num_processes,
         owner=accelerator.is_main_process,
     )
-    return Surroundings(
+    return TrainingCallbacks(
         epoch_done=lambda *_: None,
         save=lambda _: None,
         control=control,
-        watch=Watch(advance=lambda *_: None, images=40),
+        watch=ProgressMonitor(advance=lambda *_: None, images=40),
     )
 
 
-def one_epoch(parts: Parts) -> dict[str, Any]:
+def one_epoch(components: TrainingComponents) -> dict[str, Any]:
     """Loss sums and weights after one epoch, as plain values."""
-    around = surroundings(parts.accelerator)
-    epoch = train_epoch(parts, Position(), 1e-3, around, lambda: 0.0)
-    weights = {name: value.flatten().tolist() for name, value in parts.network.state_dict().items()}
+    callbacks = surroundings(components.accelerator)
+    epoch = train_epoch(components, TrainState(), 1e-3, callbacks, lambda: 0.0)
+    weights = {name: value.flatten().tolist() for name, value in components.network.state_dict().items()}
     return {
         "sums": epoch.sums.sum(0).tolist(),
         "indices": epoch.indices.tolist(),

@@ -21,15 +21,15 @@ from harness.devices.accelerator import Accelerator, leaving_at_failure, make_ac
 from harness.networks import build_network
 from harness.runs.checkpoint import weights_hash
 from harness.runs.folder import RunFolder
-from harness.runs.progress import Position
-from harness.training.build import Run, build_parts
-from harness.training.loop import Parts, Surroundings, train_epoch
-from harness.training.monitor import Watch
-from harness.training.signals import Control, StopSignals
+from harness.runs.train_state import TrainState
+from harness.training.build import Run, build_components
+from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
+from harness.training.monitor import ProgressMonitor
+from harness.training.signals import StopControl, StopSignals
 from harness.weights.initialise import initialise
 
 
-class SavesAt(Control):
+class SavesAt(StopControl):
     """A checkpoint is due after each of some steps, from 1."""
 
     def __init__(self, steps: set[int], num_processes: int) -> None:
@@ -41,7 +41,7 @@ class SavesAt(Control):
         return self.done in self.steps
 
 
-def parts_of(accelerator: Accelerator, beton: Path) -> Parts:
+def components_of(accelerator: Accelerator, beton: Path) -> TrainingComponents:
     config = tiny_config(schedule=tiny_schedule(1, batch_size=8))
     runtime = tiny_runtime(beton, Path("unused"))
     folder = RunFolder(Path("unused"))
@@ -56,33 +56,35 @@ def parts_of(accelerator: Accelerator, beton: Path) -> Parts:
     )
     network = build_network(config.network, 3)
     initialise(network, config.init, runtime, seed=0)
-    return build_parts(run, network)
+    return build_components(run, network)
 
 
-def epoch(parts: Parts, position: Position, steps: set[int], save: Callable[[Position], None]) -> str:
+def epoch(
+    components: TrainingComponents, position: TrainState, steps: set[int], save: Callable[[TrainState], None]
+) -> str:
     """Train the rest of the epoch; hash of the weights at its end."""
-    around = Surroundings(
+    callbacks = TrainingCallbacks(
         epoch_done=lambda *_: None,
         save=save,
-        control=SavesAt(steps, parts.accelerator.num_processes),
-        watch=Watch(advance=lambda *_: None, images=40),
+        control=SavesAt(steps, components.accelerator.num_processes),
+        watch=ProgressMonitor(advance=lambda *_: None, images=40),
     )
-    train_epoch(parts, position, 1e-3, around, lambda: 0.0)
-    return weights_hash(parts.network.state_dict())
+    train_epoch(components, position, 1e-3, callbacks, lambda: 0.0)
+    return weights_hash(components.network.state_dict())
 
 
 def hashes(accelerator: Accelerator, beton: Path, steps: set[int]) -> dict[str, str]:
     """Of the weights after the whole epoch, and after the rest of it from each checkpoint by its step."""
     kept: list[Any] = []
-    parts = parts_of(accelerator, beton)
+    components = components_of(accelerator, beton)
 
-    def keep(position: Position) -> None:
-        learned = parts.network.state_dict(), parts.optimizer.optimizer.state_dict()
+    def keep(position: TrainState) -> None:
+        learned = components.network.state_dict(), components.optimizer.optimizer.state_dict()
         kept.append((position, copy.deepcopy(learned)))
 
-    found = {"whole": epoch(parts, Position(), steps, keep)}
+    found = {"whole": epoch(components, TrainState(), steps, keep)}
     for position, (weights, moments) in kept:
-        fresh = parts_of(accelerator, beton)
+        fresh = components_of(accelerator, beton)
         fresh.network.load_state_dict(weights)
         fresh.optimizer.optimizer.load_state_dict(moments)
         found[str(position.partial.batches)] = epoch(fresh, position, set(), lambda _: None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain_network import one_epoch, plain_parts
+from plain_network import one_epoch, plain_components
 from tiny_runs import tiny_config, tiny_runtime
 from torch import nn
 
@@ -16,8 +16,8 @@ from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.evaluation.inference import gather_rows
 from harness.objectives import Losses
 from harness.objectives.base import masked_cross_entropy
-from harness.training.forward_backward import share_of_global_mean
 from harness.training.run import train_run
+from harness.training.step import share_of_global_mean
 from harness.training.sync_batch_norm import SyncBatchNorm2d
 
 
@@ -74,7 +74,7 @@ def main(beton: Path, runs_dir: Path, out: Path) -> None:
     accelerator = make_accelerator(runtime)
     found: dict[str, Any] = {"gathered": gathered(accelerator), "gradients": gradients(accelerator)}
     found["norms"] = norms(accelerator)
-    found["plain"] = one_epoch(plain_parts(accelerator, beton))
+    found["plain"] = one_epoch(plain_components(accelerator, beton))
     found["result"] = train_run(tiny_config(epochs=1), runtime)
     if accelerator.is_main_process:
         out.write_text(json.dumps(found))

@@ -14,7 +14,7 @@ from harness.networks import NetworkOutput
 from harness.objectives import Sources, build_objective
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import average_gradients
-from harness.training.forward_backward import share_of_global_mean
+from harness.training.step import share_of_global_mean
 
 
 def main(out: Path) -> None:

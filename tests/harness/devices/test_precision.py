@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 from arithmetic import needs
-from plain_network import plain_parts
+from plain_network import plain_components
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule, without_times
 
 from datasets.errors import InputError
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.devices.precision import arithmetic_problem, chosen_precision, cpu_has_bf16, precision_or_fp32
 from harness.runs.checkpoint import Learner, load_last, save_last
-from harness.runs.progress import Position
 from harness.runs.runtime import RuntimeConfig
-from harness.training.optimizer_step import OptimizerStep
+from harness.runs.train_state import TrainState
+from harness.training.optimizer import OptimizerStep
 from harness.training.run import train_run
 
 
@@ -46,7 +46,7 @@ def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Pa
     """The logic of float16 on the CPU, where torch has the scaler but Accelerate does not switch it on."""
     accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path))
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    parts = plain_parts(accelerator, tiny_beton)
+    parts = plain_components(accelerator, tiny_beton)
     take_step = OptimizerStep(accelerator, parts.optimizer, parts.network, None, parts.runtime)
     before = [parameter.clone() for parameter in parts.network.parameters()]
 
@@ -61,7 +61,7 @@ def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Pa
     assert backward(1.0) is True
     assert not all(torch.equal(a, b) for a, b in zip(before, parts.network.parameters(), strict=True))
     learner = Learner(network=parts.network, optimizer=parts.optimizer.optimizer, scaler=accelerator.scaler)
-    save_last(tmp_path / "last", learner, Position(), {})
+    save_last(tmp_path / "last", learner, TrainState(), {})
     fresh = torch.amp.GradScaler("cpu")
     load_last(tmp_path / "last", dataclasses.replace(learner, scaler=fresh), {})
     assert fresh.state_dict() == accelerator.scaler.state_dict()

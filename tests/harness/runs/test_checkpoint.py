@@ -28,9 +28,9 @@ from harness.runs.checkpoint import (
     weights_hash,
 )
 from harness.runs.checkpoint_folder import COMPLETE_NAME, replacing_folder, whole_folder
-from harness.runs.progress import PartialEpoch, Position
+from harness.runs.train_state import PartialEpoch, TrainState
 
-POSITION = Position(
+POSITION = TrainState(
     epoch=2,
     step=7,
     images=100,

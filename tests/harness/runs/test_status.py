@@ -12,7 +12,7 @@ import pytest
 
 from datasets.files import read_json
 from harness.runs.folder import RunFolder
-from harness.runs.metrics_log import Journal
+from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import git_state, surroundings, write_provenance
 from harness.training.signals import Interrupted, StopSignals
 from harness.training.status import Status, reporting
@@ -80,7 +80,7 @@ def test_what_was_ignored_stays_ignored() -> None:
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with reporting(Status(folder=folder, epochs=1, owner=False), StopSignals()):
-        journal = Journal(folder, owner=False, first_epoch=0, tensorboard=True)
+        journal = MetricsLog(folder, owner=False, first_epoch=0, tensorboard=True)
         journal.append({"epoch": 0})
         journal.close()
     assert list(tmp_path.iterdir()) == []
@@ -88,12 +88,12 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
 
 def test_lines_behind_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    journal = Journal(folder, owner=True, first_epoch=0, tensorboard=False)
+    journal = MetricsLog(folder, owner=True, first_epoch=0, tensorboard=False)
     for epoch in range(3):
         journal.append({"epoch": epoch, "attempt": 1})
     with folder.metrics_file.open("a") as file:
         file.write('{"epoch": 3, "torn')
-    Journal(folder, owner=True, first_epoch=2, tensorboard=False).append({"epoch": 2, "attempt": 2})
+    MetricsLog(folder, owner=True, first_epoch=2, tensorboard=False).append({"epoch": 2, "attempt": 2})
     lines = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
     assert lines == [{"epoch": 0, "attempt": 1}, {"epoch": 1, "attempt": 1}, {"epoch": 2, "attempt": 2}]
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -105,7 +105,7 @@ def test_damaged_lines_are_counted_and_the_others_stay(tmp_path: Path, capsys: p
     lines = (b'{"epoch": 0}', b"\xff\xfe\x00 no text", b'{"epoch": ', b"3", b'{"epoch": 1}', b'{"epoch": 2, \xc3')
     folder.metrics_file.write_bytes(b"\n".join(lines))
     assert list(folder.metrics()) == [{"epoch": 0}, {}, {}, {}, {"epoch": 1}]
-    Journal(folder, owner=True, first_epoch=2, tensorboard=False)
+    MetricsLog(folder, owner=True, first_epoch=2, tensorboard=False)
     assert f"{folder.metrics_file}: damaged; 3 of 5 lines cannot be read" in capsys.readouterr().err
     assert list(folder.metrics()) == [{"epoch": 0}, {"epoch": 1}]
 

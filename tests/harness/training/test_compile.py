@@ -13,8 +13,8 @@ import torch
 
 from harness.config import NetworkConfig
 from harness.networks import build_network
-from harness.training.compile import CACHE_VARIABLE, CompiledNetwork, keep_compiled_code
 from harness.training.optimizer import build_adam
+from harness.training.step import CACHE_VARIABLE, CompiledNetwork, keep_compiled_code
 
 
 def images(batch: int) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_batches_of_another_size_are_never_compiled(monkeypatch):
 COMPILING = """
 import sys, torch
 import harness.networks
-from harness.training.compile import keep_compiled_code
+from harness.training.step import keep_compiled_code
 keep_compiled_code()
 assert torch.compile(lambda x: torch.relu(x) + 1)(torch.ones(3000)).sum() == 6000
 """

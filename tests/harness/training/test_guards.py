@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain_network import one_epoch, plain_parts
+from plain_network import one_epoch, plain_components
 from stopped_runs import command, run
 from tiny_runs import hash_of, interrupted, read_status, tiny_config, tiny_runtime, tiny_schedule
 from torch import Tensor
@@ -23,11 +23,11 @@ from harness.networks import NetworkOutput
 from harness.objectives import Losses, SupervisedObjective
 from harness.runs.folder import RunFolder
 from harness.training.config_file import load_config
-from harness.training.forward_backward import EagerForwardBackward
-from harness.training.guards import explained_out_of_memory
-from harness.training.loop import Parts
+from harness.training.guards import out_of_memory_as_memory_error
+from harness.training.loop import TrainingComponents
 from harness.training.preflight import check_labels
 from harness.training.run import train_run
+from harness.training.step import EagerForwardBackward
 
 
 @dataclasses.dataclass
@@ -46,11 +46,13 @@ class BadAt:
         return Losses(losses.total * float("nan"), losses.cross_entropy * float("nan"), None)
 
 
-def bad_parts(beton: Path, tmp_path: Path, *calls: int, **changes: Any) -> Parts:
+def bad_parts(beton: Path, tmp_path: Path, *calls: int, **changes: Any) -> TrainingComponents:
     accelerator = make_accelerator(tiny_runtime(beton, tmp_path))
-    parts = plain_parts(accelerator, beton, **changes)
-    step = EagerForwardBackward(accelerator=accelerator, wrapped=parts.wrapped, objective=BadAt(frozenset(calls)))
-    return dataclasses.replace(parts, forward_backward=step)
+    components = plain_components(accelerator, beton, **changes)
+    step = EagerForwardBackward(
+        accelerator=accelerator, wrapped=components.wrapped, objective=BadAt(frozenset(calls))
+    )
+    return dataclasses.replace(components, forward_backward=step)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_images(tiny_beton: Path, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_step_can_be_left_out_and_is_counted(tiny_beton: Path, tmp_path: Path)
 
 
 def test_an_epoch_without_any_step_is_no_epoch(tiny_beton: Path, tmp_path: Path) -> None:
-    from harness.runs.progress import PartialEpoch
+    from harness.runs.train_state import PartialEpoch
     from harness.training.epoch_meter import summary
 
     none = torch.zeros(0)
@@ -105,11 +107,11 @@ def test_a_diverging_run_ends_with_one_line(tiny_beton: Path, tmp_path: Path) ->
 def test_too_little_memory_says_what_was_asked_for() -> None:
     asked = {"batch_size": 32, "num_processes": 3, "image_size": 256, "precision": "fp32"}
     message = r"out of main memory at a batch of 11 per process \(32 over 3\), images of 256 px, fp32: .* lower"
-    with pytest.raises(MemoryError, match=message), explained_out_of_memory(**asked):  # type: ignore[arg-type]
+    with pytest.raises(MemoryError, match=message), out_of_memory_as_memory_error(**asked):  # type: ignore[arg-type]
         torch.empty(1 << 60)
-    with pytest.raises(MemoryError, match="out of GPU memory"), explained_out_of_memory(**asked):  # type: ignore[arg-type]
+    with pytest.raises(MemoryError, match="out of GPU memory"), out_of_memory_as_memory_error(**asked):  # type: ignore[arg-type]
         raise torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="another"), explained_out_of_memory(**asked):  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="another"), out_of_memory_as_memory_error(**asked):  # type: ignore[arg-type]
         raise RuntimeError("another")
 
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from harness.objectives import Losses
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import forward_backward
-from harness.training.cuda_graph import GraphedForwardBackward
-from harness.training.forward_backward import EagerForwardBackward
+from harness.training.step import EagerForwardBackward, GraphedForwardBackward
 
 
 class Counted:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from plain_network import one_epoch, plain_parts
+from plain_network import one_epoch, plain_components
 from tiny_runs import FinishedRun, tiny_config, tiny_runtime
 
 from datasets.beton.reader import Beton
@@ -76,7 +76,7 @@ def test_without_batch_norm_two_processes_compute_what_one_does(
 ) -> None:
     """Equal up to the order in which float32 numbers are added."""
     two = outcome[1]["plain"]
-    one = one_epoch(plain_parts(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton))
+    one = one_epoch(plain_components(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton))
     assert two["indices"] == one["indices"]
     assert two["sums"] == pytest.approx(one["sums"], rel=1e-6)
     for name, value in one["weights"].items():

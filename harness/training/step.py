@@ -1,4 +1,4 @@
-"""Forward and backward pass of whole batches as one CUDA graph: a batch comes in; logits and losses go out.
+"""Forward and backward pass of a batch: operation by operation, as one CUDA graph, or compiled.
 
 A DenseNet's training step is some 2,000 small kernels. Starting them one by one from Python takes longer than running
 them; recorded once and started together they are the same kernels, in the same order, with the same results.
@@ -6,14 +6,71 @@ them; recorded once and started together they are the same kernels, in the same 
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from harness.objectives import Losses
-from harness.runs.messages import note
-from harness.training.forward_backward import ForwardBackward
+from datasets.sources.labels import IGNORED
+from harness.devices.accelerator import Accelerator
+from harness.networks import Network, NetworkOutput
+from harness.objectives import Losses, Objective
+
+logger = logging.getLogger(__name__)
+
+
+class ForwardBackward(Protocol):
+    """What the training loop calls for each batch."""
+
+    def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
+        """Logits (B, L) and losses of this process's part of a step.
+
+        Args:
+            inputs: (B, 3, S, S), normalised, in channels_last.
+            targets: (B, L) uint8.
+            global_size: images of the step over all processes.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class EagerForwardBackward:
+    """Forward pass, losses and backward pass, operation by operation."""
+
+    accelerator: Accelerator
+    wrapped: nn.Module
+    """The student as Accelerate prepared it."""
+    objective: Objective
+
+    def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
+        """As ``ForwardBackward`` says."""
+        accelerator = self.accelerator
+        with accelerator.autocast():
+            output = self.wrapped(inputs)
+            losses = self.objective(output, inputs, targets)
+        accelerator.backward(share_of_global_mean(accelerator, losses, targets, global_size))
+        return output.logits, losses
+
+
+def share_of_global_mean(accelerator: Accelerator, losses: Losses, targets: Tensor, global_size: int) -> Tensor:
+    """This process's loss, scaled so that the mean over processes is the loss of the whole global batch.
+
+    Processes may hold unequal numbers of images, over which the attention loss is a mean, and of known targets, over
+    which the cross-entropy is one.
+    """
+    if accelerator.num_processes == 1:
+        return losses.total
+    of_images = len(targets) * accelerator.num_processes / global_size
+    known = (targets != IGNORED).sum()
+    of_targets = known * accelerator.num_processes / accelerator.reduce(known, "sum").clamp_min(1)
+    share: Tensor = losses.total * of_images + losses.cross_entropy * (of_targets - of_images)
+    return share
+
 
 WARM_UP_STEPS = 3
 """Steps before recording, in which libraries choose their algorithms and take their memory."""
@@ -52,7 +109,9 @@ class GraphedForwardBackward:
             except RuntimeError as error:
                 self._works = False
                 _forget_gradients(self._modules)
-                note(f"note: steps are not recorded as a CUDA graph, and slower ({str(error).splitlines()[0]})")
+                logger.info(
+                    f"note: steps are not recorded as a CUDA graph, and slower ({str(error).splitlines()[0]})"
+                )
                 return self._eager(inputs, targets, global_size)
         return self._recording.replay(inputs, targets)
 
@@ -103,3 +162,47 @@ class _Recording:
 def _forget_gradients(modules: Sequence[nn.Module]) -> None:
     for module in modules:
         module.zero_grad(set_to_none=True)
+
+
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+class CompiledNetwork(nn.Module):
+    """Runs whole batches compiled, and all others, like the last one of an epoch, as they are.
+
+    A batch of another size would be compiled anew, for minutes, to be of use once an epoch. The parameters are the
+    network's own; its state dict stays the plain one, since it is the network that is saved.
+    """
+
+    def __init__(self, network: Network, batch_size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.batch_size = batch_size
+        keep_compiled_code()
+        # In a tuple, so that it is no second submodule with the same parameters.
+        self._compiled = (torch.compile(network, dynamic=False),)
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """Logits and attention planes of (B, 3, S, S) images."""
+        output: NetworkOutput
+        if self.training and len(images) == self.batch_size:
+            output = self._compiled[0](images)
+        else:
+            output = self.network(images)
+        return output
+
+
+def keep_compiled_code() -> None:
+    """Let compiled code outlive this process, in the user's cache folder, unless its place is chosen already.
+
+    By default PyTorch keeps it in a temporary folder, which a cluster's job has for itself.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen is None or _is_torchs_own(Path(chosen)):
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
+        os.environ[CACHE_VARIABLE] = str(cache / "cxr-harness" / "inductor")
+
+
+def _is_torchs_own(folder: Path) -> bool:
+    """Whether PyTorch set the variable: it does so as soon as its compiler is imported, as torchvision does."""
+    return folder.parent == Path(tempfile.gettempdir()) and folder.name.startswith("torchinductor_")

@@ -1,4 +1,4 @@
-"""Where a run stands: what has been counted so far comes in; plain values that a checkpoint can hold go out."""
+"""How far a run has come, as plain values that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PartialEpoch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
+class TrainState:
     """How far a run has come: everything but the tensors of network and optimiser that a resumed run needs."""
 
     epoch: int = 0
@@ -65,7 +65,7 @@ class Position:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Position:
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainState:
         """What ``to_dict`` made.
 
         Raises:
