@@ -1,4 +1,4 @@
-"""A folder of run folders comes in; typed runs go out, and the folders that were passed over with the reason."""
+"""Read a folder of run folders; folders that cannot be used are passed over with the reason."""
 
 from __future__ import annotations
 
@@ -153,12 +153,12 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         content_hash=str(content_hash).rpartition(":")[2],
         phantom=says_phantom(provenance, document),
         ended=_time(status.get("updated")) if result is not None else None,
-        **_surroundings(provenance),
+        **_circumstances(provenance),
     )
     return run, unusable
 
 
-def _surroundings(provenance: dict[str, Any]) -> dict[str, Any]:
+def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
     """Where and when the run ran; what is absent or of another type is left out, since no score rests on it."""
     devices, precision, beton = (provenance.get(key) for key in ("devices", "precision", "beton"))
     earlier = provenance.get("earlier_starts")

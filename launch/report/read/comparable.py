@@ -1,4 +1,4 @@
-"""Finished runs come in; scores over the same labels for all runs of a dataset go out, with what was left out said.
+"""Score the finished runs of a dataset over the same labels, and say what was left out.
 
 A label whose test split has one class has no AUROC. Two runs averaged over different labels cannot be compared, so
 the mean is taken over the labels that every finished run of the dataset has.

@@ -1,4 +1,4 @@
-"""JSON values of a run folder's files come in; checked, typed records go out, or one line saying what is wrong."""
+"""Typed records of a run folder's JSON files, checked by pydantic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's config comes in; the words that name its cell in a table go out."""
+"""Name a run's cell in the words of the tables."""
 
 from __future__ import annotations
 

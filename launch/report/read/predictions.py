@@ -1,4 +1,4 @@
-"""A run's predictions.parquet comes in; checked arrays go out, in the order of the sample index."""
+"""Read a run's predictions.parquet into checked arrays, in the order of the sample index."""
 
 from __future__ import annotations
 
@@ -40,16 +40,6 @@ class SplitPredictions:
         digest.update("\0".join(self.patients).encode())
         digest.update(self.targets.tobytes())
         return digest.hexdigest()
-
-    @cached_property
-    def patient_rows(self) -> np.ndarray:
-        """Number of each image's patient (N,), 0 to P - 1 in the order of the ids."""
-        rows: np.ndarray = np.unique(self.patients, return_inverse=True)[1]
-        return rows
-
-    @property
-    def num_patients(self) -> int:
-        return int(self.patient_rows.max()) + 1
 
 
 def read_predictions(path: Path) -> SplitPredictions:

@@ -1,22 +1,27 @@
-"""Test predictions come in; AUROC by label on the test split and on resamples of its patients goes out.
+"""Bootstrap runs over test patients, keep the results in the report's folder, and pair them.
 
-Patients are drawn with replacement, as many as there are, each with all of its images. The draws are a function of
-the seed and the number of patients alone: two methods on one test split are scored on the same resamples, so their
-difference is a paired one.
+Two runs on one test split are scored on the same resamples (see ``harness.evaluation.bootstrap``), so their difference
+is a paired one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from harness.evaluation.bootstrap import weighted_auroc
-from launch.report.read.predictions import SplitPredictions
+from datasets.errors import InputError
+from datasets.files import replacing
+from harness.evaluation.bootstrap import bootstrap_auroc, mean_of_defined, percentile_interval
+from launch.report.read.collect import Run
+from launch.report.read.predictions import SplitPredictions, read_predictions
 
-CHUNK_VALUES = 750_000
-"""Weights worked on at once, 4 bytes each: what a core keeps in its own cache."""
+VERSION = 1
+"""Raised when the numbers of equal predictions change."""
+CACHE_NAME = ".bootstrap"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,39 +58,16 @@ class Interval:
 
 def resample(predictions: SplitPredictions, *, count: int, seed: int) -> Resampled:
     """AUROC on the test split and on ``count`` resamples of its patients."""
-    drawn = np.empty((count, len(predictions.labels)))
-    start = 0
-    for weights in _draws(predictions.num_patients, count, seed):
-        end = start + weights.shape[1]
-        drawn[start:end] = _by_label(predictions, weights)
-        start = end
+    auroc = bootstrap_auroc(predictions.logits, predictions.targets, predictions.patients, resamples=count, seed=seed)
     return Resampled(
         labels=predictions.labels,
         test_set=predictions.test_set,
         num_images=len(predictions.index),
-        num_patients=predictions.num_patients,
+        num_patients=len(np.unique(predictions.patients)),
         positives=(predictions.targets == 1).sum(axis=0),
-        point=_by_label(predictions, np.ones((predictions.num_patients, 1), np.float32))[0],
-        drawn=drawn,
+        point=auroc.point,
+        drawn=auroc.drawn,
     )
-
-
-def _by_label(predictions: SplitPredictions, weights: np.ndarray) -> np.ndarray:
-    pairs = zip(predictions.logits.T, predictions.targets.T, strict=True)
-    found = [weighted_auroc(logits, targets, predictions.patient_rows, weights) for logits, targets in pairs]
-    return np.stack(found, axis=1)
-
-
-def _draws(num_patients: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each patient was drawn: (P, B) float32 for some resamples at a time, in order."""
-    generator = np.random.default_rng((seed, num_patients))
-    at_once = max(1, min(count, CHUNK_VALUES // num_patients))
-    for start in range(0, count, at_once):
-        size = min(at_once, count - start)
-        chosen = generator.integers(0, num_patients, (size, num_patients))
-        chosen += num_patients * np.arange(size)[:, None]
-        counts = np.bincount(chosen.ravel(), minlength=size * num_patients).reshape(size, num_patients)
-        yield np.ascontiguousarray(counts.T, dtype=np.float32)
 
 
 def paired_intervals(base: list[Resampled], other: list[Resampled]) -> list[Interval]:
@@ -100,19 +82,74 @@ def paired_intervals(base: list[Resampled], other: list[Resampled]) -> list[Inte
         raise ValueError("paired runs must be of one test split")
     points = [_with_mean(np.mean([run.point for run in runs], axis=0)[None])[0] for runs in (base, other)]
     drawn = [_with_mean(np.mean([run.drawn for run in runs], axis=0)) for runs in (base, other)]
-    differences = drawn[1] - drawn[0]
     found = []
-    for i in range(len(points[0])):
-        defined = differences[np.isfinite(differences[:, i]), i]
-        low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (np.nan, np.nan)
-        point = (float(points[0][i]), float(points[1][i]))
-        found.append(Interval(*point, point[1] - point[0], float(low), float(high), len(defined)))
+    for first, second, differences in zip(*points, (drawn[1] - drawn[0]).T, strict=True):
+        low, high = percentile_interval(differences) or (np.nan, np.nan)
+        usable = int(np.isfinite(differences).sum())
+        found.append(Interval(float(first), float(second), float(second - first), low, high, usable))
     return found
 
 
 def _with_mean(values: np.ndarray) -> np.ndarray:
     """(B, L) with the mean of the defined labels as one more column; NaN where there is none."""
-    defined = np.isfinite(values)
-    totals = np.where(defined, values, 0.0).sum(axis=1)
-    means = np.divide(totals, defined.sum(axis=1), out=np.full(len(values), np.nan), where=defined.any(axis=1))
-    return np.concatenate([values, means[:, None]], axis=1)
+    return np.column_stack([values, mean_of_defined(values)])
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often and from which seed patients are drawn, and where the results are kept."""
+
+    count: int
+    seed: int
+    cache: Path
+    seconds: float | None = None
+    """Time after which no further pair of runs is computed anew; None for as long as it takes."""
+
+    def of(self, run: Run) -> Resampled:
+        """Resampled AUROC of a finished run, computed when the predictions are new or have changed.
+
+        Raises:
+            InputError: when the predictions cannot be used.
+        """
+        found = self.kept(run)
+        if found is None:
+            predictions = read_predictions(run.folder.predictions_file)
+            found = resample(predictions, count=self.count, seed=self.seed)
+            values: dict[str, Any] = {field.name: np.asarray(getattr(found, field.name)) for field in fields(found)}
+            with replacing(self._file(run)) as partial, partial.open("wb") as file:
+                np.savez(file, key=np.asarray(self._key(run)), **values)
+        return found
+
+    def kept(self, run: Run) -> Resampled | None:
+        """What was computed of these very predictions before; None when nothing was, or nothing of use is left.
+
+        Raises:
+            InputError: when there are no predictions.
+        """
+        key = self._key(run)
+        try:
+            with np.load(self._file(run), allow_pickle=False) as file:
+                if str(file["key"]) != key:
+                    return None
+                return Resampled(
+                    labels=tuple(map(str, file["labels"])),
+                    test_set=str(file["test_set"]),
+                    num_images=int(file["num_images"]),
+                    num_patients=int(file["num_patients"]),
+                    positives=file["positives"],
+                    point=file["point"],
+                    drawn=file["drawn"],
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def _file(self, run: Run) -> Path:
+        return self.cache / f"{run.run_id}.npz"
+
+    def _key(self, run: Run) -> str:
+        path = run.folder.predictions_file
+        try:
+            stat = path.stat()
+        except OSError:
+            raise InputError(f"{path.name}: no such file") from None
+        return f"{VERSION} {self.count} {self.seed} {stat.st_size} {stat.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""Runs come in; cells go out: repetitions grouped by every field of the config but the seed, and each cell's role."""
+"""Group runs into cells: the repetitions of one configuration, which differ in the seed alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells come in; the pairs that differ in the method alone go out, with their paired bootstrap."""
+"""Find the pairs of cells that differ in the method alone, and compare them by a paired bootstrap."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from datasets.errors import InputError
 from harness.config import TransferLearning
 from launch.report.read.collect import PassedOver, Run
 from launch.report.read.names import word
-from launch.report.statistics.bootstrap import Interval, Resampled, paired_intervals
-from launch.report.statistics.bootstrap_cache import Bootstrap
+from launch.report.statistics.bootstrap import Bootstrap, Interval, Resampled, paired_intervals
 from launch.report.statistics.cells import Cell
 
-GO_ON = "the same command goes on with them, or give it more --bootstrap-seconds"
+GO_ON = "re-run the same command to continue, or give it more --bootstrap-seconds"
 
 
 @dataclass(frozen=True, kw_only=True)

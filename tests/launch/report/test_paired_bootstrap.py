@@ -16,9 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 from launch.report.read.collect import collect
 from launch.report.read.predictions import SplitPredictions
-from launch.report.statistics import bootstrap_cache
-from launch.report.statistics.bootstrap import paired_intervals, resample
-from launch.report.statistics.bootstrap_cache import Bootstrap
+from launch.report.statistics import bootstrap as bootstrap_module
+from launch.report.statistics.bootstrap import Bootstrap, paired_intervals, resample
 
 
 def predictions(
@@ -107,7 +106,7 @@ def test_runs_of_different_test_splits_are_not_paired() -> None:
 
 def test_more_images_than_fit_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = resample(predictions(), count=40, seed=0)
-    monkeypatch.setattr("launch.report.statistics.bootstrap.CHUNK_VALUES", len(np.unique(predictions().patients)) * 7)
+    monkeypatch.setattr("harness.evaluation.bootstrap.CHUNK_VALUES", len(np.unique(predictions().patients)) * 7)
     parts = resample(predictions(), count=40, seed=0)
     np.testing.assert_array_equal(whole.drawn[:7], parts.drawn[:7])
     np.testing.assert_allclose(whole.drawn, parts.drawn, rtol=0, atol=1e-12)
@@ -122,7 +121,7 @@ def test_kept_results_are_used_until_the_predictions_change(tmp_path: Path, monk
         calls.append(arguments)
         return resample(*arguments, **options)
 
-    monkeypatch.setattr(bootstrap_cache, "resample", counted)
+    monkeypatch.setattr(bootstrap_module, "resample", counted)
     bootstrap = Bootstrap(25, 0, tmp_path / "kept")
     first = bootstrap.of(run)
     again = bootstrap.of(run)

@@ -12,7 +12,7 @@ from report_fixtures import LABELS, pretraining, repetitions, student, write_pre
 
 from launch.report.read.collect import collect
 from launch.report.read.comparable import comparable_scores
-from launch.report.statistics.bootstrap_cache import Bootstrap
+from launch.report.statistics.bootstrap import Bootstrap
 from launch.report.statistics.cells import Cell, group_cells
 from launch.report.statistics.pairs import Compared, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import COLUMNS, MEAN, paired_csv, paired_means, paired_tables
