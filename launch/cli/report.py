@@ -1,4 +1,4 @@
-"""``cxr report``: a folder of run folders comes in; tables, figures and one HTML page go out."""
+"""``cxr report``: write tables, figures and one HTML page from run folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from launch.report.build import Options
+    from launch.report.content import Options
 
 ASKED_MAPS = 3
 """Radiographs of the attention maps when --data-dir is given and no number."""
@@ -68,8 +68,7 @@ class Report:
 
     def _options(self) -> Options:
         from datasets.errors import InputError
-        from launch.report.build import Options
-        from launch.report.figures.attention_section import AttentionOptions
+        from launch.report.content import AttentionOptions, Options
 
         for name, value in (
             ("resamples", self.resamples),

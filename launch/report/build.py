@@ -1,47 +1,30 @@
-"""A folder of run folders comes in; the report's files go out: page, tables, CSV, LaTeX and figures."""
+"""Write the report of a folder of run folders: page, tables, CSV, LaTeX and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.files import write_text
-from launch.report.content import Tables, page_sections, report_tables
-from launch.report.figures.attention_section import AttentionFigures, AttentionOptions, draw_attention
-from launch.report.figures.learning_curves import draw_curves
-from launch.report.figures.paired_figure import draw_differences
-from launch.report.figures.size_figure import draw_sizes
+from launch.report.content import Item, Note, Options, Picture, ReportData
+from launch.report.parts import PARTS, ReportPart
 from launch.report.read.collect import Collection, collect
 from launch.report.read.comparable import comparable_scores
-from launch.report.statistics.bootstrap_cache import CACHE_NAME, Bootstrap
-from launch.report.statistics.cells import Cell, group_cells
-from launch.report.statistics.pairs import Compared, Comparison, Pair, compare_pairs, find_pairs
+from launch.report.statistics.bootstrap import CACHE_NAME, Bootstrap
+from launch.report.statistics.cells import group_cells
+from launch.report.statistics.pairs import Comparison, Pair, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import paired_csv
-from launch.report.tables.paper_tables import figure_3_cells
-from launch.report.tables.table import phantom_notes
+from launch.report.tables.table import Table, phantom_notes
 from launch.report.tables.tidy import tidy_csv
-from launch.report.write.html import Picture, html_page
+from launch.report.write.html import Section, html_page
 from launch.report.write.latex import latex_document
 from launch.report.write.markdown import markdown_document, to_markdown
 
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a report is made with beside the runs."""
-
-    resamples: int = RESAMPLES
-    """Of the paired bootstrap; 0 leaves it out."""
-    seed: int = 0
-    """Of the paired bootstrap."""
-    bootstrap_s: float | None = None
-    """Seconds after which the paired bootstrap begins no new pair; None for as long as it takes."""
-    attention: AttentionOptions = field(default_factory=AttentionOptions)
-    refresh_s: float | None = None
-    """Seconds after which a browser loads the page again."""
+MANY_TABLES = 3
+"""Tables of a section beyond which they open on a click, where a part says so."""
+Parts = Sequence[tuple[ReportPart, tuple[Item, ...]]]
 
 
 @dataclass(frozen=True)
@@ -59,8 +42,7 @@ class Built:
     @property
     def summary(self) -> str:
         """How many runs are finished, in one phrase."""
-        done = sum(run.result is not None for run in self.collection.runs)
-        return f"{done} of {len(self.collection.runs)} runs finished"
+        return f"{_num_done(self.collection)} of {len(self.collection.runs)} runs finished"
 
 
 def build_report(directory: Path, out: Path, options: Options | None = None) -> Built:
@@ -78,106 +60,98 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
     out.mkdir(parents=True, exist_ok=True)
     pairs = find_pairs(cells)
     comparison = _compare(pairs, options, out)
-    compared = comparison.compared
     notes = (*phantom_notes(cells), *scores.notes, *comparison.notes)
-    collection = replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over))
-    figures = _draw(cells, out)
-    differences = _draw_differences(compared, out)
-    attention = draw_attention(pairs, collection, options.attention, out)
-    tables = report_tables(cells, compared, collection, out)
+    data = ReportData(
+        collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
+        cells=cells,
+        pairs=tuple(pairs),
+        compared=comparison.compared,
+        options=options,
+        out=out,
+    )
+    parts = [(part, part.build(data)) for part in sorted(PARTS.values(), key=lambda part: part.order)]
     title = f"Results of the runs in {directory.resolve().name}"
-    paths = _write_tables(title, notes, tables, cells, compared, out)
-    pictures = (*figures, *differences, *attention.pictures)
-    drawn = tuple(path for picture in pictures for path in (picture.path, picture.pdf))
+    paths = _write_tables(title, notes, parts, data)
     index = out / "index.html"
     page = html_page(
         title=title,
-        summary=_summary(cells, collection),
+        summary=_summary(data),
         notes=notes,
-        sections=page_sections(tables, figures, differences, attention),
+        sections=_sections(parts),
         downloads=paths,
         refresh_s=options.refresh_s,
     )
     write_text(index, page)
-    main = "\n".join(to_markdown(table, links=False) for table in tables.main)
-    said = (*notes, *_asked(attention, options))
-    return Built((index, *paths, *drawn), main, said, collection, waiting=bool(comparison.notes))
+    drawn = [
+        path for _, items in parts for item in items if isinstance(item, Picture) for path in (item.path, item.pdf)
+    ]
+    said = [
+        f"{part.section.lower()}: {item.text}"
+        for part, items in parts
+        for item in items
+        if isinstance(item, Note) and item.terminal
+    ]
+    return Built(
+        paths=(index, *paths, *drawn),
+        main_markdown="\n".join(to_markdown(table, links=False) for table in _tables(parts, "terminal")),
+        notes=(*notes, *said),
+        collection=data.collection,
+        waiting=bool(comparison.notes),
+    )
 
 
 def _compare(pairs: Sequence[Pair], options: Options, out: Path) -> Comparison:
     if not options.resamples:
         return Comparison()
-    bootstrap = Bootstrap(options.resamples, options.seed, out / CACHE_NAME, options.bootstrap_s)
-    return compare_pairs(pairs, bootstrap)
+    return compare_pairs(pairs, Bootstrap(options.resamples, options.seed, out / CACHE_NAME, options.bootstrap_s))
 
 
-def _asked(attention: AttentionFigures, options: Options) -> tuple[str, ...]:
-    """What is said of attention maps on the terminal: nothing unless they were asked for."""
-    return tuple(f"attention maps: {note}" for note in attention.notes) if options.attention.count else ()
+def _tables(parts: Parts, where: str = "") -> tuple[Table, ...]:
+    """Each table once, in order; ``where`` keeps the parts whose field of that name is true."""
+    chosen = (items for part, items in parts if not where or getattr(part, where))
+    return tuple(dict.fromkeys(item for items in chosen for item in items if isinstance(item, Table)))
 
 
-def _write_tables(
-    title: str,
-    notes: Sequence[str],
-    tables: Tables,
-    cells: Sequence[Cell],
-    compared: Sequence[Compared],
-    out: Path,
-) -> tuple[Path, ...]:
+def _sections(parts: Parts) -> list[Section]:
+    """The page from top to bottom; what is empty is left out."""
+    by_section: dict[str, list[Item]] = {}
+    folds = {part.section for part, _ in parts if part.folds}
+    for part, items in parts:
+        by_section.setdefault(part.section, []).extend(items)
+    found = []
+    for title, members in by_section.items():
+        tables = tuple(item for item in members if isinstance(item, Table))
+        section = Section(
+            title=title,
+            tables=tables,
+            pictures=tuple(item for item in members if isinstance(item, Picture)),
+            notes=tuple(item.text for item in members if isinstance(item, Note)),
+            folded=title in folds and len(tables) > MANY_TABLES,
+        )
+        found += [section] if members else []
+    return found
+
+
+def _write_tables(title: str, notes: Sequence[str], parts: Parts, data: ReportData) -> tuple[Path, ...]:
     documents = {
-        "tables.md": markdown_document(title, notes, tables.everything),
-        "tables.csv": tidy_csv(cells),
-        "tables.tex": latex_document(title, notes, tables.scores),
-        "paired.csv": paired_csv(compared),
+        "tables.md": markdown_document(title, notes, _tables(parts)),
+        "tables.csv": tidy_csv(data.cells),
+        "tables.tex": latex_document(title, notes, _tables(parts, "latex")),
     }
-    if not compared:
-        del documents["paired.csv"]
-        (out / "paired.csv").unlink(missing_ok=True)
+    if data.compared:
+        documents["paired.csv"] = paired_csv(data.compared)
+    else:
+        (data.out / "paired.csv").unlink(missing_ok=True)
     for name, text in documents.items():
-        write_text(out / name, text)
-    return tuple(out / name for name in documents)
+        write_text(data.out / name, text)
+    return tuple(data.out / name for name in documents)
 
 
-_CURVES = "Mean over the finished repetitions, up to the last step that all reached; the band is their range."
-_SIZES = "Mean over the finished repetitions; bars are ± 1.96 s / sqrt(n), absent for one repetition."
-_DIFFERENCES = "Mean over the repetitions, with the 95 % interval of the paired bootstrap over patients."
+def _num_done(collection: Collection) -> int:
+    return sum(run.result is not None for run in collection.runs)
 
 
-def _draw(cells: Sequence[Cell], out: Path) -> list[Picture]:
-    """Draw what there is to draw; a picture of an earlier report that no longer applies is removed."""
-    students = [cell for cell in cells if cell.role == "student"]
-    before = [cell for cell in cells if cell.role == "prerequisite"]
-    wanted = [
-        (draw_curves, figure_3_cells(cells), "figure_3.png", "The paper's Fig. 3", _CURVES),
-        (draw_curves, students, "curves.png", "Learning curves", _CURVES),
-        (draw_sizes, students, "auroc_by_size.png", "Test AUROC against training images", _SIZES),
-        (draw_curves, before, "curves_prerequisites.png", "Learning curves of the prerequisites", _CURVES),
-    ]
-    pictures = []
-    for draw, members, name, title, caption in wanted:
-        if draw(members, out / name):
-            pictures.append(Picture(out / name, title, " ".join((caption, *phantom_notes(members)))))
-        else:
-            _remove(out / name)
-    return pictures
-
-
-def _draw_differences(compared: Sequence[Compared], out: Path) -> list[Picture]:
-    path = out / "paired.png"
-    if not draw_differences(compared, path):
-        _remove(path)
-        return []
-    made_up = phantom_notes([item.pair.other for item in compared])
-    return [Picture(path, "Difference to transfer learning by label", " ".join((_DIFFERENCES, *made_up)))]
-
-
-def _remove(picture: Path) -> None:
-    picture.unlink(missing_ok=True)
-    picture.with_suffix(".pdf").unlink(missing_ok=True)
-
-
-def _summary(cells: Sequence[Cell], collection: Collection) -> str:
-    done = sum(run.result is not None for run in collection.runs)
-    counts = f"{len(collection.runs)} runs in {len(cells)} cells; {done} finished"
-    waiting = len(collection.runs) - done
-    return f"{counts}, {waiting} not." if waiting else f"{counts}."
+def _summary(data: ReportData) -> str:
+    total, done = len(data.collection.runs), _num_done(data.collection)
+    counts = f"{total} runs in {len(data.cells)} cells; {done} finished"
+    return f"{counts}, {total - done} not." if total > done else f"{counts}."

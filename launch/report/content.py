@@ -1,101 +1,88 @@
-"""Cells and comparisons come in; the report's tables, and the sections of its page, go out."""
+"""What the parts of a report are made from, and what they are made into."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import base64
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from launch.report.figures.attention_section import AttentionFigures
 from launch.report.read.collect import Collection
 from launch.report.statistics.cells import Cell
-from launch.report.statistics.pairs import Compared
-from launch.report.tables.cost import cost_tables
-from launch.report.tables.overview import comparison_tables, label_tables, overview_table, prerequisite_table
-from launch.report.tables.paired_tables import paired_means, paired_tables
-from launch.report.tables.paper_tables import matching_cells, paper_tables
+from launch.report.statistics.pairs import Compared, Pair
 from launch.report.tables.table import Table
-from launch.report.tables.trace import passed_over_table, runs_table
-from launch.report.write.html import Picture, Section
 
-_MANY = 3
-"""Tables of a section beyond which they open on a click."""
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables:
-    """Every table of the report."""
+class AttentionOptions:
+    """Which attention maps are asked for."""
 
-    main: tuple[Table, ...]
-    """Those that answer the question: the paper's, then comparisons of what is not in the paper, prerequisites."""
-    overview: Table
-    labels: tuple[Table, ...]
-    paired_means: Table | None
-    paired: tuple[Table, ...]
-    cost: tuple[Table, ...]
-    runs: Table
-    passed_over: Table | None
+    count: int = 0
+    """Radiographs of each figure."""
+    data_dir: Path | None = None
+    """Folder of DATASET.beton; None takes the beton that a run recorded."""
+    imagenet_weights: Path | None = None
+    xrv_weights: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a report is made with beside the runs."""
+
+    resamples: int = RESAMPLES
+    """Of the paired bootstrap; 0 leaves it out."""
+    seed: int = 0
+    """Of the paired bootstrap."""
+    bootstrap_s: float | None = None
+    """Seconds after which the paired bootstrap begins no new pair; None for as long as it takes."""
+    attention: AttentionOptions = field(default_factory=AttentionOptions)
+    refresh_s: float | None = None
+    """Seconds after which a browser loads the page again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """The collected runs, as the builder of a report part gets them."""
+
+    collection: Collection
+    """Every run that could be read, and the folders that could not."""
+    cells: tuple[Cell, ...]
+    """The runs grouped by configuration: the repetitions of a cell differ in the seed alone."""
+    pairs: tuple[Pair, ...]
+    """Cells with a teacher beside their transfer-learning counterparts."""
+    compared: tuple[Compared, ...]
+    """The pairs with their paired bootstrap."""
+    options: Options
+    out: Path
+    """The report's folder, into which figures are written and to which links are relative."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file beside the page, and a PDF file of its name; the PNG is put into the page whole."""
+
+    path: Path
+    title: str
+    caption: str
 
     @property
-    def trace(self) -> tuple[Table, ...]:
-        """What leads back to the folders."""
-        return (self.runs,) if self.passed_over is None else (self.runs, self.passed_over)
+    def pdf(self) -> Path:
+        """The same figure for print."""
+        return self.path.with_suffix(".pdf")
 
     @property
-    def comparison(self) -> tuple[Table, ...]:
-        """The paired bootstrap: means first."""
-        return self.paired if self.paired_means is None else (self.paired_means, *self.paired)
-
-    @property
-    def scores(self) -> tuple[Table, ...]:
-        """Tables for a paper."""
-        return tuple(dict.fromkeys((*self.main, *self.comparison, self.overview)))
-
-    @property
-    def everything(self) -> tuple[Table, ...]:
-        """All tables in the order of the page."""
-        in_order = (*self.main, *self.comparison, self.overview, *self.labels, *self.cost, *self.trace)
-        return tuple(dict.fromkeys(in_order))
+    def data_uri(self) -> str:
+        """The file's bytes as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode("ascii")
 
 
-def report_tables(cells: Sequence[Cell], compared: Sequence[Compared], collection: Collection, out: Path) -> Tables:
-    """Fill every table; links are relative to ``out``."""
-    in_paper = {cell.config.hash for cell in matching_cells(cells)[0].values()}
-    main = paper_tables(cells)
-    main += comparison_tables([cell for cell in cells if cell.config.hash not in in_paper])
-    prerequisites = prerequisite_table(cells)
-    if prerequisites is not None:
-        main.append(prerequisites)
-    overview = overview_table(cells)
-    return Tables(
-        main=tuple(main) or (overview,),
-        overview=overview,
-        labels=tuple(label_tables(cells)),
-        paired_means=paired_means(compared),
-        paired=tuple(paired_tables(compared)),
-        cost=tuple(cost_tables(cells)),
-        runs=runs_table(cells, out),
-        passed_over=passed_over_table(collection.passed_over, collection.directory),
-    )
+@dataclass(frozen=True)
+class Note:
+    """A line at the head of a section; ``terminal`` has the command print it too."""
+
+    text: str
+    terminal: bool = False
 
 
-def page_sections(
-    tables: Tables, figures: Sequence[Picture], differences: Sequence[Picture], attention: AttentionFigures
-) -> list[Section]:
-    """The page from top to bottom; what is empty is left out."""
-    sections = [
-        Section(title="Results", tables=tables.main),
-        Section(title="Figures", pictures=tuple(figures)),
-        Section(
-            title="Difference to transfer learning",
-            tables=() if tables.paired_means is None else (tables.paired_means,),
-            pictures=tuple(differences),
-        ),
-        Section(title="Difference by label", tables=tables.paired, folded=len(tables.paired) > _MANY),
-        Section(title="Attention maps", pictures=attention.pictures, notes=attention.notes),
-        Section(title="All cells", tables=(tables.overview,)),
-        Section(title="AUROC by label", tables=tables.labels, folded=len(tables.labels) > _MANY),
-        Section(title="Throughput and cost", tables=tables.cost),
-        Section(title="Runs", tables=tables.trace),
-    ]
-    return [section for section in sections if section.tables or section.pictures or section.notes]
+Item = Table | Picture | Note

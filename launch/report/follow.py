@@ -1,4 +1,4 @@
-"""A folder of run folders comes in; its report goes out again whenever a run has changed, until Ctrl-C."""
+"""Write the report of a folder again whenever a run has changed, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from types import FrameType
 
 from datasets.errors import InputError
 from datasets.files import write_text
-from launch.report.build import Built, Options, build_report
+from launch.report.build import Built, build_report
+from launch.report.content import Options
 from launch.report.write.html import without_refresh
 
 WATCHED = ("config.json", "metrics.jsonl", "predictions.parquet", "provenance.json", "result.json")

@@ -1,4 +1,4 @@
-"""Radiographs and attention planes come in; two figures go out: overlays, and planes side by side."""
+"""Two figures of attention planes: laid over radiographs, and side by side."""
 
 from __future__ import annotations
 

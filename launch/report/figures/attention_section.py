@@ -1,18 +1,17 @@
-"""Pairs of cells and the folder of betons come in; figures of attention maps go out, or why there are none."""
+"""Attention maps of pairs of cells on test radiographs."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
+from launch.report.content import AttentionOptions, Note, Picture, ReportData
 from launch.report.figures.attention_panel import Seen, draw_overlays, draw_planes
+from launch.report.figures.drawing import remove
 from launch.report.read.collect import Collection
 from launch.report.statistics.pairs import Pair
-from launch.report.write.html import Picture
 
 if TYPE_CHECKING:
     from datasets.beton.reader import Beton
@@ -26,54 +25,29 @@ _CAPTION = (
 _PLANES = "Every unit plane of the first radiograph, paired by its place, on one scale; white is zero."
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttentionOptions:
-    """Which attention maps are asked for."""
-
-    count: int = 0
-    """Radiographs of each figure."""
-    data_dir: Path | None = None
-    """Folder of DATASET.beton; None takes the beton that a run recorded."""
-    imagenet_weights: Path | None = None
-    xrv_weights: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class AttentionFigures:
-    """What was drawn and what was not."""
-
-    pictures: tuple[Picture, ...]
-    notes: tuple[str, ...]
-
-
-def draw_attention(
-    pairs: Sequence[Pair], collection: Collection, options: AttentionOptions, out: Path
-) -> AttentionFigures:
-    """Draw the first repetition of each of the first pairs; pictures of an earlier report are removed."""
+def attention_maps(data: ReportData) -> list[Picture | Note]:
+    """Figures of the first repetition of each of the first pairs, or why there are none."""
+    options, out = data.options.attention, data.out
     names = [(out / f"attention_{i + 1}.png", out / f"attention_planes_{i + 1}.png") for i in range(MOST_PAIRS)]
     pictures: list[Picture] = []
     notes = []
-    with_planes = [pair for pair in pairs if pair.other.config.objective.teacher is not None]
+    with_planes = [pair for pair in data.pairs if pair.other.config.objective.teacher is not None]
     if not with_planes:
         notes.append("Not drawn: no finished student with a teacher and its transfer-learning counterpart.")
     elif not options.count:
         notes.append(f"Not drawn: {HOW}.")
     else:
-        notes += _left_out(len(with_planes))
+        if len(with_planes) > MOST_PAIRS:
+            notes.append(f"The first {MOST_PAIRS} of {len(with_planes)} pairs are drawn.")
         for pair, (overlays, planes) in zip(with_planes, names, strict=False):
             try:
-                pictures += _draw(pair, collection, options, overlays, planes)
+                pictures += _draw(pair, data.collection, options, overlays, planes)
             except InputError as error:
                 notes.append(f"{pair.text}: not drawn: {error}")
     kept = {picture.path for picture in pictures}
     for path in (path for both in names for path in both if path not in kept):
-        path.unlink(missing_ok=True)
-        path.with_suffix(".pdf").unlink(missing_ok=True)
-    return AttentionFigures(tuple(pictures), tuple(notes))
-
-
-def _left_out(count: int) -> list[str]:
-    return [f"The first {MOST_PAIRS} of {count} pairs are drawn."] if count > MOST_PAIRS else []
+        remove(path)
+    return [*(Note(text, terminal=options.count > 0) for text in notes), *pictures]
 
 
 def _draw(

@@ -1,22 +1,26 @@
-"""Names and sizes come in; figures with our colours, markers and layout go out, as whole PNG and PDF files."""
+"""Colours, markers, layout and files that all figures share."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from datasets.files import replacing
+from launch.report.content import Picture
+from launch.report.statistics.cells import Cell
+from launch.report.tables.table import phantom_notes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+T = TypeVar("T")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart without colour vision; markers tell series apart in grey print too."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -71,6 +75,43 @@ def panels(
     figure = Figure(figsize=(width * columns, height * rows + legend_inches), layout="constrained")
     figure.legend(handles=legend, loc="outside lower center", ncols=legend_columns, fontsize=8, frameon=False)
     return figure, figure.subplots(rows, columns, squeeze=False, sharey="row").tolist()
+
+
+def panel_grid(
+    items: Sequence[T],
+    place: Callable[[T], tuple[Hashable, str]],
+    draw: Callable[[Axes, list[T]], None],
+    legend: list[Line2D],
+    *,
+    panel_inches: tuple[float, float] = _PANEL_INCHES,
+) -> Figure:
+    """One panel for each row and column that ``place`` gives an item; rows in order of appearance, columns sorted."""
+    places = [place(item) for item in items]
+    rows, columns = list(dict.fromkeys(row for row, _ in places)), sorted({column for _, column in places})
+    figure, axes = panels(len(rows), len(columns), legend, panel_inches=panel_inches)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            here = [item for item, found in zip(items, places, strict=True) if found == (row, column)]
+            if here:
+                draw(axes[i][j], here)
+            else:
+                axes[i][j].set_axis_off()
+    return figure
+
+
+def picture(figure: Figure | None, path: Path, title: str, caption: str, cells: Iterable[Cell]) -> list[Picture]:
+    """Save the figure; without one remove what an earlier report drew there. The caption names made-up images."""
+    if figure is None:
+        remove(path)
+        return []
+    save(figure, path)
+    return [Picture(path, title, " ".join((caption, *phantom_notes(cells))))]
+
+
+def remove(path: Path) -> None:
+    """Remove a picture, if it is there."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".pdf").unlink(missing_ok=True)
 
 
 def label_axes(axes: Axes, *, title: str, x: str, y: str) -> None:

@@ -1,4 +1,4 @@
-"""Cells come in; learning curves go out: AUROC against optimiser steps, with the spread of the repetitions."""
+"""Learning curves: AUROC against optimiser steps, with the range of the repetitions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from launch.report.figures.drawing import Style, label_axes, panels, save, series_styles
+from launch.report.content import Picture, ReportData
+from launch.report.figures.drawing import Style, label_axes, panel_grid, picture, series_styles
 from launch.report.read.comparable import POINTS
 from launch.report.read.documents import EpochScores
 from launch.report.read.names import word
 from launch.report.statistics.cells import Cell
+from launch.report.tables.paper_tables import figure_3_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 Split = Literal["validation", "train"]
 _DASHES: dict[Split, Literal["-", "--"]] = {"validation": "-", "train": "--"}
 _MAX_MARKERS = 8
+_CAPTION = "Mean over the finished repetitions, up to the last step that all reached; the band is their range."
 
 
 @dataclass(frozen=True)
@@ -57,32 +60,36 @@ def _points(epochs: Iterable[EpochScores], split: Split) -> dict[int, float]:
     return found
 
 
-def draw_curves(cells: Sequence[Cell], path: Path) -> bool:
-    """A row for each dataset, size and initial weights, a column for each network.
+def figure_3(data: ReportData) -> list[Picture]:
+    """The paper's Fig. 3."""
+    return _curves(figure_3_cells(data.cells), data.out / "figure_3.png", "The paper's Fig. 3")
 
-    Returns:
-        False, and no file, when no cell has a curve.
-    """
+
+def student_curves(data: ReportData) -> list[Picture]:
+    """Learning curves of the students."""
+    students = [cell for cell in data.cells if cell.role == "student"]
+    return _curves(students, data.out / "curves.png", "Learning curves")
+
+
+def prerequisite_curves(data: ReportData) -> list[Picture]:
+    """Learning curves of the runs that gave initial weights or were teachers."""
+    before = [cell for cell in data.cells if cell.role == "prerequisite"]
+    return _curves(before, data.out / "curves_prerequisites.png", "Learning curves of the prerequisites")
+
+
+def _curves(cells: Sequence[Cell], path: Path, title: str) -> list[Picture]:
+    """A row of panels for each dataset, size and initial weights, a column for each network; none without a curve."""
     drawn = [cell for cell in cells if any(learning_curve(cell, split) for split in _DASHES)]
-    if not drawn:
-        return False
-    groups = list(dict.fromkeys(_group(cell) for cell in drawn))
-    networks = sorted({cell.label.network for cell in drawn})
     styles = series_styles([cell.method_text for cell in drawn])
-    figure, axes = panels(len(groups), len(networks), _legend(styles))
-    for i, group in enumerate(groups):
-        for j, network in enumerate(networks):
-            here = [cell for cell in drawn if _group(cell) == group and cell.label.network == network]
-            if here:
-                _panel(axes[i][j], here, styles)
-            else:
-                axes[i][j].set_axis_off()
-    save(figure, path)
-    return True
-
-
-def _group(cell: Cell) -> tuple[object, ...]:
-    return (*cell.label.group, cell.config.data.image_size)
+    figure = None
+    if drawn:
+        figure = panel_grid(
+            drawn,
+            lambda cell: ((*cell.label.group, cell.config.data.image_size), cell.label.network),
+            lambda axes, here: _panel(axes, here, styles),
+            _legend(styles),
+        )
+    return picture(figure, path, title, _CAPTION, cells)
 
 
 def _legend(styles: dict[str, Style]) -> list[Line2D]:

@@ -1,14 +1,14 @@
-"""Pairs with their bootstrap come in; the figure of differences by label, with intervals, goes out."""
+"""Differences to transfer learning by label, with intervals."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-from launch.report.figures.drawing import Style, label_axes, panels, plain, save, series_styles
+from launch.report.content import Picture, ReportData
+from launch.report.figures.drawing import Style, label_axes, panel_grid, picture, plain, series_styles
 from launch.report.read.comparable import POINTS
 from launch.report.read.names import word
 from launch.report.statistics.pairs import Compared
@@ -17,6 +17,7 @@ from launch.report.tables.paired_tables import MEAN
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_CAPTION = "Mean over the repetitions, with the 95 % interval of the paired bootstrap over patients."
 _ROW_INCHES = 0.24
 _TITLE_WIDTH = 40
 """Characters in one line of a panel's title."""
@@ -24,42 +25,27 @@ _SPREAD = 0.5
 """Part of a label's row over which the methods are spread."""
 
 
-def draw_differences(compared: Sequence[Compared], path: Path) -> bool:
-    """A row of panels for each dataset, size, initial weights and labels, a column for each network and scope.
-
-    Returns:
-        False, and no file, when there is no pair.
-    """
-    if not compared:
-        return False
-    groups = list(dict.fromkeys(_group(item) for item in compared))
-    columns = sorted({_column(item) for item in compared})
+def paired_figure(data: ReportData) -> list[Picture]:
+    """A row of panels for each dataset, size, initial weights and labels, a column for each network and scope."""
+    compared = data.compared
     styles = series_styles([item.pair.other.method_text for item in compared])
-    most = max(len(item.labels) for item in compared) + 1
-    figure, axes = panels(
-        len(groups),
-        len(columns),
-        [style.sample(f"{text}, 95 % interval") for text, style in styles.items()],
-        panel_inches=(4.6, 1.1 + _ROW_INCHES * most),
-    )
-    for i, group in enumerate(groups):
-        for j, column in enumerate(columns):
-            here = [item for item in compared if _group(item) == group and _column(item) == column]
-            if here:
-                _panel(axes[i][j], here, styles)
-            else:
-                axes[i][j].set_axis_off()
-    save(figure, path)
-    return True
+    figure = None
+    if compared:
+        most = max(len(item.labels) for item in compared) + 1
+        figure = panel_grid(
+            compared,
+            _place,
+            lambda axes, here: _panel(axes, here, styles),
+            [style.sample(f"{text}, 95 % interval") for text, style in styles.items()],
+            panel_inches=(4.6, 1.1 + _ROW_INCHES * most),
+        )
+    title, cells = "Difference to transfer learning by label", [item.pair.other for item in compared]
+    return picture(figure, data.out / "paired.png", title, _CAPTION, cells)
 
 
-def _group(item: Compared) -> tuple[object, ...]:
+def _place(item: Compared) -> tuple[Hashable, str]:
     cell = item.pair.other
-    return (*cell.label.group, cell.config.data.image_size, item.labels)
-
-
-def _column(item: Compared) -> tuple[str, str]:
-    return (item.pair.other.label.network, item.pair.other.label.scope)
+    return (*cell.label.group, cell.config.data.image_size, item.labels), f"{cell.label.network} {cell.label.scope}"
 
 
 def _panel(axes: Axes, members: Sequence[Compared], styles: dict[str, Style]) -> None:

@@ -1,39 +1,41 @@
-"""Cells come in; the figure of test AUROC against the number of training images goes out."""
+"""Test AUROC against the number of training images."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.report.figures.drawing import Style, label_axes, panels, save, series_styles
+from launch.report.content import Picture, ReportData
+from launch.report.figures.drawing import Style, label_axes, panels, picture, series_styles
 from launch.report.read.names import word
 from launch.report.statistics.cells import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_CAPTION = "Mean over the finished repetitions; bars are ± 1.96 s / sqrt(n), absent for one repetition."
 
 
-def draw_sizes(cells: Sequence[Cell], path: Path) -> bool:
-    """Mean and interval against training images (log scale); a panel for each dataset, initial weights and network.
-
-    Returns:
-        False, and no file, when every dataset has one size alone.
-    """
+def size_figure(data: ReportData) -> list[Picture]:
+    """A panel for each dataset, initial weights and network; none when every dataset has one size alone."""
     found: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
+    students = [cell for cell in data.cells if cell.role == "student"]
+    for cell in students:
         if cell.summary is not None and train_images(cell) is not None:
             found[cell.label.dataset, cell.label.init, cell.label.network].append(cell)
     found = {key: members for key, members in found.items() if len({cell.label.subset for cell in members}) > 1}
-    if not found:
-        return False
+    figure = _draw(found) if found else None
+    return picture(figure, data.out / "auroc_by_size.png", "Test AUROC against training images", _CAPTION, students)
+
+
+def _draw(found: dict[tuple[str, str, str], list[Cell]]) -> Figure:
     styles = series_styles([cell.method_text for members in found.values() for cell in members])
     columns = min(2, len(found))
-    figure, axes = panels(
-        math.ceil(len(found) / columns), columns, [style.sample(text) for text, style in styles.items()]
-    )
+    legend = [style.sample(text) for text, style in styles.items()]
+    figure, axes = panels(math.ceil(len(found) / columns), columns, legend)
     flat = [panel for row in axes for panel in row]
     for panel, ((dataset, init, network), members) in zip(flat, sorted(found.items()), strict=False):
         _panel(panel, members, styles)
@@ -45,8 +47,7 @@ def draw_sizes(cells: Sequence[Cell], path: Path) -> bool:
         )
     for panel in flat[len(found) :]:
         panel.set_axis_off()
-    save(figure, path)
-    return True
+    return figure
 
 
 def train_images(cell: Cell) -> int | None:

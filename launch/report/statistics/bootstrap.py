@@ -1,7 +1,7 @@
 """Bootstrap runs over test patients, keep the results in the report's folder, and pair them.
 
-Two runs on one test split are scored on the same resamples (see ``harness.evaluation.bootstrap``), so their difference
-is a paired one.
+Two runs on one test split are scored on the same resamples (see ``harness.evaluation.bootstrap``), so their
+difference is a paired one.
 """
 
 from __future__ import annotations

@@ -1,19 +1,24 @@
-"""Runs come in; what they cost goes out: device hours by cell, throughput by network, method and device."""
+"""What the runs cost: device hours by cell, throughput by network, method and device."""
 
 from __future__ import annotations
 
 import re
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pandas as pd
+
+from launch.report.content import ReportData
 from launch.report.read.collect import Run
 from launch.report.read.names import word
 from launch.report.statistics.cells import Cell
-from launch.report.tables.table import Column, Table, Value, number_value, run_links, text_value
+from launch.report.tables.table import Table, Value, number_columns, number_value, run_links, text_columns, text_value
 
 HOUR_S = 3600.0
+SETTINGS = ["network", "scope", "method", "image_size", "batch_size", "precision", "device"]
+"""What runs of one row of the throughput table have in common."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,16 @@ class Cost:
     lost_h: float | None
     """Hours from the first start to the end that the run's own clock does not count; None while it is not done."""
 
-    def __add__(self, other: Cost) -> Cost:
-        lost = [value for value in (self.lost_h, other.lost_h) if value is not None]
-        return Cost(self.gpu_h + other.gpu_h, self.core_h + other.core_h, sum(lost) if lost else None)
+
+def cost(data: ReportData) -> list[Table]:
+    """Cost by cell and throughput by device."""
+    return cost_tables(data.cells)
+
+
+def cost_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Cost by cell and throughput by device; none when no run recorded either."""
+    tables = [_cost_table(cells), _throughput_table([run for cell in cells for run in cell.runs])]
+    return [table for table in tables if table is not None]
 
 
 def run_cost(run: Run) -> Cost | None:
@@ -41,8 +53,10 @@ def run_cost(run: Run) -> Cost | None:
         return None
     hours = seconds / HOUR_S
     threads = [_threads(device) for device in run.devices]
-    gpus = sum(count is None for count in threads)
-    return Cost(hours * gpus, hours * sum(count or 0 for count in threads), _lost(run, seconds))
+    lost = None
+    if run.result is not None and run.started is not None and run.ended is not None:
+        lost = max(0.0, run.ended - run.started - seconds) / HOUR_S
+    return Cost(hours * threads.count(None), hours * sum(count or 0 for count in threads), lost)
 
 
 def _threads(device: str) -> int | None:
@@ -51,48 +65,35 @@ def _threads(device: str) -> int | None:
     return None if found is None else int(found.group(1) or 1)
 
 
-def _lost(run: Run, seconds: float) -> float | None:
-    if run.result is None or run.started is None or run.ended is None:
-        return None
-    return max(0.0, run.ended - run.started - seconds) / HOUR_S
-
-
 def device_text(run: Run) -> str:
     """The devices of a run in words, equal ones counted: ``2 x NVIDIA H100``."""
-    counts = dict.fromkeys(run.devices, 0)
-    for device in run.devices:
-        counts[device] += 1
+    counts = Counter(run.devices)
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or "unknown"
 
 
-def cost_tables(cells: Sequence[Cell]) -> list[Table]:
-    """Cost by cell and throughput by device; none when no run recorded either."""
-    tables = [_cost_table(cells), _throughput_table([run for cell in cells for run in cell.runs])]
-    return [table for table in tables if table is not None]
-
-
 def _cost_table(cells: Sequence[Cell]) -> Table | None:
-    rows, total = [], Cost(0.0, 0.0, None)
+    rows, everything = [], list[Cost]()
     for cell in cells:
-        costs = [cost for cost in map(run_cost, cell.runs) if cost is not None]
+        costs = [found for found in map(run_cost, cell.runs) if found is not None]
         if costs:
-            own = sum(costs[1:], costs[0])
-            total += own
-            rows.append(_cost_row(cell, own, len(costs)))
+            everything += costs
+            label = cell.label
+            words = (word(label.dataset), label.subset, word(label.network), cell.method_text)
+            runs = Value((f"{len(costs)}",), sort=len(costs), links=run_links(cell))
+            rows.append((*map(text_value, words), runs, *_cost_values(costs, cell.runs)))
     if not rows:
         return None
-    restarts = sum(_restarts(run) for cell in cells for run in cell.runs)
-    blank = text_value("")
-    everything = (Value(("All",), sort="~", mark="head"), blank, blank, blank, *_cost_values(total, restarts))
-    names = ("Trained on", "Training images", "Network", "Method")
-    numbers = ("Runs", "GPU-hours", "CPU core-hours", "Restarts", "Time lost (h)")
-    columns = (*(Column((name,), numeric=False) for name in names), *(Column((name,)) for name in numbers))
-    count = number_value(sum(len(cell.runs) for cell in cells), "d")
+    every_run = [run for cell in cells for run in cell.runs]
+    head = Value(("All",), sort="~", mark="head")
+    total = (head, *[text_value("")] * 3, number_value(len(every_run), "d"), *_cost_values(everything, every_run))
     return Table(
         key="cost",
         title="Cost of the grid",
-        columns=columns,
-        rows=(*rows, (*everything[:4], count, *everything[4:])),
+        columns=(
+            *text_columns("Trained on", "Training images", "Network", "Method"),
+            *number_columns("Runs", "GPU-hours", "CPU core-hours", "Restarts", "Time lost (h)"),
+        ),
+        rows=(*rows, total),
         notes=(
             "Hours of training and validation that count towards the run, times its GPUs, or its processes and their "
             "torch threads; unfinished runs up to their last epoch. Time lost is the rest of the time from the first "
@@ -101,59 +102,71 @@ def _cost_table(cells: Sequence[Cell]) -> Table | None:
     )
 
 
-def _cost_row(cell: Cell, cost: Cost, count: int) -> tuple[Value, ...]:
-    label = cell.label
-    words = (word(label.dataset), label.subset, word(label.network), cell.method_text)
-    runs = Value((f"{count}",), sort=count, links=run_links(cell))
-    return (*map(text_value, words), runs, *_cost_values(cost, sum(map(_restarts, cell.runs))))
-
-
-def _cost_values(cost: Cost, restarts: int) -> tuple[Value, ...]:
-    hours = [number_value(value or None, ".3f") for value in (cost.gpu_h, cost.core_h)]
-    return (*hours, number_value(restarts, "d"), number_value(cost.lost_h, ".3f"))
-
-
-def _restarts(run: Run) -> int:
-    return run.result.restarts if run.result else run.num_starts_before
-
-
-def _throughput_table(runs: Iterable[Run]) -> Table | None:
-    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
-    for run in runs:
-        if _speed(run) is not None:
-            label = (run.config.network.name, run.config.network.scope, run.config.objective.method)
-            size, batch = str(run.config.data.image_size), str(run.config.schedule.batch_size)
-            groups[(*label, size, batch, run.precision, device_text(run))].append(run)
-    if not groups:
-        return None
-    names = ("Network", "Layers", "Method", "Image (px)", "Batch", "Arithmetic", "Device")
-    numbers = ("Runs", "Images/s, median", "lowest", "highest", "Waiting for data (%)")
-    columns = (*(Column((name,), numeric=False) for name in names), *(Column((name,)) for name in numbers))
-    rows = [(*_words(key), *_speeds(members)) for key, members in sorted(groups.items())]
-    note = (
-        "Images/s counts training steps alone, over a whole run; waiting is the share of that time without a batch."
+def _cost_values(costs: Sequence[Cost], runs: Sequence[Run]) -> tuple[Value, ...]:
+    lost = [found.lost_h for found in costs if found.lost_h is not None]
+    restarts = sum(run.result.restarts if run.result else run.num_starts_before for run in runs)
+    return (
+        number_value(sum(found.gpu_h for found in costs) or None, ".3f"),
+        number_value(sum(found.core_h for found in costs) or None, ".3f"),
+        number_value(restarts, "d"),
+        number_value(sum(lost) if lost else None, ".3f"),
     )
-    return Table(key="throughput", title="Throughput", columns=columns, rows=tuple(rows), notes=(note,))
 
 
-def _words(key: tuple[str, ...]) -> list[Value]:
-    network, scope, method, size, batch, precision, device = key
-    numbers = [Value((text,), sort=float(text)) for text in (size, batch)]
-    return [
-        *(text_value(word(name)) for name in (network, scope, method)),
-        *numbers,
-        *map(text_value, (precision, device)),
-    ]
+def _throughput_table(runs: Sequence[Run]) -> Table | None:
+    measured = [_throughput(run) for run in runs if run.result and run.result.images_per_s is not None]
+    if not measured:
+        return None
+    groups = (
+        pd.DataFrame(measured)
+        .groupby(SETTINGS)
+        .agg(
+            runs=("images_per_s", "size"),
+            median=("images_per_s", "median"),
+            lowest=("images_per_s", "min"),
+            highest=("images_per_s", "max"),
+            waited_s=("waited_s", "sum"),
+            computed_s=("computed_s", "sum"),
+        )
+    )
+    return Table(
+        key="throughput",
+        title="Throughput",
+        columns=(
+            *text_columns("Network", "Layers", "Method", "Image (px)", "Batch", "Arithmetic", "Device"),
+            *number_columns("Runs", "Images/s, median", "lowest", "highest", "Waiting for data (%)"),
+        ),
+        rows=tuple(_throughput_row(row) for row in groups.reset_index().to_dict("records")),
+        notes=(
+            "Images/s counts training steps alone, over a whole run; waiting is the share of that time without a "
+            "batch.",
+        ),
+    )
 
 
-def _speeds(runs: Sequence[Run]) -> tuple[Value, ...]:
-    speeds = [speed for speed in map(_speed, runs) if speed is not None]
-    waits = [epoch for run in runs for epoch in run.epochs if epoch.data_wait_s is not None and epoch.compute_s]
-    waited = sum(epoch.data_wait_s or 0.0 for epoch in waits)
-    whole = waited + sum(epoch.compute_s or 0.0 for epoch in waits)
-    figures = [number_value(value, ",.1f") for value in (statistics.median(speeds), min(speeds), max(speeds))]
-    return (number_value(len(runs), "d"), *figures, number_value(100 * waited / whole if whole else None, ".1f"))
+def _throughput(run: Run) -> dict[str, Any]:
+    config, timed = run.config, [epoch for epoch in run.epochs if epoch.data_wait_s is not None and epoch.compute_s]
+    return {
+        "network": config.network.name,
+        "scope": config.network.scope,
+        "method": config.objective.method,
+        "image_size": config.data.image_size,
+        "batch_size": config.schedule.batch_size,
+        "precision": run.precision,
+        "device": device_text(run),
+        "images_per_s": run.result.images_per_s if run.result else None,
+        "waited_s": sum(epoch.data_wait_s or 0.0 for epoch in timed),
+        "computed_s": sum(epoch.compute_s or 0.0 for epoch in timed),
+    }
 
 
-def _speed(run: Run) -> float | None:
-    return run.result.images_per_s if run.result else None
+def _throughput_row(row: Mapping[Hashable, Any]) -> tuple[Value, ...]:
+    whole = row["waited_s"] + row["computed_s"]
+    return (
+        *(text_value(word(row[name])) for name in ("network", "scope", "method")),
+        *(number_value(row[name], "d") for name in ("image_size", "batch_size")),
+        *(text_value(row[name]) for name in ("precision", "device")),
+        number_value(row["runs"], "d"),
+        *(number_value(row[name], ",.1f") for name in ("median", "lowest", "highest")),
+        number_value(100 * row["waited_s"] / whole if whole else None, ".1f"),
+    )

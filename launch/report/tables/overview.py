@@ -1,4 +1,4 @@
-"""Cells come in; the generic tables go out: overview, comparison of methods, prerequisites, AUROC by label."""
+"""Tables of any grid: overview, comparison of methods, prerequisites, AUROC by label."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from launch.report.content import ReportData
 from launch.report.read.names import word
 from launch.report.statistics.cells import Cell
+from launch.report.tables.paper_tables import matching_cells, paper_tables
 from launch.report.tables.table import (
     Column,
     Table,
@@ -30,6 +32,24 @@ COMPARISON_NOTE = (
     "Points are 100 x mean test AUROC; ± is 1.96 s / sqrt(n) over n repetitions; 'vs TL' is the mean minus that of "
     "transfer learning with the same network."
 )
+
+
+def result_tables(data: ReportData) -> list[Table]:
+    """The tables that answer the question: the paper's, comparisons of what is not in the paper, prerequisites."""
+    in_paper = {cell.config.hash for cell in matching_cells(data.cells)[0].values()}
+    others = [cell for cell in data.cells if cell.config.hash not in in_paper]
+    tables = [*paper_tables(data.cells), *comparison_tables(others), *prerequisite_tables(data.cells)]
+    return tables or overview(data)
+
+
+def overview(data: ReportData) -> list[Table]:
+    """The table of all cells."""
+    return [overview_table(data.cells)]
+
+
+def labels(data: ReportData) -> list[Table]:
+    """AUROC by label of all cells."""
+    return label_tables(data.cells)
 
 
 def overview_table(cells: Sequence[Cell]) -> Table:
@@ -115,11 +135,11 @@ def _difference(cell: Cell | None, cells: list[Cell]) -> float | None:
     return cell.summary.mean - base[0].mean if len(base) == 1 and base[0] is not None else None
 
 
-def prerequisite_table(cells: Sequence[Cell]) -> Table | None:
-    """Own test scores of the runs that gave initial weights or were teachers; None when there are none."""
+def prerequisite_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Own test scores of the runs that gave initial weights or were teachers, in one table; none without such."""
     found = [cell for cell in cells if cell.role == "prerequisite"]
     if not found:
-        return None
+        return []
     names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
     rows = [
         (
@@ -135,7 +155,7 @@ def prerequisite_table(cells: Sequence[Cell]) -> Table | None:
     columns = (*(Column((name,), numeric=False) for name in names), Column(("Own test AUROC (points)",)))
     title = "Prerequisites: initial weights and teachers"
     notes = phantom_notes(found)
-    return Table(key="prerequisites", title=title, columns=columns, rows=tuple(rows), notes=notes)
+    return [Table(key="prerequisites", title=title, columns=columns, rows=tuple(rows), notes=notes)]
 
 
 def label_tables(cells: Sequence[Cell]) -> list[Table]:
@@ -148,13 +168,13 @@ def label_tables(cells: Sequence[Cell]) -> list[Table]:
 
 
 def _label_table(cells: list[Cell]) -> Table:
-    labels = dict.fromkeys(
+    names = dict.fromkeys(
         label for cell in cells for run in cell.finished if run.result for label in run.result.test.auroc
     )
     columns = [Column(("Label",), numeric=False)]
     columns += [Column((word(cell.label.network), cell.method_text)) for cell in cells]
     rows = [
-        (Value((label,), sort=label, mark="head"), *(_label_value(cell, label) for cell in cells)) for label in labels
+        (Value((label,), sort=label, mark="head"), *(_label_value(cell, label) for cell in cells)) for label in names
     ]
     means = [Value(("Mean",), sort="~", mark="head")]
     means += [

@@ -1,13 +1,14 @@
-"""Pairs with their bootstrap come in; tables for readers and one CSV for programs go out."""
+"""Paired differences to transfer learning: tables for readers and one CSV for programs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import pandas as pd
+
+from launch.report.content import ReportData
 from launch.report.read.comparable import POINTS
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.bootstrap import Interval
@@ -22,6 +23,11 @@ COLUMNS = (
     *("base_run_ids", "run_ids"),
 )
 """Columns of paired.csv; AUROC and differences in points. ``base`` is transfer learning."""
+
+
+def paired(data: ReportData) -> list[Table]:
+    """The differences by label."""
+    return paired_tables(data.compared)
 
 
 def paired_tables(compared: Sequence[Compared]) -> list[Table]:
@@ -86,17 +92,17 @@ def _links(item: Compared) -> tuple[Link, ...]:
 
 def paired_csv(compared: Sequence[Compared]) -> str:
     """One row for each pair and label, and one for the mean of the labels."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row for item in compared for row in _rows(item))
-    return buffer.getvalue()
+    rows = [row for item in compared for row in _rows(item)]
+    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False)
 
 
-def paired_means(compared: Sequence[Compared]) -> Table | None:
-    """The mean over the labels of every pair in one table; None when there is no pair."""
-    if not compared:
-        return None
+def paired_means(data: ReportData) -> list[Table]:
+    """The mean over the labels of every pair in one table; none when there is no pair."""
+    return [means_table(data.compared)] if data.compared else []
+
+
+def means_table(compared: Sequence[Compared]) -> Table:
+    """The mean over the labels of every pair."""
     names = ("Dataset", "Training images", "Initial weights", "Network", "Method")
     rows = []
     for item in compared:

@@ -1,4 +1,4 @@
-"""Cells come in; Tables 2A, 2B, 3 and 5 of the paper go out: ours, the printed value, and the difference."""
+"""Tables 2A, 2B, 3 and 5 of the paper: our value, the printed one, and the difference."""
 
 from __future__ import annotations
 

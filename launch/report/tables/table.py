@@ -1,4 +1,4 @@
-"""The one shape of a table between those who fill it and those who write it: Markdown, LaTeX and HTML."""
+"""The shape of a table between those who fill it and those who write it as Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ class Column:
     def text(self) -> str:
         """All lines in one."""
         return ", ".join(self.lines)
+
+
+def text_columns(*heads: str) -> tuple[Column, ...]:
+    """Columns of words, each with a head of one line."""
+    return tuple(Column((head,), numeric=False) for head in heads)
+
+
+def number_columns(*heads: str) -> tuple[Column, ...]:
+    """Columns of numbers, each with a head of one line."""
+    return tuple(Column((head,)) for head in heads)
 
 
 @dataclass(frozen=True, kw_only=True)

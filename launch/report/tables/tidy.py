@@ -1,10 +1,10 @@
-"""Cells and runs come in; CSV files go out, one row for each cell or run, for a spreadsheet or pandas."""
+"""Write tables.csv: one row for each cell, for a spreadsheet or pandas."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+
+import pandas as pd
 
 from launch.report.read.names import CellLabel
 from launch.report.statistics.cells import Cell
@@ -39,11 +39,7 @@ def tidy_csv(cells: Sequence[Cell]) -> str:
     for place in printed_places():
         if place.printed.table in present:
             rows.append({"table": place.printed.table, **_place_fields(place, chosen.get(place.label))})
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False)
 
 
 def _cell_fields(cell: Cell) -> dict[str, str]:

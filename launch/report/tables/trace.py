@@ -1,4 +1,4 @@
-"""Runs come in; the table that leads from every run to its files goes out."""
+"""Tables that lead from every run to its files, and from the report to what it passed over."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from launch.report.content import ReportData
 from launch.report.read.collect import PassedOver, Run
 from launch.report.read.comparable import POINTS
 from launch.report.statistics.cells import Cell
@@ -25,6 +26,12 @@ _NUMBERS = (
 _ORIGIN = ("Commit", "Beton")
 _SHORT = 10
 """Characters of a hash that are shown."""
+
+
+def runs(data: ReportData) -> list[Table]:
+    """All runs, then the folders that the report does not use."""
+    collection = data.collection
+    return [runs_table(data.cells, data.out), *passed_over_tables(collection.passed_over, collection.directory)]
 
 
 def runs_table(cells: Sequence[Cell], out: Path) -> Table:
@@ -76,13 +83,13 @@ def relative_href(path: Path, out: Path) -> str:
     return quote(Path(relative).as_posix())
 
 
-def passed_over_table(items: Sequence[PassedOver], directory: Path) -> Table | None:
-    """Folders that the report does not use, or not wholly; None when there are none."""
+def passed_over_tables(items: Sequence[PassedOver], directory: Path) -> list[Table]:
+    """Folders that the report does not use, or not wholly, in one table; none when there are none."""
     if not items:
-        return None
+        return []
     columns = tuple(Column((name,), numeric=False) for name in ("Folder", "What", "Why"))
     rows = tuple(
         (text_value(os.path.relpath(item.path, directory)), text_value(item.kind), text_value(item.reason))
         for item in items
     )
-    return Table(key="passed-over", title="Folders passed over or used in part", columns=columns, rows=rows)
+    return [Table(key="passed-over", title="Folders passed over or used in part", columns=columns, rows=rows)]

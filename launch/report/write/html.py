@@ -1,8 +1,7 @@
-"""Tables and pictures come in; one HTML page goes out that needs no other file and no network."""
+"""Write one HTML page that needs no other file and no network, from the template ``page.html.j2``."""
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,30 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.report.content import Picture
 from launch.report.read.collect import GENERATOR
 from launch.report.tables.table import Table
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file beside the page, and a PDF file of its name; the PNG is put into the page whole."""
-
-    path: Path
-    title: str
-    caption: str
-
-    @property
-    def pdf(self) -> Path:
-        """The same figure for print."""
-        return self.path.with_suffix(".pdf")
-
-    @property
-    def data_uri(self) -> str:
-        """The file's bytes as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode("ascii")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Tables come in; one LaTeX document goes out that compiles as it is and whose tables can be copied out of it."""
+"""Write tables as one LaTeX document that compiles as it is and whose tables can be copied out of it."""
 
 from __future__ import annotations
 

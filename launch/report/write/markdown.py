@@ -1,4 +1,4 @@
-"""Tables come in; GitHub Markdown goes out, its columns padded so that it reads well in a terminal too."""
+"""Write tables as GitHub Markdown, their columns padded so that they read well in a terminal too."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from harness.objectives.attention_transfer import attention_loss
 from harness.runs.checkpoint import load_weights
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
-from launch.report.build import Options, build_report
-from launch.report.figures.attention_section import AttentionOptions
+from launch.report.build import build_report
+from launch.report.content import AttentionOptions, Options
 
 DATA = DataConfig(dataset="chestxray14", image_size=64)
 TEACHER = RunConfig(data=DATA, init=Weights(kind="none"), seed=1)

@@ -13,7 +13,7 @@ from launch.report.read.collect import collect
 from launch.report.read.comparable import Scores, comparable_scores
 from launch.report.read.names import CellLabel, cell_label
 from launch.report.statistics.cells import Cell, group_cells
-from launch.report.tables.overview import comparison_tables, label_tables, overview_table, prerequisite_table
+from launch.report.tables.overview import comparison_tables, label_tables, overview_table, prerequisite_tables
 
 
 def cells_of(directory: Path) -> tuple[tuple[Cell, ...], Scores]:
@@ -70,8 +70,7 @@ def test_roles_follow_from_the_configs(tmp_path: Path) -> None:
         "objective.beta=10",
     ]
     assert all(cell.differs == "" for cell in cells if cell.role != "search")
-    table = prerequisite_table(cells)
-    assert table is not None
+    (table,) = prerequisite_tables(cells)
     assert [row[0].text for row in table.rows] == ["ChestX-ray14", "MIMIC-CXR"]
     assert len(comparison_tables(cells)) == 2
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsed_page import NASTY, Page
 
+from launch.report.content import Picture
 from launch.report.tables.table import Column, Link, Table, Value, signed, text_value
-from launch.report.write.html import Picture, Section, html_page
+from launch.report.write.html import Section, html_page
 from launch.report.write.latex import escape, latex_document
 from launch.report.write.markdown import markdown_document, to_markdown
 
