@@ -1,4 +1,4 @@
-"""The process of ``cxr``; ``python -m launch.cli`` is the same, for executors that start runs by an interpreter."""
+"""The process of ``cxr``, also as ``python -m launch.cli``."""
 
 from __future__ import annotations
 

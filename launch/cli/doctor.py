@@ -83,13 +83,12 @@ class Doctor:
 
     def _findings(self, roots: dict[str, Path]) -> Iterator[Finding]:
         """All checks, quick ones first."""
-        from launch.doctor.data import check_betons, check_ffcv_here, check_roots
+        from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
         from launch.doctor.gpu import check_gpu
         from launch.doctor.machine import check_folder, check_machine
         from launch.doctor.runs import check_runs
         from launch.doctor.slurm import check_slurm
         from launch.doctor.software import check_software
-        from launch.doctor.weights import check_weights
 
         yield from check_software()
         yield from check_machine()
@@ -101,8 +100,7 @@ class Doctor:
         yield from check_betons(self.data_dir)
         yield from check_runs(self.runs_dir, self.data_dir)
         yield from check_roots(roots)
-        if self.imagenet_weights is not None or self.xrv_weights:
-            yield from check_weights(self.imagenet_weights, self.xrv_weights)
+        yield from check_weights(self.imagenet_weights, self.xrv_weights)
 
     def _shown(self, findings: Iterable[Finding]) -> Iterator[Finding]:
         """Print each finding as soon as it is there, unless JSON is asked for."""

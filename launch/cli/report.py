@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import tyro
 if TYPE_CHECKING:
     from launch.report.content import Options
 
+logger = logging.getLogger(__name__)
 ASKED_MAPS = 3
 """Radiographs of the attention maps when --data-dir is given and no number."""
 
@@ -58,9 +59,9 @@ class Report:
             return
         built: Built = build_report(self.directory, out, options)
         for item in built.collection.passed_over:
-            print(item, file=sys.stderr)
+            logger.warning("%s", item)
         for note in built.notes:
-            print(f"note: {note}", file=sys.stderr)
+            logger.info("note: %s", note)
         for path in built.paths:
             print(path)
         print()

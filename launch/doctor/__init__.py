@@ -1,1 +1,1 @@
-"""What a user checks before asking for help: each check gives findings, each finding its fix."""
+"""Checks of machine, data and runs: each yields findings, each finding names its fix."""

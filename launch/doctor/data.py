@@ -1,8 +1,8 @@
-"""Dataset folders and betons come in; missing files, bad tables, damage and leaks go out as findings."""
+"""Check FFCV, dataset folders, betons and files of weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datasets.errors import InputError
@@ -88,3 +88,20 @@ def check_betons(folder: Path) -> Iterator[Finding]:
         for leak in leaks:
             fix = PATIENTS_FIX if leak.kind == "patients" else DUPLICATES_FIX
             yield (warn if leak.blank else fail)(area, f"{leak}{' (blank)' if leak.blank else ''}", fix)
+
+
+def check_weights(imagenet: Path | None, xrv: Iterable[Path]) -> Iterator[Finding]:
+    """torchvision's ImageNet file and torchxrayvision's, as far as they were given."""
+    from harness.weights.imagenet import read_imagenet
+    from harness.weights.xrv import xrv_hash
+
+    if imagenet is not None:
+        try:
+            yield ok("imagenet weights", read_imagenet(imagenet).origin)
+        except InputError as error:
+            yield fail("imagenet weights", str(error), "fetch torchvision's densenet121 file again")
+    for path in xrv:
+        try:
+            yield ok("xrv weights", f"{path}: a torchxrayvision DenseNet-121, sha256 = {xrv_hash(path)}")
+        except InputError as error:
+            yield fail("xrv weights", str(error), "give a file of torchxrayvision's densenet121-res224 weights")

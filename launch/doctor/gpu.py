@@ -1,4 +1,4 @@
-"""What torch and the driver say of GPUs comes in; findings go out. A machine without one is well."""
+"""Check GPUs, as torch and the driver see them; a machine without one is well."""
 
 from __future__ import annotations
 

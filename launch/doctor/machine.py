@@ -1,4 +1,4 @@
-"""This machine comes in; its cores, memory, files and disks go out as findings."""
+"""Check this machine's cores, memory, open files and disks."""
 
 from __future__ import annotations
 
@@ -67,9 +67,10 @@ def check_shared_memory(folder: Path) -> Finding:
 
 def check_open_files(limit: int) -> Finding:
     """The soft limit of open files."""
-    if limit != resource.RLIM_INFINITY and limit < GOOD_FILES:
-        return warn("open files", f"at most {limit:,} open files", f"ulimit -n {GOOD_FILES * 4}")
-    return ok("open files", "no limit" if limit == resource.RLIM_INFINITY else f"at most {limit:,} open files")
+    if limit == resource.RLIM_INFINITY:
+        return ok("open files", "no limit")
+    text = f"at most {limit:,} open files"
+    return warn("open files", text, f"ulimit -n {GOOD_FILES * 4}") if limit < GOOD_FILES else ok("open files", text)
 
 
 def check_folder(role: str, folder: Path) -> Finding:

@@ -1,9 +1,11 @@
-"""Run folders and betons come in; broken runs, and weights that have seen a test image, go out as findings."""
+"""Check run folders: broken runs, and weights that have seen a test image."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,35 +45,24 @@ class Seen:
     run: RunConfig
 
 
-@dataclass
-class Betons:
-    """The betons of a folder, opened when they are asked for."""
+@cache
+def open_beton(path: Path) -> Beton | None:
+    """Open a beton once; None where it is absent or damaged."""
+    from datasets.beton.reader import Beton
 
-    folder: Path
-    _found: dict[str, Beton | None] = field(default_factory=dict)
-
-    def get(self, dataset: str) -> Beton | None:
-        """The beton of a dataset; None where it is absent or damaged."""
-        from datasets.beton.reader import Beton
-
-        if dataset not in self._found:
-            try:
-                self._found[dataset] = Beton.open(self.folder / f"{dataset}.beton")
-            except InputError:
-                self._found[dataset] = None
-        return self._found[dataset]
+    try:
+        return Beton.open(path)
+    except InputError:
+        return None
 
 
 def check_runs(runs_dir: Path, data_dir: Path) -> Iterator[Finding]:
     """Every run folder: readable, not failed, and without weights that have seen its test images."""
-    folders = (
-        sorted(path for path in runs_dir.iterdir() if (path / "config.json").exists()) if runs_dir.is_dir() else []
-    )
+    folders = sorted(path.parent for path in runs_dir.glob("*/config.json"))
     if not folders:
         yield ok("runs", f"none in {runs_dir}")
         return
-    betons, hashes, configs = Betons(data_dir), dict[str, str | None](), dict[str, RunConfig]()
-    counts: dict[str, int] = {}
+    hashes, configs, counts = dict[str, str | None](), dict[str, RunConfig](), Counter[str]()
     for path in folders:
         folder = RunFolder(path)
         try:
@@ -83,16 +74,17 @@ def check_runs(runs_dir: Path, data_dir: Path) -> Iterator[Finding]:
             continue
         configs[config.run_id] = config
         state = str(status.get("state", "not started"))
-        counts[state] = counts.get(state, 0) + 1
+        counts[state] += 1
         if state == "failed":
             what = f"{path.name} failed: {status.get('error')}"
             yield warn("runs", what, "mend what it says; the same cxr train, or cxr grid retry, goes on")
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     yield ok("runs", f"{len(configs):,} runs in {runs_dir}: {states}")
-    yield from _check_leaks(configs, hashes, betons)
+    yield from _check_leaks(configs, hashes, data_dir)
+    open_beton.cache_clear()
 
 
-def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], betons: Betons) -> Iterator[Finding]:
+def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], data_dir: Path) -> Iterator[Finding]:
     """Weights that have seen test images: one finding for all runs on the same beton that rest on them."""
     groups: dict[tuple[str, str | None, Seen], list[RunConfig]] = {}
     for config in configs.values():
@@ -100,7 +92,7 @@ def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], b
             groups.setdefault((config.data.dataset, hashes.get(config.run_id), seen), []).append(config)
     told = set[str]()
     for (dataset, own, seen), users in groups.items():
-        for finding in _judge(dataset, own, seen, _named(users), hashes, betons):
+        for finding in _judge(dataset, own, seen, _named(users), hashes, data_dir):
             told.update(user.run_id for user in users)
             yield finding
     external: dict[tuple[str, str, str], list[RunConfig]] = {}
@@ -139,26 +131,22 @@ def ancestors(config: RunConfig) -> list[Seen]:
 
 
 def _judge(
-    ours: str, own: str | None, seen: Seen, users: str, hashes: dict[str, str | None], betons: Betons
+    ours: str, own: str | None, seen: Seen, users: str, hashes: dict[str, str | None], data_dir: Path
 ) -> Iterator[Finding]:
     """Compare the training images of ``seen`` with the test split of the beton ``own`` of dataset ``ours``."""
     theirs, other = seen.run.data.dataset, hashes.get(seen.run.run_id)
     if ours == theirs and own is not None and own == other:
         return  # one beton, one split: what one trained on no other is scored on
     related = ours == theirs or (ours in NIH and theirs in NIH)
-    test, train = betons.get(ours), betons.get(theirs)
+    test, train = (open_beton(data_dir / f"{dataset}.beton") for dataset in (ours, theirs))
     source = f"{seen.run.name}, {seen.role} of {users}"
-    if (
-        test is not None
-        and train is not None
-        and (own, other) == (test.sidecar.content_hash, train.sidecar.content_hash)
-    ):
+    if test and train and (own, other) == (test.sidecar.content_hash, train.sidecar.content_hash):
         for leak in overlap(train, seen.run.data.subset, test, related=related):
             fix = LEAK_FIX.format(source=seen.run.name)
             yield fail("leaks", f"{source}, has seen test images: {leak}", fix)
     elif related:
         what = f"{source}: trained on {theirs} by another split or beton; whether it saw test images is not known"
-        fix = f"convert both with one manifest (cxr split), or keep both betons in {betons.folder} for this check"
+        fix = f"convert both with one manifest (cxr split), or keep both betons in {data_dir} for this check"
         yield warn("leaks", what, fix)
 
 

@@ -1,4 +1,4 @@
-"""SLURM's commands on this host come in; whether they are there and answer goes out. None at all is well."""
+"""Check that SLURM's commands are there and answer; a host without any is well."""
 
 from __future__ import annotations
 

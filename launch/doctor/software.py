@@ -1,4 +1,4 @@
-"""The installed packages come in; those that are missing, too old or shadowed go out as findings."""
+"""Check Python and the installed packages: missing, too old or shadowed ones."""
 
 from __future__ import annotations
 

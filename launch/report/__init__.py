@@ -1,1 +1,1 @@
-"""Report over many runs: run folders come in; tables, figures and one self-contained page go out."""
+"""Report over many runs: tables, figures and one self-contained page."""

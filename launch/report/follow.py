@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from launch.report.build import Built, build_report
 from launch.report.content import Options
 from launch.report.write.html import without_refresh
 
+logger = logging.getLogger(__name__)
 WATCHED = ("config.json", "metrics.jsonl", "predictions.parquet", "provenance.json", "result.json")
 """Files of a run folder whose change makes a new report; status.json changes too often and tells nothing more."""
 Fingerprint = tuple[tuple[str, str, int, int], ...]
@@ -70,7 +71,7 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     if built is not None:
         page = out / "index.html"
         write_text(page, without_refresh(page.read_text(encoding="utf-8")))
-    print("stopped; the report is as of its last line above", file=sys.stderr)
+    logger.info("stopped; the report is as of its last line above")
 
 
 def _write(directory: Path, out: Path, options: Options) -> Built | None:
@@ -78,14 +79,10 @@ def _write(directory: Path, out: Path, options: Options) -> Built | None:
     try:
         built = build_report(directory, out, options)
     except InputError as error:
-        print(f"{_clock()} waiting: {error}", file=sys.stderr, flush=True)
+        logger.info("%s waiting: %s", time.strftime("%H:%M:%S"), error)
         return None
-    print(f"{_clock()} {built.paths[0]}: {built.summary}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {built.paths[0]}: {built.summary}", flush=True)
     return built
-
-
-def _clock() -> str:
-    return time.strftime("%H:%M:%S")
 
 
 def _sleep(seconds: float, stopped: Callable[[], bool]) -> None:

@@ -15,11 +15,13 @@ from launch.report.tables.table import (
     Table,
     Value,
     interval_text,
+    number_columns,
     number_value,
     phantom_notes,
     run_links,
     score_value,
     signed,
+    text_columns,
     text_value,
 )
 
@@ -56,14 +58,12 @@ def overview_table(cells: Sequence[Cell]) -> Table:
     """One row for each cell, with the value of every repetition."""
     differing = any(cell.differs for cell in cells)
     names = ["Dataset", "Training images", "Initial weights", "Method", "Teacher", "Network", "Layers"]
-    columns = [Column((name,), numeric=False) for name in names]
-    columns += [Column(("Differs in",), numeric=False)] if differing else []
-    columns += [Column((name,)) for name in ("Attention weight", "n", "Mean ± CI (points)", "t ±")]
-    columns += [Column(("Each repetition",), numeric=False)]
+    names += ["Differs in"] if differing else []
+    numbers = number_columns("Attention weight", "n", "Mean ± CI (points)", "t ±")
     return Table(
         key="overview",
         title="All cells",
-        columns=tuple(columns),
+        columns=(*text_columns(*names), *numbers, *text_columns("Each repetition")),
         rows=tuple(_overview_row(cell, differing) for cell in cells),
         notes=(INTERVAL_NOTE, *phantom_notes(cells)),
     )
@@ -110,7 +110,7 @@ def _comparison(cells: list[Cell], image_size: int) -> Table:
     return Table(
         key=f"compare-{'-'.join(first.group)}-{image_size}",
         title=f"Transfer learning and attention transfer: {first.group_text}, {image_size} px",
-        columns=(Column(("Method",), numeric=False), *(Column((word(network),)) for network in networks)),
+        columns=(*text_columns("Method"), *number_columns(*map(word, networks))),
         rows=tuple(rows),
         notes=(COMPARISON_NOTE, *phantom_notes(cells)),
     )
@@ -141,18 +141,12 @@ def prerequisite_tables(cells: Sequence[Cell]) -> list[Table]:
     if not found:
         return []
     names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
-    rows = [
-        (
-            text_value(word(cell.label.dataset)),
-            text_value(cell.label.subset),
-            text_value(word(cell.label.init)),
-            text_value(cell.method_text),
-            text_value(word(cell.label.network)),
-            score_value(cell),
-        )
-        for cell in found
-    ]
-    columns = (*(Column((name,), numeric=False) for name in names), Column(("Own test AUROC (points)",)))
+    rows = []
+    for cell in found:
+        label = cell.label
+        words = (word(label.dataset), label.subset, word(label.init), cell.method_text, word(label.network))
+        rows.append((*map(text_value, words), score_value(cell)))
+    columns = (*text_columns(*names), *number_columns("Own test AUROC (points)"))
     title = "Prerequisites: initial weights and teachers"
     notes = phantom_notes(found)
     return [Table(key="prerequisites", title=title, columns=columns, rows=tuple(rows), notes=notes)]
@@ -171,8 +165,7 @@ def _label_table(cells: list[Cell]) -> Table:
     names = dict.fromkeys(
         label for cell in cells for run in cell.finished if run.result for label in run.result.test.auroc
     )
-    columns = [Column(("Label",), numeric=False)]
-    columns += [Column((word(cell.label.network), cell.method_text)) for cell in cells]
+    columns = (*text_columns("Label"), *(Column((word(cell.label.network), cell.method_text)) for cell in cells))
     rows = [
         (Value((label,), sort=label, mark="head"), *(_label_value(cell, label) for cell in cells)) for label in names
     ]
@@ -185,7 +178,7 @@ def _label_table(cells: list[Cell]) -> Table:
     return Table(
         key=f"labels-{'-'.join(first.group)}",
         title=f"AUROC by label: {first.group_text}",
-        columns=tuple(columns),
+        columns=columns,
         rows=(*rows, tuple(means)),
         notes=("Mean over the repetitions in points; a label with one class in the test split has no AUROC.",),
     )

@@ -13,7 +13,17 @@ from launch.report.read.comparable import POINTS
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.bootstrap import Interval
 from launch.report.statistics.pairs import Compared
-from launch.report.tables.table import Column, Link, Table, Value, phantom_notes, signed, text_value
+from launch.report.tables.table import (
+    Column,
+    Link,
+    Table,
+    Value,
+    number_columns,
+    phantom_notes,
+    signed,
+    text_columns,
+    text_value,
+)
 
 MEAN = "Mean of the labels"
 COLUMNS = (
@@ -44,7 +54,7 @@ def _table(members: list[Compared], number: int) -> Table:
     first = members[0]
     label = first.pair.other.label
     heads = [(word(item.pair.other.label.network), item.pair.other.method_text, "minus TL") for item in members]
-    columns = (Column(("Label",), numeric=False), Column(("Positive images",)), *(Column(head) for head in heads))
+    columns = (*text_columns("Label"), *number_columns("Positive images"), *(Column(head) for head in heads))
     names = (*first.labels, MEAN)
     rows = []
     for i, name in enumerate(names):
@@ -116,12 +126,11 @@ def means_table(compared: Sequence[Compared]) -> Table:
         )
         interval = item.intervals[-1]
         rows.append((*map(text_value, words), *_mean_values(interval), _value(interval, _links(item))))
-    columns = [Column((name,), numeric=False) for name in names]
-    columns += [Column((name,)) for name in ("Transfer learning", "Method's", "Difference [95 % CI]")]
+    numbers = number_columns("Transfer learning", "Method's", "Difference [95 % CI]")
     return Table(
         key="paired-means",
         title="Mean AUROC minus that of transfer learning, paired bootstrap over patients",
-        columns=tuple(columns),
+        columns=(*text_columns(*names), *numbers),
         rows=tuple(rows),
         notes=(
             "Points are 100 x AUROC, the mean of the labels and of the repetitions. * the interval does not hold 0.",

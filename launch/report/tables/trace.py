@@ -11,19 +11,14 @@ from launch.report.content import ReportData
 from launch.report.read.collect import PassedOver, Run
 from launch.report.read.comparable import POINTS
 from launch.report.statistics.cells import Cell
-from launch.report.tables.table import Column, Link, Table, Value, number_value, text_value
+from launch.report.tables.table import Link, Table, Value, number_columns, number_value, text_columns, text_value
 
-_TEXT = ("Run", "Files", "State", "For")
-_NUMBERS = (
-    "Seed",
-    "Best epoch",
-    "Validation (points)",
-    "Test (points)",
-    "Attention weight",
-    "Images/s",
-    "Seconds",
+COLUMNS = (
+    *text_columns("Run", "Files", "State", "For"),
+    *number_columns("Seed", "Best epoch", "Validation (points)", "Test (points)", "Attention weight"),
+    *number_columns("Images/s", "Seconds"),
+    *text_columns("Commit", "Beton"),
 )
-_ORIGIN = ("Commit", "Beton")
 _SHORT = 10
 """Characters of a hash that are shown."""
 
@@ -36,10 +31,9 @@ def runs(data: ReportData) -> list[Table]:
 
 def runs_table(cells: Sequence[Cell], out: Path) -> Table:
     """Every run with where it came from; links are relative to ``out``."""
-    columns = [Column((name,), numeric=name in _NUMBERS) for name in (*_TEXT, *_NUMBERS, *_ORIGIN)]
     rows = [_row(cell, run, out) for cell in cells for run in cell.runs]
     note = "Test is the mean over the run's own labels as result.json records it; images/s counts training alone."
-    return Table(key="runs", title="All runs", columns=tuple(columns), rows=tuple(rows), notes=(note,))
+    return Table(key="runs", title="All runs", columns=COLUMNS, rows=tuple(rows), notes=(note,))
 
 
 def _row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
@@ -87,7 +81,7 @@ def passed_over_tables(items: Sequence[PassedOver], directory: Path) -> list[Tab
     """Folders that the report does not use, or not wholly, in one table; none when there are none."""
     if not items:
         return []
-    columns = tuple(Column((name,), numeric=False) for name in ("Folder", "What", "Why"))
+    columns = text_columns("Folder", "What", "Why")
     rows = tuple(
         (text_value(os.path.relpath(item.path, directory)), text_value(item.kind), text_value(item.reason))
         for item in items

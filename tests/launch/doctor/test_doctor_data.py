@@ -23,10 +23,9 @@ from datasets.splits.leaks import leaks_between_splits
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
 from harness.runs.folder import RunFolder
 from harness.training.preflight import write_config
-from launch.doctor.data import check_betons, check_roots
+from launch.doctor.data import check_betons, check_roots, check_weights
 from launch.doctor.finding import Finding
 from launch.doctor.runs import ancestors, check_runs, xrv_that_saw
-from launch.doctor.weights import check_weights
 
 Row = tuple[str, str, str, int]
 """Name, patient and split of an image, and the seed of its pixels; a negative one makes it of one gray level."""
