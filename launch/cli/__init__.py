@@ -164,3 +164,4 @@ def _print_commands(group: str = "") -> None:
     if not group:
         print("'cxr completion bash' lets your shell complete commands and options.")
         print("Exit status: 0 done, 2 bad input, 1 failure.")
+        print(f"{SHOW_TRACEBACK}=1 prints the traceback of a failure, which else goes to a file.")
