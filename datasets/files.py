@@ -62,6 +62,23 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not a JSON file ({error})") from None
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty when there is no such file.
+
+    Raises:
+        InputError: when the file is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        value = read_json(path)  # says what is wrong with the file
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
 def parse_as(kind: type[T], values: Any, *, where: str, advice: str = "") -> T:
     """Check plain values against a dataclass and build it; ``where`` names their file in the error.
 

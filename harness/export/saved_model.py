@@ -104,9 +104,7 @@ def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing
 
 
 def _provenance(path: Path) -> dict[str, Any]:
-    file = RunFolder(path).provenance_file
-    values = read_json(file) if file.exists() else {}
-    return values if isinstance(values, dict) else {}
+    return RunFolder(path).provenance()
 
 
 def _places(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
-from datasets.files import read_json
+from datasets.files import read_json, read_json_object
 from harness.config import RunConfig, from_dict
 
 
@@ -83,7 +83,15 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None while it is not done."""
-        return read_json(self.result_file) if self.result_file.exists() else None
+        return read_json_object(self.result_file) if self.result_file.exists() else None
+
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty before the run's first start."""
+        return read_json_object(self.status_file)
+
+    def provenance(self) -> dict[str, Any]:
+        """What provenance.json says; empty before the run's first start."""
+        return read_json_object(self.provenance_file)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines of metrics.jsonl in order; a damaged one, be it text or not, comes as an empty object.

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from datasets.files import read_json, write_json
+from datasets.files import write_json
 from harness.runs.folder import RunFolder
 
 PACKAGES = ("cxr-harness", "torch", "torchvision", "ffcv", "accelerate", "numba", "numpy", "scikit-learn")
@@ -27,8 +27,8 @@ def write_provenance(folder: RunFolder, facts: Mapping[str, Any]) -> None:
     """Write provenance.json: ``facts`` of the run and the surroundings of this start; earlier starts are kept."""
     start = surroundings()
     earlier: list[Any] = []
-    if folder.provenance_file.exists():
-        before = read_json(folder.provenance_file)
+    before = folder.provenance()
+    if before:
         earlier = [*before.pop("earlier_starts"), {key: before.get(key) for key in (*start, "devices", "precision")}]
     write_json(folder.provenance_file, {**facts, **start, "earlier_starts": earlier})
 

@@ -1,7 +1,4 @@
-"""Build what the training loop works with: network, objective, optimiser and loaders.
-
-This is the one place where the parts are put together; each of them knows nothing of the others.
-"""
+"""Build the components of a training run: network, objective, optimiser and loaders."""
 
 from __future__ import annotations
 
@@ -12,30 +9,24 @@ import torch
 from torch import nn
 
 from datasets.augment.policy import Augment
-from datasets.beton.reader import Beton
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
-from harness.config import RunConfig
 from harness.devices.accelerator import Accelerator, loader_threads
 from harness.evaluation.evaluate import split_loader
 from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
-from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_adam
+from harness.training.preflight import CheckedRun
 from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run that has been set up: what it computes, where, and on what."""
+class Run(CheckedRun):
+    """A checked run with its device and the resolved weight of its loss."""
 
-    config: RunConfig
-    runtime: RuntimeConfig
-    folder: RunFolder
-    beton: Beton
     accelerator: Accelerator
     weight: float | None
     """The weight of the transfer loss; None for transfer learning."""
@@ -49,7 +40,7 @@ class Run:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What every file of this run's weights says about itself."""
+        """Metadata of every safetensors file of this run."""
         return {
             "labels": json.dumps(self.beton.labels),
             "network": self.config.network.name,
@@ -61,7 +52,7 @@ class Run:
 
 
 def build_components(run: Run, network: Network) -> TrainingComponents:
-    """Everything that the training loop works with, on the device, the student and its optimiser prepared."""
+    """Build all components on the device; Accelerate prepares the student and its optimiser."""
     config, accelerator, runtime = run.config, run.accelerator, run.runtime
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sources = Sources(runtime=runtime, device=accelerator.device, labels=run.beton.labels, weight=run.weight)
@@ -96,7 +87,7 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
 def forward_backward(
     accelerator: Accelerator, wrapped: nn.Module, objective: Objective, batch_size: int, runtime: RuntimeConfig
 ) -> ForwardBackward:
-    """How steps are run: recorded as a CUDA graph where a single process trains on CUDA, else one by one."""
+    """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation."""
     eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
     if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or not runtime.cuda_graphs:
         return eager
@@ -121,7 +112,7 @@ def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.devi
 
 
 def average_gradients(module: nn.Module, num_processes: int) -> None:
-    """Make each gradient of ``module`` its mean over processes as soon as it is there.
+    """Average each gradient of ``module`` over processes as soon as it is accumulated.
 
     DistributedDataParallel does so for the student; an objective's few parameters need no wrapper of their own, which
     would run them under the student's autocast.

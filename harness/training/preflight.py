@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.files import read_json, write_json
+from datasets.files import write_json
 from datasets.sources.labels import POSITIVE
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
@@ -19,6 +20,36 @@ from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedRun:
+    """A config with the data and the folder that fit it."""
+
+    config: RunConfig
+    runtime: RuntimeConfig
+    folder: RunFolder
+    beton: Beton
+
+
+def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, dict[str, Any] | None]:
+    """Check a run before it starts.
+
+    Returns:
+        The checked run, and its result when it is already done.
+
+    Raises:
+        InputError: when beton or folder do not fit the config, or the config's batches cannot be trained on.
+    """
+    run = CheckedRun(
+        config=config, runtime=runtime, folder=runtime.folder_of(config), beton=open_beton(config, runtime)
+    )
+    result = finished_result(run.folder, config, run.beton)
+    if result is None:
+        check_labels(config, run.beton)
+        check_batches(config, run.beton)
+        warn_of_leaks(config)
+    return run, result
 
 
 def open_beton(config: RunConfig, runtime: RuntimeConfig) -> Beton:
@@ -51,14 +82,12 @@ def finished_result(folder: RunFolder, config: RunConfig, beton: Beton) -> dict[
         other = folder.config()
         if other.hash != config.hash:
             raise InputError(f"{folder.path}: holds another run ({other.run_id}); give another --out")
-    if folder.provenance_file.exists():
-        recorded = read_json(folder.provenance_file)
-        if recorded["content_hash"] != beton.sidecar.content_hash:
-            raise InputError(
-                f"{folder.path}: was trained on other images ({recorded['beton']}, "
-                f"{recorded['content_hash'][:15]}) than {beton.path} holds now ({beton.sidecar.content_hash[:15]}); "
-                f"remove the folder or give another --out"
-            )
+    recorded = folder.provenance()
+    if recorded and recorded["content_hash"] != beton.sidecar.content_hash:
+        raise InputError(
+            f"{folder.path}: was trained on other images ({recorded['beton']}, {recorded['content_hash'][:15]}) than "
+            f"{beton.path} holds now ({beton.sidecar.content_hash[:15]}); remove the folder or give another --out"
+        )
     result = folder.result()
     if result is None or result["config_hash"] != config.hash:
         return None
@@ -77,7 +106,7 @@ def write_config(folder: RunFolder, config: RunConfig) -> None:
 
 
 def check_labels(config: RunConfig, beton: Beton) -> None:
-    """Name on standard error the labels that cannot be learnt, and those that will have no AUROC.
+    """Warn of labels without a positive training image and of those that will have no AUROC.
 
     Raises:
         InputError: when no label of the validation split has one, but the best epoch is chosen by it.
@@ -120,7 +149,7 @@ def check_batches(config: RunConfig, beton: Beton) -> None:
 
 
 def warn_of_leaks(config: RunConfig) -> None:
-    """Say when initial weights have seen images that this run is scored on."""
+    """Warn when the initial weights were trained on images that this run is scored on."""
     init = config.init.run
     if init is not None and init.data.dataset == "chestxray14" and config.data.dataset == "chestxray14_5.6k":
         logger.warning(

@@ -9,10 +9,10 @@ from datasets.files import disk_full_as_input_error
 from harness.config.schedule import best_of
 from harness.runs.checkpoint import Learner, load_last, save_best, save_last
 from harness.runs.metrics_log import MetricsLog
+from harness.runs.status import Status
 from harness.runs.train_state import TrainState
 from harness.training.build import Run
 from harness.training.loop import TrainingComponents
-from harness.training.status import Status
 
 
 @dataclass(frozen=True, kw_only=True)

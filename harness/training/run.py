@@ -1,6 +1,6 @@
 """Train, evaluate and record one run from start to end.
 
-A run is checked, set up, trained or taken up again, and tested; its files are written by the first process alone.
+A run is checked, set up, trained or resumed, and tested; the first process alone writes its files.
 """
 
 from __future__ import annotations
@@ -26,23 +26,16 @@ from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import write_provenance
 from harness.runs.runtime import RuntimeConfig
+from harness.runs.status import Status, reporting
 from harness.runs.train_state import TrainState
 from harness.training.beta_search import resolve_weight
 from harness.training.build import Run, build_components
 from harness.training.guards import out_of_memory_as_memory_error
 from harness.training.loop import TrainingCallbacks, TrainingComponents, fit
 from harness.training.monitor import ProgressMonitor, step_trace
-from harness.training.preflight import (
-    check_batches,
-    check_labels,
-    finished_result,
-    open_beton,
-    warn_of_leaks,
-    write_config,
-)
+from harness.training.preflight import preflight, write_config
 from harness.training.recorder import CheckpointRecorder, make_learner, restore
 from harness.training.signals import StopControl, StopSignals
-from harness.training.status import Status, reporting
 from harness.training.sync_batch_norm import synchronised
 from harness.weights.initialise import initialise
 
@@ -50,46 +43,35 @@ logger = logging.getLogger(__name__)
 
 
 def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
-    """Train, evaluate and write ``runtime.folder_of(config)``; a finished run is recognised, an unfinished goes on.
+    """Train, evaluate and write a run into ``runtime.folder_of(config)``; an unfinished one is resumed.
 
     Returns:
-        What result.json holds.
+        The content of result.json; of a finished run, without any computation.
 
     Raises:
         InputError: when beton, folder, teacher or initial weights do not fit the config.
         FloatingPointError: when training diverges; the last good checkpoint stays.
         MemoryError: when the batch does not fit into memory.
-        Interrupted: when a signal ended it; the same call goes on at that very step.
+        Interrupted: when a signal ended it; the same call resumes at that step.
     """
-    folder = runtime.folder_of(config)
-    beton = open_beton(config, runtime)
-    finished = finished_result(folder, config, beton)
+    checked, finished = preflight(config, runtime)
+    folder = checked.folder
     if finished is not None:
         logger.info(f"{folder.path}: already done")
         return finished
-    check_labels(config, beton)
-    check_batches(config, beton)
-    warn_of_leaks(config)
     accelerator = make_accelerator(runtime)
     status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
     signals = StopSignals()
     with (
         leaving_at_failure(accelerator),
         disk_full_as_input_error(folder.path, "what was written before is kept"),
-        reporting(status, signals),
+        reporting(status),
+        signals.caught(),
     ):
         if status.owner:
             write_config(folder, config)
         weight, beta = resolve_weight(config, runtime.folder_of)
-        run = Run(
-            config=config,
-            runtime=runtime,
-            folder=folder,
-            beton=beton,
-            accelerator=accelerator,
-            weight=weight,
-            beta=beta,
-        )
+        run = Run(**vars(checked), accelerator=accelerator, weight=weight, beta=beta)
         with out_of_memory_as_memory_error(
             batch_size=config.schedule.batch_size,
             num_processes=accelerator.num_processes,
@@ -191,7 +173,7 @@ def _test(run: Run, network: Network, position: TrainState) -> dict[str, Any]:
 
 
 def _facts(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
-    """What provenance.json says about the run itself."""
+    """Return the run's own entries of provenance.json."""
     return {
         "run_id": run.config.run_id,
         "config_hash": run.config.hash,

@@ -23,7 +23,7 @@ _SAVE = 1
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the run; files are whole and the same command goes on."""
+    """A signal ended the run; its files are whole and the same command resumes it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {signal.Signals(number).name}")

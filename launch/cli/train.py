@@ -1,4 +1,4 @@
-"""``cxr train``: a config file comes in; a run folder goes out."""
+"""``cxr train``: train one run from its config."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Train:
     """Train one run: best epoch by validation, test predictions, result.json.
 
-    The same command goes on where a run was stopped, and does nothing for a run that is done. Options given here win
-    over the config's [runtime] table.
+    Re-run the same command to resume an interrupted run; it does nothing for a run that is done. Options given here
+    override the config's [runtime] table.
 
     SIGTERM, SIGUSR2 and Ctrl-C write a checkpoint at the end of the step; a second one ends at once.
     Exit status: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM.
@@ -120,7 +120,7 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
     try:
         result = train_run(config, runtime)
     except Interrupted as interrupt:
-        logger.info(f"interrupted by {interrupt}; the same command goes on where it was")
+        logger.info(f"interrupted by {interrupt}; re-run the same command to resume")
         sys.exit(interrupt.exit_status)
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)

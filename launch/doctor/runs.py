@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
-from datasets.files import read_json
 from harness.config import RunConfig, Weights
 from harness.runs.folder import RunFolder
 from launch.doctor.finding import Finding, fail, ok, warn
@@ -67,8 +66,8 @@ def check_runs(runs_dir: Path, data_dir: Path) -> Iterator[Finding]:
         folder = RunFolder(path)
         try:
             config = folder.config()
-            hashes[config.run_id] = _object(folder.provenance_file).get("content_hash")
-            status = _object(folder.status_file)
+            hashes[config.run_id] = folder.provenance().get("content_hash")
+            status = folder.status()
         except InputError as error:
             yield warn("runs", str(error), f"move {path} away, or copy it again whole")
             continue
@@ -174,10 +173,3 @@ def xrv_that_saw(config: RunConfig) -> Iterator[tuple[str, str]]:
             continue
         if config.data.dataset in XRV_SEEN[weights.source.removeprefix("xrv-")]:
             yield role, weights.name
-
-
-def _object(path: Path) -> dict[str, Any]:
-    value = read_json(path) if path.exists() else {}
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value

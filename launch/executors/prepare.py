@@ -14,7 +14,6 @@ from harness.config import SCHEMA_VERSION, to_dict
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
-from launch.plan.run_state import read_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
     folder = RunFolder(runs_dir / run.run_id)
     document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
     write_json(folder.config_file, {**document, "config": to_dict(run.config)})
-    if read_object(folder.status_file).get("state") == "failed":
+    if folder.status().get("state") == "failed":
         _update_status(folder, state="starting", error=None)
     return folder
 
@@ -71,5 +70,5 @@ def record_failure(folder: RunFolder, reason: str) -> None:
 
 
 def _update_status(folder: RunFolder, *, state: str, error: str | None) -> None:
-    status = read_object(folder.status_file)
+    status = folder.status()
     write_json(folder.status_file, {**status, "state": state, "error": error, "updated": time.time()})

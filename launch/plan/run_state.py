@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets.errors import InputError
-from datasets.files import read_json
+from datasets.files import read_json_object
 from harness.runs.folder import RunFolder
 from launch.grids.grid import GridRun
 from launch.plan.history import read_history
@@ -84,7 +83,7 @@ def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetF
     for dataset in datasets:
         sidecar = data_dir / f"{dataset}.beton.json"
         if sidecar.exists():
-            values = read_object(sidecar)
+            values = read_json_object(sidecar)
             if "content_hash" not in values:
                 raise InputError(f"{sidecar}: not a beton's sidecar; expected the key 'content_hash'")
             facts[dataset] = DatasetFacts(content_hash=values["content_hash"], splits=values.get("splits", {}))
@@ -111,12 +110,12 @@ def read_state(
     folder = RunFolder(runs_dir / run.run_id)
     if not folder.path.is_dir():
         return ABSENT
-    status, result = read_object(folder.status_file), read_object(folder.result_file)
+    status, result = folder.status(), folder.result() or {}
     known = {**_progress(status, result), **_starts(folder, result)}
     if not result and (_is_alive(status) or (not have_lock and is_locked(folder.path))):
         host = status.get("host")
         return RunState(state="running", host=None if host == socket.gethostname() else host, **known)
-    computed_from = (result or read_object(folder.provenance_file)).get("content_hash")
+    computed_from = (result or folder.provenance()).get("content_hash")
     stale = _stale(run, folder, computed_from, facts)
     if stale is not None:
         return RunState(state="stale", error=stale, content_hash=computed_from, **known)
@@ -188,20 +187,3 @@ def process_lives(pid: int, *, seen: float) -> bool:
     after_name = stat.rpartition(")")[2].split()
     started = boot + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
     return after_name[0] not in ("Z", "X") and started <= seen + CLOCK_SLACK_S
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty when there is no such file.
-
-    Raises:
-        InputError: when it is no JSON object.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        value = read_json(path)  # says what is wrong with the file
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value

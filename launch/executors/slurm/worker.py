@@ -17,7 +17,6 @@ from launch.executors.slurm.job import Job, JobRun
 from launch.grids.grid import GridRun, Kind
 from launch.plan.history import History, read_history
 from launch.plan.lock import RunLock
-from launch.plan.run_state import read_object
 
 POLL_S = 0.2
 LOCK_WAIT_S = 900.0
@@ -186,7 +185,7 @@ class RunWorker:
 
     def _reason(self, process: RunProcess, status: int) -> str:
         """Return why the training failed: what it said itself, else how it ended."""
-        said = read_object(self.folder.status_file) if self.rank == 0 else {}
+        said = self.folder.status() if self.rank == 0 else {}
         if said.get("state") == "failed" and said.get("error"):
             return str(said["error"])
         return explain_exit(status, process.log_tail(TAIL_LINES))

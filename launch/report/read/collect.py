@@ -140,7 +140,7 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
     if result is not None and result.run_id != config.run_id:
         raise InputError(f"result.json: belongs to run {result.run_id!r}, not to {config.run_id}")
     epochs, unusable = parse_epochs(list(folder.metrics()))
-    provenance = _optional(folder.provenance_file)
+    provenance = folder.provenance()
     status = _status(folder, done=result is not None)
     content_hash = (result.content_hash if result else None) or provenance.get("content_hash") or ""
     run = Run(
@@ -176,7 +176,7 @@ def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
 def _status(folder: RunFolder, *, done: bool) -> dict[str, Any]:
     """status.json; of a finished run it tells nothing but when it ended, so it may be damaged."""
     try:
-        return _optional(folder.status_file)
+        return folder.status()
     except InputError:
         if done:
             return {}
@@ -185,16 +185,6 @@ def _status(folder: RunFolder, *, done: bool) -> dict[str, Any]:
 
 def _time(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    """A JSON object that may be absent; a file that is there must be one."""
-    if not path.exists():
-        return {}
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path.name}: expected a JSON object")
-    return value
 
 
 def _commit(git: Any) -> str:

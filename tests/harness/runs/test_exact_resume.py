@@ -35,7 +35,7 @@ def test_stopped_at_three_random_steps_by_three_signals(
     done = random.randint(1, 3)
     ended = run(arguments, stop=signal.SIGTERM, at_step=done)
     assert ended.returncode == 143, ended.stderr
-    assert "the same command goes on" in ended.stderr.splitlines()[-1]
+    assert "re-run the same command to resume" in ended.stderr.splitlines()[-1]
     assert read_status(folder)["state"] == "interrupted"
     at_step = random.randint(1, 3)
     ended = run(arguments, stop=signal.SIGKILL, at_step=at_step)

@@ -14,8 +14,8 @@ from datasets.files import read_json
 from harness.runs.folder import RunFolder
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import git_state, surroundings, write_provenance
+from harness.runs.status import Status, reporting
 from harness.training.signals import Interrupted, StopSignals
-from harness.training.status import Status, reporting
 
 
 def status_of(folder: Path) -> Status:
@@ -30,7 +30,7 @@ def state_of(folder: Path) -> tuple[str, str | None]:
 
 def test_a_status_goes_from_running_to_done(tmp_path: Path) -> None:
     status = status_of(tmp_path)
-    with reporting(status, StopSignals()):
+    with reporting(status), StopSignals().caught():
         assert state_of(tmp_path) == ("running", None)
         status.epoch, status.mean_auroc = 2, 0.75
         status.write("running")
@@ -39,7 +39,7 @@ def test_a_status_goes_from_running_to_done(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_told_in_one_line_and_raised(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="first"), reporting(status_of(tmp_path), StopSignals()):
+    with pytest.raises(ValueError, match="first"), reporting(status_of(tmp_path)), StopSignals().caught():
         raise ValueError("first line\nsecond line")
     assert state_of(tmp_path) == ("failed", "ValueError: first line")
 
@@ -47,7 +47,11 @@ def test_a_failure_is_told_in_one_line_and_raised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 def test_a_signal_is_an_interrupt_and_the_handler_is_put_back(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=number.name) as caught, reporting(status_of(tmp_path), StopSignals()):
+    with (
+        pytest.raises(Interrupted, match=number.name) as caught,
+        reporting(status_of(tmp_path)),
+        StopSignals().caught(),
+    ):
         os.kill(os.getpid(), number)
         signal.pause()
     assert caught.value.exit_status == 128 + number
@@ -79,7 +83,7 @@ def test_what_was_ignored_stays_ignored() -> None:
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with reporting(Status(folder=folder, epochs=1, owner=False), StopSignals()):
+    with reporting(Status(folder=folder, epochs=1, owner=False)), StopSignals().caught():
         journal = MetricsLog(folder, owner=False, first_epoch=0, tensorboard=True)
         journal.append({"epoch": 0})
         journal.close()

@@ -1,4 +1,4 @@
-"""Write ``status.json``, which tells others where a run stands; it is always whole."""
+"""Write ``status.json``, the state of a run that other processes read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Literal
 
 from datasets.files import write_json
 from harness.runs.folder import RunFolder
-from harness.training.signals import StopSignals
 
 State = Literal["running", "done", "failed", "interrupted"]
 
 
 @dataclass
 class Status:
-    """The state of one run, and the file that tells it; a process that does not own the file writes nothing."""
+    """State of one run and its file; a process that does not own the file writes nothing."""
 
     folder: RunFolder
     epochs: int
@@ -50,18 +49,14 @@ class Status:
 
 
 @contextmanager
-def reporting(status: Status, signals: StopSignals) -> Iterator[None]:
-    """Write ``running`` at the start and ``done``, ``failed`` or ``interrupted`` at the end, whatever the end is.
-
-    Inside, the signals that ask this process to stop go to ``signals``.
-    """
+def reporting(status: Status) -> Iterator[None]:
+    """Write ``running`` at the start and ``done``, ``failed`` or ``interrupted`` at the end, whatever the end is."""
     status.write("running")
     try:
-        with signals.caught():
-            yield
+        yield
     except KeyboardInterrupt:
         with suppress(OSError):  # a full disk must not hide how the run ended
-            status.write("interrupted", "interrupted; the same command goes on from the last checkpoint")
+            status.write("interrupted", "interrupted; re-run the same command to resume from the last checkpoint")
         raise
     except BaseException as error:
         lines = str(error).splitlines()
