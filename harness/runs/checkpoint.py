@@ -47,30 +47,30 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """All that training changes."""
+    """Everything that training changes."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     """The plain optimiser, not Accelerate's wrapper."""
     scaler: torch.amp.GradScaler | None = None
     """The gradient scaler of fp16."""
-    beside: nn.Module | None = None
-    """What the run trains beside the network; it is in no file of weights."""
+    objective_module: nn.Module | None = None
+    """Parameters of the objective, trained beside the network; they are in no file of weights."""
 
 
 def save_last(folder: Path, learner: Learner, position: TrainState, metadata: Mapping[str, str]) -> None:
-    """Write the checkpoint from which a run goes on; the one before stays, too.
+    """Write the checkpoint from which a run resumes; the previous one is kept.
 
     Raises:
         InputError: when the disk is full; the checkpoints before stay.
     """
-    scaler, beside = learner.scaler, learner.beside
+    scaler, module = learner.scaler, learner.objective_module
     state = io.BytesIO()
     content = {
         "position": position.to_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
-        "beside": beside.state_dict() if beside is not None else None,
+        "beside": module.state_dict() if module is not None else None,
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
@@ -117,8 +117,8 @@ def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> TrainSta
         position = TrainState.from_dict(state["position"])
         learner.network.load_state_dict(tensors)
         learner.optimizer.load_state_dict(state["optimizer"])
-        if learner.beside is not None:
-            learner.beside.load_state_dict(state["beside"])
+        if learner.objective_module is not None:
+            learner.objective_module.load_state_dict(state["beside"])
         _load_rest(learner, state)
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error

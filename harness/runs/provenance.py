@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_provenance(folder: RunFolder, facts: Mapping[str, Any]) -> None:
-    """Write provenance.json: ``facts`` of the run and the surroundings of this start; earlier starts are kept."""
-    start = surroundings()
+    """Write provenance.json: ``facts`` of the run and the environment of this start; earlier starts are kept."""
+    start = environment()
     earlier: list[Any] = []
     before = folder.provenance()
     if before:
@@ -33,7 +33,7 @@ def write_provenance(folder: RunFolder, facts: Mapping[str, Any]) -> None:
     write_json(folder.provenance_file, {**facts, **start, "earlier_starts": earlier})
 
 
-def surroundings() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Versions, Python, host, SLURM ids and, in a git checkout, the commit and whether it was changed."""
     return {
         "versions": {name: _version(name) for name in PACKAGES},
@@ -46,11 +46,11 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def slurm_ids(environment: Mapping[str, str]) -> dict[str, str] | None:
+def slurm_ids(variables: Mapping[str, str]) -> dict[str, str] | None:
     """Job, array, restart count, partition and nodes by SLURM's names for them; None outside of SLURM."""
-    if "SLURM_JOB_ID" not in environment:
+    if "SLURM_JOB_ID" not in variables:
         return None
-    return {name: environment[name] for name in SLURM_VARIABLES if name in environment}
+    return {name: variables[name] for name in SLURM_VARIABLES if name in variables}
 
 
 def git_state(root: Path) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ from harness.training.step import ForwardBackward
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingComponents:
-    """What the loop works with."""
+    """Network, optimiser, objective and loaders of one run, on their device."""
 
     accelerator: Accelerator
     network: Network
@@ -58,59 +58,59 @@ class TrainingComponents:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCallbacks:
-    """What the loop talks to."""
+    """Functions that the training loop calls, and the control that stops it."""
 
     epoch_done: Callable[[TrainState, dict[str, Any]], None]
-    """Keeps an epoch's outcome and its record; a process killed inside it runs that epoch again."""
+    """Write the checkpoint and record of an epoch; a process killed inside it runs that epoch again."""
     save: Callable[[TrainState], None]
     """Writes a checkpoint in the middle of an epoch; not a collective call."""
     control: StopControl
     watch: ProgressMonitor
     step_done: Callable[[], None] = lambda: None
-    """Told of every step; the profiler listens."""
+    """Called after every step, for the profiler."""
 
 
-def fit(components: TrainingComponents, position: TrainState, callbacks: TrainingCallbacks) -> TrainState:
-    """Train from ``position`` to the schedule's end.
+def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCallbacks) -> TrainState:
+    """Train from ``state`` to the schedule's end.
 
     Args:
         components: what to train, and with what.
-        position: where the run stands; a new run's is ``TrainState()``.
+        state: how far the run has come; ``TrainState()`` for a new run.
         callbacks: keeps what it is given, and says when to stop.
 
     Returns:
-        The last position; its history holds every validation.
+        The final state; its history holds every validation.
 
     Raises:
         Interrupted: when a signal asked for it; a checkpoint of the last step is written.
         FloatingPointError: when a loss is not finite; no checkpoint since the last good one is written.
     """
     schedule = components.schedule
-    for epoch in range(position.epoch, schedule.epochs):
-        if stops_early(schedule, position.history):
+    for epoch in range(state.epoch, schedule.epochs):
+        if stops_early(schedule, state.history):
             break
-        elapsed_s = _clock(position.seconds)
-        rate = learning_rate(schedule, epoch, position.history)
-        partial = train_epoch(components, position, rate, callbacks, elapsed_s)
+        elapsed_s = _clock(state.seconds)
+        rate = learning_rate(schedule, epoch, state.history)
+        partial = train_epoch(components, state, rate, callbacks, elapsed_s)
         trained = summary(partial, components.labels)
         try:
             scores = validate(components) if validation_due(schedule, epoch) else None
         except KeyboardInterrupt:
-            callbacks.save(replace(position, partial=partial, seconds=elapsed_s()))
+            callbacks.save(replace(state, partial=partial, seconds=elapsed_s()))
             raise
-        position = _moved(position, trained, scores, elapsed_s())
-        callbacks.epoch_done(position, _record(position, rate, trained, scores))
-    return position
+        state = _advanced(state, trained, scores, elapsed_s())
+        callbacks.epoch_done(state, _record(state, rate, trained, scores))
+    return state
 
 
 def train_epoch(
     components: TrainingComponents,
-    position: TrainState,
+    state: TrainState,
     rate: float,
     callbacks: TrainingCallbacks,
     elapsed_s: Callable[[], float],
 ) -> PartialEpoch:
-    """The rest of the epoch under way, at learning rate ``rate``; what the whole epoch has measured.
+    """Train the rest of the current epoch at learning rate ``rate``; return what the whole epoch has measured.
 
     ``elapsed_s`` tells the seconds of the whole run so far, which a checkpoint keeps.
     """
@@ -118,23 +118,23 @@ def train_epoch(
     for group in optimizer.param_groups:
         group["lr"] = rate
     components.wrapped.train()
-    meter = EpochMeter(accelerator, components.labels, position.partial)
-    losses_guard = FiniteLosses(accelerator, epoch=position.epoch)
+    meter = EpochMeter(accelerator, components.labels, state.partial)
+    losses_guard = FiniteLosses(accelerator, epoch=state.epoch)
     take_step = OptimizerStep(
         accelerator, optimizer, components.network, components.schedule.clip_value, components.runtime
     )
-    auroc = position.history[-1].mean_auroc if position.history else None
+    auroc = state.history[-1].mean_auroc if state.history else None
 
     def checkpoint() -> PartialEpoch:
         losses_guard.check()
         partial = meter.snapshot()
-        callbacks.save(replace(position, partial=partial, seconds=elapsed_s()))
+        callbacks.save(replace(state, partial=partial, seconds=elapsed_s()))
         if control.stop is not None:
             accelerator.wait_for_everyone()  # the checkpoint is whole before any process ends
             raise Interrupted(control.stop)
         return partial
 
-    with control.signals.deferred(), _batches(components, position.epoch, meter.batches) as batches:
+    with control.signals.deferred(), _batches(components, state.epoch, meter.batches) as batches:
         set_torch_threads(components.runtime)
         for batch in meter.timed(batches):
             logits, losses = components.forward_backward(batch.inputs, batch.targets, batch.global_size)
@@ -147,7 +147,7 @@ def train_epoch(
             callbacks.step_done()
             callbacks.watch.step(
                 batch.global_size,
-                epoch=position.epoch,
+                epoch=state.epoch,
                 waited_s=meter.data_wait_s,
                 seconds=meter.seconds,
                 mean_auroc=auroc,
@@ -179,34 +179,34 @@ def validate(components: TrainingComponents) -> Scores:
 
 
 def _clock(before_s: float) -> Callable[[], float]:
-    """A function that tells ``before_s`` plus the seconds since now."""
+    """Return a function that gives ``before_s`` plus the seconds since this call."""
     zero = time.perf_counter() - before_s
     return lambda: time.perf_counter() - zero
 
 
-def _moved(position: TrainState, trained: TrainedEpoch, scores: Scores | None, seconds: float) -> TrainState:
-    history = position.history
+def _advanced(state: TrainState, trained: TrainedEpoch, scores: Scores | None, seconds: float) -> TrainState:
+    history = state.history
     if scores is not None:
-        made = Validated(epoch=position.epoch, loss=scores.cross_entropy, mean_auroc=scores.mean_auroc)
+        made = Validated(epoch=state.epoch, loss=scores.cross_entropy, mean_auroc=scores.mean_auroc)
         history = (*history, made)
     return replace(
-        position,
-        epoch=position.epoch + 1,
-        step=position.step + trained.steps,
-        skipped=position.skipped + trained.skipped,
-        images=position.images + trained.images,
-        train_seconds=position.train_seconds + trained.seconds,
+        state,
+        epoch=state.epoch + 1,
+        step=state.step + trained.steps,
+        skipped=state.skipped + trained.skipped,
+        images=state.images + trained.images,
+        train_seconds=state.train_seconds + trained.seconds,
         seconds=seconds,
         history=history,
         partial=None,
     )
 
 
-def _record(position: TrainState, rate: float, trained: TrainedEpoch, scores: Scores | None) -> dict[str, Any]:
+def _record(state: TrainState, rate: float, trained: TrainedEpoch, scores: Scores | None) -> dict[str, Any]:
     """One line of metrics.jsonl."""
     return {
-        "epoch": position.epoch - 1,
-        "step": position.step,
+        "epoch": state.epoch - 1,
+        "step": state.step,
         "learning_rate": rate,
         "train": trained.losses(),
         "validation": None if scores is None else scores.to_dict(),
@@ -214,6 +214,6 @@ def _record(position: TrainState, rate: float, trained: TrainedEpoch, scores: Sc
         "images_per_s": trained.images / trained.seconds,
         "data_wait_s": trained.data_wait_s,
         "compute_s": trained.seconds - trained.data_wait_s,
-        "elapsed_s": position.seconds,
+        "elapsed_s": state.seconds,
         **peak_memory(),
     }

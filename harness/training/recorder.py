@@ -17,33 +17,33 @@ from harness.training.loop import TrainingComponents
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecorder:
-    """Writes the files of a run under way; of a process that does not own them it writes none."""
+    """Write checkpoints, metrics and status of a running run; a process that is not the owner writes nothing."""
 
     run: Run
     learner: Learner
     journal: MetricsLog
     status: Status
 
-    def epoch_done(self, position: TrainState, record: dict[str, Any]) -> None:
-        """A line of metrics, the last checkpoint, the best one if it is, the status.
+    def epoch_done(self, state: TrainState, record: dict[str, Any]) -> None:
+        """Write a line of metrics, the last checkpoint, the best one if this epoch is the best, and the status.
 
         Raises:
             InputError: when the disk is full; the checkpoints before stay.
         """
         with disk_full_as_input_error(self.run.folder.path, "the last good checkpoint is kept"):
             self.journal.append(record)
-            self.save(position)
+            self.save(state)
             if self.run.owner:
-                keep_best(self.run, position)
-            self.status.epoch = position.epoch
-            self.status.mean_auroc = position.history[-1].mean_auroc if position.history else None
+                keep_best(self.run, state)
+            self.status.epoch = state.epoch
+            self.status.mean_auroc = state.history[-1].mean_auroc if state.history else None
             self.status.images_per_s = record["images_per_s"]
             self.status.write("running")
 
-    def save(self, position: TrainState) -> None:
-        """The checkpoint from which the run goes on, wherever in an epoch it is."""
+    def save(self, state: TrainState) -> None:
+        """Write the checkpoint from which the run resumes, between or inside epochs."""
         if self.run.owner:
-            save_last(self.run.folder.last_dir, self.learner, position, self.run.metadata)
+            save_last(self.run.folder.last_dir, self.learner, state, self.run.metadata)
 
 
 def make_learner(run: Run, components: TrainingComponents) -> Learner:
@@ -52,19 +52,19 @@ def make_learner(run: Run, components: TrainingComponents) -> Learner:
         network=components.network,
         optimizer=components.optimizer.optimizer,
         scaler=run.accelerator.scaler,
-        beside=components.objective.module,
+        objective_module=components.objective.module,
     )
 
 
-def keep_best(run: Run, position: TrainState) -> None:
+def keep_best(run: Run, state: TrainState) -> None:
     """Copy the last checkpoint's weights to the best ones, when its epoch has just ended and is the best so far."""
-    best = best_of(run.config.schedule, position.history)
-    if position.partial is None and best is not None and best.epoch == position.epoch - 1:
+    best = best_of(run.config.schedule, state.history)
+    if state.partial is None and best is not None and best.epoch == state.epoch - 1:
         save_best(run.folder.best_dir, run.folder.last_dir, best)
 
 
 def restore(run: Run, learner: Learner) -> TrainState:
-    """The position of the last usable checkpoint, its content loaded; a new run's position when there is none."""
+    """Load the last usable checkpoint and return its state; a new state when there is none."""
     found = load_last(run.folder.last_dir, learner, run.metadata)
     if found is None:
         return TrainState()

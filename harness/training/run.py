@@ -92,27 +92,27 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
         network = synchronised(network, run.accelerator.num_processes, run.accelerator.device)
     components = build_components(run, network)
     learner = make_learner(run, components)
-    position = restore(run, learner)
+    state = restore(run, learner)
     devices = device_names(run.accelerator)
     if run.owner:
-        write_provenance(run.folder, _facts(run, origin, devices))
-    journal = MetricsLog(run.folder, owner=run.owner, first_epoch=position.epoch, tensorboard=run.runtime.tensorboard)
-    position = _train(
+        write_provenance(run.folder, _provenance(run, origin, devices))
+    journal = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
+    state = _train(
         run,
         components,
-        position,
+        state,
         CheckpointRecorder(run=run, learner=learner, journal=journal, status=status),
         signals,
     )
     journal.close()
-    return _test(run, network, position)
+    return _test(run, network, state)
 
 
 def _train(
-    run: Run, components: TrainingComponents, position: TrainState, recorder: CheckpointRecorder, signals: StopSignals
+    run: Run, components: TrainingComponents, state: TrainState, recorder: CheckpointRecorder, signals: StopSignals
 ) -> TrainState:
-    todo = (run.config.schedule.epochs - position.epoch) * len(components.train_loader.indices)
-    todo -= position.partial.images if position.partial is not None else 0
+    todo = (run.config.schedule.epochs - state.epoch) * len(components.train_loader.indices)
+    todo -= state.partial.images if state.partial is not None else 0
     control = StopControl(
         signals,
         checkpoint_minutes=run.runtime.checkpoint_minutes,
@@ -128,13 +128,13 @@ def _train(
             watch=ProgressMonitor(advance=advance, images=todo),
             step_done=step_done,
         )
-        return fit(components, position, callbacks)
+        return fit(components, state, callbacks)
 
 
-def _test(run: Run, network: Network, position: TrainState) -> dict[str, Any]:
+def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
     """Score the best epoch's weights on the test split; write predictions and, last of all, result.json."""
     run.accelerator.wait_for_everyone()
-    best = best_of(run.config.schedule, position.history)
+    best = best_of(run.config.schedule, state.history)
     assert best is not None, "the last epoch is always validated"
     if best_epoch(run.folder.best_dir) != best.epoch:
         raise InputError(
@@ -152,18 +152,18 @@ def _test(run: Run, network: Network, position: TrainState) -> dict[str, Any]:
         "config_hash": run.config.hash,
         "content_hash": run.beton.sidecar.content_hash,
         "best_epoch": best.epoch,
-        "epochs": position.epoch,
+        "epochs": state.epoch,
         "validation": {"mean_auroc": best.mean_auroc, "cross_entropy": best.loss},
         "test": scores.to_dict(),
         "attention_weight": run.weight,
         "beta": run.beta,
         "weights_hash": weights_hash(tensors),
         "world_size": run.accelerator.num_processes,
-        "restarts": position.restarts,
-        "skipped_steps": position.skipped,
+        "restarts": state.restarts,
+        "skipped_steps": state.skipped,
         "train_images": len(run.beton.indices("train", run.config.data.subset)),
-        "seconds": position.seconds,
-        "images_per_s": position.images / position.train_seconds,
+        "seconds": state.seconds,
+        "images_per_s": state.images / state.train_seconds,
     }
     if run.owner:
         write_predictions(run.folder.predictions_file, run.beton, predictions, run.beton.labels)
@@ -172,7 +172,7 @@ def _test(run: Run, network: Network, position: TrainState) -> dict[str, Any]:
     return result
 
 
-def _facts(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
+def _provenance(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
     """Return the run's own entries of provenance.json."""
     return {
         "run_id": run.config.run_id,

@@ -52,7 +52,7 @@ def plain_components(accelerator: Accelerator, beton: Path, **changes: Any) -> T
     return build_components(run, PlainNetwork())
 
 
-def surroundings(accelerator: Accelerator) -> TrainingCallbacks:
+def plain_callbacks(accelerator: Accelerator) -> TrainingCallbacks:
     """TrainingCallbacks that keep nothing."""
     control = StopControl(
         StopSignals(),
@@ -70,7 +70,7 @@ def surroundings(accelerator: Accelerator) -> TrainingCallbacks:
 
 def one_epoch(components: TrainingComponents) -> dict[str, Any]:
     """Loss sums and weights after one epoch, as plain values."""
-    callbacks = surroundings(components.accelerator)
+    callbacks = plain_callbacks(components.accelerator)
     epoch = train_epoch(components, TrainState(), 1e-3, callbacks, lambda: 0.0)
     weights = {name: value.flatten().tolist() for name, value in components.network.state_dict().items()}
     return {

@@ -53,19 +53,19 @@ def small(seed: int) -> Learner:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = nn.Linear(2, 2)
     optimizer = torch.optim.Adam([*network.parameters(), *module.parameters()], lr=0.01)
-    return Learner(network=network, optimizer=optimizer, beside=module)
+    return Learner(network=network, optimizer=optimizer, objective_module=module)
 
 
 def step(learner: Learner) -> None:
-    assert learner.beside is not None
-    learner.beside(learner.network(torch.randn(5, 3, 4, 4))).square().mean().backward()
+    assert learner.objective_module is not None
+    learner.objective_module(learner.network(torch.randn(5, 3, 4, 4))).square().mean().backward()
     learner.optimizer.step()
     learner.optimizer.zero_grad()
 
 
 def hash_of(learner: Learner) -> str:
-    assert learner.beside is not None
-    return weights_hash({**learner.network.state_dict(), **learner.beside.state_dict()})
+    assert learner.objective_module is not None
+    return weights_hash({**learner.network.state_dict(), **learner.objective_module.state_dict()})
 
 
 def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:

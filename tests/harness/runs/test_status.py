@@ -13,7 +13,7 @@ import pytest
 from datasets.files import read_json
 from harness.runs.folder import RunFolder
 from harness.runs.metrics_log import MetricsLog
-from harness.runs.provenance import git_state, surroundings, write_provenance
+from harness.runs.provenance import environment, git_state, write_provenance
 from harness.runs.status import Status, reporting
 from harness.training.signals import Interrupted, StopSignals
 
@@ -124,7 +124,7 @@ def test_provenance_keeps_earlier_starts(tmp_path: Path) -> None:
     (earlier,) = document["earlier_starts"]
     assert earlier["precision"] == "fp32"
     assert earlier["started"] <= document["started"]
-    assert set(surroundings()) <= set(earlier)
+    assert set(environment()) <= set(earlier)
 
 
 def test_a_checkout_tells_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
