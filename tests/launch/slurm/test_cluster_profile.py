@@ -12,7 +12,6 @@ import pytest
 from cluster import Cluster
 from in_process_cli import run_cli
 
-from launch.cli import main
 from launch.executors.slurm import sbatch
 from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.queue import job_record
@@ -87,7 +86,7 @@ def test_each_key_reaches_the_queue_and_is_in_the_dry_run(
 
 
 def test_a_submission_that_fails_leaves_nothing_behind(
-    submit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    submit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "profile.toml").write_text("mem_gb = 1\n")
     parameters = sbatch.sbatch_parameters
@@ -96,8 +95,8 @@ def test_a_submission_that_fails_leaves_nothing_behind(
         return {**parameters(*arguments), "mem_gb": 1}
 
     monkeypatch.setattr(sbatch, "sbatch_parameters", wrong)
-    with pytest.raises(ValueError, match="Unavailable parameter"):
-        main(submit)
+    assert run_cli(*submit) == 1
+    assert "ValueError: Unavailable parameter" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "runs").rglob("*")] == ["slurm", ".lock"]
     monkeypatch.undo()
     (tmp_path / "profile.toml").write_text("[sbatch]\nhold = true\n")
