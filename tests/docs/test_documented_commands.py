@@ -75,7 +75,7 @@ def smaller(text: str, owners_data: Path) -> str:
 
 def test_every_block_says_what_it_is() -> None:
     """A block without a language would be run by nobody."""
-    assert {block.language for page in PAGES for block in blocks(page)} <= {"sh", "toml", "python", "text"}
+    assert {block.language for page in PAGES for block in blocks(page)} <= {"sh", "toml", "python", "text", "mermaid"}
     indented = re.compile(r"^    (?:\.venv/bin/)?(?:cxr|make) ", re.MULTILINE)
     assert [page for page in PAGES if indented.search((ROOT / page).read_text(encoding="utf-8"))] == []
 
