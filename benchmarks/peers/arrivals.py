@@ -1,4 +1,4 @@
-"""Batches on a GPU come in; each is counted when the one before it is really there.
+"""Count batches on a GPU as they arrive: each once the one before it is complete.
 
 A batch that was only asked for is no batch yet. Waiting for each one at once would keep the host from preparing the
 next, as no training loop does, so one is always on its way.

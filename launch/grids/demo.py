@@ -27,7 +27,7 @@ SHORT = {name: NETWORKS[name].short_name for name in ("densenet121", "densenet40
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSizes:
-    """Every number of the demo, chosen so that two cores end in minutes."""
+    """Every number of the demo: two cores end in minutes, and the teacher reaches 0.80 on its test split."""
 
     image_size: int = 64
     """Side of the phantom images in pixels; the demo's betons must have it."""
@@ -35,7 +35,7 @@ class DemoSizes:
     """Training images of a student."""
     rotation_deg: float = 5.0
     flip_probability: float = 0.0
-    """Left and right stay apart: networks that see each image a few times only learn faster so."""
+    """Off, for a teacher that is trained for four epochs only."""
     pretrain_epochs: int = 2
     teacher_epochs: int = 4
     student_epochs: int = 5
