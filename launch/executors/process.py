@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.runs.folder import RunFolder
-from launch.executors.die_with_parent import dying_with_parent
+from launch.executors.signals import dying_with_parent
 from launch.grids.grid import GridRun
 from launch.plan.lock import RunLock
 
@@ -53,7 +53,7 @@ class RunProcess:
             log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
             log.flush()
             process = subprocess.Popen(
-                dying_with_parent([*command]),
+                dying_with_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

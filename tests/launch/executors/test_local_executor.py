@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 from grid_stand_in import executor, plan, read_trace, small_runs, start_submit, wait_for_starts
 
 from harness.runs.folder import RunFolder
+from launch.executors import signals
 from launch.executors.process import explain_exit
+from launch.executors.signals import dying_with_parent
 from launch.executors.slots import make_slots
 from launch.plan.lock import RunLock, is_locked
 from launch.plan.run_state import process_lives
@@ -178,6 +181,22 @@ def test_killing_the_parent_leaves_no_child(tmp_path: Path) -> None:
     assert submit(tmp_path) == dict.fromkeys(RUNS, "done")
 
 
+def test_a_child_whose_parent_is_gone_already_does_not_start() -> None:
+    command = dying_with_parent(["echo", "started"])
+    done = subprocess.run(["sh", "-c", '"$@"; true', "sh", *command], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_without_setpriv_the_command_is_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "setpriv").write_text("#!/bin/sh\necho ' --reset-env  clear all environment'\n")
+    (tmp_path / "setpriv").chmod(0o755)
+    for path in (tmp_path, tmp_path / "nowhere"):
+        monkeypatch.setenv("PATH", str(path))
+        signals._setpriv_knows_pdeathsig.cache_clear()
+        assert dying_with_parent(["true", "1"]) == ["true", "1"]
+    signals._setpriv_knows_pdeathsig.cache_clear()
+
+
 def test_two_submits_at_once_run_nothing_twice(tmp_path: Path) -> None:
     first, second = (start_submit(tmp_path, {}, slots=2) for _ in range(2))
     ended = [json.loads(process.communicate(timeout=60)[0]) for process in (first, second)]
@@ -201,7 +220,7 @@ def test_a_command_that_does_not_exist_fails_the_run(tmp_path: Path) -> None:
     runner._command = lambda run: ["/nowhere/python"]
     outcomes = {o.run.name: o for o in runner.run(plan(tmp_path))}
     assert outcomes["pretrain"].state == "failed"
-    assert outcomes["pretrain"].reason == "exit status 1: /nowhere/python: No such file or directory"
+    assert re.fullmatch("exit status 127: .*/nowhere/python: not found", outcomes["pretrain"].reason)
 
 
 def test_a_folder_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.logging_setup import set_up_logging
 from launch.executors.ranks import run_ranks
 from launch.executors.slurm.environment import adopt_srun_ranks, first_host, tasks_on_node
 
@@ -32,11 +33,19 @@ def test_all_start_with_their_variables_and_only_the_first_is_heard(capfd: pytes
 def test_one_dead_process_ends_all_and_its_last_words_are_shown(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    set_up_logging()
     monkeypatch.setattr("launch.executors.ranks.GRACE_S", 0.2)
     started = time.monotonic()
     assert ranks("print('dying', rank, file=sys.stderr); sys.exit(7) if rank == 1 else time.sleep(60)") == 7
     assert time.monotonic() - started < 20
-    assert "process 1 of 3:\ndying 1\n" in capfd.readouterr().err
+    assert "error: process 1 of 3:\ndying 1\n" in capfd.readouterr().err
+
+
+def test_a_killed_process_is_named_at_last(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging()
+    code = "print('on', rank, file=sys.stderr, flush=True); os.kill(os.getpid(), 9 * (rank == 1)); sys.exit(rank == 0)"
+    assert ranks(code) == 137
+    assert capfd.readouterr().err.splitlines()[-1] == "error: process 1 was killed by signal 9 (Killed)"
 
 
 @pytest.mark.parametrize(("code", "status"), [("sys.exit(rank)", 2), ("os.kill(os.getpid(), 9 * (rank == 2))", 137)])
