@@ -11,10 +11,10 @@ import torch
 
 from datasets.augment.network_input import scale_and_shift
 from datasets.augment.policy import draw
-from datasets.augment.warp_cpu import copy_batch, normalise_batch, warp_and_normalise_batch, warp_batch
+from datasets.augment.warp_cpu import normalise_batch, warp_and_normalise_batch, warp_batch
 from datasets.loading.buffers import BufferPool
 from datasets.loading.options import LoaderOptions
-from datasets.loading.page_source import PageSource
+from datasets.loading.page_source import PageSource, check_inside
 from datasets.loading.threads import loader_pool
 
 CHUNKS_PER_THREAD = 2
@@ -76,6 +76,9 @@ class BatchWriter:
         ends = [len(samples) * k // num_chunks for k in range(num_chunks + 1)]
 
         def write(part: slice) -> None:
+            if drawn is None and not self.as_input:
+                source.copy_to(samples[part], memory[part])
+                return
             pages, offsets = source.read(samples[part])
             self._write(pages, offsets, memory[part], None if drawn is None else (drawn[0][part], drawn[1][part]))
 
@@ -94,15 +97,11 @@ class BatchWriter:
     def _write(
         self, pages: np.ndarray, offsets: np.ndarray, out: np.ndarray, drawn: tuple[np.ndarray, np.ndarray] | None
     ) -> None:
-        # The kernels do not check where they read; ``drawn`` and ``out`` have the offsets' length by construction.
-        if int(offsets.max()) + self.image_size**2 > pages.size:
-            raise IndexError("a page lies outside of the file")
-        if not self.as_input:
-            if drawn is None:
-                copy_batch(pages, offsets, out)
-            else:
-                warp_batch(pages, offsets, *drawn, out)
-        elif drawn is None:
+        # ``drawn`` and ``out`` have the offsets' length by construction.
+        check_inside(pages, offsets, self.image_size)
+        if drawn is None:
             normalise_batch(pages, offsets, out, *self._constants)
-        else:
+        elif self.as_input:
             warp_and_normalise_batch(pages, offsets, *drawn, out, *self._constants)
+        else:
+            warp_batch(pages, offsets, *drawn, out)

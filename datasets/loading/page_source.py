@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from datasets.augment.warp_cpu import copy_batch
 from datasets.beton.mapped_file import MappedBytes, map_beton
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
@@ -14,15 +15,32 @@ from datasets.images import ImageError
 from datasets.images.jpeg import decode_page
 
 
-class PageSource(Protocol):
+class PageSource(ABC):
     """Reads pages of S*S gray pixels; safe to use from several threads."""
 
+    @abstractmethod
     def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return read-only bytes (uint8) and the offsets (B,) uint64 of the pages of ``samples`` (B,) in them.
 
         Raises:
             InputError: if the file was cut short, or a page in it is damaged.
         """
+
+    def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
+        """Write the pages of ``samples`` (B,) to ``out`` (B, 1, S, S) uint8, C-contiguous.
+
+        Raises:
+            InputError: as ``read``.
+        """
+        pages, offsets = self.read(samples)
+        check_inside(pages, offsets, out.shape[-1])
+        copy_batch(pages, offsets, out)
+
+
+def check_inside(pages: np.ndarray, offsets: np.ndarray, side: int) -> None:
+    """Refuse offsets outside of ``pages``; the kernels do not check where they read."""
+    if int(offsets.max()) + side**2 > pages.size:
+        raise IndexError("a page lies outside of the file")
 
 
 def open_pages(beton: Beton) -> RawPages | JpegPages:
@@ -34,7 +52,7 @@ def open_pages(beton: Beton) -> RawPages | JpegPages:
 
 
 @dataclass(frozen=True, eq=False)
-class RawPages:
+class RawPages(PageSource):
     """Pages stored as they are: nothing is copied."""
 
     file: MappedBytes
@@ -47,8 +65,8 @@ class RawPages:
 
 
 @dataclass(frozen=True, eq=False)
-class JpegPages:
-    """Pages stored as JPEGs: decoded into memory of their own."""
+class JpegPages(PageSource):
+    """Pages stored as JPEGs."""
 
     file: MappedBytes
     offsets: np.ndarray
@@ -58,16 +76,19 @@ class JpegPages:
     side: int
 
     def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pages = np.empty((len(samples), 1, self.side, self.side), dtype=np.uint8)
+        self.copy_to(samples, pages)
+        flat = pages.reshape(-1)
+        flat.flags.writeable = False
+        return flat, np.arange(len(samples), dtype=np.uint64) * np.uint64(self.side**2)
+
+    def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
         self.file.check()
-        pages = np.empty((len(samples), self.side, self.side), dtype=np.uint8)
-        for page, sample in zip(pages, samples.tolist(), strict=True):
+        for page, sample in zip(out[:, 0], samples.tolist(), strict=True):
             try:
                 decode_page(self.encoded(sample), page)
             except ImageError as error:
                 raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
-        flat = pages.reshape(-1)
-        flat.flags.writeable = False
-        return flat, np.arange(len(samples), dtype=np.uint64) * np.uint64(self.side**2)
 
     def encoded(self, sample: int) -> np.ndarray:
         """The bytes of one JPEG, read-only."""

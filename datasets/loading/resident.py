@@ -19,7 +19,7 @@ from datasets.loading.batch import Batch, Batches, Loader
 from datasets.loading.batch_writer import BatchWriter
 from datasets.loading.epoch_plan import EpochPlan
 from datasets.loading.options import LoaderOptions
-from datasets.loading.page_source import open_pages
+from datasets.loading.page_source import PageSource, open_pages
 from datasets.loading.threads import num_loader_threads
 from datasets.progress import Advance, progress
 
@@ -30,8 +30,8 @@ SHOWN_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
-class ResidentPages:
-    """Pages (N, 1, S, S) uint8 of N samples in ascending order, on one device; a ``PageSource`` on the host."""
+class ResidentPages(PageSource):
+    """Pages (N, 1, S, S) uint8 of N samples in ascending order, on one device; to be read on the host."""
 
     samples: np.ndarray
     """(N,) int64 ascending."""

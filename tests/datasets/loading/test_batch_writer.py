@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -147,6 +148,7 @@ def test_thousands_of_batches_leave_no_memory() -> None:
             write.submit(SOURCE, np.arange(4), 0).result()
 
     work(1000)
+    gc.collect()
     before = resident_kib()
     work(10_000)
     assert resident_kib() - before < 4 * 1024
