@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 Field = NDArray[Any]
@@ -36,7 +35,7 @@ class Frame:
     shift: tuple[float, float] = (0.0, 0.0)
     mirror: int = 1
 
-    @cached_property
+    @property
     def pixels_per_unit(self) -> float:
         return min(self.height, self.width) / 2
 
@@ -56,9 +55,8 @@ class Frame:
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         across = (cos * u - sin * v) * self.zoom + self.shift[0]
         down = (sin * u + cos * v) * self.zoom + self.shift[1]
-        return np.stack(
-            (across * self.pixels_per_unit + self.width / 2, down * self.pixels_per_unit + self.height / 2), axis=-1
-        )
+        middle = (self.width / 2, self.height / 2)
+        return np.stack((across, down), axis=-1) * self.pixels_per_unit + middle
 
 
 def step(field: Field, softness: float) -> Field:
@@ -66,18 +64,13 @@ def step(field: Field, softness: float) -> Field:
     t = field * (1 / softness)
     t += 0.5
     np.clip(t, 0, 1, out=t)
-    result: Field = t * -2
-    result += 3
-    result *= t
-    result *= t
-    return result
+    return (t * -2 + 3) * t * t
 
 
 def blob(u: Field, v: Field, centre: tuple[float, float], radii: tuple[float, float]) -> Field:
     """Gaussian bump of height 1."""
     x, y = (u - centre[0]) / radii[0], (v - centre[1]) / radii[1]
-    result: Field = np.exp(-(x * x + y * y))
-    return result
+    return np.asarray(np.exp(-(x * x + y * y)))
 
 
 def ellipse(u: Field, v: Field, centre: tuple[float, float], radii: tuple[float, float], turn: float = 0.0) -> Field:
@@ -107,7 +100,7 @@ class Drawing:
         self._draw = ImageDraw.Draw(self._image)
         self._scale = frame.pixels_per_unit * frame.zoom * _OVERSAMPLING
 
-    def line(self, points: NDArray[np.float64] | Sequence[tuple[float, float]], width: float, value: float) -> None:
+    def line(self, points: ArrayLike, width: float, value: float) -> None:
         """A line through (n, 2) points, ``width`` in thorax units and at least one fine pixel, brightness 0..1."""
         self.lines(np.asarray(points, dtype=np.float64)[None], width, np.array([value]))
 

@@ -14,39 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.phantom.findings import CHESTXRAY14_NAMES, CHESTXRAY14_PREVALENCE, Case
-from datasets.phantom.layout import Job, Layout, Rows, Table, draw_pixels
-from datasets.phantom.patients import Habits, Patient, Profile, draw_patient, generator
-from datasets.phantom.style import Style
+from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels
+from datasets.phantom.patients import KINDS, Case, Profile, draw_patient, generator
 
 PROFILE = Profile(
     stream=2,
-    habits=Habits(num_studies=(0.55, 0.25, 0.12, 0.08), ap=0.40, lateral=0.0, second=0.0),
-    prevalence=CHESTXRAY14_PREVALENCE,
-    style=Style(
-        aspects=(1.0,), black=0.0, white=1.06, gamma=1.12, noise=0.012, border_chance=0.2, lettering=("L", "R", "P")
-    ),
+    num_studies=(0.55, 0.25, 0.12, 0.08),
+    ap=0.40,
+    lateral=0.0,
+    second=0.0,
+    prevalence={name: kind.chestxray14 for name, kind in KINDS.items()},
+    aspects=(1.0,),
+    black=0.0,
+    white=1.06,
+    gamma=1.12,
+    noise=0.012,
+    border_chance=0.2,
+    lettering=("L", "R", "P"),
 )
-FOLDER = "ChestX-ray14"
 TABLE, TRAIN_VAL, TEST = "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"
-COLUMNS = (
-    "Image Index",
-    "Finding Labels",
-    "Follow-up #",
-    "Patient ID",
-    "Patient Age",
-    "Patient Gender",
-    "View Position",
-    "OriginalImage[Width",
-    "Height]",
-    "OriginalImagePixelSpacing[x",
-    "y]",
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
-"""As a CSV reader sees them: the commas inside the brackets make eleven columns of the nine."""
 
 _RGBA, _SIXTEEN_BIT, _OUT_OF_ORDER = 1, 2, 3
 _FOLDERS = 12
-_ORIGINALS = ((2048, 2500, "0.168"), (2500, 2048, "0.168"), (2500, 2048, "0.171"), (2992, 2991, "0.143"))
+_ORIGINALS = (
+    *(("2048", "2500", "0.168"), ("2500", "2048", "0.168")),
+    *(("2500", "2048", "0.171"), ("2992", "2991", "0.143")),
+)
 
 
 def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
@@ -60,36 +57,21 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
     order = list(range(len(patient.studies)))
     if number == _OUT_OF_ORDER:
         order = [*order[1:], 0]
-    rows = []
+    rows: list[Row] = []
     for follow_up, study in enumerate(order):
-        name = f"{number:08d}_{study:03d}.png"
+        name, shown = f"{number:08d}_{study:03d}.png", patient.studies[study]
         _save_png(folder / name, draw_pixels(job, PROFILE, patient, study, 0), number if study == 0 else 0)
-        rows.append((name, *_row(patient, study, follow_up, rng)))
+        who = (str(number), str(patient.age + follow_up), patient.anatomy.sex[0], shown.views[0])
+        width, height, spacing = _ORIGINALS[int(rng.integers(len(_ORIGINALS)))]
+        rows.append((name, finding_labels(shown.case), str(follow_up), *who, width, height, spacing, spacing))
     listed = TEST if number % 5 == 2 else TRAIN_VAL
     return {TABLE: rows, listed: [(row[0],) for row in rows]}, len(rows)
 
 
-def _row(patient: Patient, study: int, follow_up: int, rng: np.random.Generator) -> tuple[str, ...]:
-    width, height, spacing = _ORIGINALS[int(rng.integers(len(_ORIGINALS)))]
-    shown = patient.studies[study]
-    return (
-        finding_labels(shown.case),
-        str(follow_up),
-        str(patient.number),
-        str(patient.age + follow_up),
-        patient.anatomy.sex[0],
-        shown.views[0],
-        str(width),
-        str(height),
-        spacing,
-        spacing,
-    )
-
-
 def finding_labels(case: Case) -> str:
     """Names of the findings in alphabetical order joined by '|', or No Finding."""
-    names = sorted(CHESTXRAY14_NAMES[finding.name] for finding in case if finding.name in CHESTXRAY14_NAMES)
-    return "|".join(names) or "No Finding"
+    names = (finding.kind.chestxray14_label for finding in case)
+    return "|".join(sorted(filter(None, names))) or "No Finding"
 
 
 def _save_png(path: Path, gray: NDArray[np.uint8], odd: int) -> None:
@@ -102,9 +84,4 @@ def _save_png(path: Path, gray: NDArray[np.uint8], odd: int) -> None:
     image.save(path, "PNG", compress_level=1)
 
 
-LAYOUT = Layout(
-    profile=PROFILE,
-    folder=FOLDER,
-    tables={TABLE: Table(columns=COLUMNS), TRAIN_VAL: Table(), TEST: Table()},
-    write_patient=write_patient,
-)
+LAYOUT = Layout(folder="ChestX-ray14", tables={TABLE: HEADER, TRAIN_VAL: "", TEST: ""}, write_patient=write_patient)

@@ -9,42 +9,36 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.phantom.findings import CHEXPERT_NAMES, CHEXPERT_PREVALENCE
-from datasets.phantom.layout import Job, Layout, Row, Rows, Table, draw_pixels, report, save_jpeg
-from datasets.phantom.patients import Habits, Patient, Profile, Study, draw_patient, generator
-from datasets.phantom.style import Style
+from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels, report, save_jpeg
+from datasets.phantom.patients import KINDS, Patient, Profile, Study, draw_patient, generator
 from datasets.sources.labels import CHEXPERT_LABELS
 
 PROFILE = Profile(
     stream=1,
-    habits=Habits(num_studies=(0.58, 0.28, 0.14), ap=0.60, lateral=0.65, second=0.06),
-    prevalence=CHEXPERT_PREVALENCE,
-    style=Style(
-        aspects=(1.22, 1.22, 1.18, 0.84),
-        black=0.04,
-        white=1.02,
-        gamma=0.92,
-        noise=0.018,
-        border_chance=0.3,
-        lettering=("L", "P"),
-    ),
+    num_studies=(0.58, 0.28, 0.14),
+    ap=0.60,
+    lateral=0.65,
+    second=0.06,
+    prevalence={name: kind.chexpert for name, kind in KINDS.items()},
+    aspects=(1.22, 1.22, 1.18, 0.84),
+    black=0.04,
+    white=1.02,
+    gamma=0.92,
+    noise=0.018,
+    border_chance=0.3,
+    lettering=("L", "P"),
 )
 FOLDER = "CheXpert-v1.0-small"
-COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
+HEADER = ",".join(("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS))
 
 _UNKNOWN_SEX, _ONLY_LATERAL, _LL_FRONTAL = 2, 3, 4
 _OLDEST = 90
 
 
-def num_valid(patients: int) -> int:
-    """How many of the patients, the last ones, go to valid.csv."""
-    return max(1, patients // 20)
-
-
 def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
-    """Write the pictures of one patient below ``root`` and return their rows."""
+    """Write the pictures of one patient below ``root`` and return their rows; the last one in 20 is in valid.csv."""
     patient = draw_patient(job.seed, PROFILE, number)
-    valid = number > job.patients - num_valid(job.patients)
+    valid = number > job.patients - max(1, job.patients // 20)
     if valid:
         patient = replace(patient, studies=patient.studies[:1])
     elif number == _ONLY_LATERAL:
@@ -60,7 +54,7 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, part: str) 
     shown = patient.studies[study]
     rng = generator(job.seed, PROFILE, patient.number, study)
     labels = _truth(shown) if part == "valid" else report(shown.case, CHEXPERT_LABELS, rng)
-    sex, age = str(patient.anatomy.sex), str(min(_OLDEST, patient.age + study))
+    sex, age = patient.anatomy.sex, str(min(_OLDEST, patient.age + study))
     if patient.number == _UNKNOWN_SEX:
         sex, age = "Unknown", "0"
     rows = []
@@ -68,24 +62,18 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, part: str) 
         side = "lateral" if view == "LATERAL" else "frontal"
         name = f"{part}/patient{patient.number:05d}/study{study + 1}/view{image + 1}_{side}.jpg"
         save_jpeg(root / name, draw_pixels(job, PROFILE, patient, study, image))
-        projection: str = "" if view == "LATERAL" else view
-        if patient.number == _LL_FRONTAL and study == 0 and image == 0:
-            projection = "LL"
+        odd = patient.number == _LL_FRONTAL and study == image == 0
+        projection = "LL" if odd else "" if view == "LATERAL" else view
         rows.append((f"{FOLDER}/{name}", sex, age, side.capitalize(), projection, *labels))
     return rows
 
 
 def _truth(study: Study) -> Row:
     """Labels of valid.csv, set by readers: '1.0' or '0.0' and nothing else."""
-    positive = {name for finding in study.case for name in CHEXPERT_NAMES.get(finding.name, ())}
+    positive = {name for finding in study.case for name in finding.kind.chexpert_labels}
     if all(finding.name == "devices" for finding in study.case):
         positive.add("No Finding")
     return tuple("1.0" if label in positive else "0.0" for label in CHEXPERT_LABELS)
 
 
-LAYOUT = Layout(
-    profile=PROFILE,
-    folder=FOLDER,
-    tables={"train.csv": Table(columns=COLUMNS), "valid.csv": Table(columns=COLUMNS)},
-    write_patient=write_patient,
-)
+LAYOUT = Layout(folder=FOLDER, tables={"train.csv": HEADER, "valid.csv": HEADER}, write_patient=write_patient)

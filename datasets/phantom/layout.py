@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,30 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.phantom.findings import CHEXPERT_NAMES, Case
-from datasets.phantom.patients import Patient, Profile, generator
-from datasets.phantom.render import Picture, render
+from datasets.phantom.patients import Case, Patient, Profile, generator
+from datasets.phantom.render import render
+from datasets.sources.labels import CHEXPERT_LABELS
 
 Row = tuple[str, ...]
 Rows = dict[str, list[Row]]
 """Table name -> rows, in the order in which they are written."""
 
 _JPEG_QUALITY = 92
-_UNCERTAIN = frozenset(
-    (
-        "Enlarged Cardiomediastinum",
-        "Cardiomegaly",
-        "Lung Lesion",
-        "Edema",
-        "Consolidation",
-        "Pneumonia",
-        "Atelectasis",
-        "Pneumothorax",
-        "Pleural Effusion",
-        "Pleural Other",
-        "Fracture",
-    )
-)
+_UNCERTAIN = set(CHEXPERT_LABELS) - {"No Finding", "Lung Opacity", "Support Devices"}
 _MILD = 0.36
 """Below this severity a finding may be reported as uncertain."""
 
@@ -52,35 +36,23 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table's columns; a list file without a heading has none. ``order`` names the columns rows are sorted by."""
-
-    columns: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Layout:
     """How a dataset lies on disk."""
 
-    profile: Profile
     folder: str
     """Its folder below the phantom's."""
-    tables: dict[str, Table]
+    tables: dict[str, str]
+    """First line of each table; empty for a list of names."""
     write_patient: Callable[[Path, Job, int], tuple[Rows, int]]
     """Writes one patient's images below a folder; returns rows for the tables and the number of images."""
+    order: tuple[str, ...] = ()
+    """Columns that the rows of a table with them are sorted by."""
 
 
 def draw_pixels(job: Job, profile: Profile, patient: Patient, study: int, image: int) -> NDArray[np.uint8]:
     """The pixels (H, W) of picture ``image`` of study ``study``, both counted from 0."""
-    picture = Picture(
-        style=profile.style,
-        anatomy=patient.anatomy,
-        case=patient.studies[study].case,
-        view=patient.studies[study].views[image],
-        size=job.size,
-    )
-    return render(picture, generator(job.seed, profile, patient.number, study, image))
+    shown, rng = patient.studies[study], generator(job.seed, profile, patient.number, study, image)
+    return render(profile, patient.anatomy, shown.case, shown.views[image], job.size, rng)
 
 
 def save_jpeg(path: Path, gray: NDArray[np.uint8]) -> None:
@@ -97,7 +69,7 @@ def report(case: Case, labels: Iterable[str], rng: np.random.Generator) -> Row:
     """
     severity: dict[str, float] = {}
     for finding in case:
-        for name in CHEXPERT_NAMES.get(finding.name, ()):
+        for name in finding.kind.chexpert_labels:
             severity[name] = max(severity.get(name, 0.0), finding.severity)
     healthy = all(finding.name == "devices" for finding in case)
     cells = []
@@ -115,20 +87,14 @@ def report(case: Case, labels: Iterable[str], rng: np.random.Generator) -> Row:
     return tuple(cells)
 
 
-def write_table(folder: Path, name: str, table: Table, rows: list[Row]) -> None:
-    """Write one table; ``.gz`` compressed without a time, so that equal rows give equal bytes.
+def write_table(folder: Path, name: str, layout: Layout, rows: list[Row]) -> None:
+    """Write one table whose cells need no quotes; ``.gz`` without a time, so that equal rows give equal bytes.
 
     A list file ends without a newline, as the real ones do.
     """
-    if not table.columns:
-        (folder / name).write_text("\n".join(row[0] for row in rows), encoding="utf-8")
-        return
-    keys = [table.columns.index(column) for column in table.order]
-    if keys:
-        rows = sorted(rows, key=lambda row: [row[key] for key in keys])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(rows)
-    data = text.getvalue().encode()
+    header = layout.tables[name]
+    columns = header.split(",")
+    keys = [columns.index(column) for column in layout.order if column in columns]
+    lines = [",".join(row) for row in sorted(rows, key=lambda row: [row[key] for key in keys])]
+    data = "\n".join([header, *lines, ""] if header else lines).encode()
     (folder / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)

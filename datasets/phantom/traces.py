@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.phantom.canvas import Drawing, Field, blob, clouds, ellipse, step
-from datasets.phantom.findings import Case, Finding
+from datasets.phantom.canvas import Drawing, blob, clouds, ellipse, step
+from datasets.phantom.patients import Finding
 from datasets.phantom.scene import Lung, Point, Scene
-from datasets.phantom.views import Break
 
 Trace = Callable[[Scene, Finding, np.random.Generator], None]
 
@@ -113,17 +112,12 @@ def fibrosis(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     drawing = Drawing(scene.frame)
     for lung in scene.lungs:
         count = round(45 + 45 * finding.severity)
-        middles = lung.places(rng.uniform(-0.2, 0.95, count), rng.beta(3, 1.6, count))
+        middles = np.stack(lung.place(rng.uniform(-0.2, 0.95, count), rng.beta(3, 1.6, count)), axis=-1)
         turns, reach = rng.uniform(0, math.pi, count), rng.uniform(0.015, 0.045, count)
         along = np.stack((reach * np.cos(turns), reach * np.sin(turns)), axis=-1)
         drawing.lines(np.stack((middles - along, middles + along), axis=1), 0.012, rng.uniform(0.5, 1.0, count))
-    streaks = drawing.array()
-    scene.density += (0.13 + 0.13 * finding.severity) * streaks * _all_lungs(scene)
-
-
-def _all_lungs(scene: Scene) -> Field:
-    mask = scene.lungs[0].mask
-    return mask if len(scene.lungs) == 1 else mask + scene.lungs[1].mask
+    lungs = sum(lung.mask for lung in scene.lungs)
+    scene.density += (0.13 + 0.13 * finding.severity) * drawing.array() * lungs
 
 
 def effusion(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
@@ -196,32 +190,11 @@ def fracture(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
         scene.density += (0.18 + 0.16 * finding.severity) * blob(scene.u, scene.v, place, (0.060, 0.055))
 
 
-def rib_breaks(case: Case) -> tuple[Break, ...]:
-    """The broken ribs of a case: two to four neighbours, broken one below the other."""
-    for finding in case:
-        if finding.name == "fracture":
-            rng = np.random.default_rng(finding.key)
-            distance, first, s = rng.uniform(0.48, 0.62), int(rng.integers(-3, 0)), finding.severity
-            return tuple(
-                Break(
-                    side=finding.side,
-                    rib=first + number,
-                    distance=distance + rng.normal(0, 0.015),
-                    displacement=0.25 + 0.20 * s,
-                    callus=3.2 + 3.0 * s,
-                )
-                for number in range(int(rng.integers(2, 5)))
-            )
-    return ()
-
-
 def devices(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     """One to three of: central line, breathing tube, pacemaker, leads; bright and sharp."""
     strength = 0.40 + 0.50 * finding.severity
-    kinds = rng.permutation(4)[: int(rng.integers(1, 4))]
-    draw = Drawing(scene.frame)
-    side = finding.side
-    for kind in kinds:
+    draw, side = Drawing(scene.frame), finding.side
+    for kind in rng.permutation(4)[: int(rng.integers(1, 4))]:
         if kind == 0:
             line = ((side * 0.75, -0.62), (side * 0.35, -0.66), (side * 0.12, -0.50), (-0.06, -0.30), (-0.07, 0.02))
             draw.line(line, 0.022, strength)
@@ -238,10 +211,9 @@ def _pacemaker(draw: Drawing, heart: Point, side: int, strength: float) -> None:
     u, v = side * 0.58, -0.50
     box = ((u - 0.09, v - 0.05), (u + 0.06, v - 0.09), (u + 0.10, v + 0.05), (u - 0.06, v + 0.09))
     draw.polygon(box, strength)
-    heart_u, heart_v = heart
     turns = np.linspace(0, 1, 9)
-    across = u + (heart_u + 0.06 - u) * turns - side * 0.10 * np.sin(math.pi * turns)
-    down = v + (heart_v + 0.08 - v) * turns - 0.22 * np.sin(math.pi * turns) * (1 - turns)
+    across = u + (heart[0] + 0.06 - u) * turns - side * 0.10 * np.sin(math.pi * turns)
+    down = v + (heart[1] + 0.08 - v) * turns - 0.22 * np.sin(math.pi * turns) * (1 - turns)
     draw.line(np.stack((across, down), axis=1), 0.018, strength)
 
 
@@ -254,20 +226,10 @@ def _leads(draw: Drawing, rng: np.random.Generator, strength: float) -> None:
 
 
 TRACES: dict[str, Trace] = {
-    "atelectasis": atelectasis,
-    "consolidation": consolidation,
-    "devices": devices,
-    "edema": edema,
-    "effusion": effusion,
-    "emphysema": emphysema,
-    "fibrosis": fibrosis,
-    "fracture": fracture,
-    "hernia": hernia,
-    "infiltration": infiltration,
-    "mass": mass,
-    "nodule": nodule,
-    "pleural_thickening": pleural_thickening,
-    "pneumonia": pneumonia,
-    "pneumothorax": pneumothorax,
+    trace.__name__: trace
+    for trace in (
+        *(atelectasis, consolidation, devices, edema, effusion, emphysema, fibrosis, fracture, hernia),
+        *(infiltration, mass, nodule, pleural_thickening, pneumonia, pneumothorax),
+    )
 }
 """How findings are drawn; cardiomegaly and wide_mediastinum change the anatomy alone."""

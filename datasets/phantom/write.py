@@ -7,17 +7,18 @@ half of it. Patients are drawn independently of each other, so that the bytes do
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pkgutil
 import shutil
 import signal
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets.errors import InputError
 from datasets.files import read_json, write_json, write_text
@@ -26,53 +27,20 @@ from datasets.progress import progress
 from datasets.sources.records import PHANTOM_MARK
 from datasets.sources.registry import DATASETS
 
-README_NAME, RECORD_NAME = "README.txt", PHANTOM_MARK
+README_NAME = "README.txt"
 VERSION = 1
 """Part of a dataset's record; raised when the same arguments would give other bytes."""
 FEWEST_PATIENTS, SMALLEST_SIZE, LARGEST_SIZE = 5, 32, 2048
-
 _CHUNK = 8
-
-NOTICE = "MADE-UP IMAGES. NOT PATIENT DATA. SCORES ON THEM NEVER STAND IN FOR RESULTS ON REAL DATA."
-
-README = f"""{NOTICE}
-
-Every picture below this folder was drawn by a formula from a seed, by `cxr phantom` of cxr-harness. No patient was
-imaged, no real radiograph was used, and names, ids, ages and dates are invented, even where an id looks like one of a
-real dataset. The pictures serve to try and to test software. They say nothing about any disease, network or method.
-
-What is here (those that were asked for)
-  CheXpert-v1.0-small/   train.csv, valid.csv, train/patient00001/study1/view1_frontal.jpg ...
-  ChestX-ray14/          Data_Entry_2017_v2020.csv, train_val_list.txt, test_list.txt, images_001/images/*.png ...
-  MIMIC-CXR-JPG/         three mimic-cxr-2.0.0-*.csv.gz, files/p10/p10000032/s50414267/*.jpg ...
-  */PHANTOM.json         seed, size, number of patients and images
-
-What the labels mean
-  Each finding leaves a visual trace of varying strength, the same in all three datasets: a wide heart
-  (Cardiomegaly), a wide upper mediastinum (Enlarged Cardiomediastinum), basal fluid with a meniscus (Effusion,
-  Pleural Effusion), a dark rim without vessels behind a thin bright edge (Pneumothorax), small round shadows (Nodule,
-  Lung Lesion), one large round shadow (Mass, Lung Lesion), haze around the hila (Edema), one dense zone ending at a
-  fissure (Consolidation), a cluster of soft patches (Pneumonia), a fine mottled veil (Infiltration; Lung Opacity),
-  flat bands with a raised diaphragm (Atelectasis), lines, boxes and leads (Support Devices), dark lungs with few
-  vessels and a flat diaphragm (Emphysema), streaks (Fibrosis), a bright rim inside the chest wall (Pleural
-  Thickening, Pleural Other), displaced ribs with callus (Fracture), a bubble behind the heart (Hernia).
-  Lung Opacity is set whenever Edema, Consolidation, Pneumonia, Atelectasis or Lung Lesion is present.
-  Findings that a dataset has no label for occur in it unnamed.
-
-What differs from the real datasets
-  Rare labels are lifted to 6 percent or more, so that a few hundred images hold positives of each. Patients have 1 to
-  4 studies, and images number 1.5 to 2.5 per patient. MIMIC's official test part holds 10 percent of the patients and
-  its validate part 5 percent.
-"""
+"""Patients that a worker is sent at once."""
+README = Path(__file__).with_name(README_NAME).read_text(encoding="utf-8")
+NOTICE = README.partition("\n")[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
+class Written(NamedTuple):
     """What one call made of one dataset; ``fresh`` is False when it was there already."""
 
-    dataset: str
     folder: Path
-    patients: int
     images: int
     fresh: bool
 
@@ -88,13 +56,7 @@ def _layout(job: Job) -> Layout:
 
 
 def write_phantom(
-    directory: Path,
-    datasets: Sequence[str],
-    *,
-    patients: int,
-    seed: int,
-    size: int,
-    workers: int | None = None,
+    directory: Path, datasets: Sequence[str], *, patients: int, seed: int, size: int, workers: int | None = None
 ) -> list[Written]:
     """Write each dataset below ``directory``; one that is there with the same arguments is left as it is.
 
@@ -122,12 +84,10 @@ def write_phantom(
         if not (directory / README_NAME).exists():
             write_text(directory / README_NAME, README)
         jobs = [Job(dataset=name, patients=patients, seed=seed, size=size) for name in dict.fromkeys(datasets)]
-        there = [_read_record(directory, job) for job in jobs]
+        there = [_images_there(directory, job) for job in jobs]
         return [
-            _written(directory, job, record, fresh=False)
-            if record is not None
-            else _written(directory, job, _write_dataset(directory, job, count), fresh=True)
-            for job, record in zip(jobs, there, strict=True)
+            Written(directory / _layout(job).folder, found or _write_dataset(directory, job, count), not found)
+            for job, found in zip(jobs, there, strict=True)
         ]
 
 
@@ -148,10 +108,9 @@ def _check_arguments(datasets: Sequence[str], patients: int, seed: int, size: in
 
 def _refuse_foreign(directory: Path) -> None:
     """Refuse to write beside files that are not ours."""
-    if not any(directory.iterdir()):
-        return
     readme = directory / README_NAME
-    if not readme.is_file() or not readme.read_text(encoding="utf-8", errors="replace").startswith(NOTICE):
+    ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(NOTICE)
+    if not ours and any(directory.iterdir()):
         raise InputError(
             f"{directory}: is not empty and was not written by cxr phantom; give a new or an empty folder"
         )
@@ -175,78 +134,52 @@ def _record(job: Job) -> dict[str, Any]:
     return {"notice": NOTICE, "version": VERSION, **asdict(job)}
 
 
-def _read_record(directory: Path, job: Job) -> dict[str, Any] | None:
-    """The record of a dataset that is there whole, or None where there is nothing."""
+def _images_there(directory: Path, job: Job) -> int:
+    """Number of images of a dataset that is there whole; 0 where there is nothing."""
     folder = directory / _layout(job).folder
     if not folder.exists():
-        return None
-    record: dict[str, Any] = read_json(folder / RECORD_NAME)
+        return 0
+    record = read_json(folder / PHANTOM_MARK)
     differing = [key for key, value in _record(job).items() if record.get(key) != value]
     if differing:
         told = ", ".join(f"{key} = {record.get(key)}" for key in differing)
         raise InputError(f"{folder}: is there already with {told}; remove it or give another folder")
-    return record
+    return int(record["images"])
 
 
-def _written(directory: Path, job: Job, record: dict[str, Any], *, fresh: bool) -> Written:
-    folder = directory / _layout(job).folder
-    return Written(dataset=job.dataset, folder=folder, patients=job.patients, images=record["images"], fresh=fresh)
-
-
-def _write_dataset(directory: Path, job: Job, workers: int) -> dict[str, Any]:
+def _write_dataset(directory: Path, job: Job, workers: int) -> int:
+    """Write a dataset and return its number of images."""
     layout = _layout(job)
     partial = directory / f".{layout.folder}.partial"
     try:
         partial.mkdir()
         tables: Rows = {name: [] for name in layout.tables}
         images = 0
-        with (
-            progress(f"phantom {job.dataset}", job.patients, unit="patients") as advance,
-            closing(_chunks(partial, job, workers)) as chunks,
-        ):
-            for rows, written, patients in chunks:
-                for name, lines in rows.items():
+        write = functools.partial(layout.write_patient, partial, job)
+        with progress(f"phantom {job.dataset}", job.patients, unit="patients") as advance, _mapping(workers) as each:
+            for new, written in each(write, range(1, job.patients + 1)):
+                for name, lines in new.items():
                     tables[name].extend(lines)
                 images += written
-                advance(patients, note=f"{images:,} images")
-        for name, table in layout.tables.items():
-            write_table(partial, name, table, tables[name])
-        record = {**_record(job), "images": images}
-        write_json(partial / RECORD_NAME, record)
+                advance(1, note=f"{images:,} images")
+        for name, rows in tables.items():
+            write_table(partial, name, layout, rows)
+        write_json(partial / PHANTOM_MARK, {**_record(job), "images": images})
         partial.rename(directory / layout.folder)
-        return record
+        return images
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _chunks(root: Path, job: Job, workers: int) -> Generator[tuple[Rows, int, int], None, None]:
-    """Rows, images and patients of each chunk, in the order of the patients."""
-    starts = range(1, job.patients + 1, _CHUNK)
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[tuple[Rows, int]]]]:
+    """``map`` over this many processes; what has not begun when the block ends is not done."""
     if workers == 1:
-        for start in starts:
-            yield _write_chunk(root, job, start)
+        yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt) as pool:
-        futures: list[Future[tuple[Rows, int, int]]] = [pool.submit(_write_chunk, root, job, n) for n in starts]
+    ignore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=ignore) as pool:
         try:
-            for future in futures:
-                yield future.result()
+            yield functools.partial(pool.map, chunksize=_CHUNK)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches the parent alone, which ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _write_chunk(root: Path, job: Job, start: int) -> tuple[Rows, int, int]:
-    tables: Rows = {}
-    images = 0
-    numbers = range(start, min(start + _CHUNK, job.patients + 1))
-    for number in numbers:
-        rows, written = _layout(job).write_patient(root, job, number)
-        images += written
-        for name, lines in rows.items():
-            tables.setdefault(name, []).extend(lines)
-    return tables, images, len(numbers)

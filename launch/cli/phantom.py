@@ -47,4 +47,4 @@ class Phantom:
         )
         for each in written:
             state = "written" if each.fresh else "there already"
-            print(f"{each.folder}: {each.patients:,} patients, {each.images:,} made-up images, {state}")
+            print(f"{each.folder}: {self.patients:,} patients, {each.images:,} made-up images, {state}")
