@@ -55,13 +55,18 @@ def as_arguments(values: Mapping[str, object]) -> list[str]:
 
 
 def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
-    """Write the run's config.json, and clear an earlier failure so that it is not taken for one of this start."""
+    """Write the run's config.json, and clear an earlier failure."""
     folder = RunFolder(runs_dir / run.run_id)
     document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
     write_json(folder.config_file, {**document, "config": to_dict(run.config)})
+    clear_failure(folder)
+    return folder
+
+
+def clear_failure(folder: RunFolder) -> None:
+    """Clear an earlier failure, so that it is not taken for one of the start that follows."""
     if folder.status().get("state") == "failed":
         _update_status(folder, state="starting", error=None)
-    return folder
 
 
 def record_failure(folder: RunFolder, reason: str) -> None:

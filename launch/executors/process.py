@@ -14,7 +14,6 @@ from pathlib import Path
 
 from harness.runs.folder import RunFolder
 from launch.executors.signals import dying_with_parent
-from launch.grids.grid import GridRun
 from launch.plan.lock import RunLock
 
 TAIL_BYTES = 16_384
@@ -26,7 +25,6 @@ ERROR_PREFIX = "error: "
 class RunProcess:
     """A run's process, leader of its own session: a terminal's Ctrl-C reaches it through this process alone."""
 
-    run: GridRun
     lock: RunLock
     log: Path
     log_start: int
@@ -37,7 +35,6 @@ class RunProcess:
     @classmethod
     def start(
         cls,
-        run: GridRun,
         command: Sequence[str],
         folder: RunFolder,
         lock: RunLock,
@@ -61,7 +58,7 @@ class RunProcess:
                 start_new_session=True,
                 pass_fds=(lock.descriptor,),
             )
-        return cls(run=run, lock=lock, log=folder.log_file, log_start=log_start, process=process)
+        return cls(lock=lock, log=folder.log_file, log_start=log_start, process=process)
 
     @property
     def seconds(self) -> float:

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from datasets.errors import InputError
@@ -15,13 +14,8 @@ CPU_SLOTS = 2
 """Runs at once without a GPU: a second one fills the gaps of the first; more would only share the cores."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Slot:
-    """A place for one run at a time."""
-
-    number: int
-    environment: dict[str, str] = field(default_factory=dict)
-    """Added to the run's environment: which GPU it sees."""
+Slot = dict[str, str]
+"""A place for one run at a time: what is added to the run's environment, namely which GPU it sees."""
 
 
 def make_slots(device: Literal["auto", "cpu", "cuda"], asked: int | None) -> tuple[Slot, ...]:
@@ -36,10 +30,8 @@ def make_slots(device: Literal["auto", "cpu", "cuda"], asked: int | None) -> tup
     if device == "cuda" and not gpus:
         raise InputError("--device cuda: neither nvidia-smi nor CUDA_VISIBLE_DEVICES shows a GPU; use --device cpu")
     if not gpus:
-        return tuple(Slot(number=i) for i in range(asked or min(CPU_SLOTS, num_cores())))
-    return tuple(
-        Slot(number=i, environment={"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}) for i in range(asked or len(gpus))
-    )
+        return tuple(Slot() for _ in range(asked or min(CPU_SLOTS, num_cores())))
+    return tuple(Slot(CUDA_VISIBLE_DEVICES=gpus[number % len(gpus)]) for number in range(asked or len(gpus)))
 
 
 def num_cores() -> int:
@@ -62,16 +54,9 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def parse_gpu_list(text: str) -> tuple[str, ...]:
     """Return the UUIDs in the output of ``nvidia-smi -L``; a GPU that is cut into MIG devices counts as these."""
-    gpus: list[list[str]] = []
-    for line in text.splitlines():
-        match = re.search(r"UUID: ((GPU|MIG)-[^)\s]+)\)", line)
-        if match is None:
-            continue
-        if match[2] == "GPU":
-            gpus.append([match[1]])
-        elif gpus:
-            gpus[-1].append(match[1])
-    return tuple(name for gpu in gpus for name in (gpu[1:] or gpu))
+    names: list[str] = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)\)", text)
+    followed = zip(names, [*names[1:], ""], strict=False)
+    return tuple(name for name, after in followed if name.startswith("MIG") or not after.startswith("MIG"))
 
 
 def _nvidia_smi() -> str:

@@ -110,7 +110,7 @@ def executor(runs_dir: Path, behaviours: Mapping[str, str], *, slots: int = 2, g
     return Scheduler(
         runs_dir=runs_dir,
         command=command_for(runs_dir, behaviours),
-        slots=[Slot(number=i) for i in range(slots)],
+        slots=[Slot() for _ in range(slots)],
         progress=progress or Progress(6),
         facts={},
         priority={},
@@ -148,8 +148,10 @@ if __name__ == "__main__":
         train(Path(sys.argv[2]), sys.argv[3])
     else:
         where, behaviours = Path(sys.argv[2]), json.loads(sys.argv[4])
+        from datasets.logging_setup import set_up_logging
         from launch.executors.local.progress import showing_progress
 
+        set_up_logging()
         try:
             with showing_progress(6) as progress:
                 ended = executor(where, behaviours, slots=int(sys.argv[3]), progress=progress).run(plan(where))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,35 +70,27 @@ class LocalExecutor(Executor):
         return 0
 
 
+@dataclass(kw_only=True)
 class Scheduler:
     """The runs of one submission: which wait, which run, and what became of the rest."""
 
-    def __init__(
-        self,
-        *,
-        runs_dir: Path,
-        command: Command,
-        slots: Sequence[Slot],
-        progress: Progress,
-        facts: Mapping[str, DatasetFacts],
-        priority: Mapping[str, float],
-        grace_s: float = GRACE_S,
-    ) -> None:
-        """Nothing is started yet.
+    runs_dir: Path
+    command: Command
+    """Gives the command line that computes a run."""
+    slots: Sequence[Slot]
+    """Places for one run each."""
+    progress: Progress
+    facts: Mapping[str, DatasetFacts]
+    """Contents of the betons, by dataset."""
+    priority: Mapping[str, float]
+    """By run id; of the runs that could start, the highest starts first."""
+    grace_s: float = GRACE_S
+    """Time that runs get to end after an interrupt."""
 
-        Args:
-            runs_dir: folder of run folders.
-            command: gives the command line that computes a run.
-            slots: places for one run each.
-            progress: shows what happens.
-            facts: contents of the betons, by dataset.
-            priority: by run id; of the runs that could start, the highest starts first.
-            grace_s: time that runs get to end after an interrupt.
-        """
-        self._runs_dir, self._command, self._progress = runs_dir, command, progress
-        self._facts, self._priority, self._grace_s = facts, priority, grace_s
-        self._free = list(slots)
-        self._running: list[tuple[RunProcess, Slot]] = []
+    def __post_init__(self) -> None:
+        """Nothing is started yet."""
+        self._free = list(self.slots)
+        self._running: list[tuple[GridRun, RunProcess, Slot]] = []
         self._pending: list[GridRun] = []
         self._elsewhere: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
@@ -114,7 +106,7 @@ class Scheduler:
                 self._end(Outcome(run=run, state="blocked", reason=decision.reason))
             else:
                 self._pending.append(run)
-        self._pending.sort(key=lambda run: -self._priority.get(run.run_id, 0.0))
+        self._pending.sort(key=lambda run: -self.priority.get(run.run_id, 0.0))
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
             numbers.append(signal.SIGHUP)
@@ -122,7 +114,7 @@ class Scheduler:
             try:
                 self._loop(signals)
             finally:
-                stop_all([process for process, _slot in self._running], signals, grace_s=self._grace_s)
+                stop_all([process for _, process, _ in self._running], signals, grace_s=self.grace_s)
         return [self._outcomes[decision.run.run_id] for decision in plan]
 
     def _loop(self, signals: StopSignals) -> None:
@@ -131,30 +123,30 @@ class Scheduler:
             self._start_ready()
             if time.monotonic() >= self._next_tick:
                 self._next_tick = time.monotonic() + TICK_S
-                self._progress.tick([(process, self._state_of(process.run)) for process, _slot in self._running])
+                self.progress.tick([(run, process, self._state_of(run)) for run, process, _ in self._running])
             if signals.wait(POLL_S):
-                self._progress.stopping(len(self._running))
+                self.progress.stopping(len(self._running))
                 raise KeyboardInterrupt
 
     def _state_of(self, run: GridRun) -> RunState:
-        return read_state(run, self._runs_dir, self._facts, have_lock=True)
+        return read_state(run, self.runs_dir, self.facts, have_lock=True)
 
     def _end(self, outcome: Outcome) -> None:
         self._outcomes[outcome.run.run_id] = outcome
-        self._progress.ended(outcome)
+        self.progress.ended(outcome)
 
     def _collect(self) -> None:
         """Note what became of the processes that have ended."""
-        for process, slot in list(self._running):
+        for run, process, slot in list(self._running):
             status = process.poll()
             if status is not None:
-                self._running.remove((process, slot))
+                self._running.remove((run, process, slot))
                 self._free.append(slot)
-                self._end(self._outcome(process, status))
+                self._end(self._outcome(run, process, status))
                 process.lock.release()
 
-    def _outcome(self, process: RunProcess, status: int) -> Outcome:
-        run, state = process.run, self._state_of(process.run)
+    def _outcome(self, run: GridRun, process: RunProcess, status: int) -> Outcome:
+        state = self._state_of(run)
         if state.state == "done":
             return Outcome(run=run, state="done", mean_auroc=state.mean_auroc, seconds=process.seconds)
         tail = tuple(process.log_tail(TAIL_LINES))
@@ -162,12 +154,12 @@ class Scheduler:
             reason = state.error
         else:
             reason = explain_exit(status, tail)
-            record_failure(RunFolder(self._runs_dir / run.run_id), reason)
+            record_failure(RunFolder(self.runs_dir / run.run_id), reason)
         return Outcome(run=run, state="failed", reason=reason, seconds=process.seconds, log_tail=tail)
 
     def _start_ready(self) -> None:
         """Start what can start, in the order of priority, and give up what can no longer start."""
-        unfinished = {run.run_id for run in self._pending} | {process.run.run_id for process, _ in self._running}
+        unfinished = {run.run_id for run in self._pending} | {run.run_id for run, _, _ in self._running}
         for run in list(self._pending):
             ended = [self._outcomes[need] for need in run.needs if need in self._outcomes]
             broken = [outcome for outcome in ended if outcome.state in ("failed", "blocked")]
@@ -180,7 +172,7 @@ class Scheduler:
 
     def _try_start(self, run: GridRun) -> None:
         """Start the run, unless another process has it or has ended it since the plan was made."""
-        lock = RunLock.acquire(self._runs_dir / run.run_id)
+        lock = RunLock.acquire(self.runs_dir / run.run_id)
         state = RunState(state="running") if lock is None else self._state_of(run)
         failed_elsewhere = state.state == "failed" and run.run_id in self._elsewhere
         if lock is not None and state.state in ("absent", "partial", "failed") and not failed_elsewhere:
@@ -192,7 +184,7 @@ class Scheduler:
         if state.state == "running":
             if run.run_id not in self._elsewhere:
                 self._elsewhere.add(run.run_id)
-                self._progress.elsewhere(run, state)
+                self.progress.elsewhere(run, state)
             return
         self._pending.remove(run)
         if state.state == "done":
@@ -204,15 +196,15 @@ class Scheduler:
     def _start(self, run: GridRun, lock: RunLock) -> None:
         slot = self._free.pop(0)
         try:
-            folder = prepare_folder(run, self._runs_dir)
-            process = RunProcess.start(run, self._command(run), folder, lock, slot.environment)
+            folder = prepare_folder(run, self.runs_dir)
+            process = RunProcess.start(self.command(run), folder, lock, slot)
         except OSError as error:
             self._free.append(slot)
             lock.release()
             self._end(Outcome(run=run, state="failed", reason=f"could not be started: {error}"))
             return
-        self._running.append((process, slot))
-        self._progress.started(process)
+        self._running.append((run, process, slot))
+        self.progress.started(run, process)
 
 
 def stop_all(processes: Sequence[RunProcess], signals: StopSignals, *, grace_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-Running = Sequence[tuple[RunProcess, RunState]]
+logger = logging.getLogger(__name__)
+Running = Sequence[tuple[GridRun, RunProcess, RunState]]
 
 
 class Progress:
@@ -28,19 +30,19 @@ class Progress:
         """``total`` is the number of runs to start; ``live`` draws the table."""
         self._total, self._ended, self._live = total, 0, live
 
-    def started(self, process: RunProcess) -> None:
-        """Show that a process was started."""
-        self._print(f"{self.count} started {process.run.name} (log: {process.log})")
+    def started(self, run: GridRun, process: RunProcess) -> None:
+        """Show that a run was started."""
+        logger.info("%s started %s (log: %s)", self.count, run.name, process.log)
 
     def elsewhere(self, run: GridRun, state: RunState) -> None:
         """Show that a run is waited for because another process computes it."""
-        self._print(f"{self.count} waiting for {run.name}: {where_it_runs(state)}")
+        logger.info("%s waiting for %s: %s", self.count, run.name, where_it_runs(state))
 
     def ended(self, outcome: Outcome) -> None:
         """Show that a run was done, failed or blocked."""
         self._ended += 1
         for line in describe(outcome):
-            self._print(f"{self.count} {line}")
+            logger.info("%s %s", self.count, line)
 
     def tick(self, running: Running) -> None:
         """Refresh the table; called about once a second with the running processes."""
@@ -49,18 +51,12 @@ class Progress:
 
     def stopping(self, count: int) -> None:
         """Show that an interrupt came while this many processes ran."""
-        self._print(f"stopping {plural(count, 'run')}; once more to stop at once")
+        logger.info("stopping %s; once more to stop at once", plural(count, "run"))
 
     @property
     def count(self) -> str:
         """How many of the runs have ended."""
         return f"[{self._ended}/{self._total}]"
-
-    def _print(self, line: str) -> None:
-        if self._live is None:
-            print(line, file=sys.stderr, flush=True)
-        else:
-            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -86,9 +82,9 @@ def running_table(count: str, running: Running) -> Table:
     table.add_column(f"{count} running", overflow="fold", min_width=16)
     for header in ("epoch", "AUROC", "images/s", "time"):
         table.add_column(header, justify="right", no_wrap=True)
-    for process, state in running:
+    for run, process, state in running:
         table.add_row(
-            process.run.name,
+            run.name,
             "starting" if state.epoch is None else f"{state.epoch}/{state.epochs}",
             number(state.mean_auroc, 4),
             number(state.images_per_s, 0),

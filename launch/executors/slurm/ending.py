@@ -60,19 +60,18 @@ def ending_of(
     return Ending(name="cancelled" if CANCELLED.search(log) else "terminated", goes_back=False)
 
 
-class OwnLog:
-    """The file that this process's standard error goes to, from where it ends now; empty when it is no file."""
+def log_size() -> int | None:
+    """Return the size of the file that this process's standard error goes to; None when it is no file."""
+    return STDERR.stat().st_size if STDERR.is_file() else None
 
-    def __init__(self) -> None:
-        self._start = STDERR.stat().st_size if STDERR.is_file() else None
 
-    def read(self) -> str:
-        """Return what came since."""
-        if self._start is None:
-            return ""
-        with STDERR.open("rb") as log:
-            log.seek(self._start)
-            return log.read().decode("utf-8", errors="replace")
+def log_since(start: int | None) -> str:
+    """Return what came into that file since it had this size."""
+    if start is None:
+        return ""
+    with STDERR.open("rb") as log:
+        log.seek(start)
+        return log.read().decode("utf-8", errors="replace")
 
 
 def _seconds_left(record: Mapping[str, str]) -> float | None:

@@ -7,6 +7,8 @@ the queue puts itself back into it.
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
 import time
@@ -15,19 +17,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from datasets.logging_setup import set_up_logging
 from launch.executors.base import UnreachableError
 from launch.executors.signals import StopSignals, caught_signals
-from launch.executors.slurm.ending import Ending, OwnLog, ending_of
-from launch.executors.slurm.environment import SlurmEnvironment
-from launch.executors.slurm.job import Job
-from launch.executors.slurm.queue import job_record, requeue
-from launch.executors.slurm.worker import POLL_S, RunWorker
+from launch.executors.slurm.ending import Ending, ending_of, log_since, log_size
+from launch.executors.slurm.environment import JobStart, adopt_srun_ranks
+from launch.executors.slurm.queue import ask, job_record
+from launch.executors.slurm.worker import POLL_S, Job, RunWorker
 
 ASK_S = 10.0
 REQUEUE_WAIT_S = 90.0
 RANK_WAIT_S = 15.0
 """Time that the first process gets to fail by itself and say why, before a failed one pulls it down."""
 TERMINATED = 128 + signal.SIGTERM
+
+logger = logging.getLogger(__name__)
 
 
 class JobFailedError(RuntimeError):
@@ -42,6 +46,8 @@ class JobEntry:
 
     def __call__(self) -> list[str]:
         """Run the job; see ``run_job``."""
+        set_up_logging()
+        logging.getLogger("submitit").propagate = False  # it has a handler of its own
         return run_job(self.job)
 
     def checkpoint(self) -> Any:
@@ -58,13 +64,16 @@ def run_job(job: Job) -> list[str]:
         JobFailedError: when a run failed for good, or lacks what it needs.
         SystemExit: when the job is being ended.
     """
-    started, environment, log = time.time(), SlurmEnvironment(), OwnLog()
+    started, start, log_start = time.time(), JobStart.here(), log_size()
     # In place of submitit's handlers, which ignore SIGTERM and queue the job again while its runs still save.
     with caught_signals((signal.SIGTERM, signal.SIGUSR2)) as signals:
-        _join_ranks(job, environment)
-        _remove_torn_results(environment)
-        find_cause = partial(_find_cause, job, signals, log, started)
-        workers = [RunWorker(job, run, environment) for run in job.runs]
+        if start.num_tasks != job.num_ranks:
+            asked = f"the cluster profile asks for {job.num_ranks}"
+            raise JobFailedError(f"SLURM started {start.num_tasks} processes; {asked}")
+        adopt_srun_ranks(os.environ)
+        _remove_torn_results()
+        find_cause = partial(_find_cause, job, signals, log_start, started)
+        workers = [RunWorker(job, run, start) for run in job.runs]
         try:
             for worker in workers:
                 worker.begin(signals)
@@ -76,33 +85,21 @@ def run_job(job: Job) -> list[str]:
             known = announced is not None and announced[0] == signals.number
             _end_stopped_job(job, workers, announced[1] if announced and known else find_cause(), signals)
         if any(worker.wants_requeue for worker in workers):
-            print("the job is queued again, to start all processes anew", file=sys.stderr, flush=True)
+            logger.info("the job is queued again, to start all processes anew")
             _requeue()
             _wait_for_end(signals)
             sys.exit(TERMINATED)
     failures = [f"{worker.run.name}: {worker.failure}" for worker in workers if worker.failure]
     if failures:
-        if environment.rank:
+        if start.rank:
             time.sleep(RANK_WAIT_S)
         raise JobFailedError("; ".join(failures))
     return [worker.run.name for worker in workers]
 
 
-def _join_ranks(job: Job, environment: SlurmEnvironment) -> None:
-    """Set torch's variables of a run over several processes."""
-    if environment.num_tasks != job.num_ranks:
-        raise JobFailedError(
-            f"SLURM started {environment.num_tasks} processes; the cluster profile asks for {job.num_ranks}"
-        )
-    if job.num_ranks > 1:
-        from submitit.helpers import TorchDistributedEnvironment
-
-        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-
-
-def _remove_torn_results(environment: SlurmEnvironment) -> None:
+def _remove_torn_results() -> None:
     """Remove what a start that was killed while writing left behind: submitit would fail over it at the very end."""
-    if "SUBMITIT_FOLDER" not in environment.variables:
+    if "SUBMITIT_FOLDER" not in os.environ:
         return
     from submitit import JobEnvironment
 
@@ -129,12 +126,12 @@ def _wait_for(
     return announced
 
 
-def _find_cause(job: Job, signals: StopSignals, log: OwnLog, started: float) -> Ending:
+def _find_cause(job: Job, signals: StopSignals, log_start: int | None, started: float) -> Ending:
     assert signals.number is not None
     return ending_of(
         signals.number,
-        log.read(),
-        job_record(SlurmEnvironment().job_id, timeout_s=ASK_S),
+        log_since(log_start),
+        job_record(JobStart.here().job, timeout_s=ASK_S),
         elapsed_s=time.time() - started,
         time_min=job.time_min,
         signal_delay_s=job.signal_delay_s,
@@ -172,6 +169,6 @@ def _refuse_endless_restarts(job: Job, stopped: Sequence[RunWorker], ending: str
 
 def _requeue() -> None:
     try:
-        requeue(SlurmEnvironment().job_id)
+        ask("scontrol", "requeue", JobStart.here().job, timeout_s=60.0)
     except UnreachableError as error:
         raise JobFailedError(f"could not be queued again ({error}); cxr grid submit goes on with it") from None

@@ -5,80 +5,60 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-COMMAND_PREFIXES = (
-    "SLURM_",
-    "SLURMD_",
-    "SRUN_",
-    "SBATCH_",
-    "SQUEUE_",
-    "SCANCEL_",
-    "SACCT_",
-    "SCONTROL_",
-    "SUBMITIT_",
-)
+COMMANDS = ("SLURM", "SLURMD", "SRUN", "SBATCH", "SQUEUE", "SCANCEL", "SACCT", "SCONTROL", "SUBMITIT")
+COMMAND_PREFIXES = tuple(f"{command}_" for command in COMMANDS)
 RANK_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 KEPT_VARIABLES = ("SLURM_CONF", "SUBMITIT_PREEMPT_SIGNAL")
 """They say which cluster this is, not which job."""
 
 
-@dataclass(frozen=True)
-class SlurmEnvironment:
-    """What SLURM says to a process about its job; by default to this process."""
+@dataclass(frozen=True, kw_only=True)
+class JobStart:
+    """What SLURM says to this process about its job."""
 
-    variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    job: str
+    """``12``, or ``12_3`` in an array; empty outside of a job."""
+    num_tasks: int
+    """Number of processes of the job."""
+    rank: int
+    """Number of this process among them."""
+    restart: int
+    """How often SLURM has queued the job again."""
+    node: str
 
-    @property
-    def job_id(self) -> str:
-        """``12``, or ``12_3`` in an array; empty outside of a job."""
-        array, task = self.variables.get("SLURM_ARRAY_JOB_ID"), self.variables.get("SLURM_ARRAY_TASK_ID")
-        return f"{array}_{task}" if array and task else self.variables.get("SLURM_JOB_ID", "")
-
-    @property
-    def num_tasks(self) -> int:
-        """Number of processes of the job."""
-        return int(self.variables.get("SLURM_NTASKS", "1"))
-
-    @property
-    def rank(self) -> int:
-        """Number of this process among them."""
-        return int(self.variables.get("SLURM_PROCID", "0"))
-
-    @property
-    def restart(self) -> int:
-        """How often SLURM has queued the job again."""
-        return int(self.variables.get("SLURM_RESTART_COUNT", "0"))
-
-    @property
-    def node(self) -> str:
-        """Name of this node."""
-        return self.variables.get("SLURMD_NODENAME") or socket.gethostname()
-
-    def torch_variables(self) -> dict[str, str]:
-        """Return the variables by which torch finds the other tasks of the same srun step; none for a single task."""
-        tasks = int(self.variables.get("SLURM_STEP_NUM_TASKS", "1"))
-        if tasks == 1:
-            return {}
-        nodes = self.variables.get("SLURM_STEP_NODELIST", self.variables.get("SLURM_NODELIST", "localhost"))
-        job, step = (int(self.variables.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
-        per_node = self.variables.get("SLURM_STEP_TASKS_PER_NODE", str(tasks))
-        return {
-            "RANK": self.variables["SLURM_PROCID"],
-            "LOCAL_RANK": self.variables["SLURM_LOCALID"],
-            "WORLD_SIZE": str(tasks),
-            "LOCAL_WORLD_SIZE": str(tasks_on_node(per_node, int(self.variables.get("SLURM_NODEID", "0")))),
-            "MASTER_ADDR": self.variables.get("MASTER_ADDR", first_host(nodes)),
-            "MASTER_PORT": self.variables.get("MASTER_PORT", str(20000 + (job * 7 + step) % 20000)),
-        }
+    @classmethod
+    def here(cls) -> JobStart:
+        """Return what the environment says."""
+        said = os.environ.get
+        array, task = said("SLURM_ARRAY_JOB_ID"), said("SLURM_ARRAY_TASK_ID")
+        return cls(
+            job=f"{array}_{task}" if array and task else said("SLURM_JOB_ID", ""),
+            num_tasks=int(said("SLURM_NTASKS", "1")),
+            rank=int(said("SLURM_PROCID", "0")),
+            restart=int(said("SLURM_RESTART_COUNT", "0")),
+            node=said("SLURMD_NODENAME") or socket.gethostname(),
+        )
 
 
 def adopt_srun_ranks(environment: MutableMapping[str, str]) -> None:
-    """Set torch's variables from those of srun, unless a launcher has set them already."""
-    if "WORLD_SIZE" not in environment:
-        environment.update(SlurmEnvironment(environment).torch_variables())
+    """Set the variables by which torch finds the other tasks of this srun step, unless a launcher has set them."""
+    said = environment.get
+    tasks = int(said("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks == 1 or "WORLD_SIZE" in environment:
+        return
+    nodes = said("SLURM_STEP_NODELIST", said("SLURM_NODELIST", "localhost"))
+    job, step = int(said("SLURM_JOB_ID", "0")), int(said("SLURM_STEP_ID", "0"))
+    per_node = said("SLURM_STEP_TASKS_PER_NODE", str(tasks))
+    environment["RANK"] = environment["SLURM_PROCID"]
+    environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
+    environment["WORLD_SIZE"] = str(tasks)
+    environment["LOCAL_WORLD_SIZE"] = str(tasks_on_node(per_node, int(said("SLURM_NODEID", "0"))))
+    environment.setdefault("MASTER_ADDR", first_host(nodes))
+    environment.setdefault("MASTER_PORT", str(20000 + (job * 7 + step) % 20000))
 
 
 def first_host(nodes: str) -> str:

@@ -19,19 +19,19 @@ from harness.runs.folder import RunFolder
 from harness.runs.provenance import ROOT, git_state
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
 from launch.executors.prepare import TrainCommand, prepare_folder
-from launch.executors.slurm.job import Job, JobRun
 from launch.executors.slurm.profile import ClusterConfig, load_profile
 from launch.executors.slurm.queue import (
     DEFAULT_MAX_ARRAY_SIZE,
+    ask,
     cancel_jobs,
     has_slurm,
     max_array_size,
-    set_dependency,
 )
 from launch.executors.slurm.sbatch import queue_jobs, render
 from launch.executors.slurm.stages import Task, chunks, coarse_dependency, exact_dependencies, make_stages
 from launch.executors.slurm.states import QueueView
-from launch.executors.slurm.submission import Submission, new_submission, write_submission
+from launch.executors.slurm.submission import Submission, new_submission
+from launch.executors.slurm.worker import Job, JobRun
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision, decide
 from launch.plan.lock import RunLock
@@ -146,17 +146,16 @@ class _Batch:
         """Call sbatch once, with a record before and after; a call that fails leaves nothing behind."""
         runs = [run for task in tasks for run in task.runs]
         submission = new_submission(self._grid, time.time(), [[run.run_id for run in task.runs] for task in tasks])
-        folder = self._folder / submission.name
+        folder, record = self._folder / submission.name, self._folder / f"{submission.name}.json"
         new_folders = [path for run in runs if not (path := self._runs_dir / run.run_id).exists()]
         try:
             for run in runs:
                 prepare_folder(run, self._runs_dir)
-            write_submission(self._folder, submission)
-            number = queue_jobs(
-                [self._job(task) for task in tasks], self._cluster, folder, submission.name, dependency
-            )
+            submission.write(record)
+            jobs = [self._job(task) for task in tasks]
+            number = queue_jobs(jobs, self._cluster, folder, submission.name, dependency)
         except Exception:
-            (self._folder / f"{submission.name}.json").unlink(missing_ok=True)
+            record.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
             for path in new_folders:
                 with suppress(OSError):
@@ -164,30 +163,27 @@ class _Batch:
                     path.rmdir()
             raise
         submission = replace(submission, job=number)
-        write_submission(self._folder, submission)
+        submission.write(record)
         return submission
 
     def _job(self, task: Task) -> Job:
         names = ("num_ranks", "time_min", "signal_delay_s", "max_tries", "max_restarts")
-        limits = {name: getattr(self._cluster, name) for name in names}
-        return Job(runs=tuple(self._job_run(run) for run in task.runs), **limits)
-
-    def _job_run(self, run: GridRun) -> JobRun:
-        return JobRun(
-            name=run.name,
-            kind=run.kind,
-            folder=str(self._runs_dir / run.run_id),
-            arguments=tuple(self.command(run)[1:]),
-            needs=tuple((need.name, str(self._runs_dir / need.run_id)) for need in run.config.needs),
+        runs = tuple(
+            JobRun(
+                name=run.name,
+                folder=str(self._runs_dir / run.run_id),
+                arguments=tuple(self.command(run)[1:]),
+                needs=tuple((need.name, str(self._runs_dir / need.run_id)) for need in run.config.needs),
+            )
+            for run in task.runs
         )
+        return Job(runs=runs, **{name: getattr(self._cluster, name) for name in names})
 
 
 def _profile_of(request: SubmitRequest) -> ClusterConfig:
     request.refuse_machine_options()
     if request.profile is None:
-        raise InputError(
-            "--executor slurm needs --cluster PROFILE, a TOML file; see launch/executors/slurm/example.toml"
-        )
+        raise InputError("--executor slurm needs --cluster PROFILE; launch/executors/slurm/example.toml has all keys")
     return load_profile(request.profile)
 
 
@@ -247,7 +243,8 @@ def _set_dependencies(submission: Submission, exact: Mapping[str, Sequence[int]]
     """Narrow what an array's tasks wait for; where that is refused they wait for the whole stage."""
     for dependency, numbers in exact.items():
         try:
-            set_dependency((f"{submission.task_job(number)}" for number in numbers), dependency)
+            jobs = ",".join(f"{submission.task_job(number)}" for number in numbers)
+            ask("scontrol", "update", f"JobId={jobs}", f"Dependency={dependency}")
         except QueueError as error:
             logger.warning("%s; runs of %s wait for the whole stage before", error, submission.name)
             return

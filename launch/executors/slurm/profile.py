@@ -24,18 +24,7 @@ RESERVED = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """Resources of one run and how the queue is asked for them; none of it enters a run's hash.
-
-    Example of a profile, a flat TOML file:
-
-        partition = "gpu"
-        gpus_per_run = 1
-        cpus_per_task = 8
-        mem_gb = 32
-        time_min = 720
-        array_parallelism = 16
-        setup = ["module load cuda", "source /opt/cxr/env"]
-    """
+    """Resources of one run and how the queue is asked for them, as in ``example.toml``; none enters a run's hash."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launch.executors.base import QueueError, UnreachableError
@@ -54,18 +54,17 @@ def read_queue() -> dict[str, QueuedJob]:
     Raises:
         UnreachableError: when the queue does not answer.
     """
-    text = ask("squeue", "--noheader", "--me", "--array", "--format=%i|%j|%T|%N|%r")
+    text = ask("squeue", "--noheader", "--me", "--array", "--format=%i|%T|%N|%r|%j")
     return {job.job: job for job in map(parse_job, text.splitlines()) if job is not None}
 
 
 def parse_job(line: str) -> QueuedJob | None:
     """Parse one line of squeue; None for a line of another form."""
-    job, _, rest = line.strip().partition("|")
-    parts = rest.split("|")
-    if len(parts) < 4 or not re.fullmatch(r"\d+(_\d+)?", job):
+    parts = line.strip().split("|", 4)
+    if len(parts) < 5 or not re.fullmatch(r"\d+(_\d+)?", parts[0]):
         return None
-    *names, state, node, reason = parts
-    return QueuedJob(job=job, name="|".join(names), state=state, reason=reason, node=node)
+    job, state, node, reason, name = parts
+    return QueuedJob(job=job, name=name, state=state, reason=reason, node=node)
 
 
 def max_array_size() -> int:
@@ -85,24 +84,6 @@ def job_record(job: str, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
 def parse_record(text: str) -> dict[str, str]:
     """Parse ``scontrol show job --oneliner`` into keys and values; of a value with blanks the first word is kept."""
     return dict(re.findall(r"(?:^| )([A-Za-z/:]+)=(\S*)", text.strip()))
-
-
-def requeue(job: str) -> None:
-    """Put a running job back into the queue.
-
-    Raises:
-        UnreachableError: when the queue refuses.
-    """
-    ask("scontrol", "requeue", job, timeout_s=60.0)
-
-
-def set_dependency(jobs: Iterable[str], dependency: str) -> None:
-    """Make pending jobs wait for exactly this.
-
-    Raises:
-        QueueError: when the queue refuses.
-    """
-    ask("scontrol", "update", f"JobId={','.join(jobs)}", f"Dependency={dependency}")
 
 
 def cancel_jobs(jobs: Sequence[str]) -> None:

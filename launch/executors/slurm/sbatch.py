@@ -12,8 +12,8 @@ from datasets.errors import InputError
 from launch.executors.base import QueueError
 from launch.executors.slurm.entry import JobEntry
 from launch.executors.slurm.environment import clean_environment
-from launch.executors.slurm.job import Job
 from launch.executors.slurm.profile import ClusterConfig
+from launch.executors.slurm.worker import Job
 
 MAX_NUM_TIMEOUT = 1_000_000
 """submitit guesses time-outs from the elapsed time; restarts are counted by the job itself."""

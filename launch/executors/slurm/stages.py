@@ -7,7 +7,7 @@ array have dependencies of its own. So the number of sbatch calls is the depth o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -64,11 +64,6 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
         yield items[start : start + size]
 
 
-def afterok(jobs: Iterable[str]) -> str:
-    """Return the dependency on these jobs, all ended well."""
-    return ":".join(("afterok", *sorted(jobs)))
-
-
 def coarse_dependency(stage: Sequence[Task], placed: Mapping[str, str]) -> str:
     """Return what a stage's array waits for until its tasks get their own dependencies; it never fails the array."""
     jobs = {placed[need].partition("_")[0] for task in stage for need in task.needs}
@@ -76,9 +71,12 @@ def coarse_dependency(stage: Sequence[Task], placed: Mapping[str, str]) -> str:
 
 
 def exact_dependencies(stage: Sequence[Task], placed: Mapping[str, str]) -> dict[str, list[int]]:
-    """Return the positions of the stage's tasks by the dependency of each; ``placed`` gives a run's job."""
+    """Return the positions of the stage's tasks by the dependency of each, all needs ended well.
+
+    ``placed`` gives a run's job.
+    """
     groups: dict[str, list[int]] = defaultdict(list)
     for position, task in enumerate(stage):
         if task.needs:
-            groups[afterok({placed[need] for need in task.needs})].append(position)
+            groups[":".join(("afterok", *sorted({placed[need] for need in task.needs})))].append(position)
     return dict(groups)

@@ -29,6 +29,10 @@ class Submission:
     job: str | None = None
     """Number that SLURM gave; None until sbatch has answered."""
 
+    def write(self, path: Path) -> None:
+        """Write or complete its file."""
+        write_json(path, asdict(self))
+
     def task_job(self, task: int) -> str | None:
         """Return the id by which SLURM knows one task: submitit makes an array only of two tasks and more."""
         if self.job is None:
@@ -54,11 +58,6 @@ def new_submission(grid: str, now: float, tasks: Sequence[Sequence[str]]) -> Sub
     stem = re.sub(r"[^A-Za-z0-9_.]", "_", Path(grid).stem if grid.endswith((".py", ".toml")) else grid)
     name = f"cxr-{stem}-{secrets.token_hex(4)}"
     return Submission(name=name, submitted=now, tasks=tuple(tuple(task) for task in tasks))
-
-
-def write_submission(folder: Path, submission: Submission) -> None:
-    """Write or complete its file."""
-    write_json(folder / f"{submission.name}.json", asdict(submission))
 
 
 def read_submissions(folder: Path) -> list[Submission]:

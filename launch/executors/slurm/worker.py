@@ -1,20 +1,19 @@
-"""Start, watch and stop the training of one run within a job."""
+"""A job as plain data, and its worker: start, watch and stop the training of one run within the job."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from harness.runs.folder import RunFolder
-from launch.executors.prepare import prepare_folder, record_failure
+from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
-from launch.executors.slurm.environment import SlurmEnvironment
-from launch.executors.slurm.job import Job, JobRun
-from launch.grids.grid import GridRun, Kind
+from launch.executors.slurm.environment import JobStart
 from launch.plan.history import History, read_history
 from launch.plan.lock import RunLock
 
@@ -29,12 +28,43 @@ IGNORE_SIGNALS = "trap '' TERM USR2; exec \"$@\""
 passes a stop on once, with SIGINT: a training that is signalled twice ends at once instead of saving."""
 TAIL_LINES = 12
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRun:
+    """One run of a job."""
+
+    name: str
+    folder: str
+    """The run's folder, absolute."""
+    arguments: tuple[str, ...]
+    """What follows the Python interpreter in the command of the run."""
+    needs: tuple[tuple[str, str], ...]
+    """Name and folder of each run that must be done first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Runs that share a GPU, or one run over all the job's processes.
+
+    It is pickled at submission. What a run is, and how far it got, is read from its folder at every start.
+    """
+
+    runs: tuple[JobRun, ...]
+    num_ranks: int
+    """Processes that the job must have."""
+    time_min: int
+    signal_delay_s: int
+    max_tries: int
+    max_restarts: int
+
 
 class RunWorker:
     """This process's part of one run: the training that it started, and what became of it."""
 
-    def __init__(self, job: Job, run: JobRun, environment: SlurmEnvironment) -> None:
-        self.job, self.run, self.rank = job, run, environment.rank
+    def __init__(self, job: Job, run: JobRun, start: JobStart) -> None:
+        self.job, self.run, self.rank = job, run, start.rank
         self.folder = RunFolder(Path(run.folder))
         self.process: RunProcess | None = None
         self.failure: str | None = None
@@ -42,7 +72,7 @@ class RunWorker:
         self.wants_requeue = False
         """Whether a run over several processes, which failed, may be tried again by a job that starts anew."""
         self.history = History(self.folder.path, owner=self.rank == 0)
-        self._environment = environment
+        self._job_start = start
         self._num_starts = 0
         self._lock: RunLock | None = None
         self._own = self.folder if self.rank == 0 else RunFolder(self.folder.path / "ranks" / str(self.rank))
@@ -60,16 +90,14 @@ class RunWorker:
         if self._lock is None:  # nothing is written: the run's files belong to the process that computes it
             self.stopped = signals.number is not None
             self.failure = None if self.stopped else "another process computes this run"
-            return
-        if self._is_done():
-            return  # by the process that held the lock
-        self._failure_file.unlink(missing_ok=True)
-        self._record_start()
-        hopeless = self._hopeless()
-        if hopeless is not None:
-            self.fail(hopeless)
-        else:
-            self._start(self._lock)
+        elif not self._is_done():  # by the process that held the lock
+            self._failure_file.unlink(missing_ok=True)
+            self._record_start()
+            hopeless = self._hopeless()
+            if hopeless is None:
+                self._start(self._lock)
+            else:
+                self.fail(hopeless)
 
     def interrupt(self) -> None:
         """Ask the training to save and stop."""
@@ -121,12 +149,11 @@ class RunWorker:
         return self.rank == 0 and self.folder.result_file.exists()
 
     def _record_start(self) -> None:
-        own = self._environment
-        self.history.start(own.job_id, restart=own.restart, host=own.node)
+        self.history.start(self._job_start.job, restart=self._job_start.restart, host=self._job_start.node)
 
     def _try_again_or_fail(self, process: RunProcess, status: int) -> None:
         reason, tail = self._reason(process, status), process.log_tail(TAIL_LINES)
-        self._print(f"{reason}; last lines of {process.log}:", tail)
+        self._show(reason, process.log, tail)
         if status == BAD_INPUT:
             self.fail(reason)
         elif self.job.num_ranks > 1:
@@ -156,12 +183,12 @@ class RunWorker:
             return None
         last = read_history(self.folder.path)[-2]
         tail = log_tail(self.folder.log_file, TAIL_LINES)
-        self._print(f"last lines of {self.folder.log_file}:", tail)
         ended = f"{before} starts in a row ended by: {last['ending']} (on {last['host']}), without a new checkpoint"
+        self._show(ended, self.folder.log_file, tail)
         return f"{ended}; its log ends: {tail[-1].strip()}" if tail else ended
 
-    def _print(self, line: str, tail: list[str]) -> None:
-        print("\n".join([f"{self.run.name}: {line}", *tail]), file=sys.stderr, flush=True)
+    def _show(self, reason: str, log: Path, tail: list[str]) -> None:
+        logger.error("%s: %s; last lines of %s:\n%s", self.run.name, reason, log, "\n".join(tail))
 
     @property
     def _failure_file(self) -> Path:
@@ -176,12 +203,11 @@ class RunWorker:
             time.sleep(POLL_S)
 
     def _start(self, lock: RunLock) -> None:
-        run = GridRun(name=self.run.name, kind=cast(Kind, self.run.kind), config=self.folder.config())
         if self.rank == 0:
-            prepare_folder(run, self.folder.path.parent)
+            clear_failure(self.folder)
         self._num_starts += 1
         command = ["sh", "-c", IGNORE_SIGNALS, "cxr-job", sys.executable, *self.run.arguments]
-        self.process = RunProcess.start(run, command, self._own, lock)
+        self.process = RunProcess.start(command, self._own, lock)
 
     def _reason(self, process: RunProcess, status: int) -> str:
         """Return why the training failed: what it said itself, else how it ended."""

@@ -16,6 +16,7 @@ import grid_stand_in
 import pytest
 from grid_stand_in import executor, plan, read_trace, small_runs, start_submit, wait_for_starts
 
+from datasets.logging_setup import set_up_logging
 from harness.runs.folder import RunFolder
 from launch.executors import signals
 from launch.executors.process import explain_exit
@@ -78,7 +79,7 @@ def test_a_second_submit_starts_nothing(tmp_path: Path) -> None:
 
 def test_the_highest_priority_starts_first(tmp_path: Path) -> None:
     runner = executor(tmp_path, {}, slots=1)
-    runner._priority = {RUNS[name].run_id: rank for rank, name in enumerate(["b", "teacher", "pretrain"], start=1)}
+    runner.priority = {RUNS[name].run_id: rank for rank, name in enumerate(["b", "teacher", "pretrain"], start=1)}
     runner.run(plan(tmp_path))
     start = times(tmp_path, "start")
     assert sorted(start, key=lambda name: start[name])[:3] == ["pretrain", "teacher", "b"]
@@ -95,6 +96,7 @@ def test_the_highest_priority_starts_first(tmp_path: Path) -> None:
 def test_a_failure_fails_its_dependants_and_nothing_else(
     tmp_path: Path, behaviour: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    set_up_logging()
     outcomes = {o.run.name: o for o in executor(tmp_path, {"pretrain": behaviour}).run(plan(tmp_path))}
     assert {name: outcome.state for name, outcome in outcomes.items()} == {
         "pretrain": "failed",
@@ -217,7 +219,7 @@ def test_a_run_that_another_submit_fails_is_not_tried_again(tmp_path: Path) -> N
 
 def test_a_command_that_does_not_exist_fails_the_run(tmp_path: Path) -> None:
     runner = executor(tmp_path, {})
-    runner._command = lambda run: ["/nowhere/python"]
+    runner.command = lambda run: ["/nowhere/python"]
     outcomes = {o.run.name: o for o in runner.run(plan(tmp_path))}
     assert outcomes["pretrain"].state == "failed"
     assert re.fullmatch("exit status 127: .*/nowhere/python: not found", outcomes["pretrain"].reason)
@@ -245,7 +247,7 @@ def test_a_gpu_slot_reaches_its_process(tmp_path: Path, monkeypatch: pytest.Monk
     runner = executor(tmp_path, {})
     runner._free = list(make_slots("auto", 1))
     code = "import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"
-    runner._command = lambda run: [sys.executable, "-S", "-c", code]
+    runner.command = lambda run: [sys.executable, "-S", "-c", code]
     runner.run(plan(tmp_path, {"pretrain": RUNS["pretrain"]}))
     assert "sees 7" in RunFolder(tmp_path / RUNS["pretrain"].run_id).log_file.read_text()
 

@@ -43,7 +43,9 @@ def test_one_dead_process_ends_all_and_its_last_words_are_shown(
 
 def test_a_killed_process_is_named_at_last(capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logging()
-    code = "print('on', rank, file=sys.stderr, flush=True); os.kill(os.getpid(), 9 * (rank == 1)); sys.exit(rank == 0)"
+    code = (
+        "print('on', rank, file=sys.stderr, flush=True); os.kill(os.getpid(), 9 * (rank == 1)); sys.exit(rank == 0)"
+    )
     assert ranks(code) == 137
     assert capfd.readouterr().err.splitlines()[-1] == "error: process 1 was killed by signal 9 (Killed)"
 

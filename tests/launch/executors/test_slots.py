@@ -29,9 +29,9 @@ def test_gpus_are_listed_by_uuid_and_cut_ones_by_their_parts() -> None:
 
 def test_slots_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert [s.environment["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", None)] == ["3", "5"]
-    assert [s.environment["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", 3)] == ["3", "5", "3"]
-    assert [s.environment for s in make_slots("cpu", 3)] == [{}, {}, {}]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", None)] == ["3", "5"]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", 3)] == ["3", "5", "3"]
+    assert list(make_slots("cpu", 3)) == [{}, {}, {}]
 
 
 def test_the_cpu_takes_two_runs_at_most_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ import grid_stand_in
 import pytest
 from grid_stand_in import read_trace, small_runs, wait_for_starts
 
+from datasets.logging_setup import set_up_logging
 from launch.executors.prepare import prepare_folder
 from launch.executors.slurm import entry, worker
 from launch.executors.slurm.entry import JobFailedError, run_job
-from launch.executors.slurm.job import Job, JobRun
+from launch.executors.slurm.worker import Job, JobRun
 from launch.plan.history import History, read_history
 from launch.plan.lock import RunLock
 
@@ -43,6 +44,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "record.txt").touch()
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(entry, "REQUEUE_WAIT_S", 0.0)
+    set_up_logging()
     return tmp_path / "runs"
 
 
@@ -56,7 +58,7 @@ def _run(runs_dir: Path, name: str, behaviour: str | tuple[str, ...]) -> JobRun:
     folder = prepare_folder(run, runs_dir).path
     typed = ("-I", "-S", STAND_IN, "train", str(folder), behaviour) if isinstance(behaviour, str) else behaviour
     needs = tuple((need, str(runs_dir / RUNS[need].run_id)) for need in RUNS if RUNS[need].run_id in run.needs)
-    return JobRun(name=name, kind=run.kind, folder=str(folder), arguments=typed, needs=needs)
+    return JobRun(name=name, folder=str(folder), arguments=typed, needs=needs)
 
 
 def status(runs_dir: Path, name: str) -> dict[str, Any]:
@@ -103,7 +105,6 @@ def test_a_run_over_several_processes_is_tried_again_by_a_job_that_starts_anew(
     runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    monkeypatch.setattr(entry, "_join_ranks", lambda _job, _environment: None)
     with pytest.raises(SystemExit):
         run_job(job(runs_dir, {"pretrain": "fail"}, num_ranks=2))
     assert (runs_dir.parent / "scontrol.txt").read_text() == "requeue 12_3\n"

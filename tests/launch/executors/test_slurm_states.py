@@ -16,7 +16,6 @@ from launch.executors.slurm.submission import (
     places,
     read_submissions,
     with_jobs,
-    write_submission,
 )
 from launch.plan.decide import decide
 from launch.plan.run_state import RunState
@@ -41,8 +40,8 @@ def merge(tmp_path: Path, found: dict[str, RunState], made: Submission, *jobs: Q
 
 
 def test_lines_of_squeue() -> None:
-    assert parse_job("12_3|cxr-demo-1|PENDING||Dependency") == queued("12_3", name="cxr-demo-1")
-    assert parse_job("12|a|b|RUNNING|n1|None") == QueuedJob(
+    assert parse_job("12_3|PENDING||Dependency|cxr-demo-1") == queued("12_3", name="cxr-demo-1")
+    assert parse_job("12|RUNNING|n1|None|a|b") == QueuedJob(
         job="12", name="a|b", state="RUNNING", reason="None", node="n1"
     )
     assert parse_job("slurm_load_jobs error") is None
@@ -53,7 +52,7 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
     later = submission("cxr-x-1", ("a", "b"), ("c",), submitted=2.0)
     earlier = submission("cxr-x-2", ("a",), job=None)
     for made in (later, earlier):
-        write_submission(tmp_path / "slurm", made)
+        made.write(tmp_path / "slurm" / f"{made.name}.json")
     assert read_submissions(tmp_path / "slurm") == [earlier, later]
     assert {run_id: place.job for run_id, place in places([earlier, later]).items()} == {
         IDS["a"]: "7_0",
