@@ -22,16 +22,11 @@ DISK_FULL_REASONS = {
 }
 
 
-def partial_path(path: Path) -> Path:
-    """Name beside ``path`` under which its content is written until it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path``; on success flush it to disk and rename it to ``path``, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         with partial.open("rb") as handle:
@@ -55,25 +50,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; one clear error when it is absent or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty when there is no such file.
-
-    Raises:
-        InputError: when the file is no JSON object.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    """Read a JSON object, or one clear error; empty when there is no such file."""
+    if not path.exists():
         return {}
-    except ValueError:
-        value = read_json(path)  # says what is wrong with the file
+    value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,34 +53,35 @@ def label_columns(path: Path, header: Sequence[str], labels: Sequence[str]) -> l
     return [found[label] for label in labels]
 
 
+def _parsed(table: Table, column: str, parse: Callable[[str], list[int]], width: int) -> npt.NDArray[np.int8]:
+    """(N, width) of what ``parse`` makes of each cell; every distinct text is parsed once."""
+    codes, texts = pd.factorize(table.frame[column])
+    lines = np.zeros((len(texts), width), dtype=np.int8)
+    for line, text in enumerate(texts):
+        try:
+            lines[line] = parse(text)
+        except InputError as error:
+            row = int(table.frame.index[int(np.flatnonzero(codes == line)[0])])
+            raise InputError(f"{table.where(row)}, column {column!r}: {error}") from None
+    return lines[codes]
+
+
 def label_values(table: Table, columns: Sequence[str]) -> npt.NDArray[np.int8]:
     """(N, L) of 1 positive, 0 negative or not mentioned (blank), -1 uncertain.
 
     Raises:
         InputError: naming row and column of the first cell that is none of these.
     """
-    values = np.zeros((len(table.frame), len(columns)), dtype=np.int8)
-    for position, column in enumerate(columns):
-        codes, texts = pd.factorize(table.frame[column])
-        parsed = [_label_value(text) for text in texts]
-        if None in parsed:
-            at = int(np.flatnonzero(codes == parsed.index(None))[0])
-            row, text = int(table.frame.index[at]), texts[parsed.index(None)]
-            raise InputError(
-                f"{table.where(row)}, column {column!r}: {text!r}; expected 1, 0, -1 (uncertain) or a blank"
-            )
-        values[:, position] = np.asarray(parsed, dtype=np.int8)[codes]
-    return values
+    return np.hstack([_parsed(table, column, _label_value, 1) for column in columns])
 
 
-def _label_value(text: str) -> int | None:
+def _label_value(text: str) -> list[int]:
     if text.lower() in _BLANK:
-        return 0
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return int(value) if value in (0.0, 1.0, float(UNCERTAIN)) else None
+        return [0]
+    with suppress(ValueError):
+        if (value := float(text)) in (0.0, 1.0, float(UNCERTAIN)):
+            return [int(value)]
+    raise InputError(f"{text!r}; expected 1, 0, -1 (uncertain) or a blank")
 
 
 def finding_values(table: Table, column: str, labels: Sequence[str]) -> npt.NDArray[np.int8]:
@@ -87,15 +90,7 @@ def finding_values(table: Table, column: str, labels: Sequence[str]) -> npt.NDAr
     Raises:
         InputError: naming the row of an unknown token, of a blank, or of 'No Finding' beside a finding.
     """
-    codes, texts = pd.factorize(table.frame[column])
-    lines = np.zeros((len(texts), len(labels)), dtype=np.int8)
-    for line, text in enumerate(texts):
-        try:
-            lines[line] = _finding_line(text, labels)
-        except InputError as error:
-            row = int(table.frame.index[int(np.flatnonzero(codes == line)[0])])
-            raise InputError(f"{table.where(row)}, column {column!r}: {error}") from None
-    return lines[codes]
+    return _parsed(table, column, partial(_finding_line, labels=labels), len(labels))
 
 
 def _finding_line(text: str, labels: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from datasets.sources.cells import ages_in_years, finding_values, sexes
 from datasets.sources.columns import packed
 from datasets.sources.folders import below, find_home, refusals, table_file
 from datasets.sources.labels import CHESTXRAY14_LABELS
-from datasets.sources.rows import SourceRows, usable
+from datasets.sources.rows import SourceRows, source_rows
 from datasets.sources.tables import SourceTable, Table, read_lines, read_table
 
 WHOLE_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -50,32 +51,20 @@ def _read(root: Path, names: tuple[str, ...], check_files: bool) -> SourceRows:
     file = next(file for name in names if (file := table_file(home, name)) is not None)
     table = read_table(file, REQUIRED, [*SEX_COLUMNS, "Patient Age", "View Position"])
     columns, reasons = _columns(table)
-    names_column = columns["name"]
-    official, lists = _official_split(home, names_column)
-    columns["official_split"] = official
-    columns["path"] = _paths(root, home, names_column, check_files=check_files)
-    frame, refused = usable(table, columns, reasons)
+    columns["official_split"], lists = _official_split(home, columns["name"])
+    columns["path"] = _paths(root, home, columns["name"], check_files=check_files)
     values = finding_values(table, "Finding Labels", CHESTXRAY14_LABELS)
-    return SourceRows(
-        labels=CHESTXRAY14_LABELS,
-        frame=frame,
-        values=values[(reasons == "").to_numpy()],
-        tables=(table.source, *lists),
-        looked_in="images/, images_001/images/ and so on, sample/images/, and beside the table",
-        refused=refused,
-    )
+    looked_in = "images/, images_001/images/ and so on, sample/images/, and beside the table"
+    rows = source_rows(table, columns, reasons, values, labels=CHESTXRAY14_LABELS, looked_in=looked_in)
+    return replace(rows, tables=(table.source, *lists))
 
 
 def _columns(table: Table) -> tuple[dict[str, pd.Series], pd.Series]:
     """Common columns and, per row, the reason for refusing it; the patient is 'Patient ID' in eight digits."""
     frame = table.frame
     names = frame["Image Index"]
-    ids = frame["Patient ID"]
-    bad_ids = ~ids.str.fullmatch(r"\d{1,8}")
-    if bad_ids.any():
-        row = table.first(bad_ids)
-        raise InputError(f"{table.where(row)}, column 'Patient ID': {ids[row]!r}; expected a number")
-    patients = ids.str.zfill(8)
+    table.check("Patient ID", r"\d{1,8}", "a number of up to 8 digits")
+    patients = frame["Patient ID"].str.zfill(8)
     well_formed = names.str.fullmatch(r"\d{8}_\d{3}\.png")
     reasons = refusals(names, well_formed, "NNNNNNNN_NNN.png")
     strangers = (reasons == "") & (names.str.slice(0, 8) != patients)
@@ -129,19 +118,18 @@ def _paths(root: Path, home: Path, names: pd.Series, *, check_files: bool) -> pd
 
 def _image_folders(root: Path, home: Path) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Folders below ``root``, each with its '/' and the names of its PNGs; those with the fewest above come first."""
-    waiting = [(0, folder) for folder in dict.fromkeys([home, root])]
-    seen = set()
-    while waiting:
-        depth, folder = waiting.pop(0)
-        if folder in seen:
-            continue
-        seen.add(folder)
-        children: list[Path] = []
-        names = packed(_png_names(folder, children))
-        if len(names):
-            yield below(root, folder), names
-        if depth < DEEPEST:
-            waiting.extend((depth + 1, child) for child in sorted(children))
+    folders, seen = [home, root], set[Path]()
+    for _ in range(DEEPEST + 1):
+        deeper: list[Path] = []
+        for folder in folders:
+            if folder not in seen:
+                seen.add(folder)
+                children: list[Path] = []
+                names = packed(_png_names(folder, children))
+                if len(names):
+                    yield below(root, folder), names
+                deeper += sorted(children)
+        folders = deeper
 
 
 def _png_names(folder: Path, children: list[Path]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 from datasets.sources.cells import ages_in_years, label_columns, label_values, named_parts, sexes
 from datasets.sources.folders import below, find_home, names_in, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
-from datasets.sources.rows import SourceRows, stack, usable
+from datasets.sources.rows import SourceRows, source_rows, stack
 from datasets.sources.tables import read_header, read_table
 
 TABLES = ("train.csv", "valid.csv")
@@ -62,15 +62,9 @@ def _read_one(file: Path, prefix: str, places: _PatientFolders | None) -> Source
     if "Age" in table.frame:
         columns["age"] = ages_in_years(table.frame["Age"])
     reasons = refusals(raw, parts["patient"].notna(), EXPECTED)
-    frame, refused = usable(table, columns, reasons)
-    return SourceRows(
-        labels=CHEXPERT_LABELS,
-        frame=frame,
-        values=label_values(table, labels)[(reasons == "").to_numpy()],
-        tables=(table.source,),
-        looked_in="train/ and valid/ beside the tables and in 'CheXpert-v1.0*' folders",
-        refused=refused,
-    )
+    looked_in = "train/ and valid/ beside the tables and in 'CheXpert-v1.0*' folders"
+    values = label_values(table, labels)
+    return source_rows(table, columns, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)
 
 
 class _PatientFolders:

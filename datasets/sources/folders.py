@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -42,7 +41,11 @@ def find_home(root: Path, names: Sequence[str], columns: Collection[str]) -> Pat
         raise InputError(f"{root}: no such folder; give the dataset's folder or its parent as root")
     if any(table_file(root, name) for name in names):
         return root
-    homes = [folder for folder in _subfolders(root) if _holds(folder, names, columns)]
+    homes = []
+    for folder in sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")):
+        files = [file for name in names if (file := table_file(folder, name)) is not None]
+        if any(set(columns) & set(read_header(file)) for file in files):
+            homes.append(folder)
     if not homes:
         looked = ", ".join(f"{name}[.gz]" for name in names)
         raise InputError(f"{root}: no table found; looked for {looked} in it and in the folders right below it")
@@ -50,15 +53,6 @@ def find_home(root: Path, names: Sequence[str], columns: Collection[str]) -> Pat
         found = ", ".join(folder.name for folder in homes)
         raise InputError(f"{root}: tables in more than one folder ({found}); give one of them as root")
     return homes[0]
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _holds(folder: Path, names: Sequence[str], columns: Collection[str]) -> bool:
-    files = [file for name in names if (file := table_file(folder, name)) is not None]
-    return any(set(columns) & set(read_header(file)) for file in files)
 
 
 def below(root: Path, folder: Path) -> str:
@@ -101,7 +95,10 @@ def existing(root: Path, paths: pd.Series) -> npt.NDArray[np.bool_]:
     order = np.argsort(codes, kind="stable")
     found, starts = np.zeros(len(paths), dtype=bool), np.cumsum(counts) - counts
     few = np.flatnonzero(counts[codes] < LIST_FROM)
-    found[few] = [_is_file(f"{root}/{path}") for path in values_of(paths.iloc[few])]
+    found[few] = [
+        os.path.isfile(f"{root}/{path}")  # noqa: PTH113 (Path.is_file takes twice as long)
+        for path in values_of(paths.iloc[few])
+    ]
     for code in map(int, np.flatnonzero(counts >= LIST_FROM)):
         places = order[starts[code] : starts[code] + counts[code]]
         names = pa.array(paths.iloc[places].str.replace(r"^.*/", "", regex=True), type=pa.large_string())
@@ -109,21 +106,9 @@ def existing(root: Path, paths: pd.Series) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _is_file(path: str) -> bool:
-    try:
-        # Path.stat takes twice as long, and there may be 400,000 files to ask for.
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
-    except OSError:
-        return False
-
-
 def _files_in(folder: str) -> Iterator[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if _is_regular(entry))
-
-
-def _is_regular(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False  # a link that leads back to itself
+        for entry in entries:
+            # isfile, unlike the entry, answers no for a link that leads back to itself.
+            if entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):  # noqa: PTH113
+                yield entry.name

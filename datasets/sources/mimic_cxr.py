@@ -10,7 +10,7 @@ ends in .jpg either way, so that splits, subsets and manifests are the same for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from datasets.errors import InputError
 from datasets.sources.cells import label_columns, label_values, named_parts
 from datasets.sources.folders import below, find_home, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
-from datasets.sources.rows import SourceRows, stack, usable
+from datasets.sources.rows import SourceRows, source_rows, stack
 from datasets.sources.tables import SourceTable, Table, read_header, read_table
 
 LABELS, METADATA, SPLIT = (f"mimic-cxr-2.0.0-{part}.csv" for part in ("chexpert", "metadata", "split"))
@@ -52,7 +52,8 @@ def read(root: Path, *, check_files: bool) -> SourceRows:
 def _read_jpg(root: Path, home: Path) -> SourceRows:
     labels, values = _study_labels(_needed(home, LABELS))
     metadata = read_table(_needed(home, METADATA), ["dicom_id", *STUDY], ["ViewPosition"])
-    _check_numbers(metadata, STUDY)
+    for column in STUDY:
+        metadata.check(column, r"\d+", "a number")
     at = _label_row(labels, metadata.frame)
     images = Table(metadata.path, metadata.source, metadata.frame[at >= 0])
     at = at[at >= 0]
@@ -60,16 +61,14 @@ def _read_jpg(root: Path, home: Path) -> SourceRows:
     dicoms = images.frame["dicom_id"]
     reasons = refusals(dicoms, dicoms.str.fullmatch(r"[\w-][\w.-]*"), "a dicom_id of letters, digits and '-'")
     columns = _jpg_columns(images.frame, below(root, home) + ("" if any(home.glob("p1[0-9]")) else "files/"))
-    frame, refused = usable(images, {**columns, "official_split": official}, reasons)
+    columns["official_split"] = official
+    looked_in = "files/p10/p10000032/s50414267/ and so on beside the tables, as .jpg and as .dcm"
+    rows = source_rows(images, columns, reasons, values[at], labels=CHEXPERT_LABELS, looked_in=looked_in)
     unlabelled = len(metadata.frame) - len(images.frame)
-    return SourceRows(
-        labels=CHEXPERT_LABELS,
-        frame=frame,
-        values=values[at[(reasons == "").to_numpy()]],
+    return replace(
+        rows,
         tables=(labels.source, metadata.source, *sources),
-        looked_in="files/p10/p10000032/s50414267/ and so on beside the tables, as .jpg and as .dcm",
         instead=(".jpg", ".dcm"),
-        refused=refused,
         dropped={"study without a label row": unlabelled} if unlabelled else {},
     )
 
@@ -85,22 +84,14 @@ def _study_labels(file: Path) -> tuple[Table, npt.NDArray[np.int8]]:
     """The label table and its values, one row a study, in the order of ``CHEXPERT_LABELS``."""
     columns = label_columns(file, read_header(file), CHEXPERT_LABELS)
     table = read_table(file, [*STUDY, *columns])
-    _check_numbers(table, STUDY)
+    for column in STUDY:
+        table.check(column, r"\d+", "a number")
     again = table.frame.duplicated(list(STUDY))
     if again.any():
         row = table.first(again)
         subject, study = table.frame.loc[row, list(STUDY)]
         raise InputError(f"{table.where(row)}: subject {subject}, study {study} has a label row already")
     return table, label_values(table, columns)
-
-
-def _check_numbers(table: Table, columns: Sequence[str]) -> None:
-    for column in columns:
-        bad = ~table.frame[column].str.fullmatch(r"\d+")
-        if bad.any():
-            row = table.first(bad)
-            value = table.frame.loc[row, column]
-            raise InputError(f"{table.where(row)}, column {column!r}: {value!r}; expected a number")
 
 
 def _label_row(labels: Table, images: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -155,12 +146,5 @@ def _read_v1(file: Path, prefix: str) -> SourceRows:
         "official_split": parts["split"].map(V1_OFFICIAL),
     }
     reasons = refusals(raw, parts["patient"].notna(), "train/pNNNNNNNN/sNN/viewN_frontal.jpg or the like")
-    frame, refused = usable(table, common, reasons)
-    return SourceRows(
-        labels=CHEXPERT_LABELS,
-        frame=frame,
-        values=label_values(table, columns)[(reasons == "").to_numpy()],
-        tables=(table.source,),
-        looked_in="train/ and valid/ beside the tables",
-        refused=refused,
-    )
+    values, looked_in = label_values(table, columns), "train/ and valid/ beside the tables"
+    return source_rows(table, common, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)

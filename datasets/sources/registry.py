@@ -7,7 +7,6 @@ dataset of another package is registered by an entry point of the group ``cxr_ha
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,57 +41,40 @@ class DatasetEntry:
     phantom: str | None = None
     """``module:LAYOUT`` of a ``datasets.phantom.layout.Layout``, where ``cxr phantom`` can write the dataset."""
 
-    def load_reader(self) -> Reader:
-        """Import the reader.
-
-        Raises:
-            ImportError, AttributeError: when there is no such function.
-        """
-        found: Reader = pkgutil.resolve_name(self.reader)
-        return found
-
 
 DATASETS = Registry[DatasetEntry]("dataset", "cxr_harness.datasets")
 
-DATASETS.add(
-    "chexpert",
-    DatasetEntry(
+_ENTRIES = {
+    "chexpert": DatasetEntry(
         title="CheXpert",
         reader="datasets.sources.chexpert:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 178_834, "validation": 22_101},
         phantom="datasets.phantom.chexpert:LAYOUT",
     ),
-)
-DATASETS.add(
-    "chestxray14",
-    DatasetEntry(
+    "chestxray14": DatasetEntry(
         title="ChestX-ray14",
         reader="datasets.sources.chestxray14:read_whole",
         labels=CHESTXRAY14_LABELS,
         split_sizes={"train": 90_265, "validation": 11_031},
         phantom="datasets.phantom.chestxray14:LAYOUT",
     ),
-)
-DATASETS.add(
-    "chestxray14_5.6k",
-    DatasetEntry(
+    "chestxray14_5.6k": DatasetEntry(
         title="ChestX-ray14 5.6k",
         reader="datasets.sources.chestxray14:read_sample",
         labels=CHESTXRAY14_LABELS,
         split_sizes={"train": 4_482, "validation": 561},
     ),
-)
-DATASETS.add(
-    "mimic_cxr",
-    DatasetEntry(
+    "mimic_cxr": DatasetEntry(
         title="MIMIC-CXR",
         reader="datasets.sources.mimic_cxr:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 301_688, "validation": 37_711},
         phantom="datasets.phantom.mimic_cxr:LAYOUT",
     ),
-)
+}
+for _name, _entry in _ENTRIES.items():
+    DATASETS.add(_name, _entry)
 
 
 def dataset_entry(name: str) -> DatasetEntry:

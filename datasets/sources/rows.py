@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,6 @@ from datasets.sources.tables import SourceTable, Table
 
 COLUMNS = ("path", "name", "patient", "study", "view", "official_split", "sex", "age")
 REJECT_COLUMNS = ("path", "reason", "table", "row")
-
-
-def no_rejects() -> pd.DataFrame:
-    """An empty frame of ``REJECT_COLUMNS``."""
-    dtypes = zip(REJECT_COLUMNS, ("str", "str", "str", "int64"), strict=True)
-    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,20 +28,29 @@ class SourceRows:
     tables: tuple[SourceTable, ...]
     looked_in: str
     """Where images are looked for, as the end of a sentence."""
+    refused: pd.DataFrame
+    """Rows whose path cannot be used, in ``REJECT_COLUMNS``."""
     instead: tuple[str, str] | None = None
     """An ending of paths, and the one to try for an image whose file with the first is not there."""
-    refused: pd.DataFrame = field(default_factory=no_rejects)
-    """Rows whose path cannot be used, in ``REJECT_COLUMNS``."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Reason to number of images that the tables themselves leave out."""
 
 
-def usable(table: Table, columns: dict[str, pd.Series], reasons: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a table's rows by ``reasons``: the usable ones in the common schema, the others as rejects.
+def source_rows(
+    table: Table,
+    columns: dict[str, pd.Series],
+    reasons: pd.Series,
+    values: npt.NDArray[np.int8],
+    *,
+    labels: tuple[str, ...],
+    looked_in: str,
+) -> SourceRows:
+    """Rows of a table in the common schema, those with a reason against them as rejects.
 
     Args:
         columns: the common columns that this source knows, and 'raw', the path as the table writes it.
         reasons: '' for a usable row.
+        values: (N, L), one row for each of the table's.
     """
     index = table.frame.index
     blank = pd.Series("", index=index, dtype="str")
@@ -58,19 +61,24 @@ def usable(table: Table, columns: dict[str, pd.Series], reasons: pd.Series) -> t
     frame["row"] = index.to_numpy(dtype=np.int64)
     bad = reasons != ""
     refused = pd.DataFrame({"path": columns["raw"], "reason": reasons, "table": frame["table"], "row": frame["row"]})
-    return (frame[~bad] if bad.any() else frame), refused[bad]
+    return SourceRows(
+        labels=labels,
+        frame=frame[~bad] if bad.any() else frame,
+        values=values[~bad.to_numpy()],
+        tables=(table.source,),
+        looked_in=looked_in,
+        refused=refused[bad],
+    )
 
 
 def stack(parts: Sequence[SourceRows]) -> SourceRows:
     """Rows of several tables of one layout, one after another."""
     if len(parts) == 1:
         return parts[0]
-    return SourceRows(
-        labels=parts[0].labels,
+    return replace(
+        parts[0],
         frame=pd.concat([part.frame for part in parts], ignore_index=True),
         values=np.concatenate([part.values for part in parts]),
         tables=tuple(table for part in parts for table in part.tables),
-        looked_in=parts[0].looked_in,
         refused=pd.concat([part.refused for part in parts], ignore_index=True),
-        dropped={reason: count for part in parts for reason, count in part.dropped.items()},
     )

@@ -57,6 +57,15 @@ class Table:
         """Row in the file of the first True of a mask over ``frame``."""
         return int(self.frame.index[int(np.flatnonzero(chosen)[0])])
 
+    def check(self, column: str, pattern: str, expected: str) -> None:
+        """Raise InputError at the first cell of a column that does not match a pattern."""
+        bad = ~self.frame[column].str.fullmatch(pattern)
+        if bad.any():
+            row = self.first(bad)
+            raise InputError(
+                f"{self.where(row)}, column {column!r}: {self.frame[column][row]!r}; expected {expected}"
+            )
+
 
 def read_header(path: Path) -> list[str]:
     """Column names of a CSV, without surrounding blanks; '' for an unnamed column.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from launch.report.read.names import word
 READER = """
 from datasets.sources.cells import label_columns, label_values
 from datasets.sources.folders import refusals
-from datasets.sources.rows import SourceRows, usable
+from datasets.sources.rows import source_rows
 from datasets.sources.tables import read_header, read_table
 
 LABELS = ("Scoliosis", "Cardiomegaly")
@@ -32,11 +33,8 @@ def read(root, *, check_files):
     raw = table.frame["file"]
     columns = {"raw": raw, "path": raw, "name": raw, "patient": table.frame["patient"]}
     reasons = refusals(raw, raw.str.endswith(".png"), "a .png")
-    frame, refused = usable(table, columns, reasons)
-    values = label_values(table, labels)[(reasons == "").to_numpy()]
-    return SourceRows(
-        labels=LABELS, frame=frame, values=values, tables=(table.source,), looked_in="the root", refused=refused
-    )
+    values = label_values(table, labels)
+    return source_rows(table, columns, reasons, values, labels=LABELS, looked_in="the root")
 """
 
 
@@ -80,6 +78,6 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 def test_every_entry_names_a_reader_and_its_labels() -> None:
     for entry in DATASETS.values():
-        assert callable(entry.load_reader())
+        assert callable(pkgutil.resolve_name(entry.reader))
         assert len(entry.labels) == 14 and set(entry.split_sizes) == {"train", "validation"}
     assert phantom_datasets() == ["chexpert", "chestxray14", "mimic_cxr"]
