@@ -1,7 +1,7 @@
 """Measure the seconds from the start of a process to its first batch; writes ``first_batch.json``.
 
-``python -m benchmarks.loaders.first_batch BETON FOLDER`` measures a plain script around ``train_loader`` and
-one with the collector of ``cxr``, in turns, after one start each with an empty cache of numba's.
+``python -m benchmarks.loaders.first_batch BETON FOLDER`` measures a plain script around ``open_tier`` and one
+with the collector of ``cxr``, in turns, after one start each with an empty cache of numba's.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ import sys, time
 from pathlib import Path
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
-from datasets.loading.stream import train_loader
+from datasets.loading.options import LoaderOptions
+from datasets.loading.prefetch import DevicePrefetcher
+from datasets.loading.tiers import open_tier
 
 beton = Beton.open(Path(sys.argv[1]))
-indices, augment = beton.indices("train"), Augment(15.0, 0.5)
-loader = train_loader(beton, indices, batch_size=32, seed=0, augment=augment, num_workers=2)
-with loader.epoch(0) as batches:
+options = LoaderOptions(batch_size=32, shuffle=True, augment=Augment(15.0, 0.5), num_workers=2)
+loader = open_tier(beton, beton.indices("train"), options, tier=beton.encoding)
+with DevicePrefetcher(loader, "cpu").epoch(0) as batches:
     next(batches)
     print(time.monotonic())
 """
 AS_CXR = "import gc\nfrom launch.cli.__main__ import COLLECT_AFTER\ngc.set_threshold(*COLLECT_AFTER)\n"
-STARTS = {"script around train_loader": SCRIPT, "the same with the collector of cxr": AS_CXR + SCRIPT}
+STARTS = {"script around open_tier": SCRIPT, "the same with the collector of cxr": AS_CXR + SCRIPT}
 
 
 def seconds_to_first_batch(script: str, beton: Path, cache: Path) -> float:

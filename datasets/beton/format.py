@@ -1,7 +1,7 @@
 """The FFCV file format of a beton: the exact bytes around its pages, and where each page lies.
 
 A beton has three FFCV fields: ``image``, one uint8 page (1, S, S) per sample, or its gray JPEG as bytes; ``labels``,
-L bytes kept in the metadata (type id 255, ``datasets.loading.ffcv.labels_field.LabelsField``); ``index``, the
+L bytes kept in the metadata (type id 255, ``datasets.loading.ffcv.fields.LabelsField``); ``index``, the
 sample's position. In file order:
 
     header 24 B | 3 field descriptors of 1041 B | metadata, one row per sample | zeros | data | allocation table

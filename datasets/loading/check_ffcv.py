@@ -28,8 +28,6 @@ class FfcvFacts:
     version: str
     same_pixels: bool
     """Whether the loader yields the pixels that were written."""
-    threading_layer: str
-    """numba's thread pool: tbb or omp; workqueue is unsafe."""
     kernel_cache: Path
     """Folder of numba's compiled kernels."""
     cache_writable: bool
@@ -39,19 +37,16 @@ def check_ffcv() -> FfcvFacts:
     """Convert four made-up images, read them with FFCV's loader and compare.
 
     Raises:
-        InputError: when a thread pool or the converter is not usable.
+        InputError: when the converter is not usable.
         ImportError, OSError: when FFCV or one of its libraries does not load.
     """
     with tempfile.TemporaryDirectory(prefix="cxr-doctor-") as name:
         beton, pages = _write(Path(name))
         read = _read(beton)
-    import numba
-
     folder = _kernel_cache()
     return FfcvFacts(
         version=importlib.metadata.version("ffcv"),
         same_pixels=bool(np.array_equal(read, pages)),
-        threading_layer=str(numba.threading_layer()),
         kernel_cache=folder,
         cache_writable=_can_write(folder),
     )

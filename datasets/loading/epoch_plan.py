@@ -59,16 +59,34 @@ class EpochPlan:
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Samples of each step over all ranks together."""
-        return global_sizes(len(self.indices), self.batch_size, self.shard.world_size, training=self.shuffle)
+        """Samples of each step over all ranks together.
+
+        A last ragged batch is kept, but in training not one with fewer samples than ranks: every rank takes part in
+        each optimiser step. In evaluation a rank may have no part in it.
+
+        Raises:
+            InputError: when a batch, or the whole epoch in training, cannot give every rank a sample.
+        """
+        num_samples, world_size = len(self.indices), self.shard.world_size
+        if self.batch_size < world_size:
+            raise InputError(
+                f"batch_size = {self.batch_size}: a batch needs at least one image for each of {world_size} processes"
+            )
+        full, rest = divmod(num_samples, self.batch_size)
+        sizes = [self.batch_size] * full + [rest] * (rest >= (world_size if self.shuffle else 1))
+        if not sizes:
+            raise InputError(f"{num_samples} images cannot be shared by {world_size} processes")
+        return sizes
 
     @property
     def share(self) -> int:
         """Samples of a full step for this rank."""
-        return share_size(self.batch_size, self.shard.rank, self.shard.world_size)
+        return len(self._own(np.arange(self.batch_size)))
 
     def batches(self, epoch: int, start_step: int = 0) -> list[Indices]:
         """This rank's samples of each step from ``start_step`` on; only a last one in evaluation can be empty.
+
+        Step g of all ranks together is ``order[g * batch_size:][:batch_size]``.
 
         Raises:
             InputError: for a start outside the epoch.
@@ -76,7 +94,15 @@ class EpochPlan:
         if not 0 <= start_step <= len(self.sizes):
             raise InputError(f"start_step = {start_step}: the epoch has steps 0..{len(self.sizes) - 1}")
         order = epoch_order(self.indices, self.seed, epoch) if self.shuffle else self.indices
-        return rank_batches(order, self.batch_size, self.shard, training=self.shuffle)[start_step:]
+        starts = range(0, len(order), self.batch_size)
+        steps = list(zip(starts, self.sizes, strict=False))  # without a ragged batch that training leaves out
+        return [self._own(order[start : start + size]) for start, size in steps[start_step:]]
+
+    def _own(self, step: Indices) -> Indices:
+        """This rank's contiguous share of a step: equal ones in rank order, the first take one more of the rest."""
+        least, rest = divmod(len(step), self.shard.world_size)
+        first = self.shard.rank * least + min(self.shard.rank, rest)
+        return step[first : first + least + (self.shard.rank < rest)]
 
 
 def checked_indices(indices: npt.ArrayLike, num_samples: int, where: str) -> npt.NDArray[np.uint64]:
@@ -110,45 +136,3 @@ def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
     words = sample_words(stream_key(seed, epoch, Purpose.ORDER), indices)
     ordered: Indices = indices[np.argsort(words, kind="stable")]
     return ordered
-
-
-def share_size(num_samples: int, rank: int, world_size: int) -> int:
-    """How many of ``num_samples`` belong to ``rank``: equal shares, the first ranks take one more of the rest."""
-    return num_samples // world_size + int(rank < num_samples % world_size)
-
-
-def global_sizes(num_samples: int, batch_size: int, world_size: int, *, training: bool) -> list[int]:
-    """Samples of each step over all ranks together.
-
-    A last ragged batch is kept, but in training not one with fewer samples than ranks: every rank takes part in each
-    optimiser step. In evaluation it is kept always, and a rank may then have no part in the last step.
-
-    Raises:
-        InputError: when a batch, or the whole epoch in training, cannot give every rank a sample.
-    """
-    if batch_size < world_size:
-        raise InputError(
-            f"batch_size = {batch_size}: a batch needs at least one image for each of {world_size} processes"
-        )
-    full, rest = divmod(num_samples, batch_size)
-    sizes = [batch_size] * full
-    if rest and (rest >= world_size or not training):
-        sizes.append(rest)
-    if not sizes:
-        raise InputError(f"{num_samples} images cannot be shared by {world_size} processes")
-    return sizes
-
-
-def rank_batches(order: Indices, batch_size: int, shard: ShardOptions, *, training: bool) -> list[Indices]:
-    """The samples of each step for one rank; step g of all ranks together is ``order[g*batch_size:][:batch_size]``.
-
-    Each rank takes a contiguous share of the global batch, in rank order, so that the ranks' shares laid one after
-    another are the batch of a single process. Only the last share can be empty, and only in evaluation.
-    """
-    rank, world_size = shard.rank, shard.world_size
-    batches = []
-    for step, size in enumerate(global_sizes(len(order), batch_size, world_size, training=training)):
-        first = sum(share_size(size, lower, world_size) for lower in range(rank))
-        start = step * batch_size + first
-        batches.append(order[start : start + share_size(size, rank, world_size)])
-    return batches

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import torch
 from torch import Tensor
@@ -23,16 +23,20 @@ from datasets.loading.batch import Batch, Batches, Loader
 class DeviceBatch:
     """One rank's part of one step, ready for the network."""
 
-    targets: Tensor
-    """(B, L) uint8 on the device: 0, 1, or 255 ignored."""
     host: Batch
     """The batch as the loader made it: targets and indices on the host."""
-    make_inputs: Callable[[], Tensor]
+    images: Tensor
+    targets: Tensor
+    """(B, L) uint8 on the device: 0, 1, or 255 ignored."""
+    indices: Tensor
+    arrived: torch.cuda.Event | None
+    """Behind the copies to a GPU."""
+    to_input: Callable[[DeviceBatch], Tensor]
 
     @cached_property
     def inputs(self) -> Tensor:
         """(B, 3, S, S) in channels_last, normalised, on the device; made when they are first asked for."""
-        return self.make_inputs()
+        return self.to_input(self)
 
     @property
     def global_size(self) -> int:
@@ -40,15 +44,10 @@ class DeviceBatch:
         return self.host.global_size
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A batch on its way: its tensors on the device, and the event behind the last copy."""
-
-    host: Batch
-    images: Tensor
-    targets: Tensor
-    indices: Tensor
-    arrived: torch.cuda.Event | None
+@cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which batches travel to a GPU: one for the process, whose blocks of memory are used again."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class DevicePrefetcher:
@@ -60,6 +59,7 @@ class DevicePrefetcher:
         self.dtype = dtype
         self.runs_ahead = self.device.type == "cuda"
         """Whether a batch can travel while another one is computed."""
+        self.stream = side_stream(self.device) if self.runs_ahead else None
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -79,28 +79,27 @@ class DevicePrefetcher:
                 prefetched.close()
 
     def _prefetched(self, batches: Batches, epoch: int) -> Generator[DeviceBatch, None, None]:
-        stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        sent = self._send(batches, stream)
+        sent = self._send(batches, epoch)
         while sent is not None:
             self._receive(sent)
             # Only a batch that is there is sent ahead: waiting for one would keep this one from the network.
-            ahead = self._send(batches, stream) if self.runs_ahead and batches.ready() else None
-            yield DeviceBatch(sent.targets, sent.host, partial(self._to_input, sent, epoch))
-            sent = ahead if ahead is not None else self._send(batches, stream)
+            ahead = self._send(batches, epoch) if self.runs_ahead and batches.ready() else None
+            yield sent
+            sent = ahead if ahead is not None else self._send(batches, epoch)
 
-    def _send(self, batches: Batches, stream: torch.cuda.Stream | None) -> _Sent | None:
+    def _send(self, batches: Batches, epoch: int) -> DeviceBatch | None:
         """Take the next batch and start its copies; a loader that makes it on the device does so in this stream."""
-        with torch.cuda.stream(stream):  # does nothing for None
+        with torch.cuda.stream(self.stream):  # does nothing for None
             host = next(batches, None)
             if host is None:
                 return None
             images, targets, indices = (
                 tensor.to(self.device, non_blocking=True) for tensor in (host.images, host.targets, host.indices)
             )
-            arrived = None if stream is None else stream.record_event()
-        return _Sent(host, images, targets, indices, arrived)
+            arrived = None if self.stream is None else self.stream.record_event()
+        return DeviceBatch(host, images, targets, indices, arrived, partial(self._to_input, epoch))
 
-    def _receive(self, sent: _Sent) -> None:
+    def _receive(self, sent: DeviceBatch) -> None:
         """Let the current stream wait for the copies, and their memory for the current stream."""
         if sent.arrived is None:
             return
@@ -110,15 +109,10 @@ class DevicePrefetcher:
             # The memory belongs to the side stream, which would write the next batch into it as soon as it is free.
             tensor.record_stream(current)
 
-    def _to_input(self, sent: _Sent, epoch: int) -> Tensor:
+    def _to_input(self, epoch: int, sent: DeviceBatch) -> Tensor:
         if sent.images.is_floating_point():
             return sent.images.to(self.dtype)
-        loader = self.loader
+        plan, augment = self.loader.plan, self.loader.device_augment
         return augmented_input(
-            sent.images,
-            sent.indices,
-            seed=loader.plan.seed,
-            epoch=epoch,
-            augment=loader.device_augment,
-            dtype=self.dtype,
+            sent.images, sent.indices, seed=plan.seed, epoch=epoch, augment=augment, dtype=self.dtype
         )

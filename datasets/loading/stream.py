@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from datasets.augment.policy import Augment
 from datasets.loading.batch import Batch, Batches, Loader
 from datasets.loading.epoch_plan import EpochPlan
 from datasets.loading.options import SINGLE_PROCESS, LoaderOptions, ShardOptions
@@ -96,33 +95,3 @@ class BetonLoader(Loader):
         from datasets.loading.device_jpeg import decode_on_device
 
         return decode_on_device(images, self._image_size, self._decode_on)
-
-
-def train_loader(
-    beton: Beton,
-    indices: np.ndarray,
-    *,
-    batch_size: int,
-    seed: int,
-    augment: Augment,
-    shard: ShardOptions = SINGLE_PROCESS,
-    num_workers: int | None = None,
-) -> BetonLoader:
-    """Training: a new order and new flips and rotations each epoch; all ranks take part in every step."""
-    options = LoaderOptions(
-        batch_size=batch_size, seed=seed, shuffle=True, augment=augment, augment_on="cpu", num_workers=num_workers
-    )
-    return BetonLoader(beton, indices, options, shard=shard)
-
-
-def eval_loader(
-    beton: Beton,
-    indices: np.ndarray,
-    *,
-    batch_size: int,
-    shard: ShardOptions = SINGLE_PROCESS,
-    num_workers: int | None = None,
-) -> BetonLoader:
-    """Evaluation: the given order, images as stored, each sample once over all ranks, nothing padded."""
-    options = LoaderOptions(batch_size=batch_size, shuffle=False, num_workers=num_workers)
-    return BetonLoader(beton, indices, options, shard=shard)

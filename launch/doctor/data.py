@@ -15,7 +15,7 @@ PATIENTS_FIX = "split by patient ('cxr split' does), and convert again with the 
 
 
 def check_ffcv_here() -> Iterator[Finding]:
-    """FFCV on a beton of four images, numba's threads and its cache of kernels."""
+    """FFCV on a beton of four images, and numba's cache of kernels."""
     from datasets.loading.check_ffcv import check_ffcv
 
     try:
@@ -27,7 +27,7 @@ def check_ffcv_here() -> Iterator[Finding]:
         )
         return
     if facts.same_pixels:
-        yield ok("ffcv", f"FFCV {facts.version} wrote and read a beton; numba's threads: {facts.threading_layer}")
+        yield ok("ffcv", f"FFCV {facts.version} wrote and read a beton")
     else:
         yield fail("ffcv", f"FFCV {facts.version} read other pixels than were written", "make setup builds FFCV anew")
     if facts.cache_writable:

@@ -1,7 +1,7 @@
 """Import the parts of FFCV that are in use, without FFCV's side effects on the process.
 
-``import ffcv`` compiles for seconds, sets torch to one thread and starts numba's thread pool; here the pool is
-chosen and started first, nothing is compiled, and torch's setting is put back. Import FFCV through this module only.
+``import ffcv`` compiles for seconds and sets torch to one thread; here nothing is compiled, and torch's setting is
+put back. Import FFCV through this module only.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 import torch
 from numba import typed
 
-from datasets.loading.threads import num_loader_threads, start_numba_threads
-
-start_numba_threads(num_loader_threads(None))
 _threads_before, _typed_dict = torch.get_num_threads(), typed.Dict
 try:
     # FFCV 1.0.2 fills ffcv.fields.rgb_image.IMAGE_MODES, which plain Python alone reads, as a numba dictionary, for

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from datasets.beton.format import FIELD_NAMES, METADATA_START
 from datasets.beton.mapped_file import MappedBytes
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.loading.batch_writer import BatchWriter
-from datasets.loading.ffcv.imports import Graph, Loader, MemoryContext, MemoryManager, Operation, PipelineSpec, Reader
-from datasets.loading.ffcv.labels_field import LabelsField
-from datasets.loading.ffcv.ops import ImageDecoder, JpegBytes, MetadataDecoder
+from datasets.loading.batch_writer import BatchWriter, PendingBatch
+from datasets.loading.ffcv.fields import BatchDecoder, LabelsField, metadata_decoder
+from datasets.loading.ffcv.imports import Graph, Loader, MemoryContext, MemoryManager, PipelineSpec, Reader
 from datasets.loading.options import LoaderOptions
 from datasets.loading.page_source import JpegPages, open_pages
 from datasets.loading.threads import num_loader_threads
@@ -33,15 +35,22 @@ def open_stream(
     """Loader of ``batch_size`` samples at once; ``encoded`` leaves JPEG pages as they are, for a device to decode."""
     num_threads = num_loader_threads(options.num_workers)
     source = open_pages(beton)
-    image: Operation
-    if encoded:
+
+    def jpegs(samples: np.ndarray, _metadata: np.ndarray, _epoch: int) -> list[torch.Tensor]:
         assert isinstance(source, JpegPages), "raw pages need no decoder"
-        image = JpegBytes(source)
-    else:
-        writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
-        image = ImageDecoder(source, writer)
-    metadata = MetadataDecoder(pin_memory=pin_memory)
-    decoders = {"image": image, "labels": metadata, "index": MetadataDecoder(pin_memory=pin_memory)}
+        source.file.check()
+        return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples.tolist()]
+
+    writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
+
+    def images(samples: np.ndarray, _metadata: np.ndarray, epoch: int) -> PendingBatch:
+        return writer.submit(source, samples, epoch)
+
+    decoders = {
+        "image": BatchDecoder(jpegs if encoded else images),
+        "labels": metadata_decoder(pin_memory=pin_memory),
+        "index": metadata_decoder(pin_memory=pin_memory),
+    }
     return StreamLoader(source.file, batch_size=batch_size, num_workers=num_threads, decoders=decoders)
 
 
@@ -102,7 +111,7 @@ class StreamLoader(Loader):  # type: ignore[misc]
     """
 
     def __init__(
-        self, file: MappedBytes, *, batch_size: int, num_workers: int, decoders: dict[str, Operation]
+        self, file: MappedBytes, *, batch_size: int, num_workers: int, decoders: dict[str, BatchDecoder]
     ) -> None:
         # FFCV's own __init__ does what the module's text says is left out, so it is not called. The attributes below
         # are those that FFCV's EpochIterator and Graph read.

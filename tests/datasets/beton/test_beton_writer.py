@@ -50,7 +50,7 @@ def test_descriptors_and_dtypes_are_ffcvs_own() -> None:
     from ffcv.fields import IntField, NDArrayField
     from ffcv.types import FieldDescType, HeaderType, get_metadata_type
 
-    from datasets.loading.ffcv.labels_field import LabelsField
+    from datasets.loading.ffcv.fields import LabelsField
 
     assert (HEADER.itemsize, DESCRIPTOR.itemsize) == (HeaderType.itemsize, FieldDescType.itemsize) == (24, 1041)
     fields = [NDArrayField(np.dtype("uint8"), (1, 320, 320)), LabelsField(14), IntField()]

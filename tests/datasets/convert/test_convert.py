@@ -79,7 +79,7 @@ import sys
 import numpy as np
 from ffcv.fields.decoders import IntDecoder, NDArrayDecoder
 from ffcv.loader import Loader, OrderOption
-from datasets.loading.ffcv.labels_field import LabelsDecoder, LabelsField
+from datasets.loading.ffcv.fields import LabelsDecoder, LabelsField
 
 loader = Loader(
     sys.argv[1],

@@ -8,10 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import InputError
-from datasets.loading.epoch_plan import checked_indices, epoch_order, global_sizes, rank_batches
-from datasets.loading.options import ShardOptions
+from datasets.loading.epoch_plan import EpochPlan, checked_indices, epoch_order
+from datasets.loading.options import LoaderOptions, ShardOptions
 
 quick = settings(deadline=None, max_examples=60)
+
+
+def plan(num_samples: int, batch_size: int, rank: int, world_size: int, *, training: bool) -> EpochPlan:
+    options = LoaderOptions(batch_size=batch_size, shuffle=training)
+    return EpochPlan.make(np.arange(num_samples), num_samples, "x.beton", options, ShardOptions(rank, world_size))
 
 
 @quick
@@ -46,15 +51,18 @@ def test_each_place_is_equally_likely() -> None:
 def test_ranks_together_make_the_batches_of_one_process(
     num_samples: int, batch_size: int, world_size: int, training: bool
 ) -> None:
-    order = epoch_order(np.arange(num_samples), 0, 0)
     if batch_size < world_size or (training and num_samples < world_size):
         with pytest.raises(InputError):
-            rank_batches(order, batch_size, ShardOptions(0, world_size), training=training)
+            plan(num_samples, batch_size, 0, world_size, training=training)
         return
-    shards = [ShardOptions(rank, world_size) for rank in range(world_size)]
-    ranks = [rank_batches(order, batch_size, shard, training=training) for shard in shards]
+    plans = [plan(num_samples, batch_size, rank, world_size, training=training) for rank in range(world_size)]
+    ranks = [one.batches(0) for one in plans]
     steps = [np.concatenate(shares) for shares in zip(*ranks, strict=True)]
-    assert [len(step) for step in steps] == global_sizes(num_samples, batch_size, world_size, training=training)
+    assert [len(step) for step in steps] == plans[-1].sizes
+    assert [len(rank[0]) for rank in ranks if num_samples >= batch_size] == [
+        one.share for one in plans if num_samples >= batch_size
+    ]
+    order = epoch_order(np.arange(num_samples), 0, 0) if training else np.arange(num_samples)
     together = np.concatenate(steps)
     assert np.array_equal(together, order[: len(together)])
     sizes = [[len(share) for share in rank] for rank in ranks]
@@ -67,10 +75,10 @@ def test_ranks_together_make_the_batches_of_one_process(
 
 
 def test_the_last_ragged_batch() -> None:
-    assert global_sizes(10, 4, 2, training=True) == [4, 4, 2]
-    assert global_sizes(9, 4, 2, training=True) == [4, 4]
-    assert global_sizes(9, 4, 2, training=False) == [4, 4, 1]
-    shares = rank_batches(np.arange(9), 4, ShardOptions(1, 2), training=False)
+    assert plan(10, 4, 0, 2, training=True).sizes == [4, 4, 2]
+    assert plan(9, 4, 0, 2, training=True).sizes == [4, 4]
+    assert plan(9, 4, 0, 2, training=False).sizes == [4, 4, 1]
+    shares = plan(9, 4, 1, 2, training=False).batches(0)
     assert [share.tolist() for share in shares] == [[2, 3], [6, 7], []]
 
 

@@ -53,7 +53,7 @@ def test_pages_are_those_of_the_images_but_for_the_jpeg_s_loss(beton: Beton) -> 
 def test_ffcv_s_own_reader_finds_each_jpeg(beton: Beton) -> None:
     from ffcv.reader import Reader
 
-    from datasets.loading.ffcv.labels_field import LabelsField
+    from datasets.loading.ffcv.fields import LabelsField
 
     reader = Reader(str(beton.path), {"labels": LabelsField})
     content = beton.path.read_bytes()

@@ -11,10 +11,10 @@ from datasets.augment.policy import Augment, draw
 from datasets.augment.warp_cpu import warp_page
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.loading.batch import Batch
+from datasets.loading.batch import Batch, Loader
 from datasets.loading.epoch_plan import epoch_order
-from datasets.loading.options import ShardOptions
-from datasets.loading.stream import BetonLoader, eval_loader, train_loader
+from datasets.loading.options import LoaderOptions, ShardOptions
+from datasets.loading.tiers import open_tier
 
 N = 101
 PAGES, TARGETS = small_pages(N, 32), small_targets(N)
@@ -26,14 +26,19 @@ def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
     return write_small_beton(tmp_path_factory.mktemp("loader"), N)
 
 
-def training(beton: Beton, indices: np.ndarray | None = None, **settings: object) -> BetonLoader:
+def opened(beton: Beton, indices: np.ndarray | None = None, **settings: object) -> Loader:
+    """Evaluation in batches of 16 pages, as one of ``world_size`` ranks."""
     chosen = np.arange(N) if indices is None else indices
     shard = ShardOptions(settings.pop("rank", 0), settings.pop("world_size", 1))
-    defaults = {"batch_size": 16, "seed": 3, "augment": AUGMENT, "num_workers": 2}
-    return train_loader(beton, chosen, shard=shard, **(defaults | settings))
+    defaults = {"batch_size": 16, "shuffle": False, "output": "uint8", "num_workers": 2}
+    return open_tier(beton, chosen, LoaderOptions(**(defaults | settings)), tier="raw", shard=shard)
 
 
-def read(loader: BetonLoader, epoch: int = 0, start_step: int = 0) -> list[Batch]:
+def training(beton: Beton, indices: np.ndarray | None = None, **settings: object) -> Loader:
+    return opened(beton, indices, **({"shuffle": True, "seed": 3, "augment": AUGMENT} | settings))
+
+
+def read(loader: Loader, epoch: int = 0, start_step: int = 0) -> list[Batch]:
     with loader.epoch(epoch, start_step) as batches:
         return list(batches)
 
@@ -58,7 +63,7 @@ def joined(shares: tuple[Batch, ...]) -> Batch:
 
 def test_evaluation_hands_out_each_stored_page_once_in_the_given_order(beton: Beton) -> None:
     chosen = np.random.default_rng(0).permutation(N)[:50]
-    loader = eval_loader(beton, chosen, batch_size=16)
+    loader = opened(beton, chosen)
     batches = read(loader)
     assert len(loader) == 4
     assert [len(batch.images) for batch in batches] == [batch.global_size for batch in batches] == [16, 16, 16, 2]
@@ -112,7 +117,7 @@ def test_ranks_together_read_the_batches_of_one_process(beton: Beton, world_size
 
 
 def test_evaluation_over_ranks_sees_each_sample_once_and_pads_nothing(beton: Beton) -> None:
-    loaders = [eval_loader(beton, np.arange(97), batch_size=16, shard=ShardOptions(rank, 2)) for rank in range(2)]
+    loaders = [opened(beton, np.arange(97), rank=rank, world_size=2) for rank in range(2)]
     ranks = [read(loader) for loader in loaders]
     seen = np.concatenate([batch.indices.numpy() for rank in ranks for batch in rank])
     assert np.array_equal(np.sort(seen), np.arange(97))

@@ -24,7 +24,6 @@ from datasets.errors import InputError
 from datasets.loading.batch import Loader
 from datasets.loading.ffcv.producer import LoaderFailedError
 from datasets.loading.options import LoaderOptions
-from datasets.loading.stream import eval_loader
 from datasets.loading.tiers import open_tier
 
 N = 40
@@ -105,7 +104,7 @@ def test_a_file_replaced_between_opening_and_loading_is_refused(tmp_path: Path) 
     content[3147 + 8] ^= 1  # a label of the first sample, behind the header of 24 B and three descriptors of 1,041 B
     beton.path.write_bytes(content)
     with pytest.raises(InputError, match="cut short, replaced or altered since it was opened"):
-        eval_loader(beton, np.arange(N), batch_size=8)
+        opened(beton, "raw")
 
 
 def open_descriptors() -> int:

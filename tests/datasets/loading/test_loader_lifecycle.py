@@ -20,7 +20,8 @@ from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.ffcv.producer import LoaderFailedError
-from datasets.loading.stream import BetonLoader, eval_loader, train_loader
+from datasets.loading.options import LoaderOptions
+from datasets.loading.stream import BetonLoader
 from datasets.loading.threads import num_loader_threads, usable_cores
 
 N = 96
@@ -32,8 +33,12 @@ def beton(tmp_path_factory: pytest.TempPathFactory) -> Beton:
 
 
 def training(beton: Beton, **settings: object) -> BetonLoader:
-    defaults = {"batch_size": 4, "seed": 0, "augment": Augment(15.0, 0.5), "num_workers": 2}
-    return train_loader(beton, np.arange(N), **(defaults | settings))
+    defaults = {"batch_size": 4, "shuffle": True, "augment": Augment(15.0, 0.5), "num_workers": 2}
+    return BetonLoader(beton, np.arange(N), LoaderOptions(**(defaults | settings)))
+
+
+def evaluation(beton: Beton, batch_size: int) -> BetonLoader:
+    return training(beton, batch_size=batch_size, shuffle=False, augment=None)
 
 
 def warm_up(loader: BetonLoader) -> int:
@@ -117,7 +122,7 @@ def test_a_producer_s_error_reaches_the_consumer(beton: Beton) -> None:
 
 
 def test_batches_before_a_failure_are_handed_out(beton: Beton) -> None:
-    loader = eval_loader(beton, np.arange(N), batch_size=8)
+    loader = evaluation(beton, 8)
     reader = loader._stream.reader
     reader.metadata = reader.metadata[:16]
     found = []
@@ -142,7 +147,7 @@ def test_kept_batches_stay_as_they_were(beton: Beton) -> None:
 
 
 def test_training_and_evaluation_can_be_read_at_once(beton: Beton) -> None:
-    loader, inner = training(beton), eval_loader(beton, np.arange(N), batch_size=32, num_workers=2)
+    loader, inner = training(beton), evaluation(beton, 32)
     with loader.epoch(0) as batches:
         alone = [batch.images for batch in batches]
     with loader.epoch(0) as outer, loader.epoch(1) as next_epoch:
@@ -170,16 +175,24 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_import_leaves_torch_s_threads_and_picks_a_pool_that_loaders_can_share() -> None:
-    code = (
-        "import torch; torch.set_num_threads(2); import datasets.loading.ffcv.imports, numba;"
-        "print(torch.get_num_threads(), numba.threading_layer() != 'workqueue')"
-    )
-    done = run_python(code)
-    assert done.stdout.split() == ["2", "True"], done.stderr
-    refused = run_python("import datasets.augment.warp_cpu", NUMBA_THREADING_LAYER="workqueue")
-    assert refused.returncode != 0
-    assert "NUMBA_THREADING_LAYER = workqueue" in refused.stderr
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_no_pool_of_numba_s_is_in_the_way_of_two_loaders(beton: Beton, layer: str) -> None:
+    """numba's workqueue aborts the process when two threads run parallel kernels at once; ours use their own pool."""
+    code = f"""
+import torch; torch.set_num_threads(2)
+import numpy as np
+from pathlib import Path
+from datasets.augment.policy import Augment
+from datasets.beton.reader import Beton
+from datasets.loading.options import LoaderOptions
+from datasets.loading.stream import BetonLoader
+beton = Beton.open(Path({str(beton.path)!r}))
+options = LoaderOptions(batch_size=2, shuffle=True, augment=Augment())
+one, other = (BetonLoader(beton, np.arange({N}), options).epoch(epoch) for epoch in range(2))
+print(len(list(zip(one, other))), torch.get_num_threads())
+"""
+    done = run_python(code, NUMBA_THREADING_LAYER=layer)
+    assert (done.returncode, done.stdout.split()) == (0, [str(N // 2), "2"]), done.stderr
 
 
 def test_leaving_the_process_midway_ends_cleanly(beton: Beton) -> None:
@@ -187,9 +200,10 @@ def test_leaving_the_process_midway_ends_cleanly(beton: Beton) -> None:
 import numpy as np
 from pathlib import Path
 from datasets.beton.reader import Beton
-from datasets.loading.stream import eval_loader
+from datasets.loading.options import LoaderOptions
+from datasets.loading.stream import BetonLoader
 beton = Beton.open(Path({str(beton.path)!r}))
-batches = eval_loader(beton, np.arange({N}), batch_size=4).epoch(0)
+batches = BetonLoader(beton, np.arange({N}), LoaderOptions(batch_size=4, shuffle=False)).epoch(0)
 print(len(next(batches).images))
 """
     done = run_python(code)
@@ -214,4 +228,4 @@ def test_a_file_cut_short_after_it_was_opened_is_refused(beton: Beton, tmp_path:
     short.write_bytes(beton.path.read_bytes()[: -1 << 20])
     cut = dataclasses.replace(beton, path=short)
     with pytest.raises(InputError, match=r"short\.beton: .*convert again"):
-        eval_loader(cut, np.arange(N), batch_size=4)
+        evaluation(cut, 4)

@@ -1,0 +1,86 @@
+"""FFCV fields and decoders of a beton.
+
+FFCV offers no vector that lives in the metadata, where labels need no page and no allocation entry: hence
+``LabelsField``. FFCV's own decoders write views into a small ring of buffers that it overwrites; a ``BatchDecoder``
+gives each batch memory of its own, which costs less than a copy out of the ring and may be kept for as long as wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.errors import InputError
+from datasets.loading.ffcv.imports import ARG_TYPE, Field, Operation, State
+
+
+class BatchDecoder(Operation):  # type: ignore[misc]
+    """Decoder in plain Python that allocates for itself, so that FFCV keeps no buffers for it.
+
+    ``decode`` gets sample indices (B,), the field's metadata (N, ...) and FFCV's storage state: here the epoch.
+    """
+
+    def __init__(self, decode: Callable[[np.ndarray, np.ndarray, int], Any]) -> None:
+        super().__init__()
+        self._decode = decode
+
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
+        return replace(previous_state, jit_mode=False), None
+
+    def generate_code(self) -> Callable[..., Any]:
+        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, epoch: int) -> Any:
+            return self._decode(indices, metadata, epoch)
+
+        return decode
+
+
+def metadata_decoder(*, pin_memory: bool) -> BatchDecoder:
+    """Decoder of fields that live in the metadata, as they are: labels (B, L) uint8 or sample indices (B,) int64."""
+
+    def decode(indices: np.ndarray, metadata: np.ndarray, _epoch: int) -> torch.Tensor:
+        values = torch.from_numpy(metadata[indices])
+        return values.pin_memory() if pin_memory else values
+
+    return BatchDecoder(decode)
+
+
+class LabelsDecoder(BatchDecoder):
+    """Labels as a (B, L) uint8 array, for FFCV's own loader."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda indices, metadata, _: metadata[indices])
+
+
+class LabelsField(Field):  # type: ignore[misc]
+    """A vector of ``num_labels`` bytes per sample: 0 negative, 1 positive, 255 ignored."""
+
+    def __init__(self, num_labels: int) -> None:
+        if num_labels < 1:
+            raise InputError(f"a sample needs at least one label, not {num_labels}")
+        self.num_labels = num_labels
+
+    @property
+    def metadata_type(self) -> np.dtype[Any]:
+        return np.dtype(("<u1", (self.num_labels,)))
+
+    def to_binary(self) -> Any:
+        """The 1,024 bytes of arguments in the file: the number of labels as a little-endian int32, then zeros."""
+        arguments = np.zeros(1, dtype=ARG_TYPE)[0]
+        arguments[0][:4] = np.array([self.num_labels], dtype="<i4").view("u1")
+        return arguments
+
+    @staticmethod
+    def from_binary(binary: Any) -> LabelsField:
+        raw = np.ascontiguousarray(binary).view("u1").reshape(-1)
+        return LabelsField(int(raw[:4].view("<i4")[0]))
+
+    def encode(self, destination: Any, field: np.ndarray, malloc: Callable[[int], Any]) -> None:
+        """Write one label vector, for FFCV's own writer; labels have no page, so ``malloc`` is not needed."""
+        destination[0] = field
+
+    def get_decoder_class(self) -> type[LabelsDecoder]:
+        return LabelsDecoder
