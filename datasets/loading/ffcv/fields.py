@@ -1,8 +1,8 @@
 """FFCV fields and decoders of a beton.
 
 FFCV offers no vector that lives in the metadata, where labels need no page and no allocation entry: hence
-``LabelsField``. FFCV's own decoders write views into a small ring of buffers that it overwrites; a ``BatchDecoder``
-gives each batch memory of its own, which costs less than a copy out of the ring and may be kept for as long as wanted.
+``LabelsField``. FFCV's own decoders write views into a small ring of buffers that it overwrites; those here give each
+batch memory of its own, which costs less than a copy out of the ring and may be kept for as long as wanted.
 """
 
 from __future__ import annotations
