@@ -79,7 +79,8 @@ def parse_as(kind: type[T], values: Any, *, where: str, advice: str = "") -> T:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}{advice}") from None
+        key = ".".join(map(str, first["loc"])) or "document"
+        raise InputError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}{advice}") from None
 
 
 def sha256_file(path: Path) -> str:

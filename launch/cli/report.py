@@ -69,7 +69,7 @@ class Report:
 
     def _options(self) -> Options:
         from datasets.errors import InputError
-        from launch.report.content import AttentionOptions, Options
+        from launch.report.content import Options
 
         for name, value in (
             ("resamples", self.resamples),
@@ -85,15 +85,12 @@ class Report:
             count = 0 if self.data_dir is None else ASKED_MAPS
         if not 0 <= count <= 20:
             raise InputError(f"--attention-maps {count}: expected 0 to 20 radiographs")
-        attention = AttentionOptions(
-            count=count,
-            data_dir=self.data_dir,
-            imagenet_weights=self.imagenet_weights,
-            xrv_weights=self.xrv_weights,
-        )
         return Options(
             resamples=self.resamples,
             seed=self.bootstrap_seed,
             bootstrap_s=self.bootstrap_seconds,
-            attention=attention,
+            attention_maps=count,
+            data_dir=self.data_dir,
+            imagenet_weights=self.imagenet_weights,
+            xrv_weights=self.xrv_weights,
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 from datasets.errors import InputError
 from datasets.files import write_text
 from launch.report.content import Item, Note, Options, Picture, ReportData
+from launch.report.grouping import grouped
 from launch.report.parts import PARTS, ReportPart
 from launch.report.read.collect import Collection, collect
-from launch.report.read.comparable import comparable_scores
 from launch.report.statistics.bootstrap import CACHE_NAME, Bootstrap
-from launch.report.statistics.cells import group_cells
-from launch.report.statistics.pairs import Comparison, Pair, compare_pairs, find_pairs
+from launch.report.statistics.cells import comparable_scores, group_cells
+from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import paired_csv
 from launch.report.tables.table import Table, phantom_notes
 from launch.report.tables.tidy import tidy_csv
@@ -45,65 +45,68 @@ class Built:
         return f"{_num_done(self.collection)} of {len(self.collection.runs)} runs finished"
 
 
+def read_data(directory: Path, out: Path, options: Options | None = None) -> ReportData:
+    """Read the runs below ``directory``, group and compare them; results of the bootstrap are kept in ``out``.
+
+    Raises:
+        InputError: when there is no run folder to report on.
+    """
+    options = options or Options()
+    collection = collect(directory, skip=out)
+    points, notes = comparable_scores(collection.runs)
+    cells = group_cells(collection.runs, points)
+    pairs = find_pairs(cells)
+    comparison = Comparison()
+    if options.resamples:
+        bootstrap = Bootstrap(options.resamples, options.seed, out / CACHE_NAME, options.bootstrap_s)
+        comparison = compare_pairs(pairs, bootstrap)
+    return ReportData(
+        collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
+        cells=cells,
+        pairs=tuple(pairs),
+        compared=comparison.compared,
+        notes=(*phantom_notes(cells), *notes, *comparison.notes),
+        waiting=bool(comparison.notes),
+        options=options,
+        out=out,
+    )
+
+
 def build_report(directory: Path, out: Path, options: Options | None = None) -> Built:
     """Read the runs below ``directory`` and write the report into ``out``; the page last.
 
     Raises:
         InputError: when there is no run folder to report on, or ``out`` cannot be a folder.
     """
-    options = options or Options()
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the report with --out")
-    collection = collect(directory, skip=out)
-    scores = comparable_scores(collection.runs)
-    cells = group_cells(collection.runs, scores)
+    data = read_data(directory, out, options)
     out.mkdir(parents=True, exist_ok=True)
-    pairs = find_pairs(cells)
-    comparison = _compare(pairs, options, out)
-    notes = (*phantom_notes(cells), *scores.notes, *comparison.notes)
-    data = ReportData(
-        collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
-        cells=cells,
-        pairs=tuple(pairs),
-        compared=comparison.compared,
-        options=options,
-        out=out,
-    )
     parts = [(part, part.build(data)) for part in sorted(PARTS.values(), key=lambda part: part.order)]
     title = f"Results of the runs in {directory.resolve().name}"
-    paths = _write_tables(title, notes, parts, data)
+    paths = _write_tables(title, parts, data)
     index = out / "index.html"
     page = html_page(
         title=title,
         summary=_summary(data),
-        notes=notes,
+        notes=data.notes,
         sections=_sections(parts),
         downloads=paths,
-        refresh_s=options.refresh_s,
+        refresh_s=data.options.refresh_s,
     )
     write_text(index, page)
-    drawn = [
-        path for _, items in parts for item in items if isinstance(item, Picture) for path in (item.path, item.pdf)
-    ]
+    items = [(part, item) for part, found in parts for item in found]
+    drawn = [path for _, item in items if isinstance(item, Picture) for path in (item.path, item.pdf)]
     said = [
-        f"{part.section.lower()}: {item.text}"
-        for part, items in parts
-        for item in items
-        if isinstance(item, Note) and item.terminal
+        f"{part.section.lower()}: {item.text}" for part, item in items if isinstance(item, Note) and item.terminal
     ]
     return Built(
         paths=(index, *paths, *drawn),
         main_markdown="\n".join(to_markdown(table, links=False) for table in _tables(parts, "terminal")),
-        notes=(*notes, *said),
+        notes=(*data.notes, *said),
         collection=data.collection,
-        waiting=bool(comparison.notes),
+        waiting=data.waiting,
     )
-
-
-def _compare(pairs: Sequence[Pair], options: Options, out: Path) -> Comparison:
-    if not options.resamples:
-        return Comparison()
-    return compare_pairs(pairs, Bootstrap(options.resamples, options.seed, out / CACHE_NAME, options.bootstrap_s))
 
 
 def _tables(parts: Parts, where: str = "") -> tuple[Table, ...]:
@@ -114,29 +117,26 @@ def _tables(parts: Parts, where: str = "") -> tuple[Table, ...]:
 
 def _sections(parts: Parts) -> list[Section]:
     """The page from top to bottom; what is empty is left out."""
-    by_section: dict[str, list[Item]] = {}
-    folds = {part.section for part, _ in parts if part.folds}
-    for part, items in parts:
-        by_section.setdefault(part.section, []).extend(items)
     found = []
-    for title, members in by_section.items():
-        tables = tuple(item for item in members if isinstance(item, Table))
+    for title, members in grouped(parts, lambda entry: entry[0].section).items():
+        items = [item for _, built in members for item in built]
+        tables = tuple(item for item in items if isinstance(item, Table))
         section = Section(
             title=title,
             tables=tables,
-            pictures=tuple(item for item in members if isinstance(item, Picture)),
-            notes=tuple(item.text for item in members if isinstance(item, Note)),
-            folded=title in folds and len(tables) > MANY_TABLES,
+            pictures=tuple(item for item in items if isinstance(item, Picture)),
+            notes=tuple(item.text for item in items if isinstance(item, Note)),
+            folded=len(tables) > MANY_TABLES and any(part.folds for part, _ in members),
         )
-        found += [section] if members else []
+        found += [section] if items else []
     return found
 
 
-def _write_tables(title: str, notes: Sequence[str], parts: Parts, data: ReportData) -> tuple[Path, ...]:
+def _write_tables(title: str, parts: Parts, data: ReportData) -> tuple[Path, ...]:
     documents = {
-        "tables.md": markdown_document(title, notes, _tables(parts)),
+        "tables.md": markdown_document(title, data.notes, _tables(parts)),
         "tables.csv": tidy_csv(data.cells),
-        "tables.tex": latex_document(title, notes, _tables(parts, "latex")),
+        "tables.tex": latex_document(title, data.notes, _tables(parts, "latex")),
     }
     if data.compared:
         documents["paired.csv"] = paired_csv(data.compared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from launch.report.read.collect import Collection
@@ -12,18 +12,6 @@ from launch.report.statistics.pairs import Compared, Pair
 from launch.report.tables.table import Table
 
 RESAMPLES = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttentionOptions:
-    """Which attention maps are asked for."""
-
-    count: int = 0
-    """Radiographs of each figure."""
-    data_dir: Path | None = None
-    """Folder of DATASET.beton; None takes the beton that a run recorded."""
-    imagenet_weights: Path | None = None
-    xrv_weights: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +24,12 @@ class Options:
     """Of the paired bootstrap."""
     bootstrap_s: float | None = None
     """Seconds after which the paired bootstrap begins no new pair; None for as long as it takes."""
-    attention: AttentionOptions = field(default_factory=AttentionOptions)
+    attention_maps: int = 0
+    """Radiographs of each figure of attention maps."""
+    data_dir: Path | None = None
+    """Folder of DATASET.beton for attention maps; None takes the beton that a run recorded."""
+    imagenet_weights: Path | None = None
+    xrv_weights: tuple[Path, ...] = ()
     refresh_s: float | None = None
     """Seconds after which a browser loads the page again."""
 
@@ -53,6 +46,10 @@ class ReportData:
     """Cells with a teacher beside their transfer-learning counterparts."""
     compared: tuple[Compared, ...]
     """The pairs with their paired bootstrap."""
+    notes: tuple[str, ...]
+    """What a reader must know before comparing."""
+    waiting: bool
+    """Whether pairs wait for the next report with their bootstrap."""
     options: Options
     out: Path
     """The report's folder, into which figures are written and to which links are relative."""

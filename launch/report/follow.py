@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from datasets.errors import InputError
 from datasets.files import write_text
 from launch.report.build import Built, build_report
 from launch.report.content import Options
+from launch.report.read.collect import run_folders
 from launch.report.write.html import without_refresh
 
 logger = logging.getLogger(__name__)
@@ -26,25 +29,14 @@ Fingerprint = tuple[tuple[str, str, int, int], ...]
 def fingerprint(directory: Path, out: Path) -> Fingerprint:
     """Folder, name, size and time of change of every file that a report rests on; files that vanish are left out."""
     found = []
-    skipped = out.resolve()
-    for folder in sorted(_folders(directory)):
-        if folder.resolve() == skipped:
-            continue
-        for name in ("", *WATCHED):
-            try:
-                stat = (folder / name).stat()
-            except OSError:
-                continue
-            # A folder stands for being there alone: it changes with every checkpoint.
-            found.append((folder.name, name, stat.st_size, stat.st_mtime_ns) if name else (folder.name, "", 0, 0))
+    with suppress(OSError):  # the folder of run folders may vanish too
+        for folder in run_folders(directory, out):
+            found.append((folder.name, "", 0, 0))  # being there alone: a folder changes with every checkpoint
+            for name in WATCHED:
+                with suppress(OSError):
+                    stat = (folder / name).stat()
+                    found.append((folder.name, name, stat.st_size, stat.st_mtime_ns))
     return tuple(found)
-
-
-def _folders(directory: Path) -> list[Path]:
-    try:
-        return [path for path in directory.iterdir() if not path.name.startswith(".") and path.is_dir()]
-    except OSError:
-        return []
 
 
 def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> None:
@@ -61,13 +53,13 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     live = replace(options, refresh_s=max(1.0, every_s))
     last: Fingerprint | None = None
     built: Built | None = None
-    with _stopping() as stopped:
-        while not stopped():
+    with _stop_event() as stop:
+        while not stop.is_set():
             found = fingerprint(directory, out)
             if found != last or (built is not None and built.waiting):
                 last = found
                 built = _write(directory, out, live) or built
-            _sleep(every_s, stopped)
+            stop.wait(every_s)
     if built is not None:
         page = out / "index.html"
         write_text(page, without_refresh(page.read_text(encoding="utf-8")))
@@ -85,25 +77,19 @@ def _write(directory: Path, out: Path, options: Options) -> Built | None:
     return built
 
 
-def _sleep(seconds: float, stopped: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while not stopped() and time.monotonic() < end:
-        time.sleep(min(0.2, max(0.0, end - time.monotonic())))
-
-
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGINT or SIGTERM came; a report under way is written to its end first."""
-    came: list[int] = []
+def _stop_event() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one meets the handler from before."""
+    stop = threading.Event()
+    before: dict[int, Any] = {}
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[number])
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(came)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -43,7 +43,7 @@ _TABLES, _FIGURES = "launch.report.tables", "launch.report.figures"
 _CURVES, _DIFFERENCE = f"{_FIGURES}.learning_curves", "Difference to transfer learning"
 for _name, _part in {
     "results": ReportPart(
-        section="Results", order=100, builder=f"{_TABLES}.overview:result_tables", terminal=True, latex=True
+        section="Results", order=100, builder=f"{_TABLES}.overview:results", terminal=True, latex=True
     ),
     "figure_3": ReportPart(section="Figures", order=200, builder=f"{_CURVES}:figure_3"),
     "curves": ReportPart(section="Figures", order=210, builder=f"{_CURVES}:student_curves"),

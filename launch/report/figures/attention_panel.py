@@ -13,6 +13,8 @@ from launch.report.figures.drawing import LABEL_SIZE, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 EPS = 1e-6
 """Norm under which a plane counts as empty, as in the attention loss."""
@@ -58,33 +60,18 @@ def draw_overlays(images: np.ndarray, titles: Sequence[str], seen: Sequence[Seen
     """A row for each radiograph (N, S, S) uint8: as it is, then under each network's map, all on one scale."""
     from matplotlib.figure import Figure
 
-    maps = [attention_map(item.planes) for item in seen]
-    lowest, highest = min(float(found.min()) for found in maps), max(float(found.max()) for found in maps)
-    rows, columns = len(images), 1 + len(seen)
+    maps = np.stack([attention_map(item.planes) for item in seen])
+    rows, columns, size = len(images), 1 + len(seen), images.shape[-1]
     figure = Figure(figsize=(_SIDE_INCHES * columns + 0.9, _SIDE_INCHES * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    drawn = None
+    scale = {"cmap": _OVERLAY, "vmin": float(maps.min()), "vmax": float(maps.max()), "interpolation": "nearest"}
     for i in range(rows):
         _radiograph(axes[i][0], images[i], titles[i])
         for j, (item, found) in enumerate(zip(seen, maps, strict=True), start=1):
             _radiograph(axes[i][j], images[i], item.title if i == 0 else "")
-            size = images.shape[-1]
             extent = (-0.5, size - 0.5, size - 0.5, -0.5)
-            drawn = axes[i][j].imshow(
-                found[i],
-                cmap=_OVERLAY,
-                vmin=lowest,
-                vmax=highest,
-                alpha=_ALPHA,
-                extent=extent,
-                interpolation="nearest",
-            )
-    if drawn is not None:
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
-        bar.set_label("Attention (1 = even over the image)", fontsize=LABEL_SIZE)
-        bar.ax.tick_params(labelsize=LABEL_SIZE - 1)
-        if bar.solids is not None:
-            bar.solids.set_alpha(1.0)
+            drawn = axes[i][j].imshow(found[i], alpha=_ALPHA, extent=extent, **scale)
+    _colour_bar(figure, axes, drawn, "Attention (1 = even over the image)")
     save(figure, path)
 
 
@@ -92,24 +79,28 @@ def draw_planes(seen: Sequence[Seen], which: int, path: Path) -> None:
     """All unit planes of each network for radiograph ``which``, in the same places and on one scale."""
     from matplotlib.figure import Figure
 
-    units = [unit_planes(item.planes[which]) for item in seen]
-    highest = max(float(np.abs(found).max()) for found in units)
+    units = np.stack([unit_planes(item.planes[which]) for item in seen])
+    highest = float(np.abs(units).max())
     shape = mosaic(units[0]).shape
     height = _SIDE_INCHES * 1.5 * shape[0] / shape[1] + 0.8
     figure = Figure(figsize=(_SIDE_INCHES * 1.5 * len(seen) + 0.9, height), layout="constrained")
     axes = figure.subplots(1, len(seen), squeeze=False)[0]
-    drawn = None
     for panel, item, found in zip(axes, seen, units, strict=True):
         drawn = panel.imshow(mosaic(found), cmap=_SIGNED, vmin=-highest, vmax=highest, interpolation="nearest")
         distance = "" if item.distance is None else f"\ndistance to teacher {item.distance[which]:.2f}"
         panel.set_title(plain(item.name) + distance, fontsize=LABEL_SIZE)
         panel.set_xticks([])
         panel.set_yticks([])
-    if drawn is not None:
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
-        bar.set_label("Unit plane", fontsize=LABEL_SIZE)
-        bar.ax.tick_params(labelsize=LABEL_SIZE - 1)
+    _colour_bar(figure, axes, drawn, "Unit plane")
     save(figure, path)
+
+
+def _colour_bar(figure: Figure, axes: np.ndarray, drawn: AxesImage, label: str) -> None:
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
+    bar.set_label(label, fontsize=LABEL_SIZE)
+    bar.ax.tick_params(labelsize=LABEL_SIZE - 1)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1.0)
 
 
 def mosaic(planes: np.ndarray) -> np.ndarray:

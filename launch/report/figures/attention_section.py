@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
-from launch.report.content import AttentionOptions, Note, Picture, ReportData
+from launch.report.content import Note, Picture, ReportData
 from launch.report.figures.attention_panel import Seen, draw_overlays, draw_planes
 from launch.report.figures.drawing import remove
-from launch.report.read.collect import Collection
+from launch.report.read.collect import Run
 from launch.report.statistics.pairs import Pair
 
 if TYPE_CHECKING:
@@ -27,45 +27,45 @@ _PLANES = "Every unit plane of the first radiograph, paired by its place, on one
 
 def attention_maps(data: ReportData) -> list[Picture | Note]:
     """Figures of the first repetition of each of the first pairs, or why there are none."""
-    options, out = data.options.attention, data.out
-    names = [(out / f"attention_{i + 1}.png", out / f"attention_planes_{i + 1}.png") for i in range(MOST_PAIRS)]
+    names = [
+        (data.out / f"attention_{i + 1}.png", data.out / f"attention_planes_{i + 1}.png") for i in range(MOST_PAIRS)
+    ]
     pictures: list[Picture] = []
     notes = []
     with_planes = [pair for pair in data.pairs if pair.other.config.objective.teacher is not None]
     if not with_planes:
         notes.append("Not drawn: no finished student with a teacher and its transfer-learning counterpart.")
-    elif not options.count:
+    elif not data.options.attention_maps:
         notes.append(f"Not drawn: {HOW}.")
     else:
         if len(with_planes) > MOST_PAIRS:
             notes.append(f"The first {MOST_PAIRS} of {len(with_planes)} pairs are drawn.")
         for pair, (overlays, planes) in zip(with_planes, names, strict=False):
             try:
-                pictures += _draw(pair, data.collection, options, overlays, planes)
+                pictures += _draw(pair, data, overlays, planes)
             except InputError as error:
                 notes.append(f"{pair.text}: not drawn: {error}")
     kept = {picture.path for picture in pictures}
     for path in (path for both in names for path in both if path not in kept):
         remove(path)
-    return [*(Note(text, terminal=options.count > 0) for text in notes), *pictures]
+    return [*(Note(text, terminal=data.options.attention_maps > 0) for text in notes), *pictures]
 
 
-def _draw(
-    pair: Pair, collection: Collection, options: AttentionOptions, overlays: Path, planes: Path
-) -> list[Picture]:
+def _draw(pair: Pair, data: ReportData, overlays: Path, planes: Path) -> list[Picture]:
     from harness.evaluation.attention_maps import choose_radiographs, plane_distance, student_planes, teacher_planes
     from harness.runs.runtime import RuntimeConfig
 
+    options = data.options
     runtime = RuntimeConfig(
-        runs_dir=collection.directory,
-        run_folders={run.run_id: run.folder.path for run in collection.runs},
+        runs_dir=data.collection.directory,
+        run_folders={run.run_id: run.folder.path for run in data.collection.runs},
         imagenet_weights=options.imagenet_weights,
-        xrv_weights=tuple(options.xrv_weights),
+        xrv_weights=options.xrv_weights,
     )
-    beton = _open_beton(pair, options)
-    chosen = choose_radiographs(beton, options.count)
-    images = beton.gather(chosen)
     other, base = pair.other.finished[0], pair.base.finished[0]
+    beton = _open_beton(other, options.data_dir)
+    chosen = choose_radiographs(beton, options.attention_maps)
+    images = beton.gather(chosen)
     weights = other.config.objective.teacher
     assert weights is not None, "pairs without a teacher were left out"
     teacher = teacher_planes(weights, runtime, images)
@@ -82,15 +82,12 @@ def _draw(
     ]
 
 
-def _open_beton(pair: Pair, options: AttentionOptions) -> Beton:
+def _open_beton(run: Run, data_dir: Path | None) -> Beton:
     from datasets.beton.reader import Beton
 
-    run = pair.other.finished[0]
-    dataset = run.config.data.dataset
-    if options.data_dir is None and run.beton is None:
+    path = run.beton if data_dir is None else data_dir / f"{run.config.data.dataset}.beton"
+    if path is None:
         raise InputError(f"the run does not say which beton it read; {HOW}")
-    path = run.beton if options.data_dir is None else options.data_dir / f"{dataset}.beton"
-    assert path is not None, "one of the two is there"
     beton = Beton.open(path)
     if run.content_hash and beton.sidecar.content_hash.rpartition(":")[2] != run.content_hash:
         raise InputError(

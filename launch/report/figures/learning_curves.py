@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
 
 from launch.report.content import Picture, ReportData
 from launch.report.figures.drawing import Style, label_axes, panel_grid, picture, series_styles
-from launch.report.read.comparable import POINTS
-from launch.report.read.documents import EpochScores
+from launch.report.read.collect import Run
 from launch.report.read.names import word
-from launch.report.statistics.cells import Cell
+from launch.report.statistics.cells import POINTS, Cell
 from launch.report.tables.paper_tables import figure_3_cells
 
 if TYPE_CHECKING:
@@ -26,38 +25,18 @@ _MAX_MARKERS = 8
 _CAPTION = "Mean over the finished repetitions, up to the last step that all reached; the band is their range."
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Points of all repetitions at the steps that every one of them scored."""
-
-    steps: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+def learning_curve(cell: Cell, split: Split) -> pd.DataFrame:
+    """``mean``, ``min`` and ``max`` over the finished repetitions in points, by the steps that all of them scored."""
+    curves = [_points(run, split) for run in cell.finished]
+    if not curves:
+        return pd.DataFrame(columns=["mean", "min", "max"])
+    return pd.concat(curves, axis=1, join="inner").sort_index().agg(["mean", "min", "max"], axis=1)
 
 
-def learning_curve(cell: Cell, split: Split) -> Curve | None:
-    """Mean and min-max band over the finished repetitions; None when no step has a score in all of them."""
-    series = [_points(run.epochs, split) for run in cell.finished]
-    common = sorted(set.intersection(*map(set, series))) if series else []
-    if not common:
-        return None
-    columns = [[points[step] for points in series] for step in common]
-    return Curve(
-        steps=tuple(common),
-        mean=tuple(math.fsum(column) / len(column) for column in columns),
-        low=tuple(map(min, columns)),
-        high=tuple(map(max, columns)),
-    )
-
-
-def _points(epochs: Iterable[EpochScores], split: Split) -> dict[int, float]:
-    found = {}
-    for epoch in epochs:
-        score = epoch.train if split == "train" else epoch.validation
-        if score is not None and score.mean_auroc is not None:
-            found[epoch.step] = POINTS * score.mean_auroc
-    return found
+def _points(run: Run, split: Split) -> pd.Series[float]:
+    scores = {epoch.step: epoch.train if split == "train" else epoch.validation for epoch in run.epochs}
+    means = {step: score.mean_auroc for step, score in scores.items() if score is not None}
+    return POINTS * pd.Series(means, dtype=float).dropna()
 
 
 def figure_3(data: ReportData) -> list[Picture]:
@@ -79,7 +58,7 @@ def prerequisite_curves(data: ReportData) -> list[Picture]:
 
 def _curves(cells: Sequence[Cell], path: Path, title: str) -> list[Picture]:
     """A row of panels for each dataset, size and initial weights, a column for each network; none without a curve."""
-    drawn = [cell for cell in cells if any(learning_curve(cell, split) for split in _DASHES)]
+    drawn = [cell for cell in cells if any(len(learning_curve(cell, split)) for split in _DASHES)]
     styles = series_styles([cell.method_text for cell in drawn])
     figure = None
     if drawn:
@@ -96,10 +75,9 @@ def _legend(styles: dict[str, Style]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     lines = [style.sample(text) for text, style in styles.items()]
-    lines += [
-        Line2D([], [], color="#555555", linestyle=_DASHES["validation"], label="validation split (solid)"),
-        Line2D([], [], color="#555555", linestyle=_DASHES["train"], label="training split (dashed)"),
-    ]
+    labels = ("validation split (solid)", "training split (dashed)")
+    for dashes, label in zip(_DASHES.values(), labels, strict=True):
+        lines.append(Line2D([], [], color="#555555", linestyle=dashes, label=label))
     return lines
 
 
@@ -108,20 +86,12 @@ def _panel(axes: Axes, cells: Sequence[Cell], styles: dict[str, Style]) -> None:
         style = styles[cell.method_text]
         for split, dashes in _DASHES.items():
             curve = learning_curve(cell, split)
-            if curve is None:
+            if curve.empty:
                 continue
-            every = max(1, len(curve.steps) // _MAX_MARKERS)
-            axes.plot(
-                curve.steps,
-                curve.mean,
-                dashes,
-                color=style.colour,
-                marker=style.marker,
-                markersize=4,
-                markevery=every,
-                linewidth=1.6,
-            )
-            axes.fill_between(curve.steps, curve.low, curve.high, color=style.colour, alpha=0.15, linewidth=0)
+            every = max(1, len(curve) // _MAX_MARKERS)
+            look: dict[str, Any] = {"marker": style.marker, "markersize": 4, "markevery": every, "linewidth": 1.6}
+            axes.plot(curve.index, curve["mean"], dashes, color=style.colour, **look)
+            axes.fill_between(curve.index, curve["min"], curve["max"], color=style.colour, alpha=0.15, linewidth=0)
     first = cells[0]
     counts = sorted({len(cell.finished) for cell in cells})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets.errors import InputError
-from datasets.files import read_json
+from datasets.files import parse_as, read_json
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
-from launch.report.read.documents import EpochScores, Result, parse_epochs, parse_result, says_phantom
+from launch.report.read.documents import EpochScores, Result, parse_epochs, says_phantom
 
 GENERATOR = '<meta name="generator" content="cxr report">'
 """Stands at the head of every page of a report, so that its folder is known again."""
@@ -50,12 +50,15 @@ class Run:
         return self.config.run_id
 
 
+Kind = Literal["foreign", "damaged", "duplicate", "unfinished", "incomplete"]
+
+
 @dataclass(frozen=True)
 class PassedOver:
     """A folder, or a part of one, that the report does not use."""
 
     path: Path
-    kind: Literal["foreign", "damaged", "duplicate", "unfinished", "incomplete"]
+    kind: Kind
     reason: str
 
     def __str__(self) -> str:
@@ -72,8 +75,15 @@ class Collection:
     passed_over: tuple[PassedOver, ...] = field(default=())
 
 
+def run_folders(directory: Path, skip: Path | None = None) -> list[Path]:
+    """The folders directly below ``directory`` but ``skip`` and hidden ones, in order of name."""
+    skipped = None if skip is None else skip.resolve()
+    visible = (path for path in sorted(directory.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return [path for path in visible if path.resolve() != skipped]
+
+
 def collect(directory: Path, *, skip: Path | None = None) -> Collection:
-    """Read every folder directly below ``directory`` but ``skip`` and hidden ones, in order of name.
+    """Read every folder directly below ``directory`` but ``skip``, hidden ones and reports, in order of name.
 
     Raises:
         InputError: when ``directory`` holds no run folder that can be read.
@@ -84,19 +94,16 @@ def collect(directory: Path, *, skip: Path | None = None) -> Collection:
         raise InputError(f"{directory}: this is itself a run folder; give the folder that holds it")
     runs: dict[str, Run] = {}
     passed_over: list[PassedOver] = []
-    skipped = None if skip is None else skip.resolve()
-    for path in sorted(directory.iterdir()):
-        if not path.is_dir() or path.name.startswith(".") or path.resolve() == skipped or _is_report(path):
-            continue
-        _add(RunFolder(path), runs, passed_over)
+    for path in run_folders(directory, skip):
+        if not is_report(path):
+            _add(RunFolder(path), runs, passed_over)
     if not runs:
-        damaged = [str(item) for item in passed_over if item.kind == "damaged"]
-        detail = f"; {damaged[0]}" if damaged else ""
+        detail = next((f"; {item}" for item in passed_over if item.kind == "damaged"), "")
         raise InputError(f"{directory}: holds no run folder that can be read (a folder with config.json){detail}")
     return Collection(directory, tuple(runs.values()), tuple(passed_over))
 
 
-def _is_report(path: Path) -> bool:
+def is_report(path: Path) -> bool:
     """Whether a folder holds a report of ours, or leads to one: then it is no foreign folder."""
     try:
         with (path / "index.html").open("rb") as page:
@@ -106,42 +113,44 @@ def _is_report(path: Path) -> bool:
 
 
 def _add(folder: RunFolder, runs: dict[str, Run], passed_over: list[PassedOver]) -> None:
+    def pass_over(kind: Kind, reason: str) -> None:
+        passed_over.append(PassedOver(folder.path, kind, reason))
+
     if not folder.config_file.exists():
-        passed_over.append(PassedOver(folder.path, "foreign", "not a run folder: it has no config.json"))
-        return
+        return pass_over("foreign", "not a run folder: it has no config.json")
     try:
         run, unusable = _read(folder)
     except (InputError, OSError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).replace(f"{folder.path}{os.sep}", "").split())
-        passed_over.append(PassedOver(folder.path, "damaged", reason))
-        return
-    first = runs.get(run.run_id)
-    if first is not None:
-        reason = f"the same run as {first.folder.path.name}, which is used"
-        passed_over.append(PassedOver(folder.path, "duplicate", reason))
-        return
-    runs[run.run_id] = run
+        return pass_over("damaged", " ".join(str(error).replace(f"{folder.path}{os.sep}", "").split()))
+    first = runs.setdefault(run.run_id, run)
+    if first is not run:
+        return pass_over("duplicate", f"the same run as {first.folder.path.name}, which is used")
     if run.result is None:
-        passed_over.append(PassedOver(folder.path, "unfinished", f"{run.progress}; no result.json yet"))
+        pass_over("unfinished", f"{run.progress}; no result.json yet")
     if unusable:
         lines = "1 line" if unusable == 1 else f"{unusable} lines"
-        reason = f"metrics.jsonl: {lines} cannot be used; the curves lack what stood there"
-        passed_over.append(PassedOver(folder.path, "incomplete", reason))
+        pass_over("incomplete", f"metrics.jsonl: {lines} cannot be used; the curves lack what stood there")
+    return None
 
 
 def _read(folder: RunFolder) -> tuple[Run, int]:
+    """The run, and the number of lines of metrics.jsonl that cannot be used."""
     config = folder.config()
     recorded = read_json(folder.config_file).get("run_id", config.run_id)
     if recorded != config.run_id:
         changed = "it was changed afterwards or written by another version"
         raise InputError(f"config.json: run_id is {recorded!r} but the config's is {config.run_id}: {changed}")
-    document = folder.result()
-    result = None if document is None else parse_result(document)
+    document, provenance = folder.result(), folder.provenance()
+    result = None if document is None else parse_as(Result, document, where="result.json")
     if result is not None and result.run_id != config.run_id:
         raise InputError(f"result.json: belongs to run {result.run_id!r}, not to {config.run_id}")
+    try:
+        status = folder.status()
+    except InputError:  # of a finished run it tells nothing but when it ended
+        if result is None:
+            raise
+        status = {}
     epochs, unusable = parse_epochs(list(folder.metrics()))
-    provenance = folder.provenance()
-    status = _status(folder, done=result is not None)
     content_hash = (result.content_hash if result else None) or provenance.get("content_hash") or ""
     run = Run(
         folder=folder,
@@ -149,7 +158,6 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         result=result,
         epochs=epochs,
         progress="done" if result is not None else _progress(status),
-        commit=_commit(provenance.get("git")),
         content_hash=str(content_hash).rpartition(":")[2],
         phantom=says_phantom(provenance, document),
         ended=_time(status.get("updated")) if result is not None else None,
@@ -160,11 +168,13 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
 
 def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
     """Where and when the run ran; what is absent or of another type is left out, since no score rests on it."""
-    devices, precision, beton = (provenance.get(key) for key in ("devices", "precision", "beton"))
-    earlier = provenance.get("earlier_starts")
+    names = ("devices", "precision", "beton", "git", "earlier_starts")
+    devices, precision, beton, git, earlier = (provenance.get(name) for name in names)
     starts = [start for start in earlier if isinstance(start, dict)] if isinstance(earlier, list) else []
     times = [time for time in (_time(start.get("started")) for start in (*starts, provenance)) if time is not None]
+    git = git if isinstance(git, dict) else {}
     return {
+        "commit": f"{str(git['commit'])[:10]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "",
         "devices": tuple(map(str, devices)) if isinstance(devices, list) else (),
         "precision": precision if isinstance(precision, str) else "",
         "started": min(times, default=None),
@@ -173,31 +183,12 @@ def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _status(folder: RunFolder, *, done: bool) -> dict[str, Any]:
-    """status.json; of a finished run it tells nothing but when it ended, so it may be damaged."""
-    try:
-        return folder.status()
-    except InputError:
-        if done:
-            return {}
-        raise
-
-
 def _time(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def _commit(git: Any) -> str:
-    if not isinstance(git, dict) or not git.get("commit"):
-        return ""
-    changed = "+" if git.get("dirty") else ""
-    return f"{str(git['commit'])[:10]}{changed}"
 
 
 def _progress(status: dict[str, Any]) -> str:
     text = str(status.get("state", "not started"))
     if "epoch" in status and "epochs" in status:
         text += f", epoch {status['epoch']} of {status['epochs']}"
-    if status.get("error"):
-        text += f", {status['error']}"
-    return text
+    return f"{text}, {status['error']}" if status.get("error") else text

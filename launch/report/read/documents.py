@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
-from datasets.errors import InputError
-
 Auroc = Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
 MEAN_TOLERANCE = 1e-4
 """Largest difference, in AUROC, between a recorded mean and the mean of its labels: float32 rounding and no more."""
@@ -79,22 +77,7 @@ class EpochScores:
     compute_s: FiniteFloat | None = None
 
 
-_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 _EPOCH: TypeAdapter[EpochScores] = TypeAdapter(EpochScores)
-
-
-def parse_result(value: Any) -> Result:
-    """Check ``result.json``.
-
-    Raises:
-        InputError: naming the first key that is missing or out of range.
-    """
-    try:
-        return _RESULT.validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "document"
-        raise InputError(f"result.json: {where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def parse_epochs(values: list[Any]) -> tuple[tuple[EpochScores, ...], int]:
@@ -114,11 +97,8 @@ def parse_epochs(values: list[Any]) -> tuple[tuple[EpochScores, ...], int]:
 def says_phantom(*documents: Any) -> bool:
     """Whether a document marks its images as made up: a key ``phantom`` that is true, at any depth."""
     for document in documents:
-        if isinstance(document, dict):
-            if document.get("phantom"):
-                return True
-            if says_phantom(*document.values()):
-                return True
-        elif isinstance(document, list) and says_phantom(*document):
+        if isinstance(document, dict) and (document.get("phantom") or says_phantom(*document.values())):
+            return True
+        if isinstance(document, list) and says_phantom(*document):
             return True
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from datasets.sources.registry import DATASETS
@@ -60,35 +61,24 @@ class CellLabel(NamedTuple):
     @property
     def group_text(self) -> str:
         """The group in words."""
-        return f"{word(self.dataset)}, {subset_text(self.subset)}, {word(self.init)} initial weights"
+        images = "all" if self.subset == "full" else self.subset
+        return f"{word(self.dataset)}, {images} training images, {word(self.init)} initial weights"
 
     @property
     def order(self) -> tuple[str, float, str, bool, str, str, str]:
         """Sort key: sizes ascending, transfer learning before attention transfer."""
-        size = subset_size(self.subset)
+        size = parse_subset(self.subset) or math.inf
         tail = (self.method != "transfer_learning", self.teacher, self.network, self.scope)
         return (self.dataset, size, self.init, *tail)
-
-
-def subset_size(subset: str) -> float:
-    """Number of images for sorting; the full training split sorts last."""
-    size = parse_subset(subset)
-    return float("inf") if size is None else float(size)
-
-
-def subset_text(subset: str) -> str:
-    """A subset in words: ``1k`` is '1k training images'."""
-    return "all training images" if subset == "full" else f"{subset} training images"
 
 
 def cell_label(config: RunConfig) -> CellLabel:
     """The cell that ``config`` belongs to; subsets of one size have one name."""
     objective = config.objective
     size = parse_subset(config.data.subset)
-    subset = "full" if size is None else f"{size // 1000}k" if size % 1000 == 0 else str(size)
     return CellLabel(
         dataset=config.data.dataset,
-        subset=subset,
+        subset="full" if size is None else f"{size // 1000}k" if size % 1000 == 0 else str(size),
         init=config.init.source,
         method=objective.method,
         teacher="none" if objective.teacher is None else objective.teacher.source,
@@ -99,22 +89,17 @@ def cell_label(config: RunConfig) -> CellLabel:
 
 def flat_fields(config: RunConfig) -> dict[str, str]:
     """Every field but the seed as ``schedule.epochs: 128``; a run or search inside is one value, named shortly."""
-    fields: dict[str, str] = {}
-    for section, values in to_dict(config).items():
-        if section == "seed":
-            continue
-        for key, value in values.items():
-            fields[f"{section}.{key}"] = str(value)
+    sections = {name: values for name, values in to_dict(config).items() if name != "seed"}
+    fields = {f"{name}.{key}": str(value) for name, values in sections.items() for key, value in values.items()}
     fields["init.run"] = _run_text(config.init)
     teacher = config.objective.teacher
     if teacher is not None:
         fields["objective.teacher"] = f"{teacher.source} {_run_text(teacher)}".strip()
     if isinstance(config.objective, AttentionTransfer):
         beta = config.objective.beta
-        if isinstance(beta, BetaSearch):
-            fields["objective.beta"] = f"best of {len(beta.points)} for {beta.template.run_id}"
-        else:
-            fields["objective.beta"] = f"{beta:g}"
+        fields["objective.beta"] = (
+            f"best of {len(beta.points)} for {beta.template.run_id}" if isinstance(beta, BetaSearch) else f"{beta:g}"
+        )
     return fields
 
 

@@ -6,10 +6,11 @@ difference is a paired one.
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,70 @@ from datasets.errors import InputError
 from datasets.files import replacing
 from harness.evaluation.bootstrap import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
-from launch.report.read.predictions import SplitPredictions, read_predictions
 
 VERSION = 1
 """Raised when the numbers of equal predictions change."""
 CACHE_NAME = ".bootstrap"
+TARGET, LOGIT = "target:", "logit:"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SplitPredictions:
+    """What one network says of the N images of a test split, for L labels."""
+
+    labels: tuple[str, ...]
+    index: np.ndarray
+    """Sample indices (N,) int64, ascending and unique."""
+    patients: np.ndarray
+    """Patient ids (N,) of str."""
+    targets: np.ndarray
+    """(N, L) uint8: 0, 1, or another value where the label is left out."""
+    logits: np.ndarray
+    """(N, L) float32, finite."""
+
+    @property
+    def test_set(self) -> str:
+        """Hash over everything but the logits: predictions of the same images and labels have the same."""
+        digest = hashlib.sha256("\0".join(self.labels).encode())
+        digest.update(self.index.astype("<i8").tobytes())
+        digest.update("\0".join(self.patients).encode())
+        digest.update(self.targets.tobytes())
+        return digest.hexdigest()
+
+
+def read_predictions(path: Path) -> SplitPredictions:
+    """Read and check one predictions.parquet; its rows are put in the order of the sample index.
+
+    Raises:
+        InputError: when it is absent, no parquet file, or lacks what it must hold.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path.name}: no such file") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path.name}: not a parquet file that can be read ({reason})") from None
+    names = [str(name) for name in frame.columns]
+    labels = tuple(name.removeprefix(TARGET) for name in names if name.startswith(TARGET))
+    if not labels or frame.empty or not {"index", "patient", *(LOGIT + label for label in labels)} <= set(names):
+        raise InputError(f"{path.name}: expected rows of index, patient, target:LABEL and logit:LABEL")
+    frame = frame.sort_values("index", kind="stable")
+    if frame["index"].duplicated().any():
+        raise InputError(f"{path.name}: an image stands in it twice")
+    logits = frame[[LOGIT + label for label in labels]].to_numpy(dtype=np.float32)
+    if not np.isfinite(logits).all():
+        raise InputError(f"{path.name}: logits that are not finite")
+    return SplitPredictions(
+        labels=labels,
+        index=frame["index"].to_numpy(dtype=np.int64),
+        patients=frame["patient"].astype(str).to_numpy(dtype=np.str_),
+        targets=frame[[TARGET + label for label in labels]].to_numpy(dtype=np.uint8),
+        logits=logits,
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,8 +101,7 @@ class Resampled:
     """(B, L) float64: AUROC on each resample; NaN where the resample holds one class."""
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A paired difference of two methods in AUROC, with its 95 % percentile interval."""
 
     base: float
@@ -113,11 +172,9 @@ class Bootstrap:
         """
         found = self.kept(run)
         if found is None:
-            predictions = read_predictions(run.folder.predictions_file)
-            found = resample(predictions, count=self.count, seed=self.seed)
-            values: dict[str, Any] = {field.name: np.asarray(getattr(found, field.name)) for field in fields(found)}
+            found = resample(read_predictions(run.folder.predictions_file), count=self.count, seed=self.seed)
             with replacing(self._file(run)) as partial, partial.open("wb") as file:
-                np.savez(file, key=np.asarray(self._key(run)), **values)
+                np.savez(file, key=self._key(run), **asdict(found))
         return found
 
     def kept(self, run: Run) -> Resampled | None:
@@ -131,17 +188,11 @@ class Bootstrap:
             with np.load(self._file(run), allow_pickle=False) as file:
                 if str(file["key"]) != key:
                     return None
-                return Resampled(
-                    labels=tuple(map(str, file["labels"])),
-                    test_set=str(file["test_set"]),
-                    num_images=int(file["num_images"]),
-                    num_patients=int(file["num_patients"]),
-                    positives=file["positives"],
-                    point=file["point"],
-                    drawn=file["drawn"],
-                )
+                found = {field.name: file[field.name] for field in fields(Resampled)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
+        plain = {name: found[name].item() for name in ("test_set", "num_images", "num_patients")}
+        return Resampled(**{**found, **plain, "labels": tuple(found["labels"].tolist())})
 
     def _file(self, run: Run) -> Path:
         return self.cache / f"{run.run_id}.npz"

@@ -1,26 +1,30 @@
-"""Group runs into cells: the repetitions of one configuration, which differ in the seed alone."""
+"""Group runs into cells, the repetitions of one configuration, and score them over the same labels."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
+from launch.report.grouping import grouped
 from launch.report.read.collect import Run
-from launch.report.read.comparable import POINTS, Scores
-from launch.report.read.names import CellLabel, cell_label, flat_fields
+from launch.report.read.documents import TestScore
+from launch.report.read.names import CellLabel, cell_label, flat_fields, word
 from launch.report.statistics.intervals import Summary, summarise
 
-Role = Literal["student", "prerequisite", "search"]
+POINTS = 100.0
+"""The paper prints AUROC times 100; a point is a hundredth of AUROC."""
+Role = Literal["search", "prerequisite", "student"]
+ROLES: tuple[Role, ...] = ("search", "prerequisite", "student")
+"""What other runs make of a cell; the first that applies to a repetition is the cell's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The repetitions of one configuration, by seed."""
+    """The repetitions of one configuration, which differ in the seed alone, by seed."""
 
     label: CellLabel
     config: RunConfig
@@ -68,30 +72,72 @@ class Cell:
         return summarise(POINTS * value for value in values if value is not None)
 
 
-def group_cells(runs: Iterable[Run], scores: Scores) -> tuple[Cell, ...]:
-    """Cells in the order of the tables."""
+def comparable_scores(runs: Iterable[Run]) -> tuple[dict[str, float | None], tuple[str, ...]]:
+    """Test scores that may be compared within a dataset, and what a reader must know before comparing.
+
+    A label whose test split has one class has no AUROC, and two runs averaged over different labels cannot be
+    compared: the mean is taken over the labels that every finished run of the dataset has.
+
+    Returns:
+        Points (100 x mean AUROC) by run id, of the finished runs, None where no label is common to all; and notes.
+    """
+    points: dict[str, float | None] = {}
+    notes: list[str] = []
+    done = [run for run in runs if run.result is not None]
+    for dataset, members in sorted(grouped(done, lambda run: run.config.data.dataset).items()):
+        tests = {run.run_id: run.result.test for run in members if run.result is not None}
+        common = frozenset.intersection(*(test.defined for test in tests.values()))
+        for run_id, test in tests.items():
+            mean = test.mean_auroc if test.defined == common else test.mean_over(common)
+            points[run_id] = None if mean is None else POINTS * mean
+        notes += [f"{word(dataset)}: {text}" for text in _label_notes(tests, common)]
+        hashes = {run.content_hash for run in members if run.content_hash}
+        if len(hashes) > 1:
+            short = ", ".join(sorted(value[:10] for value in hashes))
+            notes.append(
+                f"{word(dataset)}: THE RUNS READ {len(hashes)} DIFFERENT BETONS ({short}); compare with care"
+            )
+    return points, tuple(notes)
+
+
+def _label_notes(tests: Mapping[str, TestScore], common: frozenset[str]) -> Iterator[str]:
+    known = dict.fromkeys(label for test in tests.values() for label in test.auroc)
+    somewhere = frozenset[str]().union(*(test.defined for test in tests.values()))
+    undefined = [label for label in known if label not in somewhere]
+    if undefined:
+        yield f"no AUROC for {', '.join(undefined)} (one class in the test split); left out of every mean"
+    differing = [label for label in known if label in somewhere - common]
+    if differing:
+        lacking = [run_id for run_id, test in tests.items() if not test.defined.issuperset(differing)]
+        count = f"{len(lacking)} of {len(tests)} runs" if len(lacking) > 3 else ", ".join(lacking)
+        yield (
+            f"THE RUNS HAVE DIFFERENT LABELS: {', '.join(differing)} without AUROC in {count}; "
+            f"every mean is taken anew over the {len(common)} labels that all runs have"
+        )
+
+
+def group_cells(runs: Iterable[Run], points: Mapping[str, float | None]) -> tuple[Cell, ...]:
+    """Cells in the order of the tables; ``points`` are the comparable scores by run id."""
     found = tuple(runs)
     roles = _roles(found)
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in found:
-        groups[dataclasses.replace(run.config, seed=0).hash].append(run)
     cells = []
-    for members in groups.values():
+    for members in grouped(found, lambda run: dataclasses.replace(run.config, seed=0).hash).values():
         members.sort(key=lambda run: run.config.seed)
+        theirs = {roles.get(run.run_id, "student") for run in members}
         cells.append(
             Cell(
                 label=cell_label(members[0].config),
                 config=members[0].config,
-                role=_role_of(members, roles),
+                role=next(role for role in ROLES if role in theirs),
                 runs=tuple(members),
-                points=tuple(scores.of(run) for run in members),
+                points=tuple(points.get(run.run_id) for run in members),
             )
         )
     cells.sort(key=lambda cell: (cell.label.order, cell.config.hash))
     return _tell_apart(cells)
 
 
-def _roles(runs: tuple[Run, ...]) -> dict[str, Role]:
+def _roles(runs: Iterable[Run]) -> dict[str, Role]:
     """Run id to the use that another run makes of it; a run of a beta search stays one whatever else it is."""
     roles: dict[str, Role] = {}
     for run in runs:
@@ -103,24 +149,12 @@ def _roles(runs: tuple[Run, ...]) -> dict[str, Role]:
     return roles
 
 
-def _role_of(members: list[Run], roles: dict[str, Role]) -> Role:
-    found = {roles.get(run.run_id, "student") for run in members}
-    for role in ("search", "prerequisite"):
-        if role in found:
-            return role
-    return "student"
-
-
 def _tell_apart(cells: list[Cell]) -> tuple[Cell, ...]:
     """Cells with the same label are given the fields in which they differ; points of a search are apart anyway."""
-    by_label: dict[tuple[CellLabel, bool], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        by_label[cell.label, cell.role == "search"].append(cell)
     differs: dict[str, str] = {}
-    for alike in by_label.values():
-        if len(alike) > 1:
-            fields = [flat_fields(cell.config) for cell in alike]
-            keys = [key for key in fields[0] if len({values.get(key) for values in fields}) > 1]
-            for cell, values in zip(alike, fields, strict=True):
-                differs[cell.config.hash] = ", ".join(f"{key}={values.get(key, '')}" for key in keys)
-    return tuple(dataclasses.replace(cell, differs=differs.get(cell.config.hash, "")) for cell in cells)
+    for alike in grouped(cells, lambda cell: (cell.label, cell.role == "search")).values():
+        fields = [flat_fields(cell.config) for cell in alike]
+        keys = [key for key in fields[0] if len({values.get(key) for values in fields}) > 1]
+        for cell, values in zip(alike, fields, strict=True):
+            differs[cell.config.hash] = ", ".join(f"{key}={values.get(key, '')}" for key in keys)
+    return tuple(dataclasses.replace(cell, differs=differs[cell.config.hash]) for cell in cells)

@@ -18,12 +18,11 @@ NORMAL_QUANTILE = 1.96
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores of the repetitions of one cell, in the unit they came in."""
+    """Scores of the repetitions of one cell, in the unit they came in; a single one has no interval (None)."""
 
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """A mean needs at least one finite value."""
         if not self.values or not all(map(math.isfinite, self.values)):
             raise ValueError(f"a summary needs one finite value or more, got {self.values}")
 
@@ -37,19 +36,17 @@ class Summary:
 
     @cached_property
     def std(self) -> float | None:
-        """Standard deviation with n - 1 in the denominator (ddof 1); None for a single value."""
-        if self.n < 2:
-            return None
-        return statistics.stdev(self.values, self.mean)
+        """Standard deviation with n - 1 in the denominator (ddof 1)."""
+        return statistics.stdev(self.values, self.mean) if self.n > 1 else None
 
     @property
     def normal_half(self) -> float | None:
-        """Half-width 1.96 s / sqrt(n), the paper's ±; None for a single value."""
+        """Half-width 1.96 s / sqrt(n), the paper's ±."""
         return None if self.std is None else NORMAL_QUANTILE * self.std / math.sqrt(self.n)
 
     @property
     def t_half(self) -> float | None:
-        """Half-width of Student's interval with n - 1 degrees of freedom; None for a single value."""
+        """Half-width of Student's interval with n - 1 degrees of freedom."""
         return None if self.std is None else t_quantile(self.n - 1) * self.std / math.sqrt(self.n)
 
 

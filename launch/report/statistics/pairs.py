@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from launch.report.read.names import word
 from launch.report.statistics.bootstrap import Bootstrap, Interval, Resampled, paired_intervals
 from launch.report.statistics.cells import Cell
 
+MEAN = "Mean of the labels"
 GO_ON = "re-run the same command to continue, or give it more --bootstrap-seconds"
 
 
@@ -35,10 +37,8 @@ class Compared:
     """A pair with its differences by label on one test split."""
 
     pair: Pair
-    labels: tuple[str, ...]
-    positives: tuple[int, ...]
-    num_images: int
-    num_patients: int
+    first: Resampled
+    """A repetition of ``base``; labels, positives and counts of images and patients are the same for all."""
     count: int
     """Resamples drawn."""
     seed: int
@@ -46,6 +46,16 @@ class Compared:
     """One for each label, then one for their mean."""
     base_runs: tuple[Run, ...]
     other_runs: tuple[Run, ...]
+
+    @property
+    def cell(self) -> Cell:
+        """The method's repetitions."""
+        return self.pair.other
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the intervals are of."""
+        return (*self.first.labels, MEAN)
 
 
 def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
@@ -80,12 +90,12 @@ def compare_pairs(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Comparison:
     passed_over: dict[str, PassedOver] = {}
     compared: list[Compared] = []
     waiting, began = 0, False
-    started = time.monotonic()
+    end = math.inf if bootstrap.seconds is None else time.monotonic() + bootstrap.seconds
     for pair in pairs:
-        late = began and bootstrap.seconds is not None and time.monotonic() - started > bootstrap.seconds
+        late = began and time.monotonic() > end
         runs = {run.run_id: run for cell in (pair.base, pair.other) for run in cell.finished}
-        for run in runs.values():
-            if run.run_id in known or run.run_id in passed_over:
+        for run_id, run in runs.items():
+            if run_id in known or run_id in passed_over:
                 continue
             try:
                 found = bootstrap.kept(run)
@@ -93,43 +103,42 @@ def compare_pairs(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Comparison:
                     began, found = True, bootstrap.of(run)
             except InputError as error:
                 reason = f"{error}; it has no part in the paired bootstrap"
-                passed_over[run.run_id] = PassedOver(run.folder.path, "incomplete", reason)
+                passed_over[run_id] = PassedOver(run.folder.path, "incomplete", reason)
                 continue
             if found is not None:
-                known[run.run_id] = found
+                known[run_id] = found
         if runs.keys() - known.keys() - passed_over.keys():
             waiting += 1
         else:
-            item = _compare(pair, known, bootstrap, passed_over)
-            compared += [] if item is None else [item]
+            compared += _compare(pair, known, bootstrap, passed_over)
     notes = (f"paired bootstrap: {waiting} of {len(pairs)} pairs wait; {GO_ON}",) if waiting else ()
     return Comparison(tuple(compared), tuple(passed_over.values()), notes)
 
 
 def _compare(
     pair: Pair, known: dict[str, Resampled], bootstrap: Bootstrap, passed_over: dict[str, PassedOver]
-) -> Compared | None:
+) -> list[Compared]:
+    """The pair over its usable repetitions; none when a side has none. Runs of other test images are passed over."""
     base, other = ([run for run in cell.finished if run.run_id in known] for cell in (pair.base, pair.other))
     if not base or not other:
-        return None
+        return []
     first = known[base[0].run_id]
-    foreign = {run.run_id: run for run in (*base, *other) if known[run.run_id].test_set != first.test_set}
-    for run in foreign.values():
-        reason = f"predictions.parquet: not the test images of {base[0].run_id}, so the two cannot be paired"
-        passed_over.setdefault(run.run_id, PassedOver(run.folder.path, "incomplete", reason))
-    base, other = ([run for run in runs if run.run_id not in foreign] for runs in (base, other))
+    for run in (*base, *other):
+        if known[run.run_id].test_set != first.test_set:
+            reason = f"predictions.parquet: not the test images of {base[0].run_id}, so the two cannot be paired"
+            passed_over.setdefault(run.run_id, PassedOver(run.folder.path, "incomplete", reason))
+    base, other = ([run for run in runs if known[run.run_id].test_set == first.test_set] for runs in (base, other))
     if not other:
-        return None
+        return []
     intervals = paired_intervals([known[run.run_id] for run in base], [known[run.run_id] for run in other])
-    return Compared(
-        pair=pair,
-        labels=first.labels,
-        positives=tuple(int(count) for count in first.positives),
-        num_images=first.num_images,
-        num_patients=first.num_patients,
-        count=bootstrap.count,
-        seed=bootstrap.seed,
-        intervals=tuple(intervals),
-        base_runs=tuple(base),
-        other_runs=tuple(other),
-    )
+    return [
+        Compared(
+            pair=pair,
+            first=first,
+            count=bootstrap.count,
+            seed=bootstrap.seed,
+            intervals=tuple(intervals),
+            base_runs=tuple(base),
+            other_runs=tuple(other),
+        )
+    ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,15 +13,22 @@ from launch.report.content import ReportData
 from launch.report.read.collect import Run
 from launch.report.read.names import word
 from launch.report.statistics.cells import Cell
-from launch.report.tables.table import Table, Value, number_columns, number_value, run_links, text_columns, text_value
+from launch.report.tables.table import Table, Value, head, number_columns, number_value, row, run_links, text_columns
 
 HOUR_S = 3600.0
 SETTINGS = ["network", "scope", "method", "image_size", "batch_size", "precision", "device"]
 """What runs of one row of the throughput table have in common."""
+COST_NOTE = (
+    "Hours of training and validation that count towards the run, times its GPUs, or its processes and their torch "
+    "threads; unfinished runs up to their last epoch. Time lost is the rest of the time from the first start of a "
+    "finished run to its end: start-up, waits between starts, steps done again, the test split."
+)
+THROUGHPUT_NOTE = (
+    "Images/s counts training steps alone, over a whole run; waiting is the share of that time without a batch."
+)
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Hours of one run so far."""
 
     gpu_h: float
@@ -31,17 +37,6 @@ class Cost:
     """Hours of the run times its torch threads and processes on the CPU; 0 on GPUs."""
     lost_h: float | None
     """Hours from the first start to the end that the run's own clock does not count; None while it is not done."""
-
-
-def cost(data: ReportData) -> list[Table]:
-    """Cost by cell and throughput by device."""
-    return cost_tables(data.cells)
-
-
-def cost_tables(cells: Sequence[Cell]) -> list[Table]:
-    """Cost by cell and throughput by device; none when no run recorded either."""
-    tables = [_cost_table(cells), _throughput_table([run for cell in cells for run in cell.runs])]
-    return [table for table in tables if table is not None]
 
 
 def run_cost(run: Run) -> Cost | None:
@@ -71,22 +66,23 @@ def device_text(run: Run) -> str:
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or "unknown"
 
 
-def _cost_table(cells: Sequence[Cell]) -> Table | None:
-    rows, everything = [], list[Cost]()
+def cost(data: ReportData) -> list[Table]:
+    """Hours by cell, and throughput by device; what no run recorded is left out."""
+    runs = [run for cell in data.cells for run in cell.runs]
+    return [*_cost_table(data.cells, runs), *_throughput_table(runs)]
+
+
+def _cost_table(cells: Sequence[Cell], all_runs: Sequence[Run]) -> list[Table]:
+    rows = []
     for cell in cells:
-        costs = [found for found in map(run_cost, cell.runs) if found is not None]
-        if costs:
-            everything += costs
+        count = sum(run_cost(run) is not None for run in cell.runs)
+        if count:
             label = cell.label
             words = (word(label.dataset), label.subset, word(label.network), cell.method_text)
-            runs = Value((f"{len(costs)}",), sort=len(costs), links=run_links(cell))
-            rows.append((*map(text_value, words), runs, *_cost_values(costs, cell.runs)))
-    if not rows:
-        return None
-    every_run = [run for cell in cells for run in cell.runs]
-    head = Value(("All",), sort="~", mark="head")
-    total = (head, *[text_value("")] * 3, number_value(len(every_run), "d"), *_cost_values(everything, every_run))
-    return Table(
+            runs = Value((f"{count}",), sort=count, links=run_links(cell))
+            rows.append(row(*words, runs, *_cost_values(cell.runs)))
+    total = row(head("All", sort="~"), "", "", "", number_value(len(all_runs), "d"), *_cost_values(all_runs))
+    table = Table(
         key="cost",
         title="Cost of the grid",
         columns=(
@@ -94,54 +90,42 @@ def _cost_table(cells: Sequence[Cell]) -> Table | None:
             *number_columns("Runs", "GPU-hours", "CPU core-hours", "Restarts", "Time lost (h)"),
         ),
         rows=(*rows, total),
-        notes=(
-            "Hours of training and validation that count towards the run, times its GPUs, or its processes and their "
-            "torch threads; unfinished runs up to their last epoch. Time lost is the rest of the time from the first "
-            "start of a finished run to its end: start-up, waits between starts, steps done again, the test split.",
-        ),
+        notes=(COST_NOTE,),
     )
+    return [table] if rows else []
 
 
-def _cost_values(costs: Sequence[Cost], runs: Sequence[Run]) -> tuple[Value, ...]:
+def _cost_values(runs: Sequence[Run]) -> list[Value]:
+    costs = [found for found in map(run_cost, runs) if found is not None]
     lost = [found.lost_h for found in costs if found.lost_h is not None]
     restarts = sum(run.result.restarts if run.result else run.num_starts_before for run in runs)
-    return (
+    return [
         number_value(sum(found.gpu_h for found in costs) or None, ".3f"),
         number_value(sum(found.core_h for found in costs) or None, ".3f"),
         number_value(restarts, "d"),
         number_value(sum(lost) if lost else None, ".3f"),
-    )
+    ]
 
 
-def _throughput_table(runs: Sequence[Run]) -> Table | None:
+def _throughput_table(runs: Sequence[Run]) -> list[Table]:
     measured = [_throughput(run) for run in runs if run.result and run.result.images_per_s is not None]
     if not measured:
-        return None
-    groups = (
-        pd.DataFrame(measured)
-        .groupby(SETTINGS)
-        .agg(
-            runs=("images_per_s", "size"),
-            median=("images_per_s", "median"),
-            lowest=("images_per_s", "min"),
-            highest=("images_per_s", "max"),
-            waited_s=("waited_s", "sum"),
-            computed_s=("computed_s", "sum"),
+        return []
+    groups = pd.DataFrame(measured).groupby(SETTINGS)
+    speeds = groups["images_per_s"].agg(["size", "median", "min", "max"])
+    table = pd.concat([speeds, groups[["waited_s", "computed_s"]].sum()], axis=1).reset_index()
+    return [
+        Table(
+            key="throughput",
+            title="Throughput",
+            columns=(
+                *text_columns("Network", "Layers", "Method", "Image (px)", "Batch", "Arithmetic", "Device"),
+                *number_columns("Runs", "Images/s, median", "lowest", "highest", "Waiting for data (%)"),
+            ),
+            rows=tuple(map(_throughput_row, table.to_dict("records"))),
+            notes=(THROUGHPUT_NOTE,),
         )
-    )
-    return Table(
-        key="throughput",
-        title="Throughput",
-        columns=(
-            *text_columns("Network", "Layers", "Method", "Image (px)", "Batch", "Arithmetic", "Device"),
-            *number_columns("Runs", "Images/s, median", "lowest", "highest", "Waiting for data (%)"),
-        ),
-        rows=tuple(_throughput_row(row) for row in groups.reset_index().to_dict("records")),
-        notes=(
-            "Images/s counts training steps alone, over a whole run; waiting is the share of that time without a "
-            "batch.",
-        ),
-    )
+    ]
 
 
 def _throughput(run: Run) -> dict[str, Any]:
@@ -160,13 +144,12 @@ def _throughput(run: Run) -> dict[str, Any]:
     }
 
 
-def _throughput_row(row: Mapping[Hashable, Any]) -> tuple[Value, ...]:
-    whole = row["waited_s"] + row["computed_s"]
-    return (
-        *(text_value(word(row[name])) for name in ("network", "scope", "method")),
-        *(number_value(row[name], "d") for name in ("image_size", "batch_size")),
-        *(text_value(row[name]) for name in ("precision", "device")),
-        number_value(row["runs"], "d"),
-        *(number_value(row[name], ",.1f") for name in ("median", "lowest", "highest")),
-        number_value(100 * row["waited_s"] / whole if whole else None, ".1f"),
+def _throughput_row(group: Mapping[Hashable, Any]) -> tuple[Value, ...]:
+    whole = group["waited_s"] + group["computed_s"]
+    return row(
+        *(word(group[name]) for name in ("network", "scope", "method")),
+        *(number_value(group[name], "d") for name in ("image_size", "batch_size")),
+        *(group["precision"], group["device"], number_value(group["size"], "d")),
+        *(number_value(group[name], ",.1f") for name in ("median", "min", "max")),
+        number_value(100 * group["waited_s"] / whole if whole else None, ".1f"),
     )

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from launch.report.content import ReportData
-from launch.report.read.comparable import POINTS
+from launch.report.grouping import grouped
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.bootstrap import Interval
-from launch.report.statistics.pairs import Compared
+from launch.report.statistics.cells import POINTS
+from launch.report.statistics.pairs import MEAN, Compared
 from launch.report.tables.table import (
     Column,
     Link,
     Table,
     Value,
+    head,
     number_columns,
+    number_value,
     phantom_notes,
+    row,
     signed,
     text_columns,
-    text_value,
 )
 
-MEAN = "Mean of the labels"
+MEANS_NOTE = "Points are 100 x AUROC, the mean of the labels and of the repetitions. * the interval does not hold 0."
 COLUMNS = (
     *CellLabel._fields,
     *("image_size", "differs", "label", "num_images", "num_patients", "num_positive"),
@@ -35,64 +37,79 @@ COLUMNS = (
 """Columns of paired.csv; AUROC and differences in points. ``base`` is transfer learning."""
 
 
-def paired(data: ReportData) -> list[Table]:
-    """The differences by label."""
-    return paired_tables(data.compared)
-
-
-def paired_tables(compared: Sequence[Compared]) -> list[Table]:
-    """One table for each dataset, size, initial weights and test split; a column for each pair."""
-    groups: dict[tuple[object, ...], list[Compared]] = defaultdict(list)
-    for item in compared:
-        cell = item.pair.other
-        test_split = (item.labels, item.positives, item.num_images, item.num_patients)
-        groups[(*cell.label.group, cell.config.data.image_size, *test_split)].append(item)
-    return [_table(members, number) for number, members in enumerate(groups.values(), start=1)]
-
-
-def _table(members: list[Compared], number: int) -> Table:
-    first = members[0]
-    label = first.pair.other.label
-    heads = [(word(item.pair.other.label.network), item.pair.other.method_text, "minus TL") for item in members]
-    columns = (*text_columns("Label"), *number_columns("Positive images"), *(Column(head) for head in heads))
-    names = (*first.labels, MEAN)
+def paired_means(data: ReportData) -> list[Table]:
+    """The mean over the labels of every pair in one table; none when there is no pair."""
+    names = ("Dataset", "Training images", "Initial weights", "Network", "Method")
     rows = []
-    for i, name in enumerate(names):
-        count = first.positives[i] if i < len(first.positives) else None
-        positive = Value(("",)) if count is None else Value((f"{count:,}",), sort=count)
-        links = [_links(item) if name == MEAN else () for item in members]
-        values = [_value(item.intervals[i], link) for item, link in zip(members, links, strict=True)]
-        rows.append((Value((name,), sort="~" if name == MEAN else name, mark="head"), positive, *values))
+    for item in data.compared:
+        label, mean = item.cell.label, item.intervals[-1]
+        words = (word(label.dataset), label.subset, word(label.init), word(label.network), item.cell.method_text)
+        values = (_points(value) for value in (mean.base, mean.other))
+        rows.append(row(*words, *values, _value(mean, _links(item))))
+    table = Table(
+        key="paired-means",
+        title="Mean AUROC minus that of transfer learning, paired bootstrap over patients",
+        columns=(*text_columns(*names), *number_columns("Transfer learning", "Method's", "Difference [95 % CI]")),
+        rows=tuple(rows),
+        notes=(MEANS_NOTE, *phantom_notes(item.cell for item in data.compared)),
+    )
+    return [table] if rows else []
+
+
+def paired(data: ReportData) -> list[Table]:
+    """By label: a table for each dataset, size, initial weights and test split, a column for each pair."""
+
+    def place(item: Compared) -> tuple[object, ...]:
+        split = item.first
+        test_split = (split.labels, tuple(split.positives), split.num_images, split.num_patients)
+        return (*item.cell.label.group, item.cell.config.data.image_size, *test_split)
+
+    groups = grouped(data.compared, place).values()
+    return [_table(members, number) for number, members in enumerate(groups, start=1)]
+
+
+def _table(members: Sequence[Compared], number: int) -> Table:
+    first = members[0]
+    positives = [number_value(int(count), ",d") for count in first.first.positives]
+    heads = [(word(item.cell.label.network), item.cell.method_text, "minus TL") for item in members]
+    rows = [
+        row(head(name), positives[i], *(_value(item.intervals[i]) for item in members))
+        for i, name in enumerate(first.first.labels)
+    ]
+    means = (_value(item.intervals[-1], _links(item)) for item in members)
     return Table(
         key=f"paired-{number}",
-        title=f"Difference to transfer learning by label: {label.group_text}",
-        columns=columns,
-        rows=tuple(rows),
-        notes=(_note(first, members), *phantom_notes([item.pair.other for item in members])),
+        title=f"Difference to transfer learning by label: {first.cell.label.group_text}",
+        columns=(*text_columns("Label"), *number_columns("Positive images"), *map(Column, heads)),
+        rows=(*rows, row(head(MEAN, sort="~"), Value(("",)), *means)),
+        notes=(_note(first, members), *phantom_notes(item.cell for item in members)),
     )
 
 
-def _note(first: Compared, members: list[Compared]) -> str:
+def _note(first: Compared, members: Sequence[Compared]) -> str:
     counts = sorted({len(runs) for item in members for runs in (item.base_runs, item.other_runs)})
-    n = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    split, n = first.first, " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     return (
         f"AUROC of the method minus that of transfer learning with the same config, in points, each the mean of its "
         f"repetitions (n = {n}). In brackets the 95 % percentile interval of a paired bootstrap: {first.count:,} "
-        f"resamples (seed {first.seed}) of the {first.num_patients:,} test patients, each with all of its images "
-        f"({first.num_images:,} in all), the same for both. * the interval does not hold 0; none is corrected for "
+        f"resamples (seed {first.seed}) of the {split.num_patients:,} test patients, each with all of its images "
+        f"({split.num_images:,} in all), the same for both. * the interval does not hold 0; none is corrected for "
         "the number of labels. The interval tells what other patients would change, not what other seeds would."
     )
 
 
-def _value(interval: Interval, links: tuple[Link, ...]) -> Value:
+def _points(auroc: float) -> Value:
+    return number_value(None if math.isnan(auroc) else POINTS * auroc, ".2f")
+
+
+def _value(interval: Interval, links: tuple[Link, ...] = ()) -> Value:
     if math.isnan(interval.difference):
         return Value(("one class",), links=links, mark="missing")
-    text = signed(POINTS * interval.difference)
-    if math.isnan(interval.low):
-        return Value((text,), sort=POINTS * interval.difference, links=links)
-    clear = " *" if interval.low > 0 or interval.high < 0 else ""
-    ends = f"[{signed(POINTS * interval.low)}, {signed(POINTS * interval.high)}]"
-    return Value((text + clear, ends), sort=POINTS * interval.difference, links=links)
+    difference, low, high = (POINTS * value for value in (interval.difference, interval.low, interval.high))
+    if math.isnan(low):
+        return Value((signed(difference),), sort=difference, links=links)
+    clear = " *" if low > 0 or high < 0 else ""
+    return Value((signed(difference) + clear, f"[{signed(low)}, {signed(high)}]"), sort=difference, links=links)
 
 
 def _links(item: Compared) -> tuple[Link, ...]:
@@ -102,71 +119,29 @@ def _links(item: Compared) -> tuple[Link, ...]:
 
 def paired_csv(compared: Sequence[Compared]) -> str:
     """One row for each pair and label, and one for the mean of the labels."""
-    rows = [row for item in compared for row in _rows(item)]
-    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False)
+    rows = [fields for item in compared for fields in _rows(item)]
+    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f")
 
 
-def paired_means(data: ReportData) -> list[Table]:
-    """The mean over the labels of every pair in one table; none when there is no pair."""
-    return [means_table(data.compared)] if data.compared else []
-
-
-def means_table(compared: Sequence[Compared]) -> Table:
-    """The mean over the labels of every pair."""
-    names = ("Dataset", "Training images", "Initial weights", "Network", "Method")
-    rows = []
-    for item in compared:
-        label = item.pair.other.label
-        words = (
-            word(label.dataset),
-            label.subset,
-            word(label.init),
-            word(label.network),
-            item.pair.other.method_text,
-        )
-        interval = item.intervals[-1]
-        rows.append((*map(text_value, words), *_mean_values(interval), _value(interval, _links(item))))
-    numbers = number_columns("Transfer learning", "Method's", "Difference [95 % CI]")
-    return Table(
-        key="paired-means",
-        title="Mean AUROC minus that of transfer learning, paired bootstrap over patients",
-        columns=(*text_columns(*names), *numbers),
-        rows=tuple(rows),
-        notes=(
-            "Points are 100 x AUROC, the mean of the labels and of the repetitions. * the interval does not hold 0.",
-            *phantom_notes([item.pair.other for item in compared]),
-        ),
-    )
-
-
-def _mean_values(interval: Interval) -> list[Value]:
-    found = [POINTS * value for value in (interval.base, interval.other)]
-    return [Value(("-",)) if math.isnan(value) else Value((f"{value:.2f}",), sort=value) for value in found]
-
-
-def _rows(item: Compared) -> Iterator[dict[str, str]]:
-    cell = item.pair.other
-    for i, interval in enumerate(item.intervals):
-        is_mean = i == len(item.labels)
-        numbers = {
-            "base_auroc": interval.base,
-            "auroc": interval.other,
-            "difference": interval.difference,
-            "low": interval.low,
-            "high": interval.high,
-        }
+def _rows(item: Compared) -> Iterator[dict[str, object]]:
+    positives = [*map(str, item.first.positives), ""]
+    for name, num_positive, interval in zip(item.names, positives, item.intervals, strict=True):
         yield {
-            **cell.label._asdict(),
-            "image_size": str(cell.config.data.image_size),
-            "differs": cell.differs,
-            "label": MEAN if is_mean else item.labels[i],
-            "num_images": str(item.num_images),
-            "num_patients": str(item.num_patients),
-            "num_positive": "" if is_mean else str(item.positives[i]),
-            **{key: "" if math.isnan(value) else f"{POINTS * value:.4f}" for key, value in numbers.items()},
-            "usable_resamples": str(interval.usable),
-            "resamples": str(item.count),
-            "seed": str(item.seed),
+            **item.cell.label._asdict(),
+            "image_size": item.cell.config.data.image_size,
+            "differs": item.cell.differs,
+            "label": name,
+            "num_images": item.first.num_images,
+            "num_patients": item.first.num_patients,
+            "num_positive": num_positive,
+            "base_auroc": POINTS * interval.base,
+            "auroc": POINTS * interval.other,
+            "difference": POINTS * interval.difference,
+            "low": POINTS * interval.low,
+            "high": POINTS * interval.high,
+            "usable_resamples": interval.usable,
+            "resamples": item.count,
+            "seed": item.seed,
             "base_run_ids": " ".join(run.run_id for run in item.base_runs),
             "run_ids": " ".join(run.run_id for run in item.other_runs),
         }

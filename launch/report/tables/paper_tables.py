@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from launch.grids.paper.tables import PaperCell, PaperConfiguration, paper_cells, paper_configurations
+from launch.report.content import ReportData
+from launch.report.grouping import grouped
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.cells import Cell
-from launch.report.tables.table import Column, Table, Value, phantom_notes, score_value, signed, text_value
+from launch.report.tables.table import Column, Table, Value, phantom_notes, row, score_value, signed, text_columns
 
 IMAGE_SIZE_PX = 256
 """The paper's input size; cells of another size are not set against the printed values."""
@@ -45,6 +47,11 @@ class Place:
     label: CellLabel
 
     @property
+    def column(self) -> tuple[str, ...]:
+        """What the places of one column have in common: method, teacher, network and scope."""
+        return self.label[3:]
+
+    @property
     def doubtful(self) -> bool:
         """Whether the printed value was probably copied from another column."""
         column = (self.printed.table, self.printed.method, self.label.scope)
@@ -55,27 +62,26 @@ class Place:
 def printed_places() -> tuple[Place, ...]:
     """All 79 printed places in the order of the tables."""
     configurations = {_key(configuration): configuration for configuration in paper_configurations()}
-    return tuple(_place(cell, configurations[_key(cell)]) for cell in paper_cells())
+    places = []
+    for printed in paper_cells():
+        configuration = configurations[_key(printed)]
+        dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
+        label = CellLabel(
+            dataset=dataset,
+            subset="full" if FULL_SIZE[dataset] == printed.train_size else printed.train_size,
+            init=printed.init,
+            method=printed.method,
+            teacher=printed.teacher,
+            network=printed.student,
+            scope=configuration.scope,
+        )
+        places.append(Place(printed=printed, grid_key=configuration.key, label=label))
+    return tuple(places)
 
 
 def _key(row: PaperCell | PaperConfiguration) -> tuple[object, ...]:
     dataset = row.dataset.removesuffix("_5.6k")
     return (dataset, row.train_size, row.init, row.method, row.teacher, row.student, row.trainable_params)
-
-
-def _place(printed: PaperCell, configuration: PaperConfiguration) -> Place:
-    dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
-    full = FULL_SIZE[dataset] == printed.train_size
-    label = CellLabel(
-        dataset=dataset,
-        subset="full" if full else printed.train_size,
-        init=printed.init,
-        method=printed.method,
-        teacher=printed.teacher,
-        network=printed.student,
-        scope=configuration.scope,
-    )
-    return Place(printed=printed, grid_key=configuration.key, label=label)
 
 
 def matching_cells(cells: Sequence[Cell]) -> tuple[dict[CellLabel, Cell], dict[CellLabel, str]]:
@@ -84,19 +90,20 @@ def matching_cells(cells: Sequence[Cell]) -> tuple[dict[CellLabel, Cell], dict[C
     Runs of a beta search do not count. Of several cells the one with the most finished repetitions is taken.
     """
     wanted = {place.label for place in printed_places()}
-    found: dict[CellLabel, list[Cell]] = {}
-    for cell in cells:
-        if cell.label in wanted and cell.role != "search" and cell.config.data.image_size == IMAGE_SIZE_PX:
-            found.setdefault(cell.label, []).append(cell)
+    ours = [
+        cell
+        for cell in cells
+        if cell.label in wanted and cell.role != "search" and cell.config.data.image_size == IMAGE_SIZE_PX
+    ]
     chosen: dict[CellLabel, Cell] = {}
     notes: dict[CellLabel, str] = {}
-    for label, several in found.items():
+    for label, several in grouped(ours, lambda cell: cell.label).items():
         chosen[label] = max(several, key=lambda cell: len(cell.finished))
         if len(several) > 1:
-            what = f"{label.group_text}, {label.method_text}, {word(label.network)}"
             notes[label] = (
-                f"{what}: {len(several)} cells match; shown is the one with the most finished repetitions "
-                f"({chosen[label].differs}); the others stand in the table of all cells"
+                f"{label.group_text}, {label.method_text}, {word(label.network)}: {len(several)} cells match; shown "
+                f"is the one with the most finished repetitions ({chosen[label].differs}); the others stand in the "
+                "table of all cells"
             )
     return chosen, notes
 
@@ -110,40 +117,34 @@ def figure_3_cells(cells: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def paper_tables(cells: Sequence[Cell]) -> list[Table]:
+def paper_tables(data: ReportData) -> list[Table]:
     """The paper's tables, those alone in which at least one place has a run of ours."""
-    chosen, notes = matching_cells(cells)
+    chosen, notes = matching_cells(data.cells)
     tables = []
-    for key in TITLES:
-        places = [place for place in printed_places() if place.printed.table == key]
-        if any(place.label in chosen for place in places):
-            here = tuple(notes[place.label] for place in places if place.label in notes)
-            tables.append(_table(key, places, chosen, here))
+    for key, places in grouped(printed_places(), lambda place: place.printed.table).items():
+        labels = [place.label for place in places if place.label in chosen]
+        if labels:
+            doubt = (DOUBTFUL_NOTE,) if any(place.doubtful for place in places) else ()
+            several = [notes[label] for label in labels if label in notes]
+            made_up = phantom_notes(chosen[label] for label in labels)
+            tables.append(_table(key, places, chosen, (NOTE, *doubt, *several, *made_up)))
     return tables
 
 
-def _column_key(place: Place) -> tuple[str, str, str, str]:
-    return (place.label.method, place.label.teacher, place.label.network, place.label.scope)
-
-
 def _table(key: str, places: list[Place], chosen: dict[CellLabel, Cell], notes: tuple[str, ...]) -> Table:
-    heads = {_column_key(place): place for place in places}
-    sides = dict.fromkeys((place.printed.train_size, place.label.init) for place in places)
-    at = {(place.printed.train_size, place.label.init, _column_key(place)): place for place in places}
-    columns = [Column(("Training images",), numeric=False), Column(("Initial weights",), numeric=False)]
-    columns += [Column(_head(place)) for place in heads.values()]
+    """Sizes and initial weights down, methods and networks across."""
+    columns = grouped(places, lambda place: place.column)
     rows = []
-    for size, init in sides:
-        values = [_place_value(at[size, init, head], chosen) for head in heads]
-        rows.append((text_value(size), text_value(word(init)), *values))
-    doubt = (DOUBTFUL_NOTE,) if any(place.doubtful for place in places) else ()
-    made_up = phantom_notes([chosen[place.label] for place in places if place.label in chosen])
+    for (size, init), across in grouped(places, lambda place: (place.printed.train_size, place.label.init)).items():
+        at = {place.column: place for place in across}
+        rows.append(row(size, word(init), *(_place_value(at[column], chosen) for column in columns)))
+    heads = (Column(_head(members[0])) for members in columns.values())
     return Table(
         key=f"paper-{key}",
         title=TITLES[key],
-        columns=tuple(columns),
+        columns=(*text_columns("Training images", "Initial weights"), *heads),
         rows=tuple(rows),
-        notes=(NOTE, *doubt, *notes, *made_up),
+        notes=notes,
     )
 
 

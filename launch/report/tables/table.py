@@ -15,7 +15,7 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Link:
-    """A word that leads somewhere: a path relative to the report's folder, or ``#run-...`` within the page."""
+    """A word that leads to a path relative to the report's folder, or to ``#run-...`` within the page."""
 
     text: str
     href: str
@@ -84,6 +84,16 @@ def text_value(text: str) -> Value:
 def number_value(number: float | None, form: str, *, missing: str = "-") -> Value:
     """A number in the given format, or ``missing``."""
     return Value((missing,)) if number is None else Value((format(number, form),), sort=number)
+
+
+def row(*values: Value | str) -> tuple[Value, ...]:
+    """A row; words become values that are sorted as text."""
+    return tuple(text_value(value) if isinstance(value, str) else value for value in values)
+
+
+def head(text: str, sort: str | None = None) -> Value:
+    """The head of a row, sorted by its text unless ``sort`` says otherwise."""
+    return Value((text,), sort=text if sort is None else sort, mark="head")
 
 
 def interval_text(summary: Summary, *, with_n: bool = True) -> str:

@@ -10,21 +10,11 @@ from launch.report.read.names import CellLabel
 from launch.report.statistics.cells import Cell
 from launch.report.tables.paper_tables import Place, matching_cells, printed_places
 
-_LABEL = CellLabel._fields
-_SCORES = (
-    "image_size",
-    "role",
-    "differs",
-    "attention_weights",
-    "n",
-    "num_unfinished",
-    "mean",
-    "ci95",
-    "ci95_t",
-    "values",
+COLUMNS = (
+    *("table", *CellLabel._fields, "image_size", "role", "differs", "attention_weights"),
+    *("n", "num_unfinished", "mean", "ci95", "ci95_t", "values"),
+    *("paper_id", "paper_mean", "paper_ci95", "difference", "doubtful", "run_ids"),
 )
-_PAPER = ("paper_id", "paper_mean", "paper_ci95", "difference", "doubtful")
-COLUMNS = ("table", *_LABEL, *_SCORES, *_PAPER, "run_ids")
 """Columns of tables.csv. Scores are points (100 x AUROC); lists are joined by a blank; empty means not there."""
 
 
@@ -68,7 +58,7 @@ def _place_fields(place: Place, cell: Cell | None) -> dict[str, str]:
         "paper_id": place.grid_key,
         "paper_mean": f"{place.printed.auc:.2f}",
         "paper_ci95": f"{place.printed.ci:.2f}",
-        "difference": "" if mean is None else f"{mean - place.printed.auc:.4f}",
+        "difference": _number(None if mean is None else mean - place.printed.auc),
         "doubtful": "yes" if place.doubtful else "no",
     }
 

@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from launch.report.content import ReportData
-from launch.report.read.collect import PassedOver, Run
-from launch.report.read.comparable import POINTS
-from launch.report.statistics.cells import Cell
-from launch.report.tables.table import Link, Table, Value, number_columns, number_value, text_columns, text_value
+from launch.report.read.collect import Run
+from launch.report.statistics.cells import POINTS, Cell
+from launch.report.tables.table import Link, Table, Value, head, number_columns, number_value, row, text_columns
 
-COLUMNS = (
+RUN_COLUMNS = (
     *text_columns("Run", "Files", "State", "For"),
     *number_columns("Seed", "Best epoch", "Validation (points)", "Test (points)", "Attention weight"),
     *number_columns("Images/s", "Seconds"),
     *text_columns("Commit", "Beton"),
 )
-_SHORT = 10
-"""Characters of a hash that are shown."""
+NOTE = "Test is the mean over the run's own labels as result.json records it; images/s counts training alone."
 
 
 def runs(data: ReportData) -> list[Table]:
-    """All runs, then the folders that the report does not use."""
-    collection = data.collection
-    return [runs_table(data.cells, data.out), *passed_over_tables(collection.passed_over, collection.directory)]
+    """All runs with where they came from, then the folders that the report does not use, or not wholly."""
+    found = tuple(_run_row(cell, run, data.out) for cell in data.cells for run in cell.runs)
+    tables = [Table(key="runs", title="All runs", columns=RUN_COLUMNS, rows=found, notes=(NOTE,))]
+    if data.collection.passed_over:
+        start, columns = data.collection.directory, text_columns("Folder", "What", "Why")
+        left_out = tuple(
+            row(os.path.relpath(item.path, start), item.kind, item.reason) for item in data.collection.passed_over
+        )
+        title = "Folders passed over or used in part"
+        tables.append(Table(key="passed-over", title=title, columns=columns, rows=left_out))
+    return tables
 
 
-def runs_table(cells: Sequence[Cell], out: Path) -> Table:
-    """Every run with where it came from; links are relative to ``out``."""
-    rows = [_row(cell, run, out) for cell in cells for run in cell.runs]
-    note = "Test is the mean over the run's own labels as result.json records it; images/s counts training alone."
-    return Table(key="runs", title="All runs", columns=COLUMNS, rows=tuple(rows), notes=(note,))
-
-
-def _row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
+def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
     result = run.result
     validation = result.validation.mean_auroc if result else None
     test = result.test.mean_auroc if result else None
-    return (
-        Value((run.run_id,), sort=run.run_id, mark="head"),
-        Value(("",), links=file_links(run, out)),
-        text_value(run.progress),
-        text_value(cell.role),
+    return row(
+        head(run.run_id),
+        Value(("",), links=_file_links(run, out)),
+        *(run.progress, cell.role),
         number_value(run.config.seed, "d"),
         number_value(result.best_epoch if result else None, "d"),
         number_value(None if validation is None else POINTS * validation, ".2f"),
@@ -52,13 +49,12 @@ def _row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
         number_value(result.attention_weight if result else None, ".4g"),
         number_value(result.images_per_s if result else None, ",.1f"),
         number_value(result.seconds if result else None, ",.0f"),
-        text_value(run.commit or "-"),
-        text_value(run.content_hash[:_SHORT] or "-"),
+        *(run.commit or "-", run.content_hash[:10] or "-"),
     )
 
 
-def file_links(run: Run, out: Path) -> tuple[Link, ...]:
-    """Links to those of the run's files that are there."""
+def _file_links(run: Run, out: Path) -> tuple[Link, ...]:
+    """Links, relative to ``out``, to those of the run's files that are there."""
     folder = run.folder
     files = {
         "config": folder.config_file,
@@ -68,22 +64,9 @@ def file_links(run: Run, out: Path) -> tuple[Link, ...]:
         "provenance": folder.provenance_file,
         "log": folder.log_file,
     }
-    return tuple(Link(text, relative_href(path, out)) for text, path in files.items() if path.exists())
-
-
-def relative_href(path: Path, out: Path) -> str:
-    """``path`` as a URL relative to the folder ``out``, special characters quoted."""
-    relative = os.path.relpath(path.resolve(), out.resolve())
-    return quote(Path(relative).as_posix())
-
-
-def passed_over_tables(items: Sequence[PassedOver], directory: Path) -> list[Table]:
-    """Folders that the report does not use, or not wholly, in one table; none when there are none."""
-    if not items:
-        return []
-    columns = text_columns("Folder", "What", "Why")
-    rows = tuple(
-        (text_value(os.path.relpath(item.path, directory)), text_value(item.kind), text_value(item.reason))
-        for item in items
+    start = out.resolve()
+    return tuple(
+        Link(text, quote(Path(os.path.relpath(path.resolve(), start)).as_posix()))
+        for text, path in files.items()
+        if path.exists()
     )
-    return [Table(key="passed-over", title="Folders passed over or used in part", columns=columns, rows=rows)]

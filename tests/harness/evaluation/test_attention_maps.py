@@ -22,7 +22,7 @@ from harness.runs.checkpoint import load_weights
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from launch.report.build import build_report
-from launch.report.content import AttentionOptions, Options
+from launch.report.content import Options
 
 DATA = DataConfig(dataset="chestxray14", image_size=64)
 TEACHER = RunConfig(data=DATA, init=Weights(kind="none"), seed=1)
@@ -81,7 +81,7 @@ def test_weights_that_are_not_there_are_one_line(tiny_beton: Path, tmp_path: Pat
 
 def test_the_report_shows_them_where_weights_and_beton_are_at_hand(tiny_beton: Path, runs: Path) -> None:
     out = runs.parent / "report"
-    options = Options(attention=AttentionOptions(count=2, data_dir=tiny_beton.parent))
+    options = Options(attention_maps=2, data_dir=tiny_beton.parent)
     built = build_report(runs, out, options)
     drawn = {path.name for path in built.paths if path.name.startswith("attention")}
     names = ("attention_1", "attention_planes_1")
@@ -103,7 +103,7 @@ def test_another_beton_is_refused(tiny_beton: Path, runs: Path) -> None:
     provenance = runs / TAUGHT.run_id / "provenance.json"
     provenance.write_text(json.dumps({"content_hash": "sha256:" + "beef" * 16}), encoding="utf-8")
     try:
-        options = Options(attention=AttentionOptions(count=1, data_dir=tiny_beton.parent))
+        options = Options(attention_maps=1, data_dir=tiny_beton.parent)
         built = build_report(runs, runs.parent / "refused", options)
     finally:
         provenance.unlink()

@@ -15,9 +15,8 @@ from report_fixtures import student, write_run
 from sklearn.metrics import roc_auc_score
 
 from launch.report.read.collect import collect
-from launch.report.read.predictions import SplitPredictions
 from launch.report.statistics import bootstrap as bootstrap_module
-from launch.report.statistics.bootstrap import Bootstrap, paired_intervals, resample
+from launch.report.statistics.bootstrap import Bootstrap, SplitPredictions, paired_intervals, resample
 
 
 def predictions(

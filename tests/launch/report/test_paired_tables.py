@@ -10,23 +10,17 @@ from typing import Any
 import pytest
 from report_fixtures import LABELS, pretraining, repetitions, student, write_predictions, write_run
 
-from launch.report.read.collect import collect
-from launch.report.read.comparable import comparable_scores
+from launch.report.build import read_data
+from launch.report.content import Options, ReportData
 from launch.report.statistics.bootstrap import Bootstrap
-from launch.report.statistics.cells import Cell, group_cells
-from launch.report.statistics.pairs import Compared, compare_pairs, find_pairs
-from launch.report.tables.paired_tables import COLUMNS, MEAN, means_table, paired_csv, paired_tables
+from launch.report.statistics.pairs import MEAN, compare_pairs
+from launch.report.tables.paired_tables import COLUMNS, paired, paired_csv, paired_means
 
 
-def cells_in(directory: Path) -> tuple[Cell, ...]:
-    runs = collect(directory).runs
-    return group_cells(runs, comparable_scores(runs))
-
-
-def compare(directory: Path, cache: Path) -> tuple[list[Compared], list[str]]:
-    found = compare_pairs(find_pairs(cells_in(directory)), Bootstrap(50, 0, cache))
-    assert found.notes == ()
-    return list(found.compared), [str(item) for item in found.passed_over]
+def compare(directory: Path, out: Path, resamples: int = 50) -> ReportData:
+    data = read_data(directory, out, Options(resamples=resamples))
+    assert not data.waiting
+    return data
 
 
 def write_pair(directory: Path, count: int = 2, **fields: Any) -> None:
@@ -47,7 +41,7 @@ def test_pairs_differ_in_the_objective_alone(tmp_path: Path) -> None:
     write_run(tmp_path, student(subset="400"), 0.7)
     write_run(tmp_path, student(subset="400", teacher="mimic_cxr"), None)
     write_run(tmp_path, pretraining(), 0.7)
-    pairs = find_pairs(cells_in(tmp_path))
+    pairs = compare(tmp_path, tmp_path / "report", resamples=0).pairs
     assert {pair.text.partition(" (")[0] for pair in pairs} == {
         "DenseNet-121, Attention transfer, ImageNet teacher",
         "DenseNet-121, Attention transfer, MIMIC-CXR teacher",
@@ -60,10 +54,10 @@ def test_pairs_differ_in_the_objective_alone(tmp_path: Path) -> None:
 
 def test_the_table_and_the_csv_say_the_same(tmp_path: Path) -> None:
     write_pair(tmp_path / "runs")
-    compared, passed_over = compare(tmp_path / "runs", tmp_path / "kept")
-    assert passed_over == []
-    (table,) = paired_tables(compared)
-    rows = list(csv.DictReader(io.StringIO(paired_csv(compared))))
+    data = compare(tmp_path / "runs", tmp_path / "kept")
+    assert data.collection.passed_over == ()
+    (table,) = paired(data)
+    rows = list(csv.DictReader(io.StringIO(paired_csv(data.compared))))
     assert tuple(rows[0]) == COLUMNS
     assert [row["label"] for row in rows] == [*LABELS, MEAN]
     assert [row[0].text for row in table.rows] == [*LABELS, MEAN]
@@ -79,14 +73,14 @@ def test_the_table_and_the_csv_say_the_same(tmp_path: Path) -> None:
         assert float(row["difference"]) == pytest.approx(float(row["auroc"]) - float(row["base_auroc"]), abs=2e-4)
     assert "20 test patients" in table.notes[0]
     assert [link.text for link in table.rows[-1][2].links] == ["TL s0", "TL s1", "s0", "s1"]
-    means = means_table(compared)
+    (means,) = paired_means(data)
     assert means.rows[0][-1].lines == table.rows[-1][2].lines
 
 
 def test_without_time_one_pair_is_begun_each_time_and_the_rest_is_said_to_wait(tmp_path: Path) -> None:
     for network in ("densenet121", "densenet40"):
         write_pair(tmp_path / "runs", network=network)
-    pairs = find_pairs(cells_in(tmp_path / "runs"))
+    pairs = compare(tmp_path / "runs", tmp_path / "report", resamples=0).pairs
     bootstrap = Bootstrap(50, 0, tmp_path / "kept", seconds=0.0)
     first, second = compare_pairs(pairs, bootstrap), compare_pairs(pairs, bootstrap)
     assert (len(first.compared), len(second.compared)) == (1, 2)
@@ -101,7 +95,7 @@ def test_equal_predictions_give_exactly_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path / "runs", count=1)
     first, second = sorted((tmp_path / "runs").iterdir())
     (second / "predictions.parquet").write_bytes((first / "predictions.parquet").read_bytes())
-    (table,) = paired_tables(compare(tmp_path / "runs", tmp_path / "kept")[0])
+    (table,) = paired(compare(tmp_path / "runs", tmp_path / "kept"))
     assert {row[2].lines for row in table.rows} == {("+0.00", "[+0.00, +0.00]")}
 
 
@@ -111,7 +105,8 @@ def test_predictions_that_cannot_be_used_are_named_and_the_rest_is_compared(tmp_
     folders = sorted(path for path in runs.iterdir() if "_at-" in path.name)
     (folders[0] / "predictions.parquet").write_bytes(b"PAR1")
     write_predictions(folders[1], LABELS, num_images=38)
-    compared, passed_over = compare(runs, tmp_path / "kept")
+    data = compare(runs, tmp_path / "kept")
+    compared, passed_over = data.compared, [str(item) for item in data.collection.passed_over]
     assert [run.config.seed for run in compared[0].other_runs] == [2]
     assert len(compared[0].base_runs) == 3
     assert len(passed_over) == 2
@@ -120,9 +115,9 @@ def test_predictions_that_cannot_be_used_are_named_and_the_rest_is_compared(tmp_
     assert folders[1].name in passed_over[1]
     assert "not the test images of" in passed_over[1]
     (folders[2] / "predictions.parquet").unlink()
-    compared, passed_over = compare(runs, tmp_path / "kept")
-    assert compared == []
-    assert "no such file" in passed_over[1]
+    data = compare(runs, tmp_path / "kept")
+    assert data.compared == ()
+    assert "no such file" in str(data.collection.passed_over[1])
 
 
 @pytest.mark.parametrize("damage", ["missing column", "twice", "not finite", "empty"])
@@ -130,7 +125,7 @@ def test_damaged_predictions_are_one_line(tmp_path: Path, damage: str) -> None:
     import pandas as pd
 
     from datasets.errors import InputError
-    from launch.report.read.predictions import read_predictions
+    from launch.report.statistics.bootstrap import read_predictions
 
     folder = write_run(tmp_path, student(), 0.7)
     frame = pd.read_parquet(folder / "predictions.parquet")
@@ -150,5 +145,5 @@ def test_damaged_predictions_are_one_line(tmp_path: Path, damage: str) -> None:
 def test_a_pair_is_named_with_what_tells_it_apart(tmp_path: Path) -> None:
     write_pair(tmp_path, count=1)
     write_run(tmp_path, student(teacher="mimic_cxr", beta=2.0), 0.7)
-    texts = [pair.text for pair in find_pairs(cells_in(tmp_path))]
+    texts = [pair.text for pair in compare(tmp_path, tmp_path / "report", resamples=0).pairs]
     assert sorted(text.partition(" (")[2] for text in texts) == ["objective.beta=1)", "objective.beta=2)"]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from report_fixtures import repetitions, student, write, write_run
 
+from launch.report.build import read_data
+from launch.report.content import Options
 from launch.report.read.collect import Run, collect
-from launch.report.read.comparable import comparable_scores
-from launch.report.statistics.cells import group_cells
-from launch.report.tables.cost import cost_tables, device_text, run_cost
+from launch.report.tables.cost import cost, device_text, run_cost
 from launch.report.tables.table import Table
 
 STATUS = {"state": "done", "updated": 11_000.0}
@@ -33,8 +33,7 @@ def only_run(directory: Path) -> Run:
 
 
 def tables(directory: Path) -> dict[str, Table]:
-    runs = collect(directory).runs
-    return {table.key: table for table in cost_tables(group_cells(runs, comparable_scores(runs)))}
+    return {table.key: table for table in cost(read_data(directory, directory / "report", Options(resamples=0)))}
 
 
 @pytest.mark.parametrize(

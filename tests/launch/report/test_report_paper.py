@@ -12,17 +12,15 @@ from report_fixtures import repetitions, student, write_run
 
 from harness.config import BetaSearch, RunConfig
 from launch.grids.paper.grid import paper_grid
-from launch.report.read.collect import collect
-from launch.report.read.comparable import comparable_scores
+from launch.report.build import read_data
+from launch.report.content import Options, ReportData
 from launch.report.read.names import cell_label
-from launch.report.statistics.cells import Cell, group_cells
 from launch.report.tables.paper_tables import figure_3_cells, matching_cells, paper_tables, printed_places
 from launch.report.tables.tidy import COLUMNS, tidy_csv
 
 
-def cells_of(directory: Path) -> tuple[Cell, ...]:
-    runs = collect(directory).runs
-    return group_cells(runs, comparable_scores(runs))
+def data_of(directory: Path) -> ReportData:
+    return read_data(directory, directory / "report", Options(resamples=0))
 
 
 def paper_student(**changes: object) -> RunConfig:
@@ -59,7 +57,7 @@ def test_ours_printed_and_difference_stand_together(tmp_path: Path) -> None:
     for config, value in zip(repetitions(paper_student(), 3), (0.68, 0.69, 0.70), strict=True):
         write_run(tmp_path, config, value)
     write_run(tmp_path, paper_student(scope="last34"), 0.675)
-    tables = paper_tables(cells_of(tmp_path))
+    tables = paper_tables(data_of(tmp_path))
     assert [table.key for table in tables] == ["paper-2a"]
     (table,) = tables
     assert [column.lines for column in table.columns] == [
@@ -84,7 +82,7 @@ def test_ours_printed_and_difference_stand_together(tmp_path: Path) -> None:
 def test_the_papers_tables_come_alone_where_they_belong(tmp_path: Path) -> None:
     write_run(tmp_path, paper_student(teacher="mimic_cxr"), 0.72)
     write_run(tmp_path, student(subset="full", image_size=256, dataset="chestxray14_5.6k", teacher="imagenet"), 0.7)
-    keys = [table.key for table in paper_tables(cells_of(tmp_path))]
+    keys = [table.key for table in paper_tables(data_of(tmp_path))]
     assert keys == ["paper-2a", "paper-3", "paper-5"]
 
 
@@ -94,7 +92,7 @@ def test_other_sizes_and_beta_searches_are_not_the_papers(tmp_path: Path) -> Non
     for run in (student(subset="1k", image_size=64), *search.runs):
         write_run(tmp_path, run, 0.9)
     write_run(tmp_path, config, 0.73)
-    cells = cells_of(tmp_path)
+    cells = data_of(tmp_path).cells
     chosen, notes = matching_cells(cells)
     assert [cell.config for cell in chosen.values()] == [config]
     assert notes == {}
@@ -104,7 +102,7 @@ def test_of_two_matching_cells_the_fuller_is_shown_and_the_other_is_said(tmp_pat
     write_run(tmp_path, paper_student(epochs=2), 0.6)
     for config in repetitions(paper_student(epochs=8), 2):
         write_run(tmp_path, config, 0.7)
-    (table,) = paper_tables(cells_of(tmp_path))
+    (table,) = paper_tables(data_of(tmp_path))
     assert table.rows[1][2].lines[0] == "70.00 ± 0.00 (t ± 0.00, n=2)"
     assert "2 cells match" in table.notes[-1]
     assert "schedule.epochs=8" in table.notes[-1]
@@ -119,14 +117,14 @@ def test_figure_3_takes_both_targets_from_imagenet(tmp_path: Path) -> None:
     others = [paper_student(), student(subset="5k", image_size=256, scope="last34")]
     for config in (*wanted, *others):
         write_run(tmp_path, config, 0.7)
-    assert {cell.config for cell in figure_3_cells(cells_of(tmp_path))} == set(wanted)
+    assert {cell.config for cell in figure_3_cells(data_of(tmp_path).cells)} == set(wanted)
 
 
 def test_csv_is_tidy_and_lists_missing_places(tmp_path: Path) -> None:
     configs = repetitions(paper_student(), 2)
     write_run(tmp_path, configs[0], 0.68)
     write_run(tmp_path, configs[1], 0.70)
-    rows = list(csv.DictReader(io.StringIO(tidy_csv(cells_of(tmp_path)))))
+    rows = list(csv.DictReader(io.StringIO(tidy_csv(data_of(tmp_path).cells))))
     assert len(rows) == 1 + 24
     assert set(rows[0]) == set(COLUMNS)
     ours = next(row for row in rows if row["table"] == "2a" and row["n"] != "0")
@@ -162,4 +160,4 @@ def test_csv_is_tidy_and_lists_missing_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_chosen_cell_does_not_depend_on_the_seed(tmp_path: Path, seed: int) -> None:
     write_run(tmp_path, dataclasses.replace(paper_student(), seed=seed), 0.7)
-    assert len(paper_tables(cells_of(tmp_path))) == 1
+    assert len(paper_tables(data_of(tmp_path))) == 1
