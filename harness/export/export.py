@@ -24,6 +24,7 @@ from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_mode
 from harness.runs.checkpoint import WEIGHTS_NAME
 from harness.runs.checkpoint_folder import replacing_folder
 from harness.runs.folder import RunFolder
+from harness.runs.lock import sole_writer
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def export_run(
     provenance = read_json(folder.provenance_file)
     opened = _beton(model)
     intervals, mean_interval, patients = _intervals(folder, model)
-    with replacing_folder(out) as partial:
+    with sole_writer(out.parent, f".{out.name}.lock", of=out), replacing_folder(out) as partial:
         check = _write_onnx(model, partial / ONNX_NAME, opened) if onnx else None
         _write_files(model, folder, partial, check)
         exported = Exported(

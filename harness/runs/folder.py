@@ -26,6 +26,7 @@ class RunFolder:
     result.json         written last: its presence means that the run is done
     trace.json          torch profiler's trace of a few steps, when it was asked for
     log.txt             what the process printed, when an executor started it
+    .lock               locked by the process that trains the run, whose host and id it holds
     """
 
     path: Path

@@ -16,7 +16,7 @@ class MetricsLog:
     """Appends one JSON line per epoch; of a process that does not own the run folder it writes nothing."""
 
     def __init__(self, folder: RunFolder, *, owner: bool, first_epoch: int, tensorboard: bool) -> None:
-        """Cut what lies behind the checkpoint, since those epochs will be run again.
+        """Cut what lies behind the checkpoint, since those epochs will be run again; keep each other epoch once.
 
         Args:
             folder: the run's folder.
@@ -35,7 +35,8 @@ class MetricsLog:
             logger.warning(
                 f"{self._file}: damaged; {damaged} of {len(records)} lines cannot be read and are left out"
             )
-        kept = [record for record in records if record.get("epoch", first_epoch) < first_epoch]
+        by_epoch = {record["epoch"]: record for record in records if record.get("epoch", first_epoch) < first_epoch}
+        kept = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         write_text(self._file, "".join(_line(record) for record in kept))
         if tensorboard:
             from accelerate.tracking import TensorBoardTracker  # type: ignore[import-untyped]

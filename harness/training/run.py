@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
@@ -16,13 +18,15 @@ from datasets.files import disk_full_as_input_error, write_json
 from datasets.progress import Advance, progress
 from harness.config import RunConfig
 from harness.config.schedule import best_of
-from harness.devices.accelerator import device_names, leaving_at_failure, make_accelerator
+from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
 from harness.devices.precision import effective_precision
 from harness.evaluation.evaluate import predict_split, write_predictions
 from harness.evaluation.metrics import score
 from harness.networks import Network, build_network
 from harness.runs.checkpoint import best_epoch, load_weights, weights_hash
 from harness.runs.checkpoint_folder import whole_folder
+from harness.runs.folder import RunFolder
+from harness.runs.lock import sole_writer
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import write_provenance
 from harness.runs.runtime import RuntimeConfig
@@ -33,7 +37,7 @@ from harness.training.build import Run, build_components
 from harness.training.guards import out_of_memory_as_memory_error
 from harness.training.loop import TrainingCallbacks, TrainingComponents, fit
 from harness.training.monitor import ProgressMonitor, step_trace
-from harness.training.preflight import preflight, write_config
+from harness.training.preflight import CheckedRun, finished_result, preflight, write_config
 from harness.training.recorder import CheckpointRecorder, make_learner, restore
 from harness.training.signals import StopControl, StopSignals
 from harness.training.sync_batch_norm import synchronised
@@ -60,10 +64,34 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
         logger.info(f"{folder.path}: already done")
         return finished
     accelerator = make_accelerator(runtime)
+    with leaving_at_failure(accelerator), _sole_writer(folder, accelerator):
+        # Another process may have ended the run since.
+        result = finished_result(folder, config, checked.beton) or _record(checked, accelerator)
+    accelerator.end_training()
+    return result
+
+
+@contextmanager
+def _sole_writer(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
+    """Lock the run's folder in the first process; all of them fail alike when another run's process holds it."""
+    problem = None
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(sole_writer(folder.path))
+            except InputError as error:
+                problem = str(error)
+        (problem,) = broadcast_object_list([problem])
+        if problem is not None:
+            raise InputError(problem)
+        yield
+
+
+def _record(checked: CheckedRun, accelerator: Accelerator) -> dict[str, Any]:
+    config, runtime, folder = checked.config, checked.runtime, checked.folder
     status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
     signals = StopSignals()
     with (
-        leaving_at_failure(accelerator),
         disk_full_as_input_error(folder.path, "what was written before is kept"),
         reporting(status),
         signals.caught(),
@@ -78,9 +106,7 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
             image_size=config.data.image_size,
             precision=effective_precision(accelerator),
         ):
-            result = _train_and_test(run, status, signals)
-    accelerator.end_training()
-    return result
+            return _train_and_test(run, status, signals)
 
 
 def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.runs.folder import RunFolder
+from harness.runs.lock import RunLock
 from launch.executors.signals import dying_with_parent
-from launch.plan.lock import RunLock
 
 TAIL_BYTES = 16_384
 ERROR_PREFIX = "error: "
@@ -54,7 +54,13 @@ class RunProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "CXR_TRACEBACK": "1", **(environment or {})},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "CXR_TRACEBACK": "1",
+                    **lock.environment,
+                    **(environment or {}),
+                },
                 start_new_session=True,
                 pass_fds=(lock.descriptor,),
             )

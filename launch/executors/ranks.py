@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from harness.runs.lock import inherited_descriptors
 from launch.executors.signals import dying_with_parent, handled_signals
 
 POLL_S = 0.05
@@ -75,6 +76,7 @@ def _start(
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=inherited_descriptors(),
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from datasets.errors import InputError
 from datasets.files import read_json_object
 from harness.runs.folder import RunFolder
+from harness.runs.lock import is_locked
 from launch.grids.grid import GridRun
 from launch.plan.history import read_history
-from launch.plan.lock import is_locked
 
 HEARTBEAT_S = 7200.0
 """A run on another host counts as running this long after it last wrote its status, which it does once an epoch."""

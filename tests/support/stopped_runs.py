@@ -35,13 +35,17 @@ def run(
     arguments: Sequence[str], *, stop: signal.Signals | None = None, at_step: int = 0, rank: int = 0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Let a command run to its end, or until it sends itself ``stop`` in its ``at_step``-th step, from 1."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE)])
-    if stop is not None:
-        environment["TEST_STOP"] = f"{int(stop)} {at_step} {rank}"
+    variables = {**environment(stop, at_step, rank), **variables}
     return subprocess.run(
-        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+        arguments, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=200, check=False
     )
+
+
+def environment(stop: signal.Signals | None = None, at_step: int = 0, rank: int = 0) -> dict[str, str]:
+    """Variables of a command that is to send itself ``stop`` in its ``at_step``-th step, from 1."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE)])
+    return variables if stop is None else {**variables, "TEST_STOP": f"{int(stop)} {at_step} {rank}"}
 
 
 def train_until(config: RunConfig, runtime: RuntimeConfig, stop: signal.Signals, at_step: int) -> int:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
+from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
 from launch.executors.local.progress import Progress, showing_progress
 from launch.executors.prepare import prepare_folder, record_failure
@@ -22,7 +23,6 @@ from launch.executors.signals import StopSignals, caught_signals
 from launch.executors.slots import Slot, make_slots, num_cores
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision
-from launch.plan.lock import RunLock
 from launch.plan.run_state import DatasetFacts, RunState, read_state
 
 POLL_S = 0.1

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
+from harness.runs.lock import RunLock
 from harness.runs.provenance import ROOT, git_state
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
 from launch.executors.prepare import TrainCommand, prepare_folder
@@ -34,7 +35,6 @@ from launch.executors.slurm.submission import Submission, new_submission
 from launch.executors.slurm.worker import Job, JobRun
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision, decide
-from launch.plan.lock import RunLock
 from launch.plan.run_state import ABSENT, RunState, read_states
 
 LOCK_WAIT_S = 300.0

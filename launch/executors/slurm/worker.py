@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.runs.folder import RunFolder
+from harness.runs.lock import RunLock
 from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
 from launch.executors.slurm.environment import JobStart
 from launch.plan.history import History, read_history
-from launch.plan.lock import RunLock
 
 POLL_S = 0.2
 LOCK_WAIT_S = 900.0

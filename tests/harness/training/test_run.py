@@ -24,6 +24,7 @@ from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import read_json
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, Weights
+from harness.runs.lock import LOCK_NAME, is_locked
 from harness.training.config_file import load_config
 from harness.training.preflight import check_batches
 from harness.training.run import train_run
@@ -50,7 +51,9 @@ def test_a_finished_run_folder_is_complete(finished_run: FinishedRun) -> None:
     assert provenance["versions"]["ffcv"] == "1.0.2"
     assert provenance["precision"] == "fp32"
     assert provenance["devices"] == ["cpu, 1 threads"]
-    assert not [path for path in folder.path.rglob("*") if path.name.startswith(".") or "partial" in path.name]
+    hidden = [path.name for path in folder.path.rglob("*") if path.name.startswith(".") or "partial" in path.name]
+    assert hidden == [LOCK_NAME]
+    assert not is_locked(folder.path)
 
 
 def test_weights_say_whose_they_are(finished_run: FinishedRun) -> None:

@@ -18,11 +18,11 @@ from grid_stand_in import executor, plan, read_trace, small_runs, start_submit, 
 
 from datasets.logging_setup import set_up_logging
 from harness.runs.folder import RunFolder
+from harness.runs.lock import RunLock, is_locked
 from launch.executors import signals
 from launch.executors.process import explain_exit
 from launch.executors.signals import dying_with_parent
 from launch.executors.slots import make_slots
-from launch.plan.lock import RunLock, is_locked
 from launch.plan.run_state import process_lives
 
 RUNS = small_runs()

@@ -15,12 +15,12 @@ import pytest
 from grid_stand_in import read_trace, small_runs, wait_for_starts
 
 from datasets.logging_setup import set_up_logging
+from harness.runs.lock import RunLock
 from launch.executors.prepare import prepare_folder
 from launch.executors.slurm import entry, worker
 from launch.executors.slurm.entry import JobFailedError, run_job
 from launch.executors.slurm.worker import Job, JobRun
 from launch.plan.history import History, read_history
-from launch.plan.lock import RunLock
 
 RUNS = small_runs()
 STAND_IN = str(Path(grid_stand_in.__file__).resolve())

@@ -17,7 +17,7 @@ from grid_stand_in import small_runs
 from datasets.errors import InputError
 from datasets.files import write_json
 from harness.runs.folder import RunFolder
-from launch.plan.lock import RunLock
+from harness.runs.lock import RunLock
 from launch.plan.run_state import DatasetFacts, RunState, dataset_facts, read_state
 
 RUNS = small_runs()
