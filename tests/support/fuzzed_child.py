@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import multiprocessing
+import operator
 import resource
 import signal
 import traceback
@@ -90,18 +93,57 @@ def _edited(data: bytes, edits: list[tuple[str, int, Any]]) -> bytes:
     return data
 
 
-_places = st.integers(0, 1 << 20)
+_offsets = st.integers(0, 1 << 20)
 _numbers = st.tuples(st.sampled_from(EXTREMES), st.sampled_from((1, 2, 4, 8)), st.sampled_from(("little", "big")))
 _edits = st.one_of(
-    st.tuples(st.just("bytes"), _places, st.binary(min_size=1, max_size=8)),
-    st.tuples(st.just("number"), _places, _numbers),
-    st.tuples(st.just("insert"), _places, st.binary(min_size=1, max_size=16)),
-    st.tuples(st.just("drop"), _places, st.integers(1, 64)),
-    st.tuples(st.just("again"), _places, st.integers(1, 256)),
-    st.tuples(st.just("cut"), _places, st.none()),
+    st.tuples(st.just("bytes"), _offsets, st.binary(min_size=1, max_size=8)),
+    st.tuples(st.just("number"), _offsets, _numbers),
+    st.tuples(st.just("insert"), _offsets, st.binary(min_size=1, max_size=16)),
+    st.tuples(st.just("drop"), _offsets, st.integers(1, 64)),
+    st.tuples(st.just("again"), _offsets, st.integers(1, 256)),
+    st.tuples(st.just("cut"), _offsets, st.none()),
 )
 
 
 def damaged(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
     """One of ``seeds`` after one to six edits: bytes and numbers overwritten, parts added, doubled, dropped, cut."""
     return st.builds(_edited, st.sampled_from(seeds), st.lists(_edits, min_size=1, max_size=6))
+
+
+HUGE = 10**4000
+ODD_VALUES: tuple[Any, ...] = (
+    *(True, False, None, 0, 1, -1, 2**31, 2**63, 10**18, HUGE, -HUGE),
+    *(0.0, -0.5, 1e308, float("inf"), float("nan"), "", "1", "none", "x" * 5000, "\0", "\ud800", "../..", "\n"),
+    *([], [1], [[]], {}, {"kind": 0}, {"": ""}, {"run": {}}),
+)
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from _places(value[key], (*place, key))
+
+
+def _changed(document: Any, edits: list[tuple[int, str, Any]]) -> Any:
+    document = copy.deepcopy(document)
+    for number, kind, value in edits:
+        places = list(_places(document))[1:]
+        if not places:
+            break
+        *above, last = places[number % len(places)]
+        owner = functools.reduce(operator.getitem, above, document)
+        if kind == "drop":
+            del owner[last]
+        elif kind == "add" and isinstance(owner, dict):
+            owner["added"] = value
+        else:
+            owner[last] = value
+    return document
+
+
+def changed(documents: list[Any]) -> st.SearchStrategy[Any]:
+    """One of ``documents`` (nested dicts and lists) after one to four edits: values replaced, keys dropped, added."""
+    odd = st.sampled_from(ODD_VALUES)
+    edits = st.tuples(st.integers(0, 1 << 16), st.sampled_from(("set", "set", "drop", "add")), odd)
+    return st.builds(_changed, st.sampled_from(documents), st.lists(edits, min_size=1, max_size=4))
