@@ -29,17 +29,21 @@ def check_choice(key: str, value: object, literal: Any) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON values, every field written out but for what ``OMIT_IF_NONE`` and its like say."""
-    result: dict[str, Any] = json.loads(json.dumps(_plain(config)))
+    result: dict[str, Any] = json.loads(json.dumps(plain(config)))
     return result
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The values that ``to_dict`` copies. Each config keeps its own, since the runs of a grid share their parts."""
     if dataclasses.is_dataclass(value):
-        items = [(item, getattr(value, item.name)) for item in dataclasses.fields(value)]
-        return {
-            item.name: _plain(inner)
-            for item, inner in items
-            if not (inner is None and item.metadata.get("omit_if_none"))
-            and not (inner is False and item.metadata.get("omit_if_false"))
-        }
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        kept = getattr(value, "__dict__", {})
+        if "_plain" not in kept:
+            items = [(item, getattr(value, item.name)) for item in dataclasses.fields(value)]
+            kept["_plain"] = {
+                item.name: plain(inner)
+                for item, inner in items
+                if not (inner is None and item.metadata.get("omit_if_none"))
+                and not (inner is False and item.metadata.get("omit_if_false"))
+            }
+        return kept["_plain"]
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value

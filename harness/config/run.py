@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from datasets.sources.registry import DATASETS
-from harness.config.checks import OMIT_IF_FALSE, OMIT_IF_NONE, STRICT, check, check_choice, to_dict
+from harness.config.checks import OMIT_IF_FALSE, OMIT_IF_NONE, STRICT, check, check_choice, plain
 from harness.config.networks import NETWORKS, check_network
 from harness.config.objectives import OneOfTheRegistered, register_objective
 from harness.config.schedule import Schedule
@@ -368,7 +368,7 @@ class RunConfig:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the whole config and the schema version."""
-        payload = {"schema": SCHEMA_VERSION, "config": to_dict(self)}
+        payload = {"schema": SCHEMA_VERSION, "config": plain(self)}
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
     @cached_property

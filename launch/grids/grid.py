@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Literal
 
 from harness.config import RunConfig
-from launch.grids.hashing import remember_hashes
 
 Kind = Literal["prerequisite", "search", "repetition"]
 
@@ -49,7 +48,6 @@ class Grid:
     runs: tuple[GridRun, ...]
 
     def __post_init__(self) -> None:
-        remember_hashes(run.config for run in self.runs)
         _refuse_repeated("run id", (run.run_id for run in self.runs))
         _refuse_repeated("name", (run.name for run in self.runs))
         missing = [f"{run.name} needs {need}" for run in self.runs for need in run.needs if need not in self.by_id]

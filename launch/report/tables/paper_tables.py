@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from launch.grids.paper.tables import PaperCell, PaperConfiguration, paper_cells, paper_configurations
+from launch.grids.paper.tables import PaperConfiguration, paper_configurations
 from launch.report.content import ReportData
 from launch.report.grouping import grouped
 from launch.report.read.names import CellLabel, word
@@ -41,9 +41,8 @@ NOTE = (
 class Place:
     """One printed place of a table, and the label that a cell of ours must have to stand there."""
 
-    printed: PaperCell
-    grid_key: str
-    """The configuration's number in the grid, R01 to R63."""
+    table: str
+    printed: PaperConfiguration
     label: CellLabel
 
     @property
@@ -54,34 +53,28 @@ class Place:
     @property
     def doubtful(self) -> bool:
         """Whether the printed value was probably copied from another column."""
-        column = (self.printed.table, self.printed.method, self.label.scope)
+        column = (self.table, self.printed.method, self.label.scope)
         return column in COPIED_COLUMNS and (self.printed.train_size, self.printed.init) in COPIED_ROWS
 
 
 @cache
 def printed_places() -> tuple[Place, ...]:
     """All 79 printed places in the order of the tables."""
-    configurations = {_key(configuration): configuration for configuration in paper_configurations()}
-    places = []
-    for printed in paper_cells():
-        configuration = configurations[_key(printed)]
-        dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
-        label = CellLabel(
-            dataset=dataset,
-            subset="full" if FULL_SIZE[dataset] == printed.train_size else printed.train_size,
-            init=printed.init,
-            method=printed.method,
-            teacher=printed.teacher,
-            network=printed.student,
-            scope=configuration.scope,
-        )
-        places.append(Place(printed=printed, grid_key=configuration.key, label=label))
-    return tuple(places)
+    return tuple(_place(table, row) for table in TITLES for row in paper_configurations() if table in row.tables)
 
 
-def _key(row: PaperCell | PaperConfiguration) -> tuple[object, ...]:
-    dataset = row.dataset.removesuffix("_5.6k")
-    return (dataset, row.train_size, row.init, row.method, row.teacher, row.student, row.trainable_params)
+def _place(table: str, printed: PaperConfiguration) -> Place:
+    dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
+    label = CellLabel(
+        dataset=dataset,
+        subset="full" if FULL_SIZE[dataset] == printed.train_size else printed.train_size,
+        init=printed.init,
+        method=printed.method,
+        teacher=printed.teacher,
+        network=printed.student,
+        scope=printed.scope,
+    )
+    return Place(table=table, printed=printed, label=label)
 
 
 def matching_cells(cells: Sequence[Cell]) -> tuple[dict[CellLabel, Cell], dict[CellLabel, str]]:
@@ -121,7 +114,7 @@ def paper_tables(data: ReportData) -> list[Table]:
     """The paper's tables, those alone in which at least one place has a run of ours."""
     chosen, notes = matching_cells(data.cells)
     tables = []
-    for key, places in grouped(printed_places(), lambda place: place.printed.table).items():
+    for key, places in grouped(printed_places(), lambda place: place.table).items():
         labels = [place.label for place in places if place.label in chosen]
         if labels:
             doubt = (DOUBTFUL_NOTE,) if any(place.doubtful for place in places) else ()

@@ -25,10 +25,10 @@ def tidy_csv(cells: Sequence[Cell]) -> str:
     """
     rows = [{"table": "all", **_cell_fields(cell)} for cell in cells]
     chosen, _ = matching_cells(cells)
-    present = {place.printed.table for place in printed_places() if place.label in chosen}
+    present = {place.table for place in printed_places() if place.label in chosen}
     for place in printed_places():
-        if place.printed.table in present:
-            rows.append({"table": place.printed.table, **_place_fields(place, chosen.get(place.label))})
+        if place.table in present:
+            rows.append({"table": place.table, **_place_fields(place, chosen.get(place.label))})
     return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False)
 
 
@@ -55,7 +55,7 @@ def _place_fields(place: Place, cell: Cell | None) -> dict[str, str]:
     mean = cell.summary.mean if cell is not None and cell.summary else None
     return {
         **fields,
-        "paper_id": place.grid_key,
+        "paper_id": place.printed.key,
         "paper_mean": f"{place.printed.auc:.2f}",
         "paper_ci95": f"{place.printed.ci:.2f}",
         "difference": _number(None if mean is None else mean - place.printed.auc),

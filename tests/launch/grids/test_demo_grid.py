@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from harness.config import AttentionTransfer, TransferLearning
-from launch.grids.demo import DemoSizes, demo_grid
+from launch.grids.demo import STUDENT_SUBSET
 from launch.grids.registry import load_grid
 
 GRID = load_grid("demo")
@@ -43,7 +43,7 @@ def test_students_start_from_their_network_and_imitate_the_mimic_teacher() -> No
             needs.append(BY_NAME["teacher_mimic_d121"].run_id)
         assert run.needs == tuple(needs)
         assert run.cells == ("demo",)
-        assert (run.config.data.dataset, run.config.data.subset) == ("chexpert", DemoSizes().subset)
+        assert (run.config.data.dataset, run.config.data.subset) == ("chexpert", STUDENT_SUBSET)
 
 
 def test_all_runs_share_the_image_size_and_differ_in_their_seed_alone() -> None:
@@ -55,13 +55,3 @@ def test_all_runs_share_the_image_size_and_differ_in_their_seed_alone() -> None:
                 r for r in STUDENTS if isinstance(r.config.objective, method) and r.config.network.name == network
             ]
             assert [run.config.seed for run in same] == [0, 1]
-
-
-def test_every_size_can_be_changed() -> None:
-    grid = demo_grid(DemoSizes(repetitions=3, subset="50", image_size=32, student_epochs=1, beta=2.0))
-    students = [run for run in grid.runs if run.kind == "repetition"]
-    assert len(students) == 12
-    assert students[0].name == "chexpert_50_chestxray14_tl_d121_r0"
-    assert {run.config.schedule.epochs for run in students} == {1}
-    assert {run.config.data.image_size for run in grid.runs} == {32}
-    assert {run.config.objective.attention_weight() for run in students[6:]} == {0.5}

@@ -31,9 +31,9 @@ def test_all_79_places_and_the_six_doubtful_ones() -> None:
     places = printed_places()
     assert len(places) == 79
     assert len({place.label for place in places}) == 63
-    assert len({place.grid_key for place in places}) == 63
+    assert len({place.printed.key for place in places}) == 63
     doubtful = [
-        (place.printed.table, place.printed.train_size, place.printed.init, place.printed.auc)
+        (place.table, place.printed.train_size, place.printed.init, place.printed.auc)
         for place in places
         if place.doubtful
     ]
