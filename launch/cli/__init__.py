@@ -28,13 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  stays open as long as the process
     arguments = list(sys.argv[1:] if argv is None else argv)
     set_up_logging()
+    status = EXIT_OK
     try:
         _run(arguments)
         sys.stdout.flush()
-        status = EXIT_OK
     except BrokenPipeError:
         _discard_stdout()
-        status = EXIT_OK
     except KeyboardInterrupt:
         print("interrupted; re-run the same command to resume", file=sys.stderr)
         status = EXIT_INTERRUPTED
@@ -54,8 +53,8 @@ def _run(arguments: list[str]) -> None:
 
         print(f"cxr-harness {version('cxr-harness')}")
         return
-    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
-    name, rest = " ".join(arguments[:words]), arguments[words:]
+    name = _name(arguments)
+    rest = arguments[len(name.split()) :]
     wants_help = not {"-h", "--help"}.isdisjoint(rest)
     if name not in COMMANDS:
         if not (wants_help and name in groups()):
@@ -100,13 +99,13 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         reason = DISK_FULL_REASONS.get(error.errno, error.strerror)
         places = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
-        place = " -> ".join(places) or f"cxr {_words(arguments)}"
+        place = " -> ".join(places) or f"cxr {_name(arguments)}"
         print(f"error: {place}: {reason}", file=sys.stderr)
         _discard_stdout()  # else Python would try once more, as it ends, to write what a full disk refused
         return EXIT_BAD_INPUT
     text = " ".join(str(error).split()) or "no message"
     place = _save_traceback(error)
-    print(f"error: cxr {_words(arguments)}: {type(error).__name__}: {text[:500]}{place}", file=sys.stderr)
+    print(f"error: cxr {_name(arguments)}: {type(error).__name__}: {text[:500]}{place}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -114,21 +113,17 @@ def _save_traceback(error: Exception) -> str:
     """Print the traceback if it is asked for, or write it to a file; return where it is, in words."""
     details = "".join(traceback.format_exception(error))
     if not os.environ.get(SHOW_TRACEBACK):
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w", prefix="cxr-", suffix=".log", delete=False, encoding="utf-8"
-            ) as file:
+        with contextlib.suppress(OSError):
+            descriptor, path = tempfile.mkstemp(prefix="cxr-", suffix=".log")
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(details)
-        except OSError:
-            pass
-        else:
-            return f" (details: {file.name}; {SHOW_TRACEBACK}=1 prints them)"
+            return f" (details: {path}; {SHOW_TRACEBACK}=1 prints them)"
     print(details, end="", file=sys.stderr)
     return " (details: above)"
 
 
-def _words(arguments: Sequence[str]) -> str:
-    """Return the command's name."""
+def _name(arguments: Sequence[str]) -> str:
+    """Return the command's name, of one word or two."""
     return " ".join(arguments[: 2 if " ".join(arguments[:2]) in COMMANDS else 1])
 
 

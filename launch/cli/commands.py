@@ -7,9 +7,10 @@ that ``cxr grid plan`` never waits for torch. Another package's commands are reg
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Any, Protocol, get_type_hints
 
 from datasets.registry import Registry
 
@@ -29,18 +30,25 @@ class CommandEntry:
     summary: str
 
     def load(self) -> type[Command]:
-        """Import the command's class."""
-        command: type[Command] = pkgutil.resolve_name(self.command)
+        """Import the command's class; its help offers no ``None`` for options that need not be given."""
+        import tyro
+
+        command: type[Any] = pkgutil.resolve_name(self.command)
+        hints = get_type_hints(command, include_extras=True)
+        for item in dataclasses.fields(command):
+            if item.default in (None, ()):
+                optional = (tyro.conf.DisallowNone, tyro.conf.arg(help_behavior_hint=""))
+                command.__annotations__[item.name] = Annotated[hints[item.name], *optional]
         return command
 
 
 COMMANDS = Registry[CommandEntry]("command", "cxr_harness.commands")
 
 for _name, _command, _summary in (
-    ("phantom", "launch.cli.phantom:Phantom", "write made-up datasets in the layouts of the real ones"),
-    ("split", "launch.cli.split:Split", "split a dataset by patient and write the manifest"),
+    ("phantom", "launch.cli.data:Phantom", "write made-up datasets in the layouts of the real ones"),
+    ("split", "launch.cli.convert:Split", "split a dataset by patient and write the manifest"),
     ("convert", "launch.cli.convert:Convert", "turn images and tables into one beton file"),
-    ("inspect", "launch.cli.inspect:Inspect", "print what a beton holds and check that it is whole"),
+    ("inspect", "launch.cli.data:Inspect", "print what a beton holds and check that it is whole"),
     ("models", "launch.cli.models:Models", "list the networks and their parameter counts"),
     ("train", "launch.cli.train:Train", "train one run from a TOML or JSON config"),
     ("evaluate", "launch.cli.evaluate:Evaluate", "score a run's best checkpoint on a split"),

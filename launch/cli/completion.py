@@ -46,9 +46,7 @@ def full_parser() -> Any:
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         parser = tyro.extras.get_parser(_either(top), prog="cxr")
     for action in _actions(parser):
-        if action.choices is not None:
-            action.choices = [choice for choice in action.choices if choice != "None"]
-        elif action.nargs != 0:
+        if action.choices is None and action.nargs != 0:
             action.complete = shtab.FILE
     return parser
 

@@ -1,23 +1,184 @@
-"""``cxr convert``: turn a dataset's tables and images into a beton with its companions."""
+"""``cxr split`` and ``cxr convert``: turn a dataset's tables and images into a manifest of splits, into a beton."""
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from launch.cli.dataset_choice import DatasetChoice
+from datasets.errors import InputError
+from datasets.sources.registry import DATASETS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from datasets.sources.records import Records
+    from datasets.splits.split import SplitConfig
+
+logger = logging.getLogger(__name__)
+
+
+def _dataset_choice() -> Any:
+    """One of the registered names, those of other packages included."""
+    return Literal[tuple(DATASETS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert:
+class DatasetOptions:
+    """A dataset as its owner distributes it, and how its patients are split."""
+
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(constructor_factory=_dataset_choice)]
+    """Which dataset's layout to expect below ROOT."""
+    root: Path
+    """The dataset's folder or its parent, as it was downloaded."""
+    uncertain: Literal["zero", "one", "ignore"] = "zero"
+    """What an uncertain label (-1) becomes: negative, positive, or left out of the loss."""
+    views: Literal["all", "frontal", "lateral"] = "all"
+    """Which projections are kept."""
+    seed: int = 0
+    """Seed of the random split by patient and of the nested training subsets (1k, 5k, 50k)."""
+    split_seed: int | None = None
+    """Seed of the split alone; default: the --seed."""
+    subset_seed: int | None = None
+    """Seed of the subsets alone; default: the --seed."""
+    test_ids: Path | None = None
+    """File of test patients, one id a line; the others are split 8:1 into train and validation."""
+
+    def read(self) -> Records:
+        """Read the dataset's tables."""
+        from datasets.sources.records import read_records
+
+        logger.info("reading %s below %s", self.dataset, self.root)
+        return read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
+
+    def split_config(self, kind: Literal["random", "official"]) -> SplitConfig:
+        """Return how the options split the patients; raise InputError for what does not go together."""
+        from datasets.splits.split import SplitConfig
+
+        return SplitConfig(
+            kind=kind,
+            seed=self.seed,
+            split_seed=self.split_seed,
+            subset_seed=self.subset_seed,
+            test_ids=self.test_ids,
+        )
+
+
+def _assign(records: Records, config: SplitConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return the split and the subset rank of each image."""
+    from datasets.splits.split import assign_splits, subset_ranks
+
+    splits = assign_splits(records, config)
+    return splits, subset_ranks(records.frame["name"], splits, config.seed_of_subsets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(DatasetOptions):
+    """Split a dataset by patient and write the manifest, with counts of rows, patients and images.
+
+    For example:
+        cxr split chestxray14 --root /data/nih --out nih.split.csv --seed 0
+
+    The manifest is a CSV of path, patient, split and subset rank; anyone with the same dataset can check and use it.
+    Rows that cannot be used are listed in a second CSV beside it, OUT.rejects.csv.
+    """
+
+    out: Path
+    """The manifest to write, a CSV."""
+    official: bool = False
+    """Use the dataset's own split. ChestX-ray14: validation comes out of train_val_list by the seed. CheXpert: its
+    valid part becomes the test, and validation comes out of train by the seed."""
+    json: bool = False
+    """Print the counts as JSON."""
+
+    def run(self) -> None:
+        """Write the manifest and print the counts."""
+        from datasets.splits.manifest import write_manifest
+
+        config = self.split_config("official" if self.official else "random")
+        records = self.read()
+        splits, ranks = _assign(records, config)
+        write_manifest(self.out, records, splits, ranks, config)
+        rejects_file = _write_rejects(self.out, records)
+        counts = summary(records, splits)
+        _warn(counts, rejects_file)
+        document = {**counts, "manifest": str(self.out), "rejects_file": rejects_file}
+        print(json.dumps(document, indent=2) if self.json else _text(document))
+
+
+def summary(records: Records, splits: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Counts of a split dataset as plain JSON values."""
+    from datasets.sources.labels import IGNORED, POSITIVE, SPLITS
+
+    parts: dict[str, Any] = {}
+    for split in SPLITS:
+        inside = splits == split
+        targets = records.targets[inside]
+        parts[split] = {
+            "images": int(inside.sum()),
+            "patients": int(records.frame["patient"][inside].nunique()),
+            "positives": dict(zip(records.labels, (targets == POSITIVE).sum(axis=0).tolist(), strict=True)),
+            "ignored": int((targets == IGNORED).sum()),
+        }
+    return {
+        "dataset": records.dataset,
+        "root": str(records.root),
+        "tables": {table.name: table.num_rows for table in records.tables},
+        "num_images": len(records.frame),
+        "num_patients": int(records.frame["patient"].nunique()),
+        "num_table_patients": len(records.patients),
+        "splits": parts,
+        "dropped": records.dropped,
+        "rejects": {str(reason): int(n) for reason, n in records.rejects["reason"].value_counts().items()},
+    }
+
+
+def _write_rejects(out: Path, records: Records) -> str | None:
+    """List the refused rows beside the manifest; a list left by an earlier run is removed when there are none."""
+    from datasets.files import replacing
+
+    path = out.with_name(f"{out.name}.rejects.csv")
+    if records.rejects.empty:
+        path.unlink(missing_ok=True)
+        return None
+    with replacing(path) as partial:
+        records.rejects.to_csv(partial, index=False, lineterminator="\n")
+    return str(path)
+
+
+def _warn(counts: dict[str, Any], rejects_file: str | None) -> None:
+    """Warn of what training or scoring on this split would miss."""
+    if rejects_file is not None:
+        refused = sum(counts["rejects"].values())
+        logger.warning("%s rows cannot be used; they are listed in %s", f"{refused:,}", rejects_file)
+    for split, part in counts["splits"].items():
+        absent = ", ".join(label for label, n in part["positives"].items() if n == 0)
+        if not part["images"]:
+            logger.warning("the %s split is empty", split)
+        elif absent:
+            logger.warning("no positive in %s for %s: no AUROC there; another seed may do better", split, absent)
+
+
+def _text(document: dict[str, Any]) -> str:
+    rows = ", ".join(f"{name} {count:,}" for name, count in document["tables"].items())
+    lines = [f"{document['dataset']}: rows of {rows}"]
+    if document["num_table_patients"] != document["num_patients"]:
+        lines.append(f"  the tables name {document['num_table_patients']:,} patients")
+    lines.append(f"{'':<12}{'images':>10}{'patients':>10}")
+    for split, part in document["splits"].items():
+        lines.append(f"{split:<12}{part['images']:>10,}{part['patients']:>10,}")
+    lines.append(f"{'all':<12}{document['num_images']:>10,}{document['num_patients']:>10,}")
+    lines += [f"dropped: {count:,} images, {reason}" for reason, count in document["dropped"].items()]
+    lines += [f"refused: {count:,} rows, {reason}" for reason, count in document["rejects"].items()]
+    return "\n".join([*lines, f"manifest: {document['manifest']}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(DatasetOptions):
     """Turn a dataset's images and tables into one beton file, the form that training reads.
 
     Every image is decoded to 8-bit gray, resized and cropped once. OUT.beton, OUT.beton.json (counts, hashes, what
@@ -28,10 +189,6 @@ class Convert:
         cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
     """
 
-    dataset: tyro.conf.Positional[DatasetChoice]
-    """Which dataset's layout to expect below ROOT."""
-    root: Path
-    """The dataset's folder or its parent, as it was downloaded."""
     out: Path
     """The beton to write, such as data/chexpert.beton."""
     size: int = 256
@@ -48,20 +205,8 @@ class Convert:
     be decoded in every epoch."""
     quality: int = 95
     """Quality of these JPEGs, 1 to 100."""
-    uncertain: Literal["zero", "one", "ignore"] = "zero"
-    """What an uncertain label (-1) becomes: negative, positive, or left out of the loss."""
-    views: Literal["all", "frontal", "lateral"] = "all"
-    """Which projections are kept."""
     split: Literal["random", "official"] = "random"
     """``random``: 80/10/10 by patient; ``official``: the dataset's own."""
-    seed: int = 0
-    """Seed of the random split and of the nested training subsets (1k, 5k, 50k), as in 'cxr split'."""
-    split_seed: int | None = None
-    """Seed of the split alone; default: the --seed."""
-    subset_seed: int | None = None
-    """Seed of the subsets alone; default: the --seed."""
-    test_ids: Path | None = None
-    """File of test patients, one id a line; the others are split 8:1."""
     manifest: Path | None = None
     """Take splits and subsets from this file of 'cxr split' instead."""
     max_rejects: float = 0.01
@@ -77,21 +222,15 @@ class Convert:
 
         self._check()
         if not self.out.exists():  # what is whole already needs no decoders
-            start_fork_server()
-        self._convert()
+            start_fork_server()  # which loads them while this process imports what follows
         from rich.console import Console
 
         from datasets.beton.reader import Beton
         from datasets.beton.summary import render
-
-        Console().print(render(Beton.open(self.out)))
-
-    def _convert(self) -> None:
         from datasets.convert.convert import convert
         from datasets.convert.request import ConvertOptions
-        from datasets.sources.records import read_records
 
-        records = read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
+        records = self.read()
         splits, ranks, settings = self._split(records)
         options = ConvertOptions(
             size=self.size,
@@ -106,10 +245,9 @@ class Convert:
             split_settings=settings,
         )
         convert(records, splits, ranks, self.out, options)
+        Console().print(render(Beton.open(self.out)))
 
     def _check(self) -> None:
-        from datasets.errors import InputError
-
         if self.out.suffix != ".beton":
             raise InputError(f"--out {self.out}: the name must end in .beton")
         if self.manifest is not None and (self.split != "random" or self.test_ids is not None):
@@ -121,18 +259,8 @@ class Convert:
         """Splits and subset ranks of the records, and how they were made."""
         from datasets.files import sha256_file
         from datasets.splits.manifest import apply_manifest, read_manifest, split_settings
-        from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
 
         if self.manifest is not None:
-            splits, ranks = apply_manifest(records, read_manifest(self.manifest))
-            return splits, ranks, {"manifest": sha256_file(self.manifest)}
-        config = SplitConfig(
-            kind=self.split,
-            seed=self.seed,
-            split_seed=self.split_seed,
-            subset_seed=self.subset_seed,
-            test_ids=self.test_ids,
-        )
-        splits = assign_splits(records, config)
-        ranks = subset_ranks(records.frame["name"], splits, config.seed_of_subsets)
-        return splits, ranks, split_settings(config)
+            return *apply_manifest(records, read_manifest(self.manifest)), {"manifest": sha256_file(self.manifest)}
+        config = self.split_config(self.split)
+        return *_assign(records, config), split_settings(config)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
-
-if TYPE_CHECKING:
-    from harness.networks import NetworkSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +32,16 @@ class Models:
             raise InputError(f"--num-outputs {self.num_outputs}: a network needs at least one output")
         from harness.networks import summaries
 
-        rows = summaries(self.num_outputs)
+        rows = [dataclasses.asdict(row) for row in summaries(self.num_outputs)]
         if self.json:
-            print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
-        else:
-            _print_table(rows)
+            print(json.dumps(rows, indent=2))
+            return
+        from rich.console import Console
+        from rich.table import Table
 
-
-def _print_table(rows: list[NetworkSummary]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("network", "scope")
-    for column in ("outputs", "parameters", "trainable"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        counts = (row.num_outputs, row.num_parameters, row.num_trainable)
-        table.add_row(row.network, row.scope, *(f"{count:,}" for count in counts))
-    Console().print(table)
+        table = Table("network", "scope")
+        for column in ("outputs", "parameters", "trainable"):
+            table.add_column(column, justify="right")
+        for network, scope, *counts in (row.values() for row in rows):
+            table.add_row(network, scope, *(f"{count:,}" for count in counts))
+        Console().print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import sys
@@ -16,7 +17,6 @@ from harness.runs.runtime import Precision
 
 if TYPE_CHECKING:
     from harness.export.predict import Prediction
-    from harness.export.saved_model import SavedModel
 
 logger = logging.getLogger(__name__)
 
@@ -86,48 +86,31 @@ class Predict:
             use_cuda = self.device != "cpu" and torch.cuda.is_available()
             precision = precision_or_fp32(model.precision, use_cuda=use_cuda)
         runtime = RuntimeConfig(device=self.device, precision=precision, num_workers=self.workers)
-        found = predict_images(model, files, runtime, batch_size=self.batch_size)
-        bad = self._print(model, _warn_of_bad(found))
+        predictions = predict_images(model, files, runtime, batch_size=self.batch_size)
+        bad = self._print(model.labels, predictions)
         if bad:
             raise InputError(f"{bad} of {len(files)} images could not be used; each is named above with its reason")
 
-    def _print(self, model: SavedModel, predictions: Iterable[Prediction]) -> int:
+    def _print(self, labels: tuple[str, ...], predictions: Iterable[Prediction]) -> int:
         """Print what there is in the chosen form; return how many images have no prediction."""
+        writer, rows, bad = csv.writer(sys.stdout, lineterminator="\n"), [], 0
         if self.csv:
-            return _print_csv(model.labels, predictions)
-        rows, bad = [], 0
+            writer.writerow(["path", *labels])
         for prediction in predictions:
-            if prediction.probabilities is None:
+            path, values = str(prediction.path), prediction.probabilities
+            if values is None:
                 bad += 1
+                logger.info("%s: %s", path, prediction.reason)
+            elif self.csv:  # row by row, so that a folder of a hundred thousand images fills no memory
+                writer.writerow([path, *values])
             else:
-                rows.append((str(prediction.path), prediction.probabilities))
+                rows.append((path, values))
         if self.json:
-            objects = [{"path": path, **dict(zip(model.labels, values, strict=True))} for path, values in rows]
+            objects = [{"path": path, **dict(zip(labels, values, strict=True))} for path, values in rows]
             print(json.dumps(objects, indent=2, allow_nan=False))
-        else:
-            _print_table(model.labels, rows)
+        elif not self.csv:
+            _print_table(labels, rows)
         return bad
-
-
-def _warn_of_bad(predictions: Iterable[Prediction]) -> Iterable[Prediction]:
-    for prediction in predictions:
-        if prediction.probabilities is None:
-            logger.info("%s: %s", prediction.path, prediction.reason)
-        yield prediction
-
-
-def _print_csv(labels: tuple[str, ...], predictions: Iterable[Prediction]) -> int:
-    """Row by row, so that a folder of a hundred thousand images fills no memory."""
-    import csv
-
-    writer, bad = csv.writer(sys.stdout, lineterminator="\n"), 0
-    writer.writerow(["path", *labels])
-    for prediction in predictions:
-        if prediction.probabilities is None:
-            bad += 1
-        else:
-            writer.writerow([str(prediction.path), *prediction.probabilities])
-    return bad
 
 
 def _print_table(labels: tuple[str, ...], rows: list[tuple[str, tuple[float, ...]]]) -> None:

@@ -10,8 +10,7 @@ from small_dataset import write_dataset
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.splits.manifest import read_manifest
-from launch.cli.convert import Convert
-from launch.cli.split import Split
+from launch.cli.convert import Convert, Split
 
 
 @pytest.fixture(scope="module")

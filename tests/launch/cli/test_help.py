@@ -47,6 +47,7 @@ def test_each_page_fits_80_columns_and_shows_an_example(name: str, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if len(line) > 80 and not line.startswith("    cxr ")] == []
     assert [line for line in lines if line != line.rstrip()] == []
+    assert not re.search(r"\bNone\b|default: \)", "\n".join(lines))
     assert any(line.startswith(f"    cxr {name}") for line in lines)
     assert lines[0].startswith(f"usage: cxr {name} ")
 
