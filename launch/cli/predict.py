@@ -35,7 +35,7 @@ class Predict:
 
     run_folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run's folder or an exported folder, or a run's id (or a part that no other has) below RUNS_DIR."""
-    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")] = ()
     """Image files, or folders of them."""
     json: bool = False
     """Print a list of objects alone: path, and one probability for each label name."""
