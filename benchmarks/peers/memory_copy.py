@@ -19,7 +19,7 @@ IN_FLIGHT = 4
 def pages(pictures: Pictures) -> Iterator[int]:
     """Each thread copies whole batches, one after another, from a random place of the file."""
     beton = Beton.open(Path(pictures.beton))
-    blocks = beton.pages.reshape(-1)[: beton.num_samples * pictures.size**2]
+    blocks = beton.open_pages().file.data[beton.layout.data_start :][: beton.num_samples * pictures.size**2]
     delivered: Queue[int] = Queue(maxsize=pictures.workers)
     for number in range(pictures.workers):
         arguments = (blocks, pictures.batch_size, pictures.size**2, number, delivered)

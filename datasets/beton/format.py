@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -119,12 +118,6 @@ class Layout:
     def block_start(self, block: int) -> int:
         """Offset of a block in the file."""
         return self.data_start + block * self.block_bytes
-
-    def counts(self, num_samples: int) -> list[int]:
-        """How many images each block holds."""
-        raw = self.lengths is None
-        firsts = list(range(0, num_samples, self.per_block)) if raw else self._first_of_blocks()
-        return [end - begin for begin, end in pairwise([*firsts, num_samples])]
 
     def sizes(self, num_samples: int) -> np.ndarray:
         """Bytes of each stored image (N,) uint64."""

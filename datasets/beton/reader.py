@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from datasets.beton.pages import JpegPages, RawPages
+
 AGAIN = "convert the dataset again"
 
 
@@ -166,58 +168,32 @@ class Beton:
         """The layout with the places of all images, which for JPEGs the metadata tells."""
         return self.layout if self.encoding == "raw" else self.layout.with_lengths(self.metadata["image"]["size"])
 
-    @cached_property
-    def pages(self) -> np.ndarray:
-        """All raw pages as a read-only view of the file: (blocks, images per block, S, S) uint8.
+    def open_pages(self) -> RawPages | JpegPages:
+        """The pages, mapped anew.
 
-        Image ``i`` is ``pages[i // P, i % P]`` for P images per block; see ``page`` and ``gather``.
+        Raises:
+            InputError: when the path leads to another file by now.
         """
-        assert self.encoding == "raw", "a beton of JPEGs has no pages in the file; see page and gather"
-        layout, size = self.layout, self.image_size
-        shape = (layout.num_blocks(self.num_samples), layout.block_bytes)
-        blocks = np.memmap(self.path, dtype=np.uint8, mode="r", offset=layout.data_start, shape=shape)
-        used = np.asarray(blocks)[:, : layout.per_block * layout.image_bytes]
-        return used.reshape(len(used), layout.per_block, size, size)
+        from datasets.beton.pages import open_pages
+
+        return open_pages(self.path, self.final_layout, self.sidecar)
+
+    _pages = cached_property(open_pages)
 
     def page(self, index: int) -> np.ndarray:
-        """Image ``index`` (S, S) uint8: a read-only view, or decoded where the beton holds JPEGs."""
+        """Image ``index`` (S, S) uint8, read-only."""
         if not 0 <= index < self.num_samples:
             raise IndexError(f"sample {index} of {self.num_samples}")
-        if self.encoding == "jpeg":
-            return self._decoded(index)
-        block, place = divmod(index, self.layout.per_block)
-        page: np.ndarray = self.pages[block, place]
+        flat, (offset,) = self._pages.read(np.array([index]))
+        page: np.ndarray = flat[int(offset) :][: self.image_size**2].reshape(self.image_size, self.image_size)
         return page
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
         """Copy of the images at ``indices`` (B,), as (B, S, S) uint8."""
-        indices = np.asarray(indices)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < self.num_samples:
-            raise IndexError(f"samples {indices.min()}..{indices.max()} of {self.num_samples}")
-        if self.encoding == "jpeg":
-            shape = (len(indices), self.image_size, self.image_size)
-            return (
-                np.stack([self._decoded(int(index)) for index in indices]) if len(indices) else np.empty(shape, "u1")
-            )
-        block, place = np.divmod(indices, self.layout.per_block)
-        images: np.ndarray = self.pages[block, place]
+        images = np.empty((len(indices), self.image_size, self.image_size), dtype=np.uint8)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            image[:] = self.page(index)
         return images
-
-    def _decoded(self, index: int) -> np.ndarray:
-        from datasets.images import ImageError
-        from datasets.images.jpeg import decode_jpeg
-
-        place = self.metadata["image"][index]
-        with self.path.open("rb") as handle:
-            handle.seek(int(place["ptr"]))
-            jpeg = handle.read(int(place["size"]))
-        try:
-            gray = decode_jpeg(jpeg)
-        except ImageError as error:
-            raise InputError(f"{self.path}: image {index} is damaged ({error}); {AGAIN}") from None
-        if gray.shape != (self.image_size, self.image_size):
-            raise InputError(f"{self.path}: image {index} is {gray.shape[1]} x {gray.shape[0]} pixels; {AGAIN}")
-        return gray
 
     def indices(self, split: str, subset: str = "full") -> np.ndarray:
         """Indices (n,) int64, ascending, of a split; of train also a nested subset: ``1k``, ``5k``, ``200``.

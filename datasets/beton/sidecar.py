@@ -68,11 +68,6 @@ class Sidecar:
         """What each page is stored as."""
         return "jpeg" if self.settings.get("encoding") == "jpeg" else "raw"
 
-    @property
-    def num_rejects(self) -> int:
-        """Images left out because something is wrong with them."""
-        return len(self.rejects)
-
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))

@@ -86,6 +86,6 @@ def _left_out_table(sidecar: Sidecar) -> RenderableType:
         table.add_row(f"{count:,} images", Text(reason))
     for reject in sidecar.rejects[:SHOWN_REJECTS]:
         table.add_row(Text(reject["path"]), Text(reject["reason"]))
-    if sidecar.num_rejects > SHOWN_REJECTS:
-        table.add_row(f"{sidecar.num_rejects - SHOWN_REJECTS:,} more", "see 'cxr inspect --json'")
+    if len(sidecar.rejects) > SHOWN_REJECTS:
+        table.add_row(f"{len(sidecar.rejects) - SHOWN_REJECTS:,} more", "see 'cxr inspect --json'")
     return table

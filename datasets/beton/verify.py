@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
-from itertools import accumulate
 
 import numpy as np
 
@@ -33,10 +32,12 @@ def verify(beton: Beton) -> list[str]:
         return [str(error)]
     problems = _check_frame(beton, targets)
     digests: list[bytes] = []
-    with progress("verifying", beton.num_samples) as advance:
-        for first, sizes, block in _blocks(beton):
-            problems += _check_block(beton, first, sizes, block, digests)
-            advance(len(sizes))
+    for index, (page, gap, crc32) in enumerate(_images(beton)):
+        digests.append(hashlib.sha256(page).digest())
+        if zlib.crc32(page) != crc32:
+            problems.append(f"image {index} ({samples['path'].iat[index]}): its pixels were altered")
+        if gap.strip(b"\0"):
+            problems.append(f"the gap behind image {index} is not empty")
     found = content_hash(samples, targets, digests, labels=beton.labels, image_size=beton.image_size)
     if found != beton.sidecar.content_hash and not problems:
         problems.append(f"content hash {found} is not the sidecar's {beton.sidecar.content_hash}")
@@ -47,30 +48,19 @@ def verify(beton: Beton) -> list[str]:
     return problems
 
 
-def _blocks(beton: Beton) -> Iterator[tuple[int, list[int], bytes]]:
-    """First image, bytes of each image and content of every block."""
-    layout, first = beton.final_layout, 0
-    sizes = layout.sizes(beton.num_samples).tolist()
-    with beton.path.open("rb") as handle:
+def _images(beton: Beton) -> Iterator[tuple[bytes, bytes, int]]:
+    """The stored bytes of each image, those between it and the next one, and its checksum; read, not mapped.
+
+    A disk that fails then raises, where it would end a process that has the file mapped.
+    """
+    layout, num = beton.final_layout, beton.num_samples
+    begins, sizes = layout.offsets(num).tolist(), layout.sizes(num).tolist()
+    sums = beton.samples["crc32"].tolist()
+    with beton.path.open("rb") as handle, progress("verifying", num) as advance:
         handle.seek(layout.data_start)
-        for count in layout.counts(beton.num_samples):
-            yield first, sizes[first : first + count], handle.read(layout.block_bytes)
-            first += count
-
-
-def _check_block(beton: Beton, first: int, sizes: list[int], block: bytes, digests: list[bytes]) -> list[str]:
-    view, problems, last = memoryview(block), list[str](), first + len(sizes)
-    expected = beton.samples["crc32"].to_numpy()[first:last]
-    ends = [0, *accumulate(sizes)]
-    for place, crc32 in enumerate(expected):
-        page = view[ends[place] : ends[place + 1]]
-        digests.append(hashlib.sha256(page).digest())
-        if zlib.crc32(page) != crc32:
-            index = first + place
-            problems.append(f"image {index} ({beton.samples['path'].iat[index]}): its pixels were altered")
-    if bytes(view[ends[-1] :]).strip(b"\0"):
-        problems.append(f"the gap behind image {last - 1} is not empty")
-    return problems
+        for begin, size, end, crc32 in zip(begins, sizes, [*begins[1:], layout.data_end(num)], sums, strict=True):
+            yield handle.read(size), handle.read(end - begin - size), crc32
+            advance(1)
 
 
 def _check_frame(beton: Beton, targets: np.ndarray) -> list[str]:

@@ -133,12 +133,10 @@ class BetonWriter(AbstractContextManager["BetonWriter"]):
         Raises:
             OSError: if the storage does not return what was written.
         """
-        first = 0
-        for number, count in enumerate(self.final_layout.counts(len(self.crc32))):
-            part = slice(first, first + count)
-            if not self._is_good(number, self.crc32[part], self.lengths[part]):
+        layout, num = self.final_layout, len(self.crc32)
+        for begin, size, crc32 in zip(layout.offsets(num), layout.sizes(num), self.crc32, strict=True):
+            if zlib.crc32(os.pread(self._file, int(size), int(begin))) != crc32:
                 raise OSError(errno.EIO, "a page reads back differently from what was written", str(self.path))
-            first += count
 
     def _write_block(self) -> None:
         block = self._block

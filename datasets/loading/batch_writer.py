@@ -12,9 +12,9 @@ import torch
 from datasets.augment.network_input import scale_and_shift
 from datasets.augment.policy import draw
 from datasets.augment.warp_cpu import normalise_batch, warp_and_normalise_batch, warp_batch
+from datasets.beton.pages import PageSource, check_inside
 from datasets.loading.buffers import BufferPool
 from datasets.loading.options import LoaderOptions
-from datasets.loading.page_source import PageSource, check_inside
 from datasets.loading.threads import loader_pool
 
 CHUNKS_PER_THREAD = 2

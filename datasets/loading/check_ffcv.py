@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class FfcvFacts:
     same_pixels: bool
     """Whether the loader yields the pixels that were written."""
     kernel_cache: Path
-    """Folder of numba's compiled kernels."""
+    """Folder of numba's compiled kernels: by its settings, beside the code, or in the home folder."""
     cache_writable: bool
 
 
@@ -40,15 +41,17 @@ def check_ffcv() -> FfcvFacts:
         InputError: when the converter is not usable.
         ImportError, OSError: when FFCV or one of its libraries does not load.
     """
+    from datasets.augment.warp_cpu import warp_batch
+
     with tempfile.TemporaryDirectory(prefix="cxr-doctor-") as name:
         beton, pages = _write(Path(name))
         read = _read(beton)
-    folder = _kernel_cache()
+    folder = Path(warp_batch.stats.cache_path)  # type: ignore[attr-defined]
     return FfcvFacts(
         version=importlib.metadata.version("ffcv"),
         same_pixels=bool(np.array_equal(read, pages)),
         kernel_cache=folder,
-        cache_writable=_can_write(folder),
+        cache_writable=os.access(folder, os.W_OK),
     )
 
 
@@ -84,19 +87,3 @@ def _read(beton: Beton) -> np.ndarray:
     with loader.epoch(0) as batches:
         pages: np.ndarray = next(iter(batches)).images.numpy()[:, 0].copy()
     return pages
-
-
-def _kernel_cache() -> Path:
-    """Where numba keeps the kernels of this package: by its settings, beside the code, or in the home folder."""
-    from datasets.augment.warp_cpu import warp_batch
-
-    found: str = warp_batch.stats.cache_path  # type: ignore[attr-defined]
-    return Path(found)
-
-
-def _can_write(folder: Path) -> bool:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False

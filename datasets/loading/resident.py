@@ -7,21 +7,21 @@ batch is the same to the bit.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from datasets.beton.pages import PageSource
 from datasets.beton.reader import Beton
 from datasets.loading.batch import Batch, Batches, Loader
 from datasets.loading.batch_writer import BatchWriter
 from datasets.loading.epoch_plan import EpochPlan
 from datasets.loading.options import LoaderOptions
-from datasets.loading.page_source import PageSource, open_pages
 from datasets.loading.threads import num_loader_threads
-from datasets.progress import Advance, progress
+from datasets.progress import progress
 
 CHUNK = 256
 """Pages that are read at once while a resident set is loaded."""
@@ -74,22 +74,19 @@ def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_t
         raise MemoryError(
             f"{beton.path}: {gigabytes:.1f} GB of pages do not fit on {device}; use tier raw"
         ) from error
-    source = open_pages(beton)
+    source = beton.open_pages()
     options = LoaderOptions(batch_size=CHUNK, shuffle=False)
     writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=device.type == "cuda")
-    shown = progress(f"loading {beton.path.name}", len(samples)) if images.nbytes >= SHOWN_BYTES else _silent()
-    with shown as advance:
+    shown = images.nbytes >= SHOWN_BYTES
+    with progress(f"loading {beton.path.name}", len(samples)) if shown else nullcontext() as advance:
         for first in range(0, len(samples), CHUNK):
             part = images[first : first + CHUNK]
             part.copy_(writer.submit(source, samples[first : first + CHUNK], 0).result(), non_blocking=True)
-            advance(len(part))
+            if advance is not None:
+                advance(len(part))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return ResidentPages(samples, images)
-
-
-def _silent() -> AbstractContextManager[Advance]:
-    return nullcontext(lambda *_, **__: None)
 
 
 class ResidentLoader(Loader):

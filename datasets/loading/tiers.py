@@ -7,12 +7,13 @@ alone, and processes of one run may choose differently.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 
+from datasets.beton.format import Encoding
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.batch import Loader
@@ -24,38 +25,26 @@ from datasets.loading.resident import ResidentLoader
 from datasets.loading.stream import BetonLoader
 
 Tier = Literal["auto", "raw", "jpeg", "resident"]
-Encoding = Literal["raw", "jpeg"]
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A tier, and why it was chosen."""
-
-    tier: Literal["raw", "jpeg", "resident"]
-    reason: str
-
-
-def choose_tier(tier: Tier, encoding: Encoding, *, page_bytes: int, room_bytes: int) -> Choice:
+def choose_tier(
+    tier: Tier, encoding: Encoding, *, page_bytes: int, room_bytes: int
+) -> Literal["raw", "jpeg", "resident"]:
     """Which tier serves pages of ``page_bytes`` together, where ``room_bytes`` may be taken for them.
 
     Raises:
         InputError: when the beton is not encoded as the tier asks.
     """
-    if tier == "resident":
-        return Choice("resident", "asked for")
-    if tier in ("raw", "jpeg"):
-        if tier != encoding:
-            raise InputError(
-                f"tier {tier}: the beton holds {encoding} pages; use tier {encoding}, resident or auto, or convert "
-                f"with --encoding {tier}"
-            )
-        return Choice(encoding, "asked for")
-    sizes = f"{page_bytes / 1e6:,.1f} MB of pages, room for {max(0, room_bytes) / 1e6:,.0f} MB"
-    if page_bytes <= room_bytes:
-        return Choice("resident", f"{sizes}: they fit in memory")
-    return Choice(encoding, f"{sizes}: they are streamed from the file")
+    if tier in ("raw", "jpeg") and tier != encoding:
+        raise InputError(
+            f"tier {tier}: the beton holds {encoding} pages; use tier {encoding}, resident or auto, or convert "
+            f"with --encoding {tier}"
+        )
+    if tier == "auto":
+        return "resident" if page_bytes <= room_bytes else encoding
+    return tier
 
 
 def open_tier(
@@ -81,21 +70,18 @@ def open_tier(
     home = device if options.augment is None or options.augment_on == "device" else torch.device("cpu")
     page_bytes = len(indices) * beton.image_size**2
     room_bytes = room_for_pages(home) if tier == "auto" else 0
-    choice = choose_tier(tier, beton.encoding, page_bytes=page_bytes, room_bytes=room_bytes)
+    chosen = choose_tier(tier, beton.encoding, page_bytes=page_bytes, room_bytes=room_bytes)
     if tier == "auto" and shard.rank == 0:
-        logger.info("%s: %s images on tier %s: %s", beton.path.name, f"{len(indices):,}", choice.tier, choice.reason)
-    if choice.tier == "resident":
+        sizes = f"{page_bytes / 1e6:,.1f} MB of pages, room for {max(0, room_bytes) / 1e6:,.0f} MB"
+        why = "they fit in memory" if chosen == "resident" else "they are streamed from the file"
+        logger.info("%s: %s images on tier %s: %s: %s", beton.path.name, f"{len(indices):,}", chosen, sizes, why)
+    if chosen == "resident":
         plan = EpochPlan.make(indices, beton.num_samples, str(beton.path), options, shard)
         return ResidentLoader(beton, plan, options, device)
-    decodes = choice.tier == "jpeg" and options.augment_on == "device" and device.type == "cuda"
-    return BetonLoader(
-        beton,
-        indices,
-        options,
-        shard=shard,
-        pin_memory=device.type == "cuda",
-        decode_on=device if decodes and can_decode(device) else None,
-    )
+    decodes = chosen == "jpeg" and options.augment_on == "device" and device.type == "cuda"
+    decode_on = device if decodes and can_decode(device) else None
+    pin_memory = device.type == "cuda"
+    return BetonLoader(beton, indices, options, shard=shard, pin_memory=pin_memory, decode_on=decode_on)
 
 
 def resolved(options: LoaderOptions, device: torch.device) -> LoaderOptions:

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 
 from datasets.beton.format import FIELD_NAMES, METADATA_START
-from datasets.beton.mapped_file import MappedBytes
+from datasets.beton.pages import JpegPages, MappedBytes
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.batch_writer import BatchWriter, PendingBatch
 from datasets.loading.ffcv.fields import BatchDecoder, LabelsField, metadata_decoder
 from datasets.loading.ffcv.imports import Graph, Loader, MemoryContext, MemoryManager, PipelineSpec, Reader
 from datasets.loading.options import LoaderOptions
-from datasets.loading.page_source import JpegPages, open_pages
 from datasets.loading.threads import num_loader_threads
 
 BATCHES_AHEAD = 3
@@ -34,7 +33,7 @@ def open_stream(
 ) -> StreamLoader:
     """Loader of ``batch_size`` samples at once; ``encoded`` leaves JPEG pages as they are, for a device to decode."""
     num_threads = num_loader_threads(options.num_workers)
-    source = open_pages(beton)
+    source = beton.open_pages()
 
     def jpegs(samples: np.ndarray, _metadata: np.ndarray, _epoch: int) -> list[torch.Tensor]:
         assert isinstance(source, JpegPages), "raw pages need no decoder"

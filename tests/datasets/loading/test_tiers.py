@@ -124,7 +124,7 @@ def test_resident_batches_stay_as_they_were(beton: Beton, augment: Augment | Non
     ],
 )
 def test_the_choice(tier: str, encoding: str, page_bytes: int, room_bytes: int, chosen: str) -> None:
-    assert choose_tier(tier, encoding, page_bytes=page_bytes, room_bytes=room_bytes).tier == chosen
+    assert choose_tier(tier, encoding, page_bytes=page_bytes, room_bytes=room_bytes) == chosen
 
 
 def test_auto_says_what_it_took_and_why(

@@ -1,15 +1,17 @@
-"""Read whole pages of a beton by sample index, whatever they are stored as."""
+"""Read whole pages of a beton by sample index from its mapped file, whatever they are stored as."""
 
 from __future__ import annotations
 
+import mmap
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from datasets.augment.warp_cpu import copy_batch
-from datasets.beton.mapped_file import MappedBytes, map_beton
-from datasets.beton.reader import Beton
+from datasets.beton.format import METADATA_START, Layout, metadata_dtype
+from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
 from datasets.images import ImageError
 from datasets.images.jpeg import decode_page
@@ -32,6 +34,8 @@ class PageSource(ABC):
         Raises:
             InputError: as ``read``.
         """
+        from datasets.augment.warp_cpu import copy_batch  # numba, which a look at a page does not need
+
         pages, offsets = self.read(samples)
         check_inside(pages, offsets, out.shape[-1])
         copy_batch(pages, offsets, out)
@@ -43,12 +47,52 @@ def check_inside(pages: np.ndarray, offsets: np.ndarray, side: int) -> None:
         raise IndexError("a page lies outside of the file")
 
 
-def open_pages(beton: Beton) -> RawPages | JpegPages:
-    """The source for what the beton's pages are stored as."""
-    file, layout, num = map_beton(beton), beton.final_layout, beton.num_samples
-    if beton.encoding == "raw":
+def open_pages(path: Path, layout: Layout, sidecar: Sidecar) -> RawPages | JpegPages:
+    """Map a beton's file, if its path still leads to the file that ``layout`` and ``sidecar`` were read of.
+
+    Raises:
+        InputError: when length or checksum of what stands before the images are not the sidecar's.
+    """
+    try:
+        file = MappedBytes(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be mapped ({error})") from error
+    num = sidecar.num_samples
+    head_bytes = METADATA_START + num * metadata_dtype(len(sidecar.labels), sidecar.encoding).itemsize
+    if file.data.size != sidecar.file.bytes or zlib.crc32(file.data[:head_bytes].data) != sidecar.file.head_crc32:
+        raise InputError(f"{path}: cut short, replaced or altered since it was opened; if it stays so, convert again")
+    if sidecar.encoding == "raw":
         return RawPages(file, layout.offsets(num))
-    return JpegPages(file, layout.offsets(num), layout.sizes(num), beton.image_size)
+    return JpegPages(file, layout.offsets(num), layout.sizes(num), sidecar.image_size)
+
+
+class MappedBytes:
+    """A whole file as memory, shared with all processes through the page cache.
+
+    The mapping holds the file itself, so deleting or replacing its name does no harm. A file that is cut short in
+    place is another matter: reading behind its new end kills the process (SIGBUS), and so does a disk or server that
+    fails while a page is read. ``check`` finds a cut that has happened; one in the middle of a batch cannot be
+    caught.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.data: np.ndarray = np.frombuffer(self._map, dtype=np.uint8)
+        """The bytes, read-only."""
+
+    def check(self) -> None:
+        """Look at the file's present length; meant for every batch, since it takes a microsecond.
+
+        Raises:
+            InputError: if the file has been cut short since it was opened.
+        """
+        num_bytes = self._map.size()
+        if num_bytes < self.data.size:
+            raise InputError(
+                f"{self.path}: cut short while it was being read, {num_bytes:,} of {self.data.size:,} bytes are left"
+            )
 
 
 @dataclass(frozen=True, eq=False)
