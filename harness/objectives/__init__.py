@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from harness.config import OBJECTIVES
 from harness.config import Objective as ObjectiveConfig
-from harness.objectives.attention_transfer import AttentionTransferObjective
-from harness.objectives.base import Losses, Objective, Sources, TransferObjective, masked_cross_entropy
-from harness.objectives.channel_wise import ChannelWiseObjective
+from harness.objectives.base import (
+    Losses,
+    Objective,
+    PlaneObjective,
+    Sources,
+    TransferObjective,
+    masked_cross_entropy,
+)
 from harness.objectives.fitnet import FitNetObjective
 from harness.objectives.logit_distillation import LogitDistillationObjective
-from harness.objectives.relational import RelationalObjective
 from harness.objectives.supervised import SupervisedObjective
 
 __all__ = [
-    "AttentionTransferObjective",
-    "ChannelWiseObjective",
     "FitNetObjective",
     "LogitDistillationObjective",
     "Losses",
     "Objective",
-    "RelationalObjective",
+    "PlaneObjective",
     "Sources",
     "SupervisedObjective",
     "TransferObjective",

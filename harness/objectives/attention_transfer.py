@@ -7,43 +7,26 @@ of activations underflow in float16.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.config import AttentionForm, AttentionTransfer
-from harness.networks import NetworkOutput
-from harness.objectives.base import EPS, Sources, TransferObjective, check_planes
+from harness.objectives.base import EPS, PlaneObjective, Sources, plane_loss
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionTransferObjective(TransferObjective):
-    """The paper's equation (1); ``weight`` is lambda in L = CE + lambda * L_AT."""
-
-    form: AttentionForm = "eq2"
-
-    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
-        """The attention loss at the tap."""
-        return attention_loss(output.attention, self.teacher_planes(inputs), self.form)
-
-
-def build(config: AttentionTransfer, sources: Sources) -> AttentionTransferObjective:
-    """The objective with its teacher loaded; the weight is the one that a beta search chose, if any."""
+def build(config: AttentionTransfer, sources: Sources) -> PlaneObjective:
+    """The paper's equation (1), L = CE + lambda * L_AT; the weight, lambda, is what a beta search chose, if any."""
     weight = config.attention_weight() if sources.weight is None else sources.weight
-    return AttentionTransferObjective(sources.teacher(config.teacher).network, weight, config.form)
+    return PlaneObjective(sources.teacher(config.teacher).network, weight, partial(attention_loss, form=config.form))
 
 
+@plane_loss
 def attention_loss(student: Tensor, teacher: Tensor, form: AttentionForm) -> Tensor:
-    """Distance between attention planes, (B, C, H, W) each; planes pair by index.
-
-    Raises:
-        ValueError: when the shapes differ, or are not those of planes.
-    """
-    check_planes(student, teacher)
-    with torch.autocast(student.device.type, enabled=False):
-        return FORMS[form](student.float(), teacher.float())
+    """Distance between attention planes, which pair by index."""
+    return FORMS[form](student, teacher)
 
 
 def equation_2(student: Tensor, teacher: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import wraps
+from typing import Concatenate, NamedTuple, ParamSpec, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from harness.networks import Network, NetworkOutput
 from harness.runs.runtime import RuntimeConfig
 from harness.weights.teacher import Teacher, read_teacher
 
+P = ParamSpec("P")
 EPS = 1e-6
 """Length under which a vector counts as empty: it is divided by this instead, which bounds the gradient."""
 
@@ -101,6 +104,17 @@ class TransferObjective:
         return Losses(total=total, cross_entropy=cross_entropy, attention=transfer.detach())
 
 
+@dataclass(frozen=True, eq=False)
+class PlaneObjective(TransferObjective):
+    """Cross-entropy plus ``weight`` times a loss between the planes at both networks' attention taps."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
+        """The loss at the tap."""
+        return self.loss(output.attention, self.teacher_planes(inputs))
+
+
 def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy with logits, mean over all entries that count; the first term of the paper's equation (1).
 
@@ -123,10 +137,22 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         return mean
 
 
-def check_planes(student: Tensor, teacher: Tensor) -> None:
-    """Raise ValueError unless both are planes (B, C, H, W) of one shape: broadcasting would pair the wrong ones."""
-    if student.ndim != 4 or student.shape != teacher.shape:
-        raise ValueError(
-            f"attention planes of shape {tuple(student.shape)} (student) and {tuple(teacher.shape)} (teacher); "
-            "expected (B, C, H, W), the same for both"
-        )
+def plane_loss(
+    loss: Callable[Concatenate[Tensor, Tensor, P], Tensor],
+) -> Callable[Concatenate[Tensor, Tensor, P], Tensor]:
+    """Make a loss of float32 planes one of student's and teacher's planes (B, C, H, W), whatever autocast is on.
+
+    It raises ValueError unless both are planes of one shape: broadcasting would pair the wrong ones.
+    """
+
+    @wraps(loss)
+    def checked(student: Tensor, teacher: Tensor, /, *options: P.args, **named: P.kwargs) -> Tensor:
+        if student.ndim != 4 or student.shape != teacher.shape:
+            raise ValueError(
+                f"attention planes of shape {tuple(student.shape)} (student) and {tuple(teacher.shape)} (teacher); "
+                "expected (B, C, H, W), the same for both"
+            )
+        with torch.autocast(student.device.type, enabled=False):
+            return loss(student.float(), teacher.float(), *options, **named)
+
+    return checked

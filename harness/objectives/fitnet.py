@@ -15,20 +15,16 @@ from torch import Tensor, nn
 
 from harness.config import FitNet
 from harness.networks import ATTENTION_PLANES, NetworkOutput
-from harness.objectives.base import Sources, TransferObjective, check_planes
+from harness.objectives.base import Sources, TransferObjective, plane_loss
 
 
+@plane_loss
 def hint_loss(student: Tensor, teacher: Tensor, regressor: nn.Module) -> Tensor:
-    """Mean squared error between ``regressor(student)`` and ``teacher``, planes (B, C, H, W) both; a float32 scalar.
+    """Mean squared error between ``regressor(student)`` and ``teacher``, planes (B, C, H, W) both.
 
     The mean over all values instead of the source's half sum, so that the weight means the same at any image size.
-
-    Raises:
-        ValueError: when the shapes differ, or are not those of planes.
     """
-    check_planes(student, teacher)
-    with torch.autocast(student.device.type, enabled=False):
-        return F.mse_loss(regressor(student.float()), teacher.float())
+    return F.mse_loss(regressor(student), teacher)
 
 
 def build_regressor(num_planes: int = ATTENTION_PLANES) -> nn.Conv2d:

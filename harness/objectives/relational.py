@@ -6,15 +6,14 @@ image's own features are compared but how far from each other, and in which angl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.config import Embedding, Relational
-from harness.networks import NetworkOutput
-from harness.objectives.base import EPS, Sources, TransferObjective, check_planes
+from harness.objectives.base import EPS, PlaneObjective, Sources, plane_loss
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -40,21 +39,20 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return differences.masked_fill(same_ends, 0.0).sum() / num_triples
 
 
+@plane_loss
 def relational_loss(student: Tensor, teacher: Tensor, config: Relational) -> Tensor:
-    """Sum of both losses under the config's shares, of planes (B, C, H, W) each; a float32 scalar.
+    """Sum of both losses under the config's shares, of planes (B, C, H, W) each.
 
-    Raises:
-        ValueError: when the shapes differ, or are not those of planes.
+    Relations are those among the images that one process holds: over W processes a global batch of B has W groups of
+    B/W, so unlike with the other objectives the number of processes is a part of what is computed.
     """
-    check_planes(student, teacher)
-    with torch.autocast(student.device.type, enabled=False):
-        ours, theirs = embed(student.float(), config.embedding), embed(teacher.float(), config.embedding)
-        loss = ours.new_zeros(())
-        if config.distance > 0.0:
-            loss = loss + config.distance * distance_loss(ours, theirs)
-        if config.angle > 0.0:
-            loss = loss + config.angle * angle_loss(ours, theirs)
-        return loss
+    ours, theirs = embed(student, config.embedding), embed(teacher, config.embedding)
+    loss = ours.new_zeros(())
+    if config.distance > 0.0:
+        loss = loss + config.distance * distance_loss(ours, theirs)
+    if config.angle > 0.0:
+        loss = loss + config.angle * angle_loss(ours, theirs)
+    return loss
 
 
 def embed(planes: Tensor, kind: Embedding) -> Tensor:
@@ -62,24 +60,10 @@ def embed(planes: Tensor, kind: Embedding) -> Tensor:
     return planes.mean(dim=(2, 3)) if kind == "pooled" else planes.flatten(1)
 
 
-@dataclass(frozen=True, eq=False)
-class RelationalObjective(TransferObjective):
-    """Cross-entropy plus ``weight`` times the relational loss of the planes at the attention tap.
-
-    Relations are those among the images that one process holds: over W processes a global batch of B has W groups of
-    B/W, so unlike with the other objectives the number of processes is a part of what is computed.
-    """
-
-    config: Relational
-
-    def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
-        """The relational loss at the tap."""
-        return relational_loss(output.attention, self.teacher_planes(inputs), self.config)
-
-
-def build(config: Relational, sources: Sources) -> RelationalObjective:
+def build(config: Relational, sources: Sources) -> PlaneObjective:
     """The objective with its teacher loaded."""
-    return RelationalObjective(sources.teacher(config.teacher).network, config.weight, config)
+    loss = partial(relational_loss, config=config)
+    return PlaneObjective(sources.teacher(config.teacher).network, config.weight, loss)
 
 
 def _differences(embeddings: Tensor) -> Tensor:

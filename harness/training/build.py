@@ -17,6 +17,7 @@ from harness.evaluation.evaluate import split_loader
 from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
 from harness.runs.runtime import RuntimeConfig
+from harness.training.guards import BatchNormSnapshot
 from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_adam
 from harness.training.preflight import CheckedRun
@@ -101,14 +102,12 @@ def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.devi
     DistributedDataParallel orders its buckets anew after its first backward pass. A resumed run would then add in
     another order than the run that was never stopped: no matter for two numbers, but for three and more.
     """
-    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    statistics = BatchNormSnapshot(network)
     wrapped.train()
     images = torch.zeros(2, 3, 64, 64, device=device).to(memory_format=torch.channels_last)
     wrapped(images).logits.sum().backward()
     network.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        for name, value in network.named_buffers():
-            value.copy_(buffers[name])
+    statistics.restore()
 
 
 def average_gradients(module: nn.Module, num_processes: int) -> None:

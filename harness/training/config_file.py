@@ -49,7 +49,7 @@ def load_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     if "schedule" in values:
         values["schedule"] = _with_preset(path, values["schedule"])
     files = list(runtime.get("xrv_weights", ()))
-    config = from_dict(_hash_files(_embed_runs(values, path, folders), path, files), where=str(path))
+    config = from_dict(_resolved(values, path, folders, files), where=str(path))
     places = {"run_folders": folders, "xrv_weights": tuple(dict.fromkeys(files))}
     return config, {**runtime, **{key: found for key, found in places.items() if found}}
 
@@ -128,33 +128,26 @@ def _with_preset(path: Path, schedule: Any) -> Any:
     return {**to_dict(base), **own}
 
 
-def _embed_runs(value: Any, path: Path, folders: dict[str, Path]) -> Any:
-    """``value`` with every ``run = "folder"`` replaced by that run's config; the folder is noted under its run id."""
-    if isinstance(value, Mapping):
-        return {
-            key: _embedded_run(inner, path, folders)
-            if key == "run" and isinstance(inner, str)
-            else _embed_runs(inner, path, folders)
-            for key, inner in value.items()
-        }
-    return [_embed_runs(item, path, folders) for item in value] if isinstance(value, list) else value
+def _resolved(value: Any, path: Path, folders: dict[str, Path], files: list[Path]) -> Any:
+    """``value`` with what it names by path replaced; the paths are noted in ``folders``, by run id, and in ``files``.
 
-
-def _hash_files(value: Any, path: Path, files: list[Path]) -> Any:
-    """``value`` with the ``file`` of every ``kind = "xrv"`` replaced by the hash of its tensors, and noted."""
+    The config of the run takes the place of every ``run = "folder"``, the hash of its tensors that of the ``file`` of
+    every ``kind = "xrv"``.
+    """
     if isinstance(value, list):
-        return [_hash_files(item, path, files) for item in value]
+        return [_resolved(item, path, folders, files) for item in value]
     if not isinstance(value, Mapping):
         return value
-    values = {key: _hash_files(inner, path, files) for key, inner in value.items()}
-    if values.get("kind") != "xrv" or not isinstance(values.get("file"), str):
-        return values
-    from harness.weights.xrv import xrv_hash
+    values = {key: _resolved(inner, path, folders, files) for key, inner in value.items()}
+    if isinstance(values.get("run"), str):
+        values["run"] = _embedded_run(values["run"], path, folders)
+    if values.get("kind") == "xrv" and isinstance(values.get("file"), str):
+        from harness.weights.xrv import xrv_hash
 
-    files.append(Path(values.pop("file")))
-    digest = xrv_hash(files[-1])
-    if values.setdefault("sha256", digest) != digest:
-        raise InputError(f"{path}: {files[-1]} has tensors of sha256 {digest}, not {values['sha256']}")
+        files.append(Path(values.pop("file")))
+        digest = xrv_hash(files[-1])
+        if values.setdefault("sha256", digest) != digest:
+            raise InputError(f"{path}: {files[-1]} has tensors of sha256 {digest}, not {values['sha256']}")
     return values
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,36 +20,6 @@ from harness.objectives import Losses
 from harness.runs.train_state import PartialEpoch
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedEpoch:
-    """One epoch of training over all processes."""
-
-    steps: int
-    """Optimiser steps done."""
-    skipped: int
-    """Optimiser steps left out."""
-    images: int
-    loss: float
-    """Mean over the images of their batch's loss."""
-    cross_entropy: float
-    attention: float | None
-    """Unweighted attention loss; None for transfer learning."""
-    mean_auroc: float | None
-    """Of the logits that the training steps saw, augmentation and all, while the weights were changing."""
-    seconds: float
-    data_wait_s: float
-    """Seconds in which this process had no batch to work on."""
-
-    def losses(self) -> dict[str, Any]:
-        """What the epoch's record in metrics.jsonl says under ``train``."""
-        return {
-            "loss": self.loss,
-            "cross_entropy": self.cross_entropy,
-            "attention": self.attention,
-            "mean_auroc": self.mean_auroc,
-        }
 
 
 class EpochMeter:
@@ -137,8 +106,10 @@ class EpochMeter:
         )
 
 
-def summary(epoch: PartialEpoch, labels: Sequence[str]) -> TrainedEpoch:
-    """Means of an epoch that is at its end.
+def means(epoch: PartialEpoch, labels: Sequence[str]) -> dict[str, float | None]:
+    """What the record of a whole epoch says under ``train``: means over images, attention None without a teacher.
+
+    The AUROC is of the logits that the steps saw, augmentation and all, while the weights were changing.
 
     Raises:
         FloatingPointError: when no batch of it has numbers.
@@ -148,15 +119,10 @@ def summary(epoch: PartialEpoch, labels: Sequence[str]) -> TrainedEpoch:
             f"training diverged: none of the epoch's {epoch.batches} steps had a finite gradient; lower "
             "schedule.learning_rate"
         )
-    totals = (epoch.sums.sum(0) / epoch.measured).tolist()
-    return TrainedEpoch(
-        steps=epoch.batches - epoch.skipped,
-        skipped=epoch.skipped,
-        images=epoch.images,
-        loss=totals[0],
-        cross_entropy=totals[1],
-        attention=totals[2] if epoch.has_attention else None,
-        mean_auroc=mean_defined(auroc(epoch.logits.numpy(), epoch.targets.numpy(), labels).values()),
-        seconds=epoch.seconds,
-        data_wait_s=epoch.data_wait_s,
-    )
+    loss, cross_entropy, attention = (epoch.sums.sum(0) / epoch.measured).tolist()
+    return {
+        "loss": loss,
+        "cross_entropy": cross_entropy,
+        "attention": attention if epoch.has_attention else None,
+        "mean_auroc": mean_defined(auroc(epoch.logits.numpy(), epoch.targets.numpy(), labels).values()),
+    }

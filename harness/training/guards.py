@@ -63,19 +63,19 @@ class FiniteLosses:
 
 
 class BatchNormSnapshot:
-    """Batch norm statistics of a network as they were before a step, to be put back when the step is left out."""
+    """Batch norm statistics of modules as they are now, to be put back after steps that shall leave no trace."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._buffers = list(network.buffers())
+    def __init__(self, *modules: nn.Module) -> None:
+        self._buffers = [buffer for module in modules for buffer in module.buffers()]
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def note(self) -> None:
-        """Take them down as they are now."""
+        """Take them down anew."""
         for before, buffer in zip(self._before, self._buffers, strict=True):
             before.copy_(buffer)
 
     def restore(self) -> None:
-        """Give the network back what was noted."""
+        """Give the modules back what was noted."""
         for before, buffer in zip(self._before, self._buffers, strict=True):
             buffer.copy_(before)
 

@@ -26,7 +26,7 @@ from harness.networks import Network
 from harness.objectives import Objective
 from harness.runs.runtime import RuntimeConfig
 from harness.runs.train_state import PartialEpoch, TrainState
-from harness.training.epoch_meter import EpochMeter, TrainedEpoch, summary
+from harness.training.epoch_meter import EpochMeter, means
 from harness.training.guards import FiniteLosses
 from harness.training.monitor import ProgressMonitor, peak_memory
 from harness.training.optimizer import OptimizerStep
@@ -92,14 +92,14 @@ def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCa
         elapsed_s = _clock(state.seconds)
         rate = learning_rate(schedule, epoch, state.history)
         partial = train_epoch(components, state, rate, callbacks, elapsed_s)
-        trained = summary(partial, components.labels)
+        train = means(partial, components.labels)
         try:
             scores = validate(components) if validation_due(schedule, epoch) else None
         except KeyboardInterrupt:
             callbacks.save(replace(state, partial=partial, seconds=elapsed_s()))
             raise
-        state = _advanced(state, trained, scores, elapsed_s())
-        callbacks.epoch_done(state, _record(state, rate, trained, scores))
+        state = _advanced(state, partial, scores, elapsed_s())
+        callbacks.epoch_done(state, _record(state, partial, rate, train, scores))
     return state
 
 
@@ -184,7 +184,7 @@ def _clock(before_s: float) -> Callable[[], float]:
     return lambda: time.perf_counter() - zero
 
 
-def _advanced(state: TrainState, trained: TrainedEpoch, scores: Scores | None, seconds: float) -> TrainState:
+def _advanced(state: TrainState, epoch: PartialEpoch, scores: Scores | None, seconds: float) -> TrainState:
     history = state.history
     if scores is not None:
         made = Validated(epoch=state.epoch, loss=scores.cross_entropy, mean_auroc=scores.mean_auroc)
@@ -192,28 +192,30 @@ def _advanced(state: TrainState, trained: TrainedEpoch, scores: Scores | None, s
     return replace(
         state,
         epoch=state.epoch + 1,
-        step=state.step + trained.steps,
-        skipped=state.skipped + trained.skipped,
-        images=state.images + trained.images,
-        train_seconds=state.train_seconds + trained.seconds,
+        step=state.step + epoch.batches - epoch.skipped,
+        skipped=state.skipped + epoch.skipped,
+        images=state.images + epoch.images,
+        train_seconds=state.train_seconds + epoch.seconds,
         seconds=seconds,
         history=history,
         partial=None,
     )
 
 
-def _record(state: TrainState, rate: float, trained: TrainedEpoch, scores: Scores | None) -> dict[str, Any]:
+def _record(
+    state: TrainState, epoch: PartialEpoch, rate: float, train: dict[str, float | None], scores: Scores | None
+) -> dict[str, Any]:
     """One line of metrics.jsonl."""
     return {
         "epoch": state.epoch - 1,
         "step": state.step,
         "learning_rate": rate,
-        "train": trained.losses(),
+        "train": train,
         "validation": None if scores is None else scores.to_dict(),
-        "skipped_steps": trained.skipped,
-        "images_per_s": trained.images / trained.seconds,
-        "data_wait_s": trained.data_wait_s,
-        "compute_s": trained.seconds - trained.data_wait_s,
+        "skipped_steps": epoch.skipped,
+        "images_per_s": epoch.images / epoch.seconds,
+        "data_wait_s": epoch.data_wait_s,
+        "compute_s": epoch.seconds - epoch.data_wait_s,
         "elapsed_s": state.seconds,
         **peak_memory(),
     }

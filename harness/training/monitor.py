@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,9 +53,8 @@ def clock(seconds: float) -> str:
 
 def peak_memory() -> dict[str, Any]:
     """Most memory of this process so far: resident bytes, and the GPU's allocated bytes (None without CUDA)."""
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "peak_cuda_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
     }
 

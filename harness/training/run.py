@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list  # type: ignore[import-untype
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, write_json
-from datasets.progress import Advance, progress
+from datasets.progress import progress
 from harness.config import RunConfig
 from harness.config.schedule import best_of
 from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
@@ -115,7 +115,7 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
     if whole_folder(run.folder.last_dir) is None:
         origin = initialise(network, run.config.init, run.runtime, seed=run.config.seed)
     if run.config.network.sync_bn:
-        network = synchronised(network, run.accelerator.num_processes, run.accelerator.device)
+        network = synchronised(network, run.accelerator.num_processes)
     components = build_components(run, network)
     learner = make_learner(run, components)
     state = restore(run, learner)
@@ -146,7 +146,8 @@ def _train(
         owner=run.owner,
     )
     trace = run.folder.trace_file if run.runtime.profile and run.owner else None
-    with _progress(run, todo) as advance, step_trace(trace) as step_done:
+    shown = progress(run.config.name, todo) if run.owner else nullcontext(lambda n=1, note="": None)
+    with shown as advance, step_trace(trace) as step_done:
         callbacks = TrainingCallbacks(
             epoch_done=recorder.epoch_done,
             save=recorder.save,
@@ -215,13 +216,3 @@ def _provenance(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
         "devices": devices,
         "world_size": run.accelerator.num_processes,
     }
-
-
-@contextmanager
-def _progress(run: Run, todo: int) -> Iterator[Advance]:
-    """Progress of the remaining training images on the first process; nothing on the others."""
-    if not run.owner:
-        yield lambda n=1, note="": None
-        return
-    with progress(run.config.name, todo) as advance:
-        yield advance

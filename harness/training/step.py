@@ -6,7 +6,6 @@ them; recorded once and started together they are the same kernels, in the same 
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,12 +16,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from datasets.errors import InputError
 from datasets.sources.labels import IGNORED
 from harness.devices.accelerator import Accelerator
 from harness.networks import Network, NetworkOutput
 from harness.objectives import Losses, Objective
-
-logger = logging.getLogger(__name__)
+from harness.training.guards import BatchNormSnapshot
 
 
 class ForwardBackward(Protocol):
@@ -79,8 +78,7 @@ WARM_UP_STEPS = 3
 class GraphedForwardBackward:
     """Runs batches of one size from a recording of ``eager``, and all others, like an epoch's last, by it directly.
 
-    For a single process on CUDA. Results are those of ``eager`` to the bit. Recording changes nothing: batch norm
-    statistics are put back. Where it fails, batches go on being run by ``eager``, and a note says so.
+    For a single process on CUDA. Results are those of ``eager`` to the bit, and recording changes nothing.
     """
 
     def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], batch_size: int) -> None:
@@ -95,11 +93,14 @@ class GraphedForwardBackward:
         self._modules = tuple(modules)
         self._batch_size = batch_size
         self._recording: _Recording | None = None
-        self._works = True
 
     def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
-        """As ``ForwardBackward`` says; a parameter's gradient is overwritten, not added to."""
-        if len(inputs) != self._batch_size or not self._works:
+        """As ``ForwardBackward`` says; a parameter's gradient is overwritten, not added to.
+
+        Raises:
+            InputError: when recording fails; what it has taken of the device is not given back.
+        """
+        if len(inputs) != self._batch_size:
             return self._eager(inputs, targets, global_size)
         if self._recording is None:
             try:
@@ -107,12 +108,11 @@ class GraphedForwardBackward:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                self._works = False
-                _forget_gradients(self._modules)
-                logger.info(
-                    f"note: steps are not recorded as a CUDA graph, and slower ({str(error).splitlines()[0]})"
-                )
-                return self._eager(inputs, targets, global_size)
+                reason = str(error).strip().splitlines()[0]
+                raise InputError(
+                    f"the training step cannot be recorded as a CUDA graph ({reason}); run the same command with "
+                    "--no-cuda-graphs, which is slower"
+                ) from error
         return self._recording.replay(inputs, targets)
 
 
@@ -135,18 +135,16 @@ class _Recording:
 
     def _warm_up(self, eager: ForwardBackward, modules: Sequence[nn.Module]) -> None:
         """Run a few steps that leave no trace, outside the current stream as recording asks for."""
-        buffers = [buffer for module in modules for buffer in module.buffers()]
-        before = [buffer.clone() for buffer in buffers]
+        statistics = BatchNormSnapshot(*modules)
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_STEPS):
                 eager(self._inputs, self._targets, len(self._inputs))
-                _forget_gradients(modules)
+                for module in modules:
+                    module.zero_grad(set_to_none=True)
         current.wait_stream(side)
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+        statistics.restore()
 
     def replay(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Losses]:
         """One step; what it returns is a copy, since the next step writes to the same memory."""
@@ -157,11 +155,6 @@ class _Recording:
             parameter.grad = gradient
         total, cross_entropy, *attention = self._values.clone().unbind()
         return self._logits.clone(), Losses(total, cross_entropy, attention[0] if self._has_attention else None)
-
-
-def _forget_gradients(modules: Sequence[nn.Module]) -> None:
-    for module in modules:
-        module.zero_grad(set_to_none=True)
 
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

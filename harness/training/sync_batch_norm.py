@@ -1,7 +1,6 @@
-"""Synchronise batch norm over all processes.
+"""Synchronise batch norm over all processes, by one way on the CPU and on GPUs.
 
-torch's own SyncBatchNorm does so on GPUs alone; on the CPU ours takes its place. Weights, their names and the running
-statistics stay as they are.
+torch's own SyncBatchNorm trains on GPUs alone. Weights, their names and the running statistics stay as they are.
 """
 
 from __future__ import annotations
@@ -15,15 +14,12 @@ from torch.distributed.nn.functional import all_reduce
 from harness.networks import Network
 
 
-def synchronised(network: Network, num_processes: int, device: torch.device) -> Network:
+def synchronised(network: Network, num_processes: int) -> Network:
     """The network itself, every batch norm in it normalising by the statistics of the whole global batch."""
-    if num_processes > 1 and device.type == "cuda":
-        return cast(Network, nn.SyncBatchNorm.convert_sync_batchnorm(network))  # type: ignore[no-untyped-call]
-    if num_processes > 1:
-        for name, module in list(network.named_modules()):
-            if isinstance(module, nn.BatchNorm2d):
-                owner, _, attribute = name.rpartition(".")
-                setattr(network.get_submodule(owner), attribute, SyncBatchNorm2d.of(module))
+    for name, module in list(network.named_modules()) if num_processes > 1 else ():
+        if isinstance(module, nn.BatchNorm2d):
+            owner, _, attribute = name.rpartition(".")
+            setattr(network.get_submodule(owner), attribute, SyncBatchNorm2d.of(module))
     return network
 
 

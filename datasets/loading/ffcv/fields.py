@@ -48,11 +48,13 @@ def metadata_decoder(*, pin_memory: bool) -> BatchDecoder:
     return BatchDecoder(decode)
 
 
-class LabelsDecoder(BatchDecoder):
-    """Labels as a (B, L) uint8 array, for FFCV's own loader."""
+class LabelsDecoder(Operation):  # type: ignore[misc]
+    """Labels as a (B, L) uint8 array, for FFCV's own loader, which compiles the code."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda indices, metadata, _: metadata[indices])
+    declare_state_and_memory = BatchDecoder.declare_state_and_memory
+
+    def generate_code(self) -> Callable[..., Any]:
+        return lambda indices, _memory, metadata, _epoch: metadata[indices]
 
 
 class LabelsField(Field):  # type: ignore[misc]

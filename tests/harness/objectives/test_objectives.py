@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from arithmetic import needs
@@ -18,9 +20,9 @@ from harness.config import (
 )
 from harness.networks import Network, NetworkOutput, build_network
 from harness.objectives import (
-    AttentionTransferObjective,
     Losses,
     Objective,
+    PlaneObjective,
     Sources,
     SupervisedObjective,
     build_objective,
@@ -55,6 +57,10 @@ def gradients(network: Network) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in network.named_parameters()}
 
 
+def attention_transfer(teacher: Network, weight: float, form: str = "eq2") -> PlaneObjective:
+    return PlaneObjective(teacher, weight, partial(attention_loss, form=form))
+
+
 def test_supervised_is_cross_entropy_alone():
     network = student()
     losses = step(network, SupervisedObjective())
@@ -67,7 +73,7 @@ def test_supervised_is_cross_entropy_alone():
 @pytest.mark.parametrize("name", ["densenet40", "densenet121"])
 def test_attention_transfer_is_equation_1(teacher, name, form):
     network = student(name)
-    losses = step(network, AttentionTransferObjective(teacher, weight=0.25, form=form))
+    losses = step(network, attention_transfer(teacher, weight=0.25, form=form))
     again = student(name)(IMAGES)
     cross_entropy = masked_cross_entropy(again.logits, TARGETS)
     attention = attention_loss(again.attention, teacher.attention_planes(IMAGES), form)
@@ -82,7 +88,7 @@ def test_weight_0_is_transfer_learning_bit_for_bit(teacher, name):
     with_teacher, alone = student(name), student(name)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    losses = step(with_teacher, AttentionTransferObjective(teacher, weight=0.0))
+    losses = step(with_teacher, attention_transfer(teacher, weight=0.0))
     assert torch.equal(torch.get_rng_state(), before)
     expected = step(alone, SupervisedObjective())
     assert torch.equal(losses.total, expected.total)
@@ -94,7 +100,7 @@ def test_weight_0_is_transfer_learning_bit_for_bit(teacher, name):
 
 def test_a_weight_changes_the_gradient_before_the_tap_and_not_behind_it(teacher):
     with_teacher, alone = student(), student()
-    step(with_teacher, AttentionTransferObjective(teacher, weight=1.0))
+    step(with_teacher, attention_transfer(teacher, weight=1.0))
     step(alone, SupervisedObjective())
     ours, theirs = gradients(with_teacher), gradients(alone)
     for key, gradient in ours.items():
@@ -106,7 +112,7 @@ def test_the_teacher_is_left_alone_and_is_no_part_of_the_student(teacher):
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     network = student()
     num_parameters = len(list(network.parameters()))
-    objective = AttentionTransferObjective(teacher, weight=1.0)
+    objective = attention_transfer(teacher, weight=1.0)
     step(network, objective)
     assert not isinstance(objective, nn.Module)
     assert len(list(network.parameters())) == num_parameters
@@ -117,7 +123,7 @@ def test_the_teacher_is_left_alone_and_is_no_part_of_the_student(teacher):
 @needs("bf16")
 def test_losses_are_float32_and_the_teacher_runs_under_the_callers_autocast(teacher):
     network = student()
-    objective = AttentionTransferObjective(teacher, weight=1.0)
+    objective = attention_transfer(teacher, weight=1.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = network(IMAGES)
         assert output.attention.dtype == torch.bfloat16
@@ -132,7 +138,7 @@ def test_losses_are_float32_and_the_teacher_runs_under_the_callers_autocast(teac
 def test_a_student_that_is_its_teachers_copy_has_a_finite_gradient(teacher):
     network = build_network(NetworkConfig(), 1).eval()
     network.load_state_dict(teacher.state_dict())
-    losses = AttentionTransferObjective(teacher, weight=1.0)(network(IMAGES), IMAGES, TARGETS[:, :1])
+    losses = attention_transfer(teacher, weight=1.0)(network(IMAGES), IMAGES, TARGETS[:, :1])
     losses.total.backward()
     assert losses.attention.item() == 0.0
     assert all(torch.isfinite(gradient).all() for gradient in gradients(network).values())
@@ -141,7 +147,7 @@ def test_a_student_that_is_its_teachers_copy_has_a_finite_gradient(teacher):
 def test_an_objective_works_while_validating(teacher):
     network = student().eval()
     with torch.inference_mode():
-        losses = AttentionTransferObjective(teacher, weight=2.0)(network(IMAGES), IMAGES, TARGETS)
+        losses = attention_transfer(teacher, weight=2.0)(network(IMAGES), IMAGES, TARGETS)
     assert losses.total == losses.cross_entropy + 2.0 * losses.attention
 
 
@@ -153,11 +159,15 @@ def test_objectives_are_built_from_their_configs():
     assert build(TransferLearning()) == SupervisedObjective()
     random = Weights(kind="none")
     divided = build(AttentionTransfer(teacher=random, beta=4.0, form="mean_square"))
-    assert isinstance(divided, AttentionTransferObjective)
-    assert (divided.weight, divided.form) == (0.25, "mean_square")
+    assert isinstance(divided, PlaneObjective)
+    assert (divided.weight, divided.loss.func, divided.loss.keywords) == (
+        0.25,
+        attention_loss,
+        {"form": "mean_square"},
+    )
     assert not divided.teacher.training and not any(one.requires_grad for one in divided.teacher.parameters())
     chosen = build(AttentionTransfer(teacher=random, beta=4.0), weight=0.5)
-    assert isinstance(chosen, AttentionTransferObjective)
+    assert isinstance(chosen, PlaneObjective)
     assert chosen.weight == 0.5
 
 

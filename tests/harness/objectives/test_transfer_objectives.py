@@ -84,25 +84,26 @@ def gradients(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in network.named_parameters()}
 
 
-def transfer_loss(objective: Any, output: Any) -> torch.Tensor:
+def transfer_loss(objective: Any, config: Any, output: Any) -> torch.Tensor:
     """The objective's own term, from its loss function and the teacher's output."""
     taught = objective.teacher(IMAGES)
     if isinstance(objective, FitNetObjective):
         return hint_loss(output.attention, taught.attention, objective.regressor)
     if isinstance(objective, LogitDistillationObjective):
         return distillation_loss(output.logits[:, [0, 2]], taught.logits[:, [2, 0]], objective.temperature)
-    if hasattr(objective, "config"):
-        return relational_loss(output.attention, taught.attention, objective.config)
-    return channel_wise_loss(output.attention, taught.attention, objective.temperature)
+    if isinstance(config, Relational):
+        return relational_loss(output.attention, taught.attention, config)
+    return channel_wise_loss(output.attention, taught.attention, config.temperature)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_sum_is_equation_1_with_another_loss(runs_dir: Path, method: str) -> None:
-    objective = build(METHODS[method](teacher=OURS, weight=0.25), runs_dir)
+    config = METHODS[method](teacher=OURS, weight=0.25)
+    objective = build(config, runs_dir)
     losses = step(student(), objective)
     again = student()(IMAGES)
     assert torch.equal(losses.cross_entropy, masked_cross_entropy(again.logits, TARGETS))
-    assert torch.equal(losses.attention, transfer_loss(objective, again))
+    assert torch.equal(losses.attention, transfer_loss(objective, config, again))
     assert torch.equal(losses.total, losses.cross_entropy + 0.25 * losses.attention)
     assert losses.attention.item() > 0.0
     assert not losses.attention.requires_grad

@@ -75,7 +75,7 @@ def test_a_step_can_be_left_out_and_is_counted(tiny_beton: Path, tmp_path: Path)
 
 def test_an_epoch_without_any_step_is_no_epoch(tiny_beton: Path, tmp_path: Path) -> None:
     from harness.runs.train_state import PartialEpoch
-    from harness.training.epoch_meter import summary
+    from harness.training.epoch_meter import means
 
     none = torch.zeros(0)
     nothing = PartialEpoch(
@@ -92,7 +92,7 @@ def test_an_epoch_without_any_step_is_no_epoch(tiny_beton: Path, tmp_path: Path)
         targets=none,
     )
     with pytest.raises(FloatingPointError, match="none of the epoch's 3 steps"):
-        summary(nothing, ("a",))
+        means(nothing, ("a",))
 
 
 def test_a_diverging_run_ends_with_one_line(tiny_beton: Path, tmp_path: Path) -> None:
