@@ -52,4 +52,4 @@ def _explain(where: str, item: Any) -> str:
         owner = owners.get(location[-2], RunConfig) if len(location) > 1 else RunConfig
         known = ", ".join(f.name for f in dataclasses.fields(owner))
         message = f"unknown key; known keys: {known}"
-    return f"{where}: {'.'.join(location)}: {message}"
+    return ": ".join(filter(None, (where, ".".join(location), message)))

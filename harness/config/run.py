@@ -365,6 +365,14 @@ class RunConfig:
     seed: int = 0
     """Decides random weights, the order of images and their augmentation; split and subset stay as they are."""
 
+    def __post_init__(self) -> None:
+        """A run that cannot teach is refused as a teacher: by a plan, not hours later by the first student."""
+        run = None if self.objective.teacher is None else self.objective.teacher.run
+        if run is not None:
+            able = " or ".join(name for name, entry in NETWORKS.items() if entry.can_teach)
+            words = f"objective.teacher: run {run.run_id} is a {run.network.name}; a teacher must be a {able}"
+            check(NETWORKS[run.network.name].can_teach, words)
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the whole config and the schema version."""

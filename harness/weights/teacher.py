@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
-from datasets.errors import InputError
-from harness.config import NETWORKS, NetworkConfig, Weights
+from harness.config import NetworkConfig, Weights
 from harness.networks import TEACHER_SEED, Network, construct, draw_weights
 from harness.networks.xrv_densenet121 import XrvDenseNet121
 from harness.runs.runtime import RuntimeConfig
@@ -34,11 +33,8 @@ def read_teacher(config: Weights, runtime: RuntimeConfig) -> Teacher:
     with a warning.
 
     Raises:
-        InputError: when the weights are not there or damaged, or the run's network cannot teach.
+        InputError: when the weights are not there or damaged.
     """
-    if config.run is not None and not NETWORKS[config.run.network.name].can_teach:
-        able = " or ".join(name for name, entry in NETWORKS.items() if entry.can_teach)
-        raise InputError(f"run {config.run.run_id} is a {config.run.network.name}; a teacher must be a {able}")
     if config.kind == "none":
         warn_random("the teacher has random weights")
         network = construct(NetworkConfig(name="densenet121"), num_outputs=1)

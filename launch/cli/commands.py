@@ -59,6 +59,7 @@ for _name, _command, _summary in (
     ("grid watch", "launch.cli.grid_submit:Watch", "submit to a cluster and resubmit until all is done"),
     ("grid logs", "launch.cli.grid_submit:Logs", "print the end of a run's log"),
     ("grid retry", "launch.cli.grid_submit:Retry", "submit again the runs that failed"),
+    ("grid clean", "launch.cli.grid_submit:Clean", "free the disk of what only resuming needs"),
     ("grid cancel", "launch.cli.grid_submit:Cancel", "take runs out of a cluster's queue"),
     ("report", "launch.cli.report:Report", "tables and curves from a folder of runs"),
     ("export", "launch.cli.export:Export", "write a run's weights for others, with card and ONNX"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
@@ -15,7 +16,7 @@ import tyro
 
 from datasets.errors import InputError
 from launch.executors.registry import current_states
-from launch.grids.grid import GridRun
+from launch.grids.grid import Grid, GridRun
 from launch.grids.registry import GRIDS, load_grid
 from launch.grids.selection import Selection
 from launch.plan.cost import Estimate, Splits, estimate
@@ -25,11 +26,15 @@ from launch.plan.tables import (
     is_over,
     moving_table,
     plan_document,
+    plural,
     print_plan,
     print_status,
     progress_line,
     status_document,
 )
+
+MAX_OTHERS = 5
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class GridView:
     """By dataset."""
     states: Mapping[str, RunState]
     """By run id."""
+    others: Mapping[str, RunState]
+    """What the queue holds of the folder of runs beside this grid: runs of other grids, or of this one before it was
+    edited; by run id."""
 
     @property
     def splits(self) -> Splits:
@@ -82,24 +90,27 @@ class GridOptions:
     network: tuple[str, ...] = ()
     """Only these networks."""
 
-    def chosen(self, *, with_needs: bool = True) -> tuple[GridRun, ...]:
-        """Return the runs that the options choose."""
+    def chosen(self, grid: Grid | None = None, *, with_needs: bool = True) -> tuple[GridRun, ...]:
+        """Return the runs that the options choose of the grid, which is loaded unless it is given."""
         names = ("only", "name", "dataset", "size", "method", "network")
         selection = Selection(**{name: getattr(self, name) for name in names})
-        return selection.choose(load_grid(self.grid), with_needs=with_needs)
+        return selection.choose(grid or load_grid(self.grid), with_needs=with_needs)
 
     def look(self) -> GridView:
         """Return the chosen runs and where they stand by their folders and by the queues in use."""
-        runs = self.chosen()
+        grid = load_grid(self.grid)
+        runs, ids = self.chosen(grid), {run.run_id for run in grid.runs}
         facts = dataset_facts(self.data_dir, {run.config.data.dataset for run in runs})
-        return GridView(runs, facts, current_states(runs, self.runs_dir, facts))
+        states = current_states(runs, self.runs_dir, facts)
+        others = {run_id: state for run_id, state in states.items() if run_id not in ids}
+        return GridView(runs, facts, states, others)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(GridOptions):
     """List the runs of a grid, what each needs and costs, and what a submit would do with it and why.
 
-    GPU-hours come from what finished runs of --runs-dir took; else from --images-per-s.
+    GPU time comes from what finished runs of --runs-dir took; else from --images-per-s.
 
     For example:
         cxr grid plan paper --dataset chexpert --size 1k 5k --images-per-s 800
@@ -139,8 +150,9 @@ class Status(GridOptions):
     interval_s: float = 10.0
     """Time between two looks of a watch."""
     json: bool = False
-    """Print JSON alone: grid, counts, gpu_hours, gpu_hours_left, eta_s, and for each run id, name, kind, state, job,
-    epoch(s), mean_auroc, images_per_s, eta_s, restarts, preempted, timed_out, error."""
+    """Print JSON alone: grid, counts, gpu_hours, gpu_hours_left, eta_s, for each run id, name, kind, state, job,
+    device, epoch(s), mean_auroc, images_per_s, eta_s, restarts, preempted, timed_out, error, and others: runs of
+    another grid that the queue holds, with id, state, job."""
 
     def run(self) -> None:
         """Print the states."""
@@ -150,9 +162,11 @@ class Status(GridOptions):
         view = self.look()
         cost = view.estimate(self.images_per_s)
         if self.json:
-            print_json(status_document(self.grid, view.runs, view.states, cost, view.splits))
+            others = [{"id": run_id, "state": state.state, "job": state.job} for run_id, state in view.others.items()]
+            print_json({**status_document(self.grid, view.runs, view.states, cost, view.splits), "others": others})
         else:
             print_status(view.runs, view.states, cost, view.splits)
+            warn_of_others(view.others)
 
     def _follow(self) -> None:
         """Look again and again: a table in place on a terminal, else one progress line for each look."""
@@ -180,6 +194,19 @@ class Status(GridOptions):
         finally:
             if live is not None:
                 live.stop()
+
+
+def warn_of_others(others: Mapping[str, RunState]) -> None:
+    """Say that the queue holds runs that are not of this grid, if it does."""
+    if others:
+        listed = [f"{run_id} ({state.state} as job {state.job})" for run_id, state in others.items()]
+        listed[MAX_OTHERS:] = ["..."] if len(listed) > MAX_OTHERS else []
+        logger.warning(
+            "the queue also holds %s of another grid, or of this one before it was edited: %s; "
+            "cxr grid cancel --all takes everything in --runs-dir out of the queue",
+            plural(len(others), "run"),
+            ", ".join(listed),
+        )
 
 
 def print_json(document: object) -> None:

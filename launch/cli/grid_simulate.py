@@ -17,7 +17,7 @@ ASSUMPTIONS = (
     *("gpus_per_node", "runs_per_gpu", "sharing_gain", "failures_per_gpu_hour", "preemptions_per_gpu_hour"),
     *("no_notice", "checkpoint_min", "time_limit_h", "queue_wait_min", "start_min", "away_min", "seeds"),
 )
-HEADERS = ("GPUs", "nodes", "makespan", "at least", "utilisation", "GPU-h used", "GPU-h lost", "restarts")
+HEADERS = ("GPUs", "nodes", "makespan", "at least", "utilisation", "GPU time used", "lost", "restarts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Simulate(GridOptions):
             print_json(document)
             return
         _print(summaries, self.seeds)
-        print(f"{len(runs)} runs, {hours_of(work)} GPU-hours left (throughput: {cost.throughput.source})")
+        print(f"{len(runs)} runs, {hours_of(work)} of GPU time left (throughput: {cost.throughput.source})")
 
     def _summary(self, gpus: int, runs: Sequence[SimulatedRun]) -> Summary:
         try:
@@ -121,8 +121,8 @@ def _print(summaries: Sequence[Summary], seeds: int) -> None:
         table.add_row(
             str(one.gpus),
             str(one.nodes),
-            f"{hours_of(makespan.median)} h{f' = {days:.1f} d' if days >= 2.0 else ''}{_range(makespan, hours_of)}",
-            f"{hours_of(one.bound_h)} h",
+            f"{hours_of(makespan.median)}{f' = {days:.1f} d' if days >= 2.0 else ''}{_range(makespan, hours_of)}",
+            hours_of(one.bound_h),
             f"{100.0 * one.utilisation.median:.1f} %",
             hours_of(one.used.median),
             f"{hours_of(one.lost.median)}{_range(one.lost, hours_of)}",

@@ -16,21 +16,21 @@ import tyro
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
-from launch.cli.grid import GridOptions, GridView
+from launch.cli.grid import GridOptions, GridView, warn_of_others
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest, UnreachableError
-from launch.executors.prepare import TrainCommand
+from launch.executors.prepare import TrainCommand, drop_resume_files
 from launch.executors.process import log_tail
 from launch.executors.registry import executors_used, make_executor
-from launch.grids.grid import GridRun
-from launch.grids.registry import GRIDS
+from launch.grids.grid import GridRun, needs_first
+from launch.grids.registry import GRIDS, load_grid
 from launch.plan.decide import Decision, decide
-from launch.plan.history import count_endings, read_history
+from launch.plan.history import read_history
 from launch.plan.run_state import RunState
-from launch.plan.tables import plural, print_plan, print_status
+from launch.plan.tables import counts_line, plural, print_plan, print_status
 
-ENDINGS = ("done", "skipped", "queued", "failed", "blocked")
+ENDINGS = ("done", "skipped", "queued", "waiting", "failed", "blocked")
 MAX_LISTED = 20
-"""Failed and blocked runs that a submit lists at its end."""
+"""Runs of a kind that a submit lists at its end."""
 MAX_IN_VAIN = 5
 TAIL = 12
 """Last lines of its log that are shown of a failed run."""
@@ -88,6 +88,7 @@ class Submit(GridOptions):
         view = self.look()
         plan, executor = decide(view.runs, view.states), self.chosen_executor()
         request = self.request(view, plan)
+        warn_of_others(view.others)
         if self.dry_run:
             print_plan(plan, view.estimate())
             text = executor.preview(request)
@@ -160,18 +161,19 @@ class Submit(GridOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Retry(Submit):
-    """Submit again the runs that failed, with what they need and nothing else; takes what submit takes.
+    """Submit again the runs that failed or were cancelled, with what they need and nothing else; takes what submit
+    takes.
 
     For example:
         cxr grid retry paper --cluster profile.toml --data-dir data
     """
 
     def look(self) -> GridView:
-        """Return the failed runs and what they need."""
+        """Return the failed and cancelled runs and what they need."""
         view = super().look()
-        chosen = {run.run_id for run in view.runs if view.states[run.run_id].state == "failed"}
+        chosen = {run.run_id for run in view.runs if view.states[run.run_id].state in ("failed", "cancelled")}
         if not chosen:
-            raise InputError(f"no run of grid {self.grid} has failed; see cxr grid status")
+            raise InputError(f"no run of grid {self.grid} has failed or was cancelled; see cxr grid status")
         for run in reversed(view.runs):
             if run.run_id in chosen:
                 chosen.update(run.needs)
@@ -186,7 +188,8 @@ class Retry(Submit):
 class Watch(Submit):
     """Submit to a cluster and stay: queue again whatever left the queue unfinished, until all is done or has failed.
 
-    For clusters that cancel preempted jobs instead of queueing them again. Failed runs are left to cxr grid retry.
+    For clusters that cancel preempted jobs instead of queueing them again. Runs that failed, or that cxr grid cancel
+    took out of the queue, are left to cxr grid retry.
 
     For example:
         cxr grid watch paper --cluster profile.toml --data-dir data
@@ -200,70 +203,66 @@ class Watch(Submit):
         executor = self.chosen_executor()
         if not executor.keeps_queue:
             raise InputError("grid watch needs --cluster; on one machine cxr grid submit stays by itself")
-        is_first, in_vain = True, InVain(executor)
-        while True:
+        is_first = is_moving = True
+        queued: Counter[tuple[str, int]] = Counter()
+        while is_moving:
             try:
-                if not self._queue_what_is_left(executor, in_vain):
-                    break
+                is_moving = self._queue_what_is_left(executor, queued)
             except QueueError as error:
                 if is_first:
                     raise
                 logger.warning("%s; asking again in %.0f s", error, self.interval_s)
             is_first = False
-            time.sleep(self.interval_s)
+            time.sleep(self.interval_s if is_moving else 0.0)
         view = self.look()
         print_status(view.runs, view.states)
         failed = [run for run in view.runs if view.states[run.run_id].state == "failed"]
         for run in failed[:MAX_LISTED]:
             tail = log_tail(RunFolder(self.runs_dir / run.run_id).log_file, TAIL)
             shown = "".join(f"\n    {line}" for line in tail)
-            print(f"failed {run.name}: {view.states[run.run_id].error}{shown}", file=sys.stderr)
+            logger.error("failed %s: %s%s", run.name, view.states[run.run_id].error, shown)
         if any(view.states[run.run_id].state != "done" for run in view.runs):
             sys.exit(1)
 
-    def _queue_what_is_left(self, executor: Executor, in_vain: InVain) -> bool:
+    def _queue_what_is_left(self, executor: Executor, queued: Counter[tuple[str, int]]) -> bool:
         """Queue what can go on and is not queued; return whether there is anything left to wait for."""
         view = self.look()
-        hopeless = {run.run_id for run in view.runs if view.states[run.run_id].state == "failed"}
+        hopeless = {run.run_id for run in view.runs if view.states[run.run_id].state in ("failed", "cancelled")}
         for run in view.runs:  # needs first
             if not hopeless.isdisjoint(run.needs):
                 hopeless.add(run.run_id)
         plan = decide([run for run in view.runs if run.run_id not in hopeless], view.states)
         plan = [decision for decision in plan if decision.action != "blocked"]
         if any(view.states[decision.run.run_id].state in ("absent", "partial") for decision in plan):
-            in_vain.count([decision.run for decision in plan if decision.action == "run"], view.states)
+            ready = [decision.run for decision in plan if decision.action == "run"]
+            refuse_in_vain(queued, ready, view.states, executor)
             self.check_files(plan)
-            conclude(self.send(executor, self.request(view, plan)))
+            conclude(self.send(executor, replace(self.request(view, plan), leave_cancelled=True)))
         return any(decision.action != "skip" for decision in plan)
 
 
-class InVain:
-    """Count the jobs of each run that left the queue without starting it, lest a watch queues it for ever."""
+def refuse_in_vain(
+    queued: Counter[tuple[str, int]], runs: Sequence[GridRun], states: Mapping[str, RunState], executor: Executor
+) -> None:
+    """Count runs that are about to be queued, their needs done, in ``queued``: by run id and number of starts.
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._queued: Counter[tuple[str, int]] = Counter()
-
-    def count(self, runs: Sequence[GridRun], states: Mapping[str, RunState]) -> None:
-        """Count these runs, whose needs are done, as about to be queued.
-
-        Raises:
-            InputError: when one was queued as often as a watch does it without any start.
-        """
-        for run in runs:
-            starts = len(read_history(self._executor.runs_dir / run.run_id))
-            self._queued[run.run_id, starts] += 1
-            if self._queued[run.run_id, starts] > MAX_IN_VAIN:
-                job = states[run.run_id].job
-                raise InputError(
-                    f"{run.name}: {MAX_IN_VAIN} jobs, the last {job}, left the queue and did not start it; "
-                    f"see {self._executor.folder} and the cluster's accounting"
-                )
+    Raises:
+        InputError: when jobs of one leave the queue again and again without starting it.
+    """
+    for run in runs:
+        key = (run.run_id, len(read_history(executor.runs_dir / run.run_id)))
+        queued[key] += 1
+        if queued[key] > MAX_IN_VAIN:
+            raise InputError(
+                f"{run.name}: {MAX_IN_VAIN} jobs, the last {states[run.run_id].job}, left the queue and did not "
+                f"start it; see {executor.folder} and the cluster's accounting"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel(GridOptions):
-    """Take a grid's runs out of the queue; running ones save first. A later submit goes on with them.
+    """Take a grid's runs out of the queue; running ones save first. They stay out, whoever watches, until cxr grid
+    submit or retry goes on with them.
 
     Of a chosen part only these runs are cancelled, and what needs them; what they need goes on.
 
@@ -271,13 +270,38 @@ class Cancel(GridOptions):
         cxr grid cancel paper --only chexpert_1k
     """
 
+    all: bool = False
+    """Take out everything that the queue holds in --runs-dir, also what an earlier version of the grid queued."""
+
     def run(self) -> None:
         """Cancel and print how many jobs."""
-        runs = self.chosen(with_needs=False)
+        grid = load_grid(self.grid)
+        chosen = {run.run_id for run in self.chosen(grid, with_needs=False)}
+        for run in needs_first(grid.runs):
+            if not chosen.isdisjoint(run.needs):
+                chosen.add(run.run_id)
+        runs = [run for run in grid.runs if run.run_id in chosen]
         if not self.runs_dir.is_dir():
             raise InputError(f"--runs-dir {self.runs_dir}: no such folder")
-        count = sum(executor.cancel(runs) for executor in executors_used(self.runs_dir))
-        print(f"{plural(count, 'job')} cancelled", file=sys.stderr)
+        used = executors_used(self.runs_dir)
+        count = sum(executor.cancel_all() if self.all else executor.cancel(runs) for executor in used)
+        logger.info("%s cancelled", plural(count, "job"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(GridOptions):
+    """Remove from done runs what only resuming them needed, as a submit does when a run is done.
+
+    The best checkpoint, metrics, predictions and result stay.
+
+    For example:
+        cxr grid clean demo --runs-dir runs/demo
+    """
+
+    def run(self) -> None:
+        """Remove, and print how much."""
+        freed = sum(drop_resume_files(RunFolder(self.runs_dir / run.run_id)) for run in self.chosen())
+        logger.info("%.1f MB freed", freed / 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,14 +324,16 @@ class Logs(GridOptions):
         starts = read_history(folder.path)
         for start in starts:
             ending = ": ".join(filter(None, (start["ending"] or "has not ended", start["reason"])))
-            print(f"job {start['job']}, restart {start['restart']}, on {start['host']}: {ending}", file=sys.stderr)
+            logger.info("job %s, restart %s, on %s: %s", start["job"], start["restart"], start["host"], ending)
         if starts:
-            counts = ", ".join(f"{count} {ending}" for ending, count in count_endings(starts).items())
-            print(f"{plural(len(starts), 'start')}: {counts}", file=sys.stderr)
+            endings = Counter(start["ending"] or "has not ended" for start in starts)
+            counts = ", ".join(f"{count} {ending}" for ending, count in endings.items())
+            logger.info("%s: %s", plural(len(starts), "start"), counts)
         path = next((path for path in (folder.log_file, *self._queue_logs(run)) if path.exists()), None)
         if path is None:
-            raise InputError(f"{run.name}: no log yet; see cxr grid status")
-        print(f"{path}:", file=sys.stderr)
+            error = self.look().states[run.run_id].error
+            raise InputError(f"{run.name}: no log yet; {error or 'see cxr grid status'}")
+        logger.info("%s:", path)
         print("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-self.lines :]))
 
     def _queue_logs(self, run: GridRun) -> list[Path]:
@@ -325,21 +351,26 @@ class Logs(GridOptions):
 
 
 def conclude(outcomes: Sequence[Outcome]) -> None:
-    """Print how the runs ended.
+    """Say which runs were queued and as what jobs, how the runs ended, and which failed or were blocked, and why.
 
     Raises:
         SystemExit: with status 1 when a run failed or was blocked.
     """
     ended = {state: [outcome for outcome in outcomes if outcome.state == state] for state in ENDINGS}
-    counts = ", ".join(f"{len(found)} {state}" for state, found in ended.items() if found)
-    print(f"{plural(len(outcomes), 'run')}: {counts}", file=sys.stderr)
+    counts = {{"waiting": "already queued or running"}.get(state, state): len(ended[state]) for state in ENDINGS}
+    logger.info("%s", counts_line(len(outcomes), counts))
+    _list(ended["queued"], "cxr grid status")
     broken = ended["failed"] + ended["blocked"]
-    for outcome in broken[:MAX_LISTED]:
-        print(f"  {outcome.state} {outcome.run.name}: {outcome.reason}", file=sys.stderr)
-    if len(broken) > MAX_LISTED:
-        print(f"  and {len(broken) - MAX_LISTED} more; see cxr grid plan", file=sys.stderr)
+    _list(broken, "cxr grid plan")
     if broken:
         sys.exit(1)
+
+
+def _list(outcomes: Sequence[Outcome], command: str) -> None:
+    for outcome in outcomes[:MAX_LISTED]:
+        logger.info("  %s %s: %s", outcome.state, outcome.run.name, outcome.reason)
+    if len(outcomes) > MAX_LISTED:
+        logger.info("  and %d more; see %s", len(outcomes) - MAX_LISTED, command)
 
 
 def find_one(runs: Sequence[GridRun], name: str) -> GridRun:

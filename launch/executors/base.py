@@ -29,8 +29,9 @@ class Outcome:
     """What a submission did with one run of its plan."""
 
     run: GridRun
-    state: Literal["skipped", "done", "queued", "failed", "blocked"]
-    """``skipped`` was done before; ``queued`` was handed to a queue that outlives the command."""
+    state: Literal["skipped", "done", "queued", "waiting", "failed", "blocked"]
+    """``skipped`` was done before or is cancelled, ``queued`` was handed to a queue that outlives the command,
+    ``waiting`` was in the queue already, or runs."""
     reason: str = ""
     mean_auroc: float | None = None
     """Test AUROC of a done run, 0..1."""
@@ -55,6 +56,8 @@ class SubmitRequest:
     """TOML file with the executor's own options (``--cluster``)."""
     slots: int | None = None
     """Runs at once on this machine (``--slots``)."""
+    leave_cancelled: bool = False
+    """Whether cancelled runs stay so, rather than being queued again."""
     allow_dirty: bool = False
     """Whether queued runs may read a checkout with uncommitted changes."""
 
@@ -115,6 +118,8 @@ class Executor(ABC):
     ) -> Mapping[str, RunState]:
         """Return the state of each run, by run id: what its folder says, corrected by the queue.
 
+        Other runs that the queue holds below the folder of runs, as of an earlier version of the grid, are in it too.
+
         Args:
             runs: runs to look at, needs first.
             read_folders: reads the run folders; call it after the queue was asked, since a run may end in between.
@@ -125,7 +130,14 @@ class Executor(ABC):
 
     @abstractmethod
     def cancel(self, runs: Sequence[GridRun]) -> int:
-        """Take runs out of the queue, running ones after they saved; return the number of jobs cancelled."""
+        """Take runs out of the queue, running ones after they saved; return the number of jobs cancelled.
+
+        They stay ``cancelled`` until a submission without ``leave_cancelled``.
+        """
+
+    def cancel_all(self) -> int:
+        """Take all out of the queue that it holds below the folder of runs, other grids' runs too."""
+        return 0
 
     def logs(self, run: GridRun) -> Path | None:
         """Return the file that holds what a job printed besides the run's own log, if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Literal
 
 from datasets.files import write_json
 from harness.config import SCHEMA_VERSION, to_dict
+from harness.runs.checkpoint_folder import folders
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
@@ -67,6 +69,15 @@ def clear_failure(folder: RunFolder) -> None:
     """Clear an earlier failure, so that it is not taken for one of the start that follows."""
     if folder.status().get("state") == "failed":
         _update_status(folder, state="starting", error=None)
+
+
+def drop_resume_files(folder: RunFolder) -> int:
+    """Remove what only a resumed training needs of a done run, and return its bytes; the best checkpoint stays."""
+    freed = 0
+    for path in folders(folder.last_dir) if folder.result_file.exists() else ():
+        freed += sum(file.stat().st_size for file in path.iterdir())
+        shutil.rmtree(path)
+    return freed
 
 
 def record_failure(folder: RunFolder, reason: str) -> None:

@@ -56,11 +56,6 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
     )
 
 
-def run_cost(config: RunConfig, splits: Splits) -> float:
-    """Return the cost of a run in forward passes of one image through DenseNet-121."""
-    return run_work(config, splits).passes
-
-
 def shape_of(config: RunConfig) -> Shape:
     """Return what runs of the same speed have in common."""
     return config.network.name, config.network.scope, config.objective.method
@@ -96,7 +91,7 @@ def measure(
         epochs = state.epoch or state.epochs
         if state.state == "done" and state.gpu_seconds and epochs:
             share = epochs / run.config.schedule.epochs
-            rates[shape_of(run.config)].append(share * run_cost(run.config, splits) / state.gpu_seconds)
+            rates[shape_of(run.config)].append(share * run_work(run.config, splits).passes / state.gpu_seconds)
     measured = {shape: median(values) for shape, values in rates.items()}
     images_per_s, word = (DEFAULT_IMAGES_PER_S, "assumed") if given is None else (given, "given")
     otherwise, rest = images_per_s * TRAIN_STEP, f"{images_per_s:g} images/s {word}"
@@ -154,7 +149,7 @@ def critical_paths(runs: Sequence[GridRun], splits: Splits) -> dict[str, float]:
 
     Starting the run with the longest chain first keeps the last runs from waiting for one late prerequisite.
     """
-    return chains(runs, {run.run_id: run_cost(run.config, splits) for run in runs})
+    return chains(runs, {run.run_id: run_work(run.config, splits).passes for run in runs})
 
 
 def chains(runs: Sequence[GridRun], costs: Mapping[str, float]) -> dict[str, float]:

@@ -42,7 +42,7 @@ def _decide(
     run: GridRun, found: Mapping[str, RunState], decided: Mapping[str, Decision], names: Mapping[str, str]
 ) -> tuple[Action, str]:
     state = found.get(run.run_id, ABSENT)
-    if state.state == "stale":
+    if state.state in ("stale", "damaged"):
         return "blocked", state.error or "computed from other data than now"
     if state.state == "queued":
         return "wait", f"queued as job {state.job} ({state.waits_for or 'waiting'})"
@@ -77,6 +77,8 @@ def where_it_runs(state: RunState) -> str:
 def _why_now(state: RunState) -> str:
     if state.state == "failed":
         return f"tried again; failed before: {state.error or 'see its log'}"
+    if state.state == "cancelled":
+        return ", ".join(filter(None, ("goes on after it was cancelled", state.progress)))
     if state.state == "partial":
         return ", ".join(filter(None, ("goes on from its checkpoint", state.progress)))
     return "not started"

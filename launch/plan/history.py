@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from harness.runs.folder import RunFolder
 
@@ -110,12 +110,9 @@ def read_history(folder: Path) -> list[Start]:
 def _recorded(folder: Path) -> list[Start]:
     path = folder / FILE_NAME
     starts: list[Start] = read_json(path) if path.exists() else []
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+        raise InputError(f"{path}: not a run's starts")
     return starts
-
-
-def count_endings(starts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of starts by how they ended, in the order of their first."""
-    return dict(Counter(start["ending"] or "has not ended" for start in starts))
 
 
 def same_way(starts: Sequence[Mapping[str, Any]], checkpoint: float | None) -> int:

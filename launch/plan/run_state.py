@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ HEARTBEAT_S = 7200.0
 """A run on another host counts as running this long after it last wrote its status, which it does once an epoch."""
 CLOCK_SLACK_S = 5.0
 
-State = Literal["absent", "queued", "partial", "running", "done", "failed", "stale"]
+State = Literal["absent", "queued", "partial", "running", "done", "failed", "cancelled", "stale", "damaged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,9 @@ class RunState:
 
     state: State = "absent"
     """``absent`` (never started), ``queued`` (waits in a cluster's queue), ``partial`` (interrupted, goes on from its
-    checkpoint), ``running`` (a live process), ``done`` (a result), ``failed`` (ended with an error), ``stale``
-    (computed from other data than now)."""
+    checkpoint), ``running`` (a live process), ``done`` (a result), ``failed`` (ended with an error), ``cancelled``
+    (taken out of the queue until a person submits it again), ``stale`` (computed from other data than now),
+    ``damaged`` (a file of its folder cannot be read)."""
     epoch: int | None = None
     """Epochs done."""
     epochs: int | None = None
@@ -39,9 +41,11 @@ class RunState:
     """Test AUROC of a done run, 0..1; else the last validation's."""
     images_per_s: float | None = None
     error: str | None = None
-    """Why it failed, or why and what to do when it is stale; one line."""
+    """Why it failed, or why and what to do when it is stale or damaged; one line."""
     content_hash: str | None = None
     """Content of the beton that the folder was computed from."""
+    device: str | None = None
+    """What it computes or was computed on, such as ``2 x NVIDIA H100``."""
     host: str | None = None
     """The other host that a running run is on; None on this one."""
     job: str | None = None
@@ -104,18 +108,24 @@ def read_state(
 ) -> RunState:
     """Return the state of one run; with ``have_lock`` the caller holds its lock, which is then no sign of life.
 
-    Raises:
-        InputError: when a file of the folder is not JSON.
+    A file that cannot be read, torn as by a power cut, makes this run ``damaged``, and no other.
     """
     folder = RunFolder(runs_dir / run.run_id)
     if not folder.path.is_dir():
         return ABSENT
-    status, result = folder.status(), folder.result() or {}
-    known = {**_progress(status, result), **_starts(folder, result)}
+    try:
+        return _read_state(run, folder, facts, have_lock=have_lock)
+    except InputError as error:
+        return RunState(state="damaged", error=f"{error}; remove this file, and a submit goes on with what is left")
+
+
+def _read_state(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFacts], *, have_lock: bool) -> RunState:
+    status, result, provenance = folder.status(), folder.result() or {}, folder.provenance()
+    known = {**_progress(status, result), **_starts(folder, result), "device": _device(provenance)}
     if not result and (_is_alive(status) or (not have_lock and is_locked(folder.path))):
         host = status.get("host")
         return RunState(state="running", host=None if host == socket.gethostname() else host, **known)
-    computed_from = (result or folder.provenance()).get("content_hash")
+    computed_from = (result or provenance).get("content_hash")
     stale = _stale(run, folder, computed_from, facts)
     if stale is not None:
         return RunState(state="stale", error=stale, content_hash=computed_from, **known)
@@ -157,6 +167,11 @@ def _starts(folder: RunFolder, result: dict[str, Any]) -> dict[str, int]:
         "preempted": endings.count("preempted"),
         "timed_out": endings.count("time limit"),
     }
+
+
+def _device(provenance: Mapping[str, Any]) -> str | None:
+    counts = Counter(provenance.get("devices", ()))
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or None
 
 
 def _is_alive(status: dict[str, Any]) -> bool:

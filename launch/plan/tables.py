@@ -28,11 +28,16 @@ HUGE_ROWS = 100
 LINES_AROUND = 6
 """Of a terminal's height, what a watch leaves free of rows: headers, the progress line, folded text."""
 FOLDING = ("prerequisite", "search", "repetition", "why", "error or why it waits")
-NUMBERS = ("epoch", "AUROC", "images/s", "ETA", "needs", "images", "GPU-h")
+NUMBERS = ("epoch", "AUROC", "images/s", "ETA", "needs", "images", "GPU time")
+RUN_KEYS = (
+    *("state", "job", "device", "epoch", "epochs", "mean_auroc", "images_per_s"),
+    *("restarts", "preempted", "timed_out", "error"),
+)
+COUNTS = ("train_images", "teacher_images", "validation_images")
 ACTIONS: dict[Action, str] = {"skip": "done", "run": "can start now", "wait": "waiting", "blocked": "blocked"}
-PLAN_HEADERS = ("action", "", "tables", "needs", "images", "GPU-h", "why")
+PLAN_HEADERS = ("action", "", "tables", "needs", "images", "GPU time", "why")
 STATUS_HEADERS = ("state", "", "epoch", "AUROC", "images/s", "ETA", "restarts", "error or why it waits")
-MOVING = ("running", "queued", "failed", "stale", "partial")
+MOVING = ("running", "queued", "failed", "stale", "damaged", "cancelled", "partial")
 """States of the runs that a watch shows, in this order."""
 
 
@@ -76,7 +81,11 @@ def plan_document(grid: str, plan: Sequence[Decision], cost: Estimate) -> dict[s
                 "cells": list(decision.run.cells),
                 "printed": printed.get(decision.run.name.rpartition("_r")[0]),
                 "config": config_summary(decision.run.config),
-                "cost": _run_cost(decision.run, cost),
+                "cost": {
+                    **{name: getattr(cost.works[decision.run.run_id], name) for name in COUNTS},
+                    "gpu_hours": cost.hours[decision.run.run_id],
+                    "gpu_hours_left": cost.left[decision.run.run_id],
+                },
                 "action": decision.action,
                 "reason": decision.reason,
             }
@@ -85,23 +94,11 @@ def plan_document(grid: str, plan: Sequence[Decision], cost: Estimate) -> dict[s
     }
 
 
-def _run_cost(run: GridRun, cost: Estimate) -> dict[str, Any]:
-    work = cost.works[run.run_id]
-    return {
-        "train_images": work.train_images,
-        "teacher_images": work.teacher_images,
-        "validation_images": work.validation_images,
-        "gpu_hours": cost.hours[run.run_id],
-        "gpu_hours_left": cost.left[run.run_id],
-    }
-
-
 def cost_document(cost: Estimate) -> dict[str, Any]:
     """Return sums over all runs and the critical path, as JSON values."""
-    counts = ("train_images", "teacher_images", "validation_images")
     return {
         "throughput": cost.throughput.source,
-        **{name: sum(getattr(work, name) for work in cost.works.values()) for name in counts},
+        **{name: sum(getattr(work, name) for work in cost.works.values()) for name in COUNTS},
         "gpu_hours": sum(cost.hours.values()),
         "gpu_hours_left": sum(cost.left.values()),
         "critical_path": {"hours": cost.chain_hours, "runs": [run.name for run in cost.chain]},
@@ -130,7 +127,7 @@ def plan_tables(plan: Sequence[Decision], cost: Estimate) -> Iterator[Table]:
     """Yield a table for each kind of run.
 
     Columns: what is to be done, the run, the tables it enters, how many runs it needs, the images that it trains and
-    validates on, the GPU-hours that it still takes, and why.
+    validates on, the GPU time that it still takes, and why.
     """
     for kind, decisions in groupby(plan, key=lambda decision: decision.run.kind):
         table = make_table(*(header or kind for header in PLAN_HEADERS))
@@ -155,16 +152,14 @@ def print_plan(plan: Sequence[Decision], cost: Estimate) -> None:
     else:
         print(f"more than {MAX_ROWS} runs: choose a part with --name, --dataset, --size, or print all with --json\n")
     sums = cost_document(cost)
-    trained, taught, validated = (
-        count_of(sums[key]) for key in ("train_images", "teacher_images", "validation_images")
-    )
+    trained, taught, validated = (count_of(sums[name]) for name in COUNTS)
     print(f"images: {trained} trained on, {taught} of them through a teacher too, {validated} validated on")
     print(
-        f"GPU-hours: {hours_of(sums['gpu_hours'])}, of which {hours_of(sums['gpu_hours_left'])} are left "
+        f"GPU time: {hours_of(sums['gpu_hours'])}, of which {hours_of(sums['gpu_hours_left'])} is left "
         f"(throughput: {cost.throughput.source})"
     )
     path = " -> ".join(run.name for run in cost.chain) or "nothing left"
-    print(f"critical path: {hours_of(cost.chain_hours)} hours: {path}")
+    print(f"critical path: {hours_of(cost.chain_hours)}: {path}")
     actions = Counter(decision.action for decision in plan)
     print(counts_line(len(plan), {words: actions[action] for action, words in ACTIONS.items()}))
 
@@ -188,14 +183,8 @@ def status_document(
 
 
 def _run_document(run: GridRun, state: RunState, splits: Splits) -> dict[str, Any]:
-    before = ("state", "job", "epoch", "epochs", "mean_auroc", "images_per_s")
-    after = ("restarts", "preempted", "timed_out", "error")
-    return {
-        **identity(run),
-        **{name: getattr(state, name) for name in before},
-        "eta_s": seconds_to_go(run, state, splits),
-        **{name: getattr(state, name) for name in after},
-    }
+    known = {name: getattr(state, name) for name in RUN_KEYS}
+    return {**identity(run), **known, "eta_s": seconds_to_go(run, state, splits)}
 
 
 def status_tables(runs: Sequence[GridRun], found: Mapping[str, RunState], splits: Splits) -> Iterator[Table]:
@@ -230,6 +219,10 @@ def moving_table(
 def _add_row(table: Table, run: GridRun, state: RunState, waits: str, splits: Splits) -> None:
     eta = seconds_to_go(run, state, splits)
     why = state.error or state.waits_for or (waits if state.state in ("absent", "partial") else "")
+    if state.state in ("queued", "running"):
+        job = "" if state.job is None else f"job {state.job}"
+        place = f"on {state.device}" if state.device and state.state == "running" else ""
+        why = ", ".join(filter(None, (job, why, place)))
     counts = ((state.preempted, "preempted"), (state.timed_out, "at the time limit"))
     endings = ", ".join(f"{count} x {words}" for count, words in counts if count)
     table.add_row(
@@ -256,16 +249,16 @@ def print_status(
 
 
 def progress_line(runs: Sequence[GridRun], found: Mapping[str, RunState], cost: Estimate | None = None) -> str:
-    """Return counts by state, the GPU-hours that are left, and when the whole grid will be done as things go now."""
+    """Return counts by state, the GPU time that is left, and when the whole grid will be done as things go now."""
     counts: Counter[str] = Counter(found.get(run.run_id, ABSENT).state for run in runs)
     line = counts_line(len(runs), counts)
     if cost is None:
         return line
     left = sum(cost.left.values())
     if left > 0.0:
-        line += f"; {hours_of(left)} of {hours_of(sum(cost.hours.values()))} GPU-hours left"
+        line += f"; {hours_of(left)} of {hours_of(sum(cost.hours.values()))} of GPU time left"
     if counts["running"]:
-        line += f", at least {hours_of(hours_to_go(cost, counts['running']))} hours with {counts['running']} at once"
+        line += f", at least {hours_of(hours_to_go(cost, counts['running']))} with {counts['running']} at once"
     return line
 
 
@@ -274,7 +267,7 @@ def is_over(runs: Sequence[GridRun], found: Mapping[str, RunState]) -> bool:
     stuck: set[str] = set()
     for run in runs:
         state = found.get(run.run_id, ABSENT).state
-        if state in ("failed", "stale") or not stuck.isdisjoint(run.needs):
+        if state in ("failed", "cancelled", "stale", "damaged") or not stuck.isdisjoint(run.needs):
             stuck.add(run.run_id)
         elif state != "done":
             return False
@@ -309,10 +302,11 @@ def count_of(number: float) -> str:
 
 
 def hours_of(hours: float) -> str:
-    """Format hours with as many digits as matter; a dash for none."""
-    if hours == 0.0:
-        return "-"
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
+    """Format hours as 1,200 h, 8.9 h, 45 min or 0.5 min; a dash for none."""
+    if hours >= 1:
+        return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.1f} h"
+    minutes = 60 * hours
+    return f"{minutes:.0f} min" if minutes >= 1 else f"{minutes:.1g} min" if minutes else "-"
 
 
 def clock(seconds: float) -> str:

@@ -15,7 +15,7 @@ from tiny_runs import tiny_config, tiny_runtime
 from harness.config import NETWORKS, OBJECTIVES, RunConfig, from_dict, to_dict
 from harness.networks import summaries
 from harness.training.run import train_run
-from launch.plan.cost import run_cost
+from launch.plan.cost import run_work
 from launch.report.read.names import cell_label, word
 
 EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -70,7 +70,7 @@ def test_a_network_and_an_objective_of_another_package_train(tiny_beton: Path, t
     assert [row.num_parameters for row in summaries(14) if row.network == "tinynet"] == [6240 + 14 * 33]
     assert (word("tinynet"), word("mean_planes")) == ("TinyNet", "Mean planes")
     assert cell_label(config).method_text == "Mean planes, random teacher"
-    assert 0.0 < run_cost(config, {}) < run_cost(tiny_config(epochs=1, objective=config.objective), {})
+    assert 0.0 < run_work(config, {}).passes < run_work(tiny_config(epochs=1, objective=config.objective), {}).passes
 
 
 def test_what_is_not_registered_is_refused_with_what_is() -> None:

@@ -17,13 +17,14 @@ from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
 from launch.executors.local.progress import Progress, showing_progress
-from launch.executors.prepare import prepare_folder, record_failure
+from launch.executors.prepare import drop_resume_files, prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit
 from launch.executors.signals import StopSignals, caught_signals
 from launch.executors.slots import Slot, make_slots, num_cores
 from launch.grids.grid import GridRun
-from launch.plan.decide import Decision
+from launch.plan.decide import Decision, where_it_runs
 from launch.plan.run_state import DatasetFacts, RunState, read_state
+from launch.plan.tables import plural
 
 POLL_S = 0.1
 TICK_S = 1.0
@@ -125,7 +126,7 @@ class Scheduler:
                 self._next_tick = time.monotonic() + TICK_S
                 self.progress.tick([(run, process, self._state_of(run)) for run, process, _ in self._running])
             if signals.wait(POLL_S):
-                self.progress.stopping(len(self._running))
+                self.progress.note(f"stopping {plural(len(self._running), 'run')}; once more to stop at once")
                 raise KeyboardInterrupt
 
     def _state_of(self, run: GridRun) -> RunState:
@@ -148,6 +149,7 @@ class Scheduler:
     def _outcome(self, run: GridRun, process: RunProcess, status: int) -> Outcome:
         state = self._state_of(run)
         if state.state == "done":
+            drop_resume_files(RunFolder(self.runs_dir / run.run_id))
             return Outcome(run=run, state="done", mean_auroc=state.mean_auroc, seconds=process.seconds)
         tail = tuple(process.log_tail(TAIL_LINES))
         if state.state in ("failed", "stale") and state.error:
@@ -184,7 +186,7 @@ class Scheduler:
         if state.state == "running":
             if run.run_id not in self._elsewhere:
                 self._elsewhere.add(run.run_id)
-                self.progress.elsewhere(run, state)
+                self.progress.note(f"waiting for {run.name}: {where_it_runs(state)}")
             return
         self._pending.remove(run)
         if state.state == "done":
@@ -204,7 +206,7 @@ class Scheduler:
             self._end(Outcome(run=run, state="failed", reason=f"could not be started: {error}"))
             return
         self._running.append((run, process, slot))
-        self.progress.started(run, process)
+        self.progress.note(f"started {run.name} (log: {process.log})")
 
 
 def stop_all(processes: Sequence[RunProcess], signals: StopSignals, *, grace_s: float) -> None:

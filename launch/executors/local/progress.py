@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from launch.executors.base import Outcome
 from launch.executors.process import RunProcess
 from launch.grids.grid import GridRun
-from launch.plan.decide import where_it_runs
 from launch.plan.run_state import RunState
-from launch.plan.tables import clock, number, plural
+from launch.plan.tables import clock, number
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -30,33 +29,20 @@ class Progress:
         """``total`` is the number of runs to start; ``live`` draws the table."""
         self._total, self._ended, self._live = total, 0, live
 
-    def started(self, run: GridRun, process: RunProcess) -> None:
-        """Show that a run was started."""
-        logger.info("%s started %s (log: %s)", self.count, run.name, process.log)
-
-    def elsewhere(self, run: GridRun, state: RunState) -> None:
-        """Show that a run is waited for because another process computes it."""
-        logger.info("%s waiting for %s: %s", self.count, run.name, where_it_runs(state))
+    def note(self, words: str) -> None:
+        """Show one line, after how many of the runs have ended."""
+        logger.info("[%d/%d] %s", self._ended, self._total, words)
 
     def ended(self, outcome: Outcome) -> None:
         """Show that a run was done, failed or blocked."""
         self._ended += 1
         for line in describe(outcome):
-            logger.info("%s %s", self.count, line)
+            self.note(line)
 
     def tick(self, running: Running) -> None:
         """Refresh the table; called about once a second with the running processes."""
         if self._live is not None:
-            self._live.update(running_table(self.count, running), refresh=True)
-
-    def stopping(self, count: int) -> None:
-        """Show that an interrupt came while this many processes ran."""
-        logger.info("stopping %s; once more to stop at once", plural(count, "run"))
-
-    @property
-    def count(self) -> str:
-        """How many of the runs have ended."""
-        return f"[{self._ended}/{self._total}]"
+            self._live.update(running_table(f"[{self._ended}/{self._total}]", running), refresh=True)
 
 
 @contextmanager

@@ -20,6 +20,9 @@ SAID = {
 }
 """What slurmstepd prints into a step's log before it signals the step, by what that means."""
 STDERR = Path("/proc/self/fd/2")
+SETUP_FAILED = "error: a setup line of the profile failed"
+NEVER_BEGAN = re.compile(rf"^.*(?:{SETUP_FAILED}|execve\(\)).*$", re.MULTILINE)
+"""What a job's log says when nothing of the harness was started, for want of Python as an example."""
 CANCELLED = re.compile(r"\*\*\* (?:JOB|STEP) \S+ ON \S+ (?:CANCELLED|FAILED).*")
 
 

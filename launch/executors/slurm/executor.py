@@ -9,7 +9,7 @@ import logging
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +31,12 @@ from launch.executors.slurm.queue import (
 from launch.executors.slurm.sbatch import queue_jobs, render
 from launch.executors.slurm.stages import Task, chunks, coarse_dependency, exact_dependencies, make_stages
 from launch.executors.slurm.states import QueueView
-from launch.executors.slurm.submission import Submission, new_submission
+from launch.executors.slurm.submission import Submission, new_submission, read_cancelled, write_cancelled
 from launch.executors.slurm.worker import Job, JobRun
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision, decide
 from launch.plan.run_state import ABSENT, RunState, read_states
+from launch.plan.tables import plural
 
 LOCK_WAIT_S = 300.0
 LOCK_POLL_S = 0.1
@@ -53,21 +54,29 @@ class SlurmExecutor(Executor):
             InputError: for a wrong profile, a changed checkout, no SLURM here, or a queue that refuses; what was
                 queued before stays, and the same command goes on.
         """
-        cluster = _profile_of(request)
+        cluster, leave = _profile_of(request), request.leave_cancelled
         if not has_slurm():
             raise InputError("--cluster: sbatch or squeue is not on the PATH; submit on a host of the cluster")
         _refuse_changed_code(request.allow_dirty)
         runs = [decision.run for decision in request.plan]
         with _submit_lock(self.folder):
-            found = self.states(runs, lambda: read_states(runs, self.runs_dir, request.facts))
+            view = QueueView.read(self.folder)
+            found = view.corrected(runs, read_states(runs, self.runs_dir, request.facts))
             decisions = decide(runs, found)
-            outcomes = dict(_settled(decisions, found))
+            outcomes = dict(_settled(decisions, found, leave_cancelled=leave))
             missing = [decision.run for decision in decisions if decision.run.run_id not in outcomes]
+            reasons = {decision.run.run_id: decision.reason for decision in decisions}
             jobs = {run_id: state.job for run_id, state in found.items() if _is_held(state) and state.job}
             batch = _Batch(self.folder, request, cluster, jobs)
+            write_cancelled(self.folder, read_cancelled(self.folder) - {run.run_id for run in missing})
             batch.submit(missing)
             for run in missing:
-                outcomes[run.run_id] = Outcome(run=run, state="queued", reason=f"job {batch.jobs[run.run_id]}")
+                why = f"job {batch.jobs[run.run_id]}, {reasons[run.run_id]}"
+                outcomes[run.run_id] = Outcome(run=run, state="queued", reason=why)
+        kept = [run for run in runs if view.profile_of(run.run_id) not in (None, cluster.digest)]
+        if kept:
+            words = "%s queued with another profile before; cxr grid cancel, then submit, gives this one"
+            logger.warning(words, plural(len(kept), "run"))
         return [outcomes[run.run_id] for run in runs]
 
     def preview(self, request: SubmitRequest) -> str:
@@ -105,9 +114,18 @@ class SlurmExecutor(Executor):
 
     def cancel(self, runs: Sequence[GridRun]) -> int:
         """Cancel the jobs that hold these runs; jobs that hold others too end with them."""
-        view = QueueView.read(self.folder)
-        jobs = sorted({job.job for run in runs if (job := view.job_of(run.run_id)) is not None})
-        cancel_jobs(jobs)
+        return self._cancel({run.run_id for run in runs})
+
+    def cancel_all(self) -> int:
+        """Cancel all jobs whose runs lie in the folder of runs."""
+        return self._cancel(set(QueueView.read(self.folder).places))
+
+    def _cancel(self, run_ids: Set[str]) -> int:
+        with _submit_lock(self.folder):
+            write_cancelled(self.folder, read_cancelled(self.folder) | run_ids)
+            view = QueueView.read(self.folder)
+            jobs = sorted({job.job for run_id in run_ids if (job := view.job_of(run_id)) is not None})
+            cancel_jobs(jobs)
         return len(jobs)
 
 
@@ -120,7 +138,7 @@ class _Batch:
         self._runs_dir = request.command.runs_dir
         self.jobs = dict(jobs)
         threads = cluster.threads_per_run
-        self.command: TrainCommand = replace(request.command, device=cluster.device, num_threads=threads)
+        self.command: TrainCommand = replace(request.command, device=cluster.train_device, num_threads=threads)
 
     def stages(self, runs: Sequence[GridRun]) -> list[list[Task]]:
         """Return how these runs would be queued, beside what is queued already."""
@@ -146,6 +164,7 @@ class _Batch:
         """Call sbatch once, with a record before and after; a call that fails leaves nothing behind."""
         runs = [run for task in tasks for run in task.runs]
         submission = new_submission(self._grid, time.time(), [[run.run_id for run in task.runs] for task in tasks])
+        submission = replace(submission, profile=self._cluster.digest)
         folder, record = self._folder / submission.name, self._folder / f"{submission.name}.json"
         new_folders = [path for run in runs if not (path := self._runs_dir / run.run_id).exists()]
         try:
@@ -219,20 +238,26 @@ def _is_held(state: RunState) -> bool:
     return state.state in ("queued", "running")
 
 
-def _settled(decisions: Sequence[Decision], found: Mapping[str, RunState]) -> Iterator[tuple[str, Outcome]]:
+def _settled(
+    decisions: Sequence[Decision], found: Mapping[str, RunState], *, leave_cancelled: bool
+) -> Iterator[tuple[str, Outcome]]:
     """Yield outcomes, by run id, of the runs that are not to be queued now."""
     outside: dict[str, str] = {}
+    cancelled: set[str] = set()
     for decision in decisions:
         run, state = decision.run, found.get(decision.run.run_id, ABSENT)
         beyond = [outside[need] for need in run.needs if need in outside]
-        if decision.action == "skip":
+        if leave_cancelled and (state.state == "cancelled" or not cancelled.isdisjoint(run.needs)):
+            cancelled.add(run.run_id)
+            yield run.run_id, Outcome(run=run, state="skipped", reason="cancelled, or needs what is")
+        elif decision.action == "skip":
             yield run.run_id, Outcome(run=run, state="skipped", reason=decision.reason)
         elif decision.action == "blocked":
             yield run.run_id, Outcome(run=run, state="blocked", reason=decision.reason)
         elif _is_held(state):
             if state.job is None:
                 outside[run.run_id] = run.name
-            yield run.run_id, Outcome(run=run, state="queued", reason=decision.reason)
+            yield run.run_id, Outcome(run=run, state="waiting", reason=decision.reason)
         elif beyond:
             outside[run.run_id] = beyond[0]
             reason = f"needs {beyond[0]}, which runs outside the queue; submit again once it is done"

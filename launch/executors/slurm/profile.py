@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -57,9 +58,9 @@ class ClusterConfig:
     """A run that so often failed the same way, or was killed or met its time limit without a new checkpoint, is
     stopped; bad input is not tried twice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Passed to ``cxr train``."""
+    """Passed to ``cxr train``; auto is cuda where GPUs are asked for: a run that sees none ends with one line."""
     setup: tuple[str, ...] = ()
-    """Shell lines before the run: modules, environments."""
+    """Shell lines before the run: modules, environments; one that fails ends the job."""
     python: str | None = None
     """Command that starts Python on the nodes, such as ``apptainer exec cxr.sif python``; by default this Python."""
     sbatch: dict[str, str | int | bool] = dataclasses.field(default_factory=dict)
@@ -85,6 +86,16 @@ class ClusterConfig:
         reserved = sorted({key.replace("_", "-") for key in self.sbatch} & set(RESERVED))
         if reserved:
             raise ValueError(f"sbatch.{reserved[0]}: {RESERVED[reserved[0]]}")
+
+    @property
+    def train_device(self) -> Literal["auto", "cpu", "cuda"]:
+        """What ``cxr train`` is told."""
+        return "cuda" if self.device == "auto" and self.gpus_per_run else self.device
+
+    @property
+    def digest(self) -> str:
+        """Tells profiles apart."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     @property
     def tasks_per_node(self) -> int:

@@ -86,6 +86,21 @@ def parse_record(text: str) -> dict[str, str]:
     return dict(re.findall(r"(?:^| )([A-Za-z/:]+)=(\S*)", text.strip()))
 
 
+def recorded_failures(jobs: Sequence[str]) -> dict[str, str]:
+    """Return in words how accounting, asked once, says that jobs failed; jobs that it does not know are left out."""
+    try:
+        options = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode,NodeList")
+        text = ask("sacct", *options, f"--jobs={','.join(jobs)}") if jobs else ""
+    except UnreachableError:
+        return {}
+    records = [line.split("|") for line in text.splitlines() if line.count("|") == 3]
+    return {
+        job: f"SLURM recorded {state}, exit code {code}, on {nodes}"
+        for job, state, code, nodes in records
+        if state not in ("PENDING", "RUNNING", "COMPLETED") and not state.startswith("CANCELLED")
+    }
+
+
 def cancel_jobs(jobs: Sequence[str]) -> None:
     """Take jobs out of the queue; running ones get SIGTERM, in time to save."""
     for start in range(0, len(jobs), IDS_PER_CALL):

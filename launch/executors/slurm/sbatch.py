@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
 from launch.executors.base import QueueError
+from launch.executors.slurm.ending import SETUP_FAILED
 from launch.executors.slurm.entry import JobEntry
 from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import ClusterConfig
@@ -75,7 +77,7 @@ def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None)
         "gpus_per_node": cluster.gpus_per_run // cluster.nodes or None,
         "array_parallelism": cluster.array_parallelism,
         "signal_delay_s": cluster.signal_delay_s,
-        "setup": list(cluster.setup),
+        "setup": [part for line in cluster.setup for part in (line, _stop_after(line))],
         "stderr_to_stdout": True,
         # srun inherits no --cpus-per-task since SLURM 22.05, and lets a run's other processes wait for a dead one.
         "srun_args": [f"--cpus-per-task={cluster.cpus_per_task}", "--kill-on-bad-exit=1"],
@@ -83,6 +85,11 @@ def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None)
         "dependency": dependency,
         **{key: getattr(cluster, key) for key in ("partition", "account", "qos", "constraint", "wckey", "exclude")},
     }
+
+
+def _stop_after(line: str) -> str:
+    """Return the shell line that ends the job when the one before it failed."""
+    return f"test $? = 0 || {{ echo {shlex.quote(f'{SETUP_FAILED}: {line}')} >&2; exit 1; }}"
 
 
 def _in_one_line(words: str) -> str:

@@ -5,13 +5,13 @@ squeue lists what is queued or runs, run folders what became of the rest, so acc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from launch.executors.slurm.ending import CANCELLED
-from launch.executors.slurm.queue import QueuedJob, read_queue
-from launch.executors.slurm.submission import Place, places, read_submissions, with_jobs
+from launch.executors.slurm.ending import CANCELLED, NEVER_BEGAN
+from launch.executors.slurm.queue import QueuedJob, read_queue, recorded_failures
+from launch.executors.slurm.submission import Place, places, read_cancelled, read_submissions, with_jobs
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
 
@@ -30,6 +30,8 @@ class QueueView:
     """What the queue holds, by job id."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """By run id."""
+    cancelled: Set[str] = frozenset()
+    """Ids of runs that a person took out of the queue."""
 
     @classmethod
     def read(cls, folder: Path) -> QueueView:
@@ -38,17 +40,21 @@ class QueueView:
         Raises:
             UnreachableError: when the queue does not answer.
         """
-        submissions = read_submissions(folder)
+        submissions, cancelled = read_submissions(folder), read_cancelled(folder)
         if not submissions:
-            return cls(folder=folder)
+            return cls(folder=folder, cancelled=cancelled)
         jobs = read_queue()
         numbers = {job.name: job.number for job in jobs.values()}
-        return cls(folder=folder, jobs=jobs, places=places(with_jobs(submissions, numbers)))
+        return cls(folder=folder, jobs=jobs, places=places(with_jobs(submissions, numbers)), cancelled=cancelled)
 
     def job_of(self, run_id: str) -> QueuedJob | None:
         """Return the job in the queue that holds this run."""
         place = self.places.get(run_id)
         return None if place is None or place.job is None else self.jobs.get(place.job)
+
+    def profile_of(self, run_id: str) -> str | None:
+        """Return the digest of the profile of the job in the queue that holds this run."""
+        return self.places[run_id].submission.profile if self.job_of(run_id) is not None else None
 
     def log_of(self, place: Place) -> Path:
         """Return the file of what the job printed itself; the training's own output is in the run's log."""
@@ -56,48 +62,73 @@ class QueueView:
 
     def corrected(self, runs: Sequence[GridRun], found: Mapping[str, RunState]) -> dict[str, RunState]:
         """Return the states of ``found``, corrected by the queue; needs are judged before the runs that need them."""
-        merged = dict(found)
         names = {run.run_id: run.name for run in runs}
+        others = {run_id: self.job_of(run_id) for run_id in self.places if run_id not in names}
+        merged = {**found, **{run_id: _held(ABSENT, job) for run_id, job in others.items() if job is not None}}
+        recorded = recorded_failures(list(self._without_a_trace(runs, found)))
         for run in needs_first(runs):
-            place = self.places.get(run.run_id)
-            if place is None:
+            state, place, job = found.get(run.run_id, ABSENT), self.places.get(run.run_id), self.job_of(run.run_id)
+            if place is not None and job is not None:
+                shares_job = len(place.submission.tasks[place.task]) > 1
+                merged[run.run_id] = _held(state, job, shares_job=shares_job)
                 continue
-            state = replace(found.get(run.run_id, ABSENT), job=place.job)
-            job = self.job_of(run.run_id)
-            if job is not None:
-                merged[run.run_id] = _held(state, job, shares_job=len(place.submission.tasks[place.task]) > 1)
-                continue
-            failed = [need for need in run.needs if merged.get(need, ABSENT).state == "failed"]
-            merged[run.run_id] = self._left(state, place, names.get(failed[0], failed[0]) if failed else None)
+            if place is not None:
+                failed = [names.get(need, need) for need in run.needs if merged.get(need, ABSENT).state == "failed"]
+                state = self._left(replace(state, job=place.job), place, failed, recorded)
+            if run.run_id in self.cancelled and state.state in ("absent", "partial"):
+                state = replace(state, state="cancelled")
+            merged[run.run_id] = state
         return merged
 
-    def _left(self, state: RunState, place: Place, failed_need: str | None) -> RunState:
+    def _without_a_trace(self, runs: Sequence[GridRun], found: Mapping[str, RunState]) -> Iterator[str]:
+        """Yield jobs that left the queue and wrote nothing, as on nodes that do not see the folder of runs."""
+        for run in runs:
+            place = self.places.get(run.run_id)
+            if place is None or place.job is None or place.job in self.jobs or run.run_id in self.cancelled:
+                continue
+            if found.get(run.run_id, ABSENT).state == "absent" and not self.log_of(place).exists():
+                yield place.job
+
+    def _left(
+        self, state: RunState, place: Place, failed_needs: Sequence[str], recorded: Mapping[str, str]
+    ) -> RunState:
         """Return the state of a run whose job has left the queue: its folder's, unless a dead node wrote that."""
         if state.state == "running" and state.host is not None:
             state = replace(state, state="partial", host=None)
         if state.state not in ("absent", "partial"):
             return state
-        if failed_need is not None:
-            return replace(state, state="failed", error=f"needs {failed_need}, which failed")
-        words = self._last_words(place) if state.state == "absent" else ""
+        if failed_needs:
+            return replace(state, state="failed", error=f"needs {failed_needs[0]}, which failed")
+        words = self._last_words(place, began=state.state == "partial")
+        if str(place.job) in recorded:
+            words = f"{recorded[str(place.job)]}, and it left no log; do the nodes see {self.folder.parent}?"
         return replace(state, state="failed", error=f"job {place.job} did not start it: {words}") if words else state
 
-    def _last_words(self, place: Place) -> str:
-        """Return the last line of a job that failed by itself; none when it was ended from outside or never began."""
+    def _last_words(self, place: Place, *, began: bool) -> str:
+        """Return why a job failed by itself: what kept it from starting anything, else its last line.
+
+        None when it was ended from outside, and of a run that ``began`` before.
+        """
         try:
             text = self.log_of(place).read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:]
         except OSError:
             return ""
+        never_began = NEVER_BEGAN.findall(text)
+        if never_began:
+            return str(never_began[-1]).strip()
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines and not CANCELLED.search(text) and ENDED_WELL not in text else ""
+        return lines[-1] if lines and not (began or CANCELLED.search(text) or ENDED_WELL in text) else ""
 
 
-def _held(state: RunState, job: QueuedJob, *, shares_job: bool) -> RunState:
+def _held(state: RunState, job: QueuedJob, *, shares_job: bool = False) -> RunState:
     """Return the state of a run whose job the queue holds."""
-    if state.state in ("done", "stale"):
+    state = replace(state, job=job.job)
+    if state.state in ("done", "stale", "damaged"):
         return state
     if job.is_pending:
         return replace(state, state="queued", waits_for=job.reason)
+    if job.state in ("SUSPENDED", "STOPPED"):
+        return replace(state, state="queued", waits_for=f"{job.state.lower()} on {job.node}")
     if state.state == "failed" and (shares_job or job.state == "COMPLETING"):
         return state
     return replace(state, state="running", error=None)

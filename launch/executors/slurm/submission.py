@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
+from launch.executors.base import UnreachableError
+
+CANCELLED_NAME = "cancelled.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,8 @@ class Submission:
     """Unix time in s."""
     tasks: tuple[tuple[str, ...], ...]
     """Ids of the runs of each task."""
+    profile: str | None = None
+    """Digest of the cluster profile; None for submissions from before there was one."""
     job: str | None = None
     """Number that SLURM gave; None until sbatch has answered."""
 
@@ -64,17 +69,30 @@ def read_submissions(folder: Path) -> list[Submission]:
     """Return everything handed to the queue, oldest first.
 
     Raises:
-        InputError: when a file is not a submission.
+        UnreachableError: when a file is not a submission, so that nobody can tell what the queue holds.
     """
     found = []
     for path in folder.glob("cxr-*.json"):
-        values = read_json(path)
         try:
+            values = read_json(path)
             tasks = tuple(tuple(task) for task in values.pop("tasks"))
             found.append(Submission(**values, tasks=tasks))
-        except (AttributeError, KeyError, TypeError):
-            raise InputError(f"{path}: not a submission; remove it if it is yours") from None
+        except (InputError, AttributeError, KeyError, TypeError):
+            advice = f"once squeue shows no job of the name {path.stem}, remove it"
+            raise UnreachableError(f"{path}: not a submission; {advice}") from None
     return sorted(found, key=lambda submission: (submission.submitted, submission.name))
+
+
+def read_cancelled(folder: Path) -> set[str]:
+    """Return the ids of the runs that a person cancelled and nobody has submitted since."""
+    path = folder / CANCELLED_NAME
+    return set(read_json(path)) if path.exists() else set()
+
+
+def write_cancelled(folder: Path, run_ids: Set[str]) -> None:
+    """Replace them, if they have changed."""
+    if run_ids != read_cancelled(folder):
+        write_json(folder / CANCELLED_NAME, sorted(run_ids))
 
 
 def with_jobs(submissions: Iterable[Submission], jobs: Mapping[str, str]) -> list[Submission]:

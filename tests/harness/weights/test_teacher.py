@@ -7,8 +7,7 @@ import torch
 from torchvision.models import densenet121
 from weights_fixtures import imagenet_state, with_old_names, write_run
 
-from datasets.errors import InputError
-from harness.config import DataConfig, NetworkConfig, RunConfig, Weights
+from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
 from harness.networks import build_network
 from harness.runs.runtime import RuntimeConfig
 from harness.weights.teacher import read_teacher
@@ -44,8 +43,9 @@ def test_a_run_teaches_with_its_own_head_and_frozen(tmp_path, scope):
 
 def test_a_densenet40_cannot_teach():
     run = RunConfig(data=DATA, network=NetworkConfig(name="densenet40"))
-    with pytest.raises(InputError, match="is a densenet40; a teacher must be a densenet121"):
-        read_teacher(Weights(kind="run", run=run), RuntimeConfig())
+    objective = AttentionTransfer(teacher=Weights(kind="run", run=run))
+    with pytest.raises(ValueError, match="is a densenet40; a teacher must be a densenet121"):
+        RunConfig(data=DATA, objective=objective)
 
 
 def test_a_random_teacher_warns_and_is_no_students_copy(caplog):

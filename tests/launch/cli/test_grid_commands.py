@@ -14,6 +14,7 @@ from grid_stand_in import small_runs
 from in_process_cli import rendered, run_cli, run_json
 
 from datasets.files import write_json
+from datasets.logging_setup import set_up_logging
 from harness.runs.folder import RunFolder
 from launch.cli.grid_submit import conclude
 from launch.executors.base import Outcome
@@ -111,6 +112,7 @@ def test_status_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "kind": "prerequisite",
         "state": "done",
         "job": None,
+        "device": None,
         "epoch": 6,
         "epochs": 6,
         "mean_auroc": 0.875,
@@ -147,7 +149,31 @@ def test_human_plan_and_status_end_with_counts(tmp_path: Path, capsys: pytest.Ca
     assert "chexpert_100_chestxray14_at-mimic_d121_r0" in shown
     assert run_cli("grid", "status", "demo", "--runs-dir", str(tmp_path)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.fullmatch(r"11 runs: 1 done, 10 absent; \S+ of \S+ GPU-hours left", last)
+    assert re.fullmatch(r"11 runs: 1 done, 10 absent; \S+ min of \S+ h of GPU time left", last)
+
+
+GRID = """
+name = "study"
+defaults.data.dataset = "chestxray14"
+[[runs]]
+name = "teacher"
+kind = "prerequisite"
+network.name = "densenet40"
+[[runs]]
+name = "student"
+objective = {method = "attention_transfer", teacher.run = "teacher"}
+"""
+
+
+def test_a_teacher_that_cannot_serve_is_refused_by_the_plan(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(GRID)
+    assert run_cli("grid", "plan", str(path)) == 2
+    assert re.fullmatch(
+        rf"error: {path}: runs\[2\] \(student\): objective.teacher: run chestxray14_full_imagenet_tl_d40_s0-\w+ "
+        r"is a densenet40; a teacher must be a densenet121\n",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,6 +218,19 @@ def test_submitting_a_finished_grid_does_nothing(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == "11 runs: 11 skipped\n"
 
 
+def test_clean_frees_what_only_resuming_needs_of_done_runs(tmp_path: Path, capsys: Any) -> None:
+    done, partial = DEMO.runs[0], DEMO.runs[1]
+    finish(tmp_path, done.name)
+    for run in (done, partial):
+        for name in ("last", "last.old", "best"):
+            (tmp_path / run.run_id / "checkpoint" / name).mkdir(parents=True)
+            (tmp_path / run.run_id / "checkpoint" / name / "state.pt").write_bytes(bytes(1_000_000))
+    assert run_cli("grid", "clean", "demo", "--runs-dir", str(tmp_path)) == 0
+    assert capsys.readouterr().err == "2.0 MB freed\n"
+    assert [path.name for path in (tmp_path / done.run_id / "checkpoint").iterdir()] == ["best"]
+    assert len(list((tmp_path / partial.run_id / "checkpoint").iterdir())) == 3
+
+
 def test_failures_are_listed_and_exit_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     runs = small_runs()
     outcomes = [
@@ -199,6 +238,7 @@ def test_failures_are_listed_and_exit_with_1(capsys: pytest.CaptureFixture[str])
         Outcome(run=runs["teacher"], state="done"),
         Outcome(run=runs["a"], state="blocked", reason="needs pretrain, which failed"),
     ]
+    set_up_logging()
     with pytest.raises(SystemExit) as caught:
         conclude(outcomes)
     assert caught.value.code == 1
@@ -207,6 +247,19 @@ def test_failures_are_listed_and_exit_with_1(capsys: pytest.CaptureFixture[str])
         "  failed pretrain: ValueError: x",
         "  blocked a: needs pretrain, which failed",
     ]
+
+
+def test_what_was_queued_is_listed_and_a_second_submission_says_that_it_did_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = small_runs()
+    set_up_logging()
+    conclude([Outcome(run=runs["a"], state="queued", reason="job 7_0, not started")])
+    assert capsys.readouterr().err == "1 run: 1 queued\n  queued a: job 7_0, not started\n"
+    conclude([Outcome(run=runs["a"], state="waiting", reason="queued as job 7_0 (Priority)")])
+    assert capsys.readouterr().err == "1 run: 1 already queued or running\n"
+    conclude([Outcome(run=runs["a"], state="queued", reason="x")] * 22)
+    assert capsys.readouterr().err.splitlines()[-1] == "  and 2 more; see cxr grid status"
 
 
 def test_the_command_of_a_run_works_by_hand() -> None:

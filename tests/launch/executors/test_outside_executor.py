@@ -99,7 +99,7 @@ def test_its_executor_submits_shows_states_and_logs_and_cancels(
     profile = tmp_path / "background.toml"
     profile.write_text("nice = 5\n")
     assert run_cli(*submit, "--cluster", str(profile)) == 0
-    assert capsys.readouterr().err == "3 runs: 1 skipped, 2 queued\n"
+    assert capsys.readouterr().err.splitlines()[0] == "3 runs: 1 skipped, 2 queued"
     wait_for(capsys, folders, "student_200_r0", "running")
     assert run_cli(*submit) == 0
     assert run_cli("grid", "cancel", "two_sizes", "--only", "student_200", *folders) == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from grid_stand_in import small_runs, write_status
 
-from datasets.errors import InputError
+from launch.executors.base import UnreachableError
 from launch.executors.slurm.queue import QueuedJob, parse_job
 from launch.executors.slurm.states import QueueView
 from launch.executors.slurm.submission import (
@@ -33,8 +35,15 @@ def queued(job: str, state: str = "PENDING", reason: str = "Dependency", name: s
     return QueuedJob(job=job, name=name, state=state, reason=reason, node="")
 
 
-def merge(tmp_path: Path, found: dict[str, RunState], made: Submission, *jobs: QueuedJob) -> dict[str, RunState]:
-    view = QueueView(folder=tmp_path / "slurm", jobs={job.job: job for job in jobs}, places=places([made]))
+def merge(
+    tmp_path: Path, found: dict[str, RunState], made: Submission, *jobs: QueuedJob, cancelled: Iterable[str] = ()
+) -> dict[str, RunState]:
+    view = QueueView(
+        folder=tmp_path / "slurm",
+        jobs={job.job: job for job in jobs},
+        places=places([made]),
+        cancelled={IDS[name] for name in cancelled},
+    )
     merged = view.corrected(list(RUNS.values()), {IDS[name]: state for name, state in found.items()})
     return {name: merged[run_id] for name, run_id in IDS.items() if run_id in merged}
 
@@ -61,9 +70,10 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
     }
     assert places([earlier]) == {}
     assert with_jobs([earlier], {"cxr-x-2": "9"})[0].task_job(0) == "9"
-    (tmp_path / "slurm" / "cxr-x-3.json").write_text("[]")
-    with pytest.raises(InputError, match="not a submission"):
-        read_submissions(tmp_path / "slurm")
+    for text in ("[]", "", '{"name": '):
+        (tmp_path / "slurm" / "cxr-x-3.json").write_text(text)
+        with pytest.raises(UnreachableError, match=r"cxr-x-3\.json: not a submission; once squeue shows no job of"):
+            read_submissions(tmp_path / "slurm")
 
 
 def test_the_name_of_a_submission_is_fit_for_slurm() -> None:
@@ -89,6 +99,36 @@ def test_the_queue_wins_over_folders_except_over_a_result(tmp_path: Path) -> Non
     assert actions["b"] == ("wait", "runs as job 7_1, 1 epochs")
 
 
+def test_a_suspended_job_does_not_run(tmp_path: Path) -> None:
+    made = submission("cxr-x-1", ("a",))
+    state = merge(tmp_path, {"a": RunState(state="running", epoch=1)}, made, queued("7", "SUSPENDED"))["a"]
+    assert (state.state, state.job, state.waits_for) == ("queued", "7", "suspended on ")
+
+
+def test_a_cancelled_run_is_called_so_once_it_has_left_the_queue(tmp_path: Path) -> None:
+    made = submission("cxr-x-1", ("a",), ("b",), ("c",), ("d",))
+    found = {
+        "a": RunState(),
+        "b": RunState(state="running", host="n9", epoch=3),
+        "c": RunState(state="done"),
+        "d": RunState(),
+    }
+    merged = merge(tmp_path, found, made, queued("7_3"), cancelled="abcd")
+    assert [merged[name].state for name in "abcd"] == ["cancelled", "cancelled", "done", "queued"]
+    (decision,) = decide([RUNS["b"]], {IDS["b"]: merged["b"], IDS["teacher"]: RunState(state="done")})
+    assert (decision.action, decision.reason) == ("run", "goes on after it was cancelled, 3 epochs")
+
+
+def test_runs_of_an_edited_grid_are_told_apart(tmp_path: Path) -> None:
+    made = submission("cxr-x-1", ("a",), ("b",), ("c",))
+    view = QueueView(folder=tmp_path, jobs={"7_0": queued("7_0"), "7_1": queued("7_1")}, places=places([made]))
+    merged = view.corrected([RUNS["b"]], {IDS["b"]: RunState()})
+    assert {run_id: (state.state, state.job) for run_id, state in merged.items()} == {
+        IDS["a"]: ("queued", "7_0"),
+        IDS["b"]: ("queued", "7_1"),
+    }
+
+
 def test_what_left_the_queue(tmp_path: Path) -> None:
     made = submission("cxr-x-1", ("pretrain",), ("a",), ("d",), ("b",), ("c",))
     found = {
@@ -106,11 +146,49 @@ def test_what_left_the_queue(tmp_path: Path) -> None:
     assert merged["c"].state == "running"  # a process of this host
 
 
-def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path) -> None:
+def tell_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Put an sacct first on the path that knows one job, and fails for all others."""
+    asked = f"--jobs={line.partition('|')[0]}"
+    (tmp_path / "sacct").write_text(f"#!/bin/sh\ncase $5 in {asked}) echo '{line}';; *) exit 1;; esac\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_a_job_that_left_no_log_is_told_by_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell_accounting(tmp_path, monkeypatch, "7|FAILED|0:53|n2")
+    made = submission("cxr-x-1", ("teacher",))
+    state = merge(tmp_path, {"teacher": RunState()}, made)["teacher"]
+    assert state.error == (
+        "job 7 did not start it: SLURM recorded FAILED, exit code 0:53, on n2, and it left no log; "
+        f"do the nodes see {tmp_path}?"
+    )
+    assert merge(tmp_path, {"teacher": RunState()}, made, cancelled=["teacher"])["teacher"].state == "cancelled"
+
+
+@pytest.mark.parametrize("state", [RunState(), RunState(state="partial", epoch=2)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "error: a setup line of the profile failed: module load cuda",
+        "slurmstepd: error: execve(): /opt/python: No such file or directory",
+    ],
+)
+def test_a_job_that_never_began_says_why(tmp_path: Path, state: RunState, words: str) -> None:
+    made = submission("cxr-x-1", ("teacher",))
+    log = QueueView(folder=tmp_path / "slurm").log_of(places([made])[IDS["teacher"]])
+    log.parent.mkdir(parents=True)
+    lines = ("Loading", words, "srun: error: task 0: Exited with exit code 2", "srun: Terminating StepId=7.0")
+    log.write_text("\n".join(lines))
+    left = merge(tmp_path, {"teacher": state}, made)["teacher"]
+    assert (left.state, left.error) == ("failed", f"job 7 did not start it: {words}")
+
+
+def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = submission("cxr-x-1", ("teacher",), ("pretrain",))
     log = QueueView(folder=tmp_path / "slurm").log_of(places([made])[IDS["teacher"]])
     log.parent.mkdir(parents=True)
     log.write_text("module: command not found\n\n")
+    tell_accounting(tmp_path, monkeypatch, "7_1|CANCELLED by 0|0:0|None assigned")
     merged = merge(tmp_path, {"teacher": RunState(), "pretrain": RunState()}, made)
     assert merged["teacher"].error == "job 7_0 did not start it: module: command not found"
     assert merged["pretrain"].state == "absent"

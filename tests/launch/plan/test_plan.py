@@ -11,7 +11,7 @@ from datasets.errors import InputError
 from launch.grids.grid import Grid, GridRun, needs_first
 from launch.grids.registry import load_grid
 from launch.grids.selection import Selection
-from launch.plan.cost import critical_paths, run_cost
+from launch.plan.cost import critical_paths, run_work
 from launch.plan.decide import decide
 from launch.plan.run_state import RunState, State
 
@@ -154,9 +154,9 @@ def test_an_unknown_grid_is_refused_with_the_known_ones() -> None:
 def test_costs_and_critical_paths() -> None:
     splits = {"chexpert": {"train": 150, "validation": 50}}
     supervised, transfer = RUNS["a"].config, RUNS["b"].config
-    assert run_cost(supervised, splits) == 128 * (150 * 3 + 50)
-    assert run_cost(transfer, splits) == 128 * (150 * 4 + 50)
-    assert run_cost(supervised, {}) == 128 * (200 * 3 + 22_101)
+    assert run_work(supervised, splits).passes == 128 * (150 * 3 + 50)
+    assert run_work(transfer, splits).passes == 128 * (150 * 4 + 50)
+    assert run_work(supervised, {}).passes == 128 * (200 * 3 + 22_101)
     paths = critical_paths(list(RUNS.values()), splits)
     tl, at = 128 * 500.0, 128 * 650.0
     expected = {"pretrain": tl + tl + at, "teacher": tl + at, "a": tl + at, "b": at, "c": at, "d": at}

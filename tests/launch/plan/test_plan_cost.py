@@ -33,8 +33,8 @@ def test_plan_of_a_part_says_what_it_costs(tmp_path: Path, capsys: pytest.Captur
     assert run_cli("grid", "plan", *options) == 0
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "images: 384.0 k trained on, 0 of them through a teacher too, 8.5 M validated on",
-        "GPU-hours: 8.9, of which 8.9 are left (throughput: 100 images/s given)",
-        "critical path: 3.0 hours: chexpert_1k_imagenet_tl_d121_r0",
+        "GPU time: 8.9 h, of which 8.9 h is left (throughput: 100 images/s given)",
+        "critical path: 3.0 h: chexpert_1k_imagenet_tl_d121_r0",
         "3 runs: 3 can start now",
     ]
 
@@ -57,7 +57,8 @@ def test_counts_are_short(count: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "words"), [(0.0, "-"), (0.0834, "0.083"), (1.25, "1.2"), (34.09, "34.1"), (1057.5, "1,058")]
+    ("hours", "words"),
+    [(0.0, "-"), (0.0051, "0.3 min"), (0.75, "45 min"), (1.25, "1.2 h"), (34.09, "34.1 h"), (1057.5, "1,058 h")],
 )
-def test_hours_have_the_digits_that_matter(hours: float, words: str) -> None:
+def test_hours_have_the_digits_that_matter_and_are_minutes_below_one(hours: float, words: str) -> None:
     assert hours_of(hours) == words

@@ -48,16 +48,26 @@ def write_state(runs_dir: Path, number: int, state: str, **values: Any) -> Path:
 def test_a_table_shows_speed_time_to_go_restarts_and_reasons() -> None:
     states = by_id(
         pretrain=RunState(state="done", mean_auroc=0.8, restarts=3, preempted=2, timed_out=1),
-        teacher=RunState(state="running", epoch=64, epochs=128, mean_auroc=0.75, images_per_s=100.0),
+        teacher=RunState(state="running", epoch=64, epochs=128, mean_auroc=0.75, images_per_s=100.0, device="cpu"),
         a=RunState(state="failed", error="ValueError: x"),
         b=RunState(state="queued", job="7_1", waits_for="Priority"),
     )
     lines = rendered(status_tables(LIST, states, SPLITS), 120).splitlines()
     shown = {words[1]: words for line in lines if len(words := line.split()) > 6}
     assert shown["pretrain"][5:] == ["-", "3", "2", "x", "preempted,", "1", "x", "at", "the", "time", "limit"]
-    assert shown["teacher"] == ["running", "teacher", "64/128", "0.7500", "100", "1:47", "-"]  # 32,000 passes / 300
+    assert shown["teacher"] == [
+        "running",
+        "teacher",
+        "64/128",
+        "0.7500",
+        "100",
+        "1:47",
+        "-",
+        "on",
+        "cpu",
+    ]  # 32,000 passes / 300
     assert shown["a"][7:] == ["ValueError:", "x"]
-    assert shown["b"][7:] == ["Priority"]
+    assert shown["b"][7:] == ["job", "7_1,", "Priority"]
     assert shown["d"][7:] == ["needs", "a,", "teacher"]
 
 
@@ -73,7 +83,7 @@ def test_the_progress_line_counts_and_looks_ahead() -> None:
     )
     cost = estimate(LIST, running, {"chexpert": {"train": 1, "validation": 9_999_996}}, 100.0)  # 1,185.2 h a run
     assert progress_line(LIST, running, cost) == (
-        "6 runs: 4 done, 2 running; 1,481 of 7,111 GPU-hours left, at least 889 hours with 2 at once"
+        "6 runs: 4 done, 2 running; 1,481 h of 7,111 h of GPU time left, at least 889 h with 2 at once"
     )
 
 

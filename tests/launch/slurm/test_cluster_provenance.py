@@ -47,14 +47,14 @@ def test_a_run_says_what_it_rests_on_and_changed_code_is_refused(shell: Shell, c
     assert f"error: {checkout}: the checkout has uncommitted changes" in refused.err
     assert "--allow-dirty" in refused.err
     git(checkout, "checkout", "--quiet", ".")
-    assert shell.grid(*submit).err == "1 run: 1 queued\n"
+    assert shell.grid(*submit).err.splitlines()[0] == "1 run: 1 queued"
     wait_until("it trains", lambda: shell.is_under_way("long"))
     shell.cluster.run("scontrol", "requeue", shell.starts("long")[0]["job"])
     code.write_text(code.read_text() + "# changed\n")
     wait_until("it is told", lambda: shell.endings("long") == ["requeued"])
     shell.cluster.run("scancel", "--user=root")
     shell.drain()
-    assert shell.grid(*submit, "--allow-dirty").err == "1 run: 1 queued\n"
+    assert shell.grid(*submit, "--allow-dirty").err.splitlines()[0] == "1 run: 1 queued"
     wait_until("it is done", lambda: shell.endings("long") == ["requeued", "done"])
     provenance = json.loads((shell.folder("long") / "provenance.json").read_text())
     commit, job = git(checkout, "rev-parse", "HEAD"), shell.starts("long")[-1]["job"]
