@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from benchmarks.common.pictures import Pictures
 
@@ -17,8 +19,6 @@ BENCH_PYTHON = BENCH_VENV / "bin" / "python"
 """Made by ``benchmarks/setup`` for peers whose requirements contradict the project's."""
 FFMPEG = BENCH_VENV / "ffmpeg" / "lib"
 """FFmpeg's libraries, where the system has none."""
-
-Form = Literal["png", "jpeg", "beton", "jpeg_beton"]
 
 FLOAT32 = "float32, 3 channels, augmented"
 AUGMENTED = "uint8 gray, augmented"
@@ -37,24 +37,25 @@ class Contender:
     title: str
     """For people, in table and chart."""
     output: str
-    code: str
-    """``module:function`` below ``benchmarks.peers``."""
-    needs: Form = "jpeg"
-    packages: tuple[str, ...] = ()
-    """Import names of what is not among the project's own requirements."""
+    peer: str
+    """Module below ``benchmarks.peers``; its ``batches`` delivers the pictures."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Further arguments of ``batches``."""
+    needs: Literal["png", "jpeg", "beton", "jpeg_beton"] = "jpeg"
+    package: str | None = None
+    """Import name of what is not among the project's own requirements."""
     own_python: bool = True
     """False for a peer that lives in ``.venv-bench``."""
 
     @property
     def ours(self) -> bool:
-        return "ours" in self.code
+        return self.title.startswith("ours")
 
     @property
     def command(self) -> list[str]:
         """Its process, but for the file of pictures."""
-        module, function = self.code.split(":")
         python = sys.executable if self.own_python else str(BENCH_PYTHON)
-        return [python, "-m", "benchmarks.common.worker", f"benchmarks.peers.{module}", function]
+        return [python, "-m", "benchmarks.common.worker", f"benchmarks.peers.{self.peer}", json.dumps(self.options)]
 
     def missing(self, pictures: Pictures, *, gpu: bool) -> str | None:
         """Why it cannot run here, or None."""
@@ -62,11 +63,11 @@ class Contender:
             return "needs a CUDA device"
         if not getattr(pictures, self.needs):
             return f"there is no {self.needs.replace('_', ' ')}"
-        installed = all(map(_is_installed, self.packages)) if self.own_python else BENCH_PYTHON.exists()
+        installed = BENCH_PYTHON.exists() if not self.own_python else self.package is None or _is_there(self.package)
         return None if installed else "not installed; benchmarks/setup does it"
 
 
-def _is_installed(package: str) -> bool:
+def _is_there(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
@@ -80,78 +81,77 @@ def environment() -> dict[str, str]:
     return {**os.environ, **found, "PYTHONPATH": str(ROOT)}
 
 
+def _ours(name: str, title: str, output: str, tier: str, **options: str) -> Contender:
+    needs: Literal["beton", "jpeg_beton"] = "jpeg_beton" if tier == "jpeg" else "beton"
+    return Contender(name, f"ours, {title}", output, "ours", {"tier": tier, **options}, needs)
+
+
+_SAMPLES, _BATCHES = "careful OpenCV DataLoader, by sample", "careful OpenCV DataLoader, by batch"
+_AROUND_OPENCV, _SPDL, _DALI = "SPDL's threads around OpenCV", "spdl", "nvidia.dali"
 LOADERS = (
-    Contender("raw_float32", "ours, raw stream", FLOAT32, "ours:raw_float32", "beton"),
-    Contender("torch_png", "torch DataLoader, Pillow, original PNG", FLOAT32, "torch_pil:png", "png"),
-    Contender("torch_jpeg", "torch DataLoader, Pillow, JPEG", FLOAT32, "torch_pil:jpeg"),
-    Contender("torchvision_jpeg", "torch DataLoader, torchvision.io, v2", FLOAT32, "torch_io:jpeg"),
-    Contender("opencv_samples_float32", "careful OpenCV DataLoader, by sample", FLOAT32, "opencv:float32_samples"),
-    Contender("opencv_batches_float32", "careful OpenCV DataLoader, by batch", FLOAT32, "opencv:float32_batches"),
-    Contender("opencv_pages", "careful threads, OpenCV, raw pages", FLOAT32, "opencv_pages:float32", "beton"),
-    Contender("spdl", "SPDL, FFmpeg filters", FLOAT32, "spdl_threads:ffmpeg", packages=("spdl",)),
-    Contender("spdl_opencv", "SPDL's threads around OpenCV", FLOAT32, "spdl_threads:opencv", packages=("spdl",)),
-    Contender("dali_cpu_rgb", "DALI CPU, RGB", FLOAT32, "dali:cpu_rgb", packages=("nvidia.dali",)),
-    Contender("dali_cpu_gray", "DALI CPU, gray", FLOAT32, "dali:cpu_gray", packages=("nvidia.dali",)),
-    Contender("webdataset", "WebDataset, OpenCV", FLOAT32, "webdataset_tar:jpeg", packages=("webdataset",)),
-    Contender("mosaic", "MosaicML Streaming, OpenCV", FLOAT32, "mosaic_streaming:jpeg", own_python=False),
-    Contender("raw_uint8", "ours, raw stream", AUGMENTED, "ours:raw_uint8", "beton"),
-    Contender("jpeg_uint8", "ours, JPEG stream", AUGMENTED, "ours:jpeg_uint8", "jpeg_beton"),
-    Contender("opencv_samples_uint8", "careful OpenCV DataLoader, by sample", AUGMENTED, "opencv:uint8_samples"),
-    Contender("opencv_batches_uint8", "careful OpenCV DataLoader, by batch", AUGMENTED, "opencv:uint8_batches"),
-    Contender("raw_pages", "ours, raw stream", PAGES, "ours:raw_pages", "beton"),
-    Contender("resident_pages", "ours, resident in host memory", PAGES, "ours:resident_pages", "beton"),
-    Contender("memcpy", "memcpy by the same threads", PAGES, "memory_copy:pages", "beton"),
-    Contender("jpeg_pages", "ours, JPEG stream, gray", DECODED, "ours:jpeg_pages", "jpeg_beton"),
-    Contender("ffcv_rgb", "FFCV's own RGB JPEG decoder", DECODED, "ffcv_rgb:decode"),
-    Contender("raw_device", "ours, raw stream", DEVICE, "ours:raw_device", "beton"),
-    Contender("jpeg_device", "ours, JPEG stream", DEVICE, "ours:jpeg_device", "jpeg_beton"),
-    Contender("resident_device", "ours, resident", DEVICE, "ours:resident_device", "beton"),
-    Contender("dali_gpu_rgb", "DALI GPU, RGB", DEVICE, "dali:gpu_rgb", packages=("nvidia.dali",)),
-    Contender("dali_gpu_gray", "DALI GPU, gray", DEVICE, "dali:gpu_gray", packages=("nvidia.dali",)),
+    _ours("raw_float32", "raw stream", FLOAT32, "raw", device="cpu"),
+    Contender("torch_png", "torch DataLoader, Pillow, original PNG", FLOAT32, "torch_files", {"form": "png"}, "png"),
+    Contender("torch_jpeg", "torch DataLoader, Pillow, JPEG", FLOAT32, "torch_files", {"form": "jpeg"}),
+    Contender("torchvision_jpeg", "torch DataLoader, torchvision.io, v2", FLOAT32, "torch_files", {"form": "tensor"}),
+    Contender("opencv_samples_float32", _SAMPLES, FLOAT32, "opencv", {"output": "float32", "by": "sample"}),
+    Contender("opencv_batches_float32", _BATCHES, FLOAT32, "opencv", {"output": "float32", "by": "batch"}),
+    Contender("opencv_pages", "careful threads, OpenCV, raw pages", FLOAT32, "opencv_pages", needs="beton"),
+    Contender("spdl", "SPDL, FFmpeg filters", FLOAT32, "spdl_threads", {"pixels": "ffmpeg"}, package=_SPDL),
+    Contender("spdl_opencv", _AROUND_OPENCV, FLOAT32, "spdl_threads", {"pixels": "opencv"}, package=_SPDL),
+    Contender("dali_cpu_rgb", "DALI CPU, RGB", FLOAT32, "dali", {"device": "cpu", "colour": "RGB"}, package=_DALI),
+    Contender("dali_cpu_gray", "DALI CPU, gray", FLOAT32, "dali", {"device": "cpu", "colour": "GRAY"}, package=_DALI),
+    Contender("webdataset", "WebDataset, OpenCV", FLOAT32, "webdataset_tar", package="webdataset"),
+    Contender("mosaic", "MosaicML Streaming, OpenCV", FLOAT32, "mosaic_streaming", own_python=False),
+    _ours("raw_uint8", "raw stream", AUGMENTED, "raw", augment="yes"),
+    _ours("jpeg_uint8", "JPEG stream", AUGMENTED, "jpeg", augment="yes"),
+    Contender("opencv_samples_uint8", _SAMPLES, AUGMENTED, "opencv", {"output": "uint8", "by": "sample"}),
+    Contender("opencv_batches_uint8", _BATCHES, AUGMENTED, "opencv", {"output": "uint8", "by": "batch"}),
+    _ours("raw_pages", "raw stream", PAGES, "raw"),
+    _ours("resident_pages", "resident in host memory", PAGES, "resident"),
+    Contender("memcpy", "memcpy by the same threads", PAGES, "memory_copy", needs="beton"),
+    _ours("jpeg_pages", "JPEG stream, gray", DECODED, "jpeg"),
+    Contender("ffcv_rgb", "FFCV's own RGB JPEG decoder", DECODED, "ffcv_rgb"),
+    _ours("raw_device", "raw stream", DEVICE, "raw", device="cuda"),
+    _ours("jpeg_device", "JPEG stream", DEVICE, "jpeg", device="cuda"),
+    _ours("resident_device", "resident", DEVICE, "resident", device="cuda"),
+    Contender("dali_gpu_rgb", "DALI GPU, RGB", DEVICE, "dali", {"device": "gpu", "colour": "RGB"}, package=_DALI),
+    Contender("dali_gpu_gray", "DALI GPU, gray", DEVICE, "dali", {"device": "gpu", "colour": "GRAY"}, package=_DALI),
 )
 
+_WORKERS, _PILLOW = "ours, all workers", "one Pillow process"
 CONVERTERS = (
-    Contender("ours_png", "ours, all workers", FROM_PNG, "conversion:ours_png", "png"),
-    Contender("pil_png", "one Pillow process", FROM_PNG, "conversion:pillow_png", "png"),
-    Contender("ours_large_jpeg", "ours, all workers", FROM_LARGE, "conversion:ours_jpeg"),
-    Contender("pil_large_jpeg", "one Pillow process", FROM_LARGE, "conversion:pillow_jpeg"),
+    Contender("ours_png", _WORKERS, FROM_PNG, "conversion", {"by": "ours", "form": "png"}, "png"),
+    Contender("pil_png", _PILLOW, FROM_PNG, "conversion", {"by": "pillow", "form": "png"}, "png"),
+    Contender("ours_large_jpeg", _WORKERS, FROM_LARGE, "conversion", {"by": "ours", "form": "jpeg"}),
+    Contender("pil_large_jpeg", _PILLOW, FROM_LARGE, "conversion", {"by": "pillow", "form": "jpeg"}),
 )
 
-Names = tuple[str, ...]
 
-LOADER_RATIOS: dict[str, tuple[str, Names]] = {
-    "float32_over_torch_jpeg": ("raw_float32", ("torch_jpeg",)),
-    "float32_over_opencv_raw_pages": ("raw_float32", ("opencv_pages",)),
-    "float32_over_opencv": ("raw_float32", ("opencv_samples_float32", "opencv_batches_float32")),
-    "float32_over_spdl": ("raw_float32", ("spdl", "spdl_opencv")),
-    "float32_over_dali_cpu": ("raw_float32", ("dali_cpu_rgb",)),
-    "float32_over_torch_png": ("raw_float32", ("torch_png",)),
-    "uint8_augmented_over_opencv": ("raw_uint8", ("opencv_samples_uint8", "opencv_batches_uint8")),
-    "uint8_pages_over_opencv": ("raw_pages", ("opencv_samples_uint8", "opencv_batches_uint8")),
-    "uint8_over_memcpy": ("raw_pages", ("memcpy",)),
-    "resident_over_raw": ("resident_pages", ("raw_pages",)),
-    "jpeg_decode_over_ffcv_rgb": ("jpeg_pages", ("ffcv_rgb",)),
-}
-"""Ours over the fastest of the others."""
+class Ratio(NamedTuple):
+    """Ours over the fastest of the others."""
 
-CONVERT_RATIOS: dict[str, tuple[str, Names]] = {
-    "png_over_pil": ("ours_png", ("pil_png",)),
-    "large_jpeg_over_pil": ("ours_large_jpeg", ("pil_large_jpeg",)),
-}
+    ours: str
+    others: tuple[str, ...]
+    least: float
+    """What it must reach."""
+    aim: float
 
-AIMS: dict[str, tuple[float, float]] = {
-    "float32_over_torch_jpeg": (12, 20),
-    "float32_over_opencv_raw_pages": (2.5, 4),
-    "float32_over_opencv": (4, 6),
-    "float32_over_spdl": (4, 6),
-    "float32_over_dali_cpu": (15, 25),
-    "float32_over_torch_png": (60, 100),
-    "uint8_augmented_over_opencv": (4, 6),
-    "uint8_pages_over_opencv": (20, 40),
-    "uint8_over_memcpy": (0.3, 0.7),
-    "resident_over_raw": (1.5, 4),
-    "jpeg_decode_over_ffcv_rgb": (1.2, 2),
-    "png_over_pil": (3, 4),
-    "large_jpeg_over_pil": (3.5, 6),
+
+_OPENCV_UINT8 = ("opencv_samples_uint8", "opencv_batches_uint8")
+LOADER_RATIOS = {
+    "float32_over_torch_jpeg": Ratio("raw_float32", ("torch_jpeg",), 12, 20),
+    "float32_over_opencv_raw_pages": Ratio("raw_float32", ("opencv_pages",), 2.5, 4),
+    "float32_over_opencv": Ratio("raw_float32", ("opencv_samples_float32", "opencv_batches_float32"), 4, 6),
+    "float32_over_spdl": Ratio("raw_float32", ("spdl", "spdl_opencv"), 4, 6),
+    "float32_over_dali_cpu": Ratio("raw_float32", ("dali_cpu_rgb",), 15, 25),
+    "float32_over_torch_png": Ratio("raw_float32", ("torch_png",), 60, 100),
+    "uint8_augmented_over_opencv": Ratio("raw_uint8", _OPENCV_UINT8, 4, 6),
+    "uint8_pages_over_opencv": Ratio("raw_pages", _OPENCV_UINT8, 20, 40),
+    "uint8_over_memcpy": Ratio("raw_pages", ("memcpy",), 0.3, 0.7),
+    "resident_over_raw": Ratio("resident_pages", ("raw_pages",), 1.5, 4),
+    "jpeg_decode_over_ffcv_rgb": Ratio("jpeg_pages", ("ffcv_rgb",), 1.2, 2),
 }
-"""For each ratio what it must reach at least, and what it aims at."""
+CONVERT_RATIOS = {
+    "png_over_pil": Ratio("ours_png", ("pil_png",), 3, 4),
+    "large_jpeg_over_pil": Ratio("ours_large_jpeg", ("pil_large_jpeg",), 3.5, 6),
+}

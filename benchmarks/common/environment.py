@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.contenders import BENCH_PYTHON, ROOT
+from harness.runs.provenance import git_state
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "opencv-python", "opencv-python-headless", "pillow")
 PEERS = ("spdl", "nvidia-dali-cuda130", "webdataset")
 BENCH_PEERS = ("mosaicml-streaming", "numpy")
 
 
-def describe(command: list[str]) -> dict[str, Any]:
-    """Hardware, system, versions, commit and the command line."""
+def describe(command: list[str] | None = None) -> dict[str, Any]:
+    """Hardware, system, versions, commit and the command line; by default that of ``cxr``."""
+    state = git_state(ROOT)
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": " ".join(command),
+        "command": " ".join(command or ["cxr", *sys.argv[1:]]),
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
@@ -32,9 +34,14 @@ def describe(command: list[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "versions": {**versions((*PACKAGES, *PEERS)), **bench_versions()},
-        "commit": commit(),
-        "load_average": round(os.getloadavg()[0], 2),
+        "commit": "unknown" if state is None else state["commit"][:12] + " with changes" * state["dirty"],
+        "load_average": load_average(),
     }
+
+
+def load_average() -> float:
+    """Processes that wanted to run, over the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def cpu_model() -> str:
@@ -76,26 +83,3 @@ def bench_versions() -> dict[str, str]:
         return {}
     found = json.loads(done.stdout)
     return {"mosaicml-streaming": f"{found['mosaicml-streaming']} (numpy {found['numpy']})"}
-
-
-def commit() -> str:
-    """The commit of this source tree, marked if files differ from it; ``unknown`` outside of git."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False, timeout=60
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head is None:
-        return "unknown"
-    return f"{head} with changes" if git("status", "--porcelain", "--untracked-files=no") else head
-
-
-def command_line() -> list[str]:
-    """How the running command was called, without the path of the program."""
-    return ["cxr", *sys.argv[1:]]

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,58 +45,62 @@ def source_pngs(images: Path | None, folder: Path, *, limit: int, size: int = PH
     return found[:limit]
 
 
-def file_records(root: Path, names: Sequence[str]) -> Records:
-    """Records of image files without tables: each its own patient, no finding."""
-    frame = pd.DataFrame({"path": names, "name": names, "patient": names, "study": names})
+def file_records(
+    dataset: str, root: Path, names: Sequence[str], targets: np.ndarray, labels: Sequence[str]
+) -> Records:
+    """Records of image files without tables: each its own patient."""
+    numbers = [Path(name).stem for name in names]
+    frame = pd.DataFrame({"path": names, "name": names, "patient": numbers, "study": numbers})
     frame = frame.assign(view="frontal", official_split="", sex="F", age=pd.array([50] * len(names), dtype="Int16"))
     return Records(
-        dataset="chestxray14",
+        dataset=dataset,
         root=root,
-        labels=LABELS,
+        labels=tuple(labels),
         frame=frame,
-        targets=np.zeros((len(names), len(LABELS)), dtype=np.uint8),
+        targets=targets,
         tables=(),
         rejects=pd.DataFrame(columns=["path", "reason", "table", "row"]),
         dropped={},
     )
 
 
-def convert_files(root: Path, names: Sequence[str], out: Path, *, size: int, workers: int, **more: str) -> Beton:
-    """Convert the files ``names`` below ``root``, as ``cxr convert`` does, whatever has to be rejected."""
-    splits, ranks = np.full(len(names), "train"), np.arange(len(names))
-    options = ConvertOptions(size=size, workers=workers, max_rejects=1.0, **more)  # type: ignore[arg-type]
-    convert(file_records(root, names), splits, ranks, out, options)
+def convert_files(paths: Sequence[str], out: Path, *, size: int, workers: int, **more: Any) -> Beton:
+    """Convert files of one folder, as ``cxr convert`` does, whatever has to be rejected; none has a finding."""
+    targets = np.zeros((len(paths), len(LABELS)), dtype=np.uint8)
+    records = file_records("chestxray14", Path(paths[0]).parent, [Path(path).name for path in paths], targets, LABELS)
+    options = ConvertOptions(size=size, workers=workers, max_rejects=1.0, **more)
+    convert(records, np.full(len(paths), "train"), np.arange(len(paths)), out, options)
     return Beton.open(out)
 
 
-def repeat_files(files: Sequence[Path], folder: Path, count: int) -> list[str]:
-    """``count`` names in ``folder`` that stand for ``files`` in turn, as links where the disk has them; sorted."""
+def repeat_files(files: Sequence[Path], folder: Path, count: int) -> tuple[str, ...]:
+    """``count`` paths in ``folder`` that stand for ``files`` in turn, as links where the disk has them; sorted."""
     folder.mkdir(parents=True)
-    names = []
+    paths = []
     for number in range(count):
         source = files[number % len(files)]
-        names.append(f"{number:07d}{source.suffix.lower()}")
+        paths.append(folder / f"{number:07d}{source.suffix.lower()}")
         try:
-            os.link(source, folder / names[-1])
+            os.link(source, paths[-1])
         except OSError:
-            (folder / names[-1]).symlink_to(source)
-    return names
+            paths[-1].symlink_to(source)
+    return tuple(map(str, paths))
 
 
 def prepare(images: Path | None, folder: Path, *, samples: int, size: int, batch_size: int, workers: int) -> Pictures:
-    """Write every form of the radiographs below ``folder``; their files are in the page cache afterwards.
+    """Write every form of the radiographs below ``folder``, and ``pictures.json``; all are in the page cache then.
 
     Raises:
         InputError: if there is no PNG, or none that can be used.
     """
     sources = source_pngs(images, folder, limit=samples)
     print(f"preparing {samples:,} samples of {len(sources):,} radiographs", file=sys.stderr, flush=True)
+    made = {"size": size, "workers": workers}
     links = repeat_files(sources, folder / "original", len(sources))
-    originals = convert_files(folder / "original", links, folder / "originals.beton", size=size, workers=workers)
-    used = [folder / "original" / name for name in originals.samples["path"]]
-    jpeg, png = folder / "jpeg", folder / "png"
+    originals = convert_files(links, folder / "originals.beton", **made)
+    used = [str(folder / "original" / name) for name in originals.samples["path"]]
+    jpeg, distinct = folder / "jpeg", folder / "distinct"
     jpeg.mkdir()
-    distinct = folder / "distinct"
     distinct.mkdir()
     for number in range(len(used)):
         page = originals.page(number)
@@ -103,16 +108,15 @@ def prepare(images: Path | None, folder: Path, *, samples: int, size: int, batch
         data = cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
         for copy in range(number, samples, len(used)):
             (jpeg / f"{copy:07d}.jpg").write_bytes(data)
-    names = repeat_files(sorted(distinct.iterdir()), png, samples)
-    beton = convert_files(png, names, folder / "pages.beton", size=size, workers=workers)
-    jpeg_beton = convert_files(png, names, folder / "jpeg.beton", size=size, workers=workers, encoding="jpeg")
-    return Pictures(
+    png = repeat_files(sorted(distinct.iterdir()), folder / "png", samples)
+    pictures = Pictures(
         folder=str(folder),
-        png=tuple(map(str, used)),
+        png=tuple(used),
         jpeg=tuple(str(jpeg / f"{number:07d}.jpg") for number in range(samples)),
-        beton=str(beton.path),
-        jpeg_beton=str(jpeg_beton.path),
-        size=size,
+        beton=str(convert_files(png, folder / "pages.beton", **made).path),
+        jpeg_beton=str(convert_files(png, folder / "jpeg.beton", encoding="jpeg", **made).path),
         batch_size=batch_size,
-        workers=workers,
+        **made,
     )
+    pictures.write(folder / "pictures.json")
+    return pictures

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.common.contenders import Contender, Ratio
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -26,22 +28,17 @@ class Row:
     absent: str | None = None
     """Why there is no figure."""
 
-
-def make_row(
-    name: str, title: str, output: str, *, ours: bool, values: Sequence[float], absent: str | None = None
-) -> Row:
-    """Sum up the rates of one contender."""
-    return Row(
-        name=name,
-        title=title,
-        output=output,
-        ours=ours,
-        images_per_s=statistics.median(values) if values else None,
-        spread=spread(values) if values else None,
-        rounds=len(values),
-        values=tuple(values),
-        absent=absent,
-    )
+    @classmethod
+    def of(cls, contender: Contender, values: Sequence[float], absent: str | None = None) -> Row:
+        """Sum up the rates of one contender."""
+        return cls(
+            **{name: getattr(contender, name) for name in ("name", "title", "output", "ours")},
+            images_per_s=statistics.median(values) if values else None,
+            spread=spread(values) if values else None,
+            rounds=len(values),
+            values=tuple(values),
+            absent=absent,
+        )
 
 
 def spread(values: Sequence[float]) -> float:
@@ -52,13 +49,13 @@ def spread(values: Sequence[float]) -> float:
     return high - low
 
 
-def ratios(rows: Sequence[Row], wanted: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, float | None]:
+def ratios(rows: Sequence[Row], wanted: Mapping[str, Ratio]) -> dict[str, float | None]:
     """Median of ours over the fastest median of the others; None where either side was not measured."""
     rates = {row.name: row.images_per_s for row in rows}
     found: dict[str, float | None] = {}
-    for name, (ours, others) in wanted.items():
-        above = rates.get(ours)
-        below = max((rate for other in others if (rate := rates.get(other)) is not None), default=None)
+    for name, ratio in wanted.items():
+        above = rates.get(ratio.ours)
+        below = max((rate for other in ratio.others if (rate := rates.get(other)) is not None), default=None)
         found[name] = above / below if above is not None and below else None
     return found
 

@@ -6,45 +6,27 @@ is measured.
 
 from __future__ import annotations
 
-import json
-import os
-import select
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import TypeVar
 
-from benchmarks.common.contenders import ROOT, Contender, environment
+from benchmarks.common.contenders import Contender
+from benchmarks.common.process import ContenderError, Process
 
 START_S = 300.0
 ROUND_S = 600.0
-SHOWN_LINES = 5
+T = TypeVar("T")
 
 
-class ContenderError(RuntimeError):
-    """A contender ended, or gave no answer in time; the message is its last words."""
-
-
-class Running:
+class Running(Process):
     """The process of one contender, stopped except during ``start`` and ``round``."""
 
     def __init__(self, contender: Contender, pictures: Path, log: Path) -> None:
         self.contender = contender
-        self._log = log
-        with log.open("w") as errors:
-            self._process = subprocess.Popen(
-                [*contender.command, str(pictures)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=ROOT,
-                env=environment(),
-                text=True,
-                start_new_session=True,
-            )
+        super().__init__([*contender.command, str(pictures)], log)
 
     def start(self) -> None:
         """Wait until its first batch is there.
@@ -52,8 +34,8 @@ class Running:
         Raises:
             ContenderError: if it ends or takes too long.
         """
-        self._answer(START_S)
-        self._signal(signal.SIGSTOP)
+        self.answer(START_S)
+        self.signal(signal.SIGSTOP)
 
     def round(self, seconds: float | None) -> float:
         """Images per second over at least ``seconds``; over one whole pass where None.
@@ -61,41 +43,12 @@ class Running:
         Raises:
             ContenderError: if it ends or takes too long.
         """
-        self._signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
         try:
-            print(json.dumps({"seconds": seconds}), file=self._pipe(self._process.stdin), flush=True)
-            images, elapsed = self._answer(ROUND_S + 10 * (seconds or 0.0))
+            images, elapsed = self.ask({"seconds": seconds}, ROUND_S + 10 * (seconds or 0.0))
         finally:
-            self._signal(signal.SIGSTOP)
+            self.signal(signal.SIGSTOP)
         return float(images) / float(elapsed)
-
-    def end(self) -> None:
-        """Kill it with all its workers."""
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            self._pipe(pipe).close()
-
-    def _answer(self, limit_s: float) -> Any:
-        output = self._pipe(self._process.stdout)
-        ready, _, _ = select.select([output], [], [], limit_s)
-        line = output.readline() if ready else ""
-        if not line:
-            words = self._log.read_text(errors="replace").strip().splitlines()[-SHOWN_LINES:]
-            said = " / ".join(words) or "it said nothing"
-            raise ContenderError(f"ended: {said}" if ready else f"no answer in {limit_s:.0f} s: {said}")
-        return json.loads(line)
-
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
-
-    @staticmethod
-    def _pipe(pipe: IO[str] | None) -> IO[str]:
-        assert pipe is not None
-        return pipe
 
 
 @contextmanager
@@ -131,13 +84,14 @@ def measure_rounds(running: Sequence[Running], *, rounds: int, seconds: float | 
     """
     rates: dict[str, list[float]] = {one.contender.name: [] for one in running}
     for number in range(rounds):
-        first = number * len(running) // rounds
-        for one in [*running[first:], *running[:first]]:
+        for one in rotated(running, number * len(running) // rounds):
             rate = one.round(seconds)
             rates[one.contender.name].append(rate)
-            print(
-                f"round {number + 1}/{rounds}  {one.contender.name:<24}{rate:>12,.0f} images/s",
-                file=sys.stderr,
-                flush=True,
-            )
+            said = f"round {number + 1}/{rounds}  {one.contender.name:<24}{rate:>12,.0f} images/s"
+            print(said, file=sys.stderr, flush=True)
     return rates
+
+
+def rotated(items: Sequence[T], first: int) -> list[T]:
+    """The items from the ``first`` one on, then those before it."""
+    return [*items[first:], *items[:first]]

@@ -1,32 +1,27 @@
-"""Measure conversion in images per second beside one Pillow process.
+"""``cxr bench convert``: measure conversion in images per second beside one Pillow process.
 
 Beside them, under ``mimic_tables``: the time and memory that MIMIC-CXR's tables take before the first image.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from benchmarks.common.contenders import CONVERT_RATIOS, CONVERTERS
-from benchmarks.common.environment import command_line, describe
+from benchmarks.common.environment import describe, load_average
 from benchmarks.common.pictures import JPEG_QUALITY, Pictures
-from benchmarks.common.prepare import repeat_files, source_pngs
-from benchmarks.common.results import as_json, make_row, ratios
+from benchmarks.common.results import Row, as_json, ratios
 from benchmarks.common.rounds import measure_rounds, started
-from benchmarks.conversion.mimic_tables import NUM_IMAGES, measure_tables
+from benchmarks.common.settings import check_positive, chosen
+from benchmarks.page.write import show_results
 from datasets.errors import InputError
-from datasets.images import ImageError
-from datasets.images.decode import decode_gray
 
-LARGE_WIDTH, LARGE_HEIGHT = 2544, 3056
-"""Sides in pixels that are usual in MIMIC-CXR-JPG."""
+LARGE_SIDES = (2544, 3056)
+"""Width and height in pixels that are usual in MIMIC-CXR-JPG."""
 DISTINCT_LARGE = 40
 NOTE = (
     "Each round starts one process for each contender and counts all of it: start, imports and end. Ours is all that "
@@ -39,88 +34,80 @@ NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is measured."""
+class BenchConvert:
+    """Measure the conversion of PNG and of large JPEG files beside one process with Pillow, in turns.
 
+    Also the time and memory to open tables of MIMIC-CXR's size. About seven minutes on two cores.
+
+    For example:
+        cxr bench convert --images data/pngs --out benchmarks
+    """
+
+    images: Path | None = None
+    """Folder of radiographs as PNG; made-up ones without it. The large JPEG files are made from them."""
+    json: Path | None = None
+    """Write environment, rows and ratios to this file."""
+    out: Path | None = None
+    """Write convert.json, convert.png and RESULTS.md into this folder."""
     rounds: int = 5
+    """Times that each conversion is measured."""
     png: int = 2000
-    """PNG files in each round."""
+    """PNG files of a conversion; the radiographs are repeated up to this number."""
     large: int = 2000
-    """Large JPEG files in each round."""
-    tables: int = NUM_IMAGES
-    """Images of the tables that are opened; 0: none are."""
+    """Large JPEG files of a conversion."""
+    tables: int = 371_858
+    """Images of the made-up MIMIC-CXR tables that are opened; 0: leave this out."""
     size: int = 256
+    """Side of the pages in pixels, a multiple of 32."""
     workers: int = 2
-    large_width: int = LARGE_WIDTH
-    large_height: int = LARGE_HEIGHT
+    """Decoder processes of ours."""
 
-    def __post_init__(self) -> None:
-        if min(self.rounds, self.png, self.large, self.size, self.workers) < 1:
-            raise InputError("--rounds, --png, --large, --size and --workers must be at least 1")
+    def run(self) -> None:
+        """Measure, print the tables and write what was asked for."""
+        show_results(self.measure(), self.json, self.out)
+
+    def measure(self) -> dict[str, Any]:
+        """Measure and return the object of ``--json``.
+
+        Raises:
+            InputError: for options that make no sense, or if there is no PNG below ``images``.
+            ContenderError: if a contender ends in the middle of a round.
+        """
+        check_positive(self, "rounds", "png", "large", "size", "workers")
         if self.tables < 0:
             raise InputError(f"--tables {self.tables} must not be negative")
+        from benchmarks.common.prepare import source_pngs
+        from benchmarks.conversion.mimic_tables import measure_tables
 
+        environment = describe()
+        with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
+            folder = Path(name)
+            sources = _usable(source_pngs(self.images, folder, limit=self.png))
+            pictures = self._prepare(sources, folder)
+            large_bytes = round(sum(Path(path).stat().st_size for path in pictures.jpeg) / len(pictures.jpeg))
+            with started(CONVERTERS, folder / "pictures.json", folder) as (running, failed):
+                values = measure_rounds(running, rounds=self.rounds, seconds=None)
+        rows = [Row.of(one, values.get(one.name, ()), failed.get(one.name)) for one in CONVERTERS]
+        environment |= {"kind": "convert", "note": NOTE, "radiographs": len(sources), "made_up": self.images is None}
+        environment |= {**chosen(self, "png", "large", "size", "workers"), "large_jpeg_bytes": large_bytes}
+        environment["load_average_after"] = load_average()
+        measured = as_json(environment, rows, ratios(rows, CONVERT_RATIOS))
+        if self.tables:
+            measured["mimic_tables"] = measure_tables(self.tables, self.rounds)
+        return measured
 
-def bench_convert(images: Path | None, settings: Settings) -> dict[str, Any]:
-    """Measure and return the object of ``cxr bench convert --json``.
+    def _prepare(self, sources: list[Path], folder: Path) -> Pictures:
+        from benchmarks.common.prepare import repeat_files
 
-    Raises:
-        InputError: if there is no PNG below ``images``.
-        ContenderError: if a contender ends in the middle of a round.
-    """
-    environment = describe(command_line())
-    with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
-        folder = Path(name)
-        sources = _usable(source_pngs(images, folder, limit=settings.png))
-        pictures = _prepare(sources, folder, settings)
-        pictures.write(folder / "pictures.json")
-        large_bytes = round(sum(Path(path).stat().st_size for path in pictures.jpeg) / len(pictures.jpeg))
-        with started(CONVERTERS, folder / "pictures.json", folder) as (running, failed):
-            values = measure_rounds(running, rounds=settings.rounds, seconds=None)
-    rows = [
-        make_row(
-            one.name,
-            one.title,
-            one.output,
-            ours=one.ours,
-            values=values.get(one.name, []),
-            absent=failed.get(one.name),
+        print(f"preparing {self.png:,} PNG and {self.large:,} large JPEG files", file=sys.stderr, flush=True)
+        distinct = _write_large(sources[: min(DISTINCT_LARGE, self.large)], folder / "distinct")
+        forms = {"png": repeat_files(sources, folder / "png", self.png)}
+        forms["jpeg"] = repeat_files(distinct, folder / "large", self.large)
+        pictures = Pictures(
+            folder=str(folder), beton="", jpeg_beton="", size=self.size, batch_size=1, workers=self.workers, **forms
         )
-        for one in CONVERTERS
-    ]
-    environment |= {
-        "kind": "convert",
-        "note": NOTE,
-        "radiographs": len(sources),
-        "made_up": images is None,
-        "png": settings.png,
-        "large": settings.large,
-        "large_jpeg_bytes": large_bytes,
-        "size": settings.size,
-        "workers": settings.workers,
-        "load_average_after": round(os.getloadavg()[0], 2),
-    }
-    measured = as_json(environment, rows, ratios(rows, CONVERT_RATIOS))
-    if settings.tables:
-        measured["mimic_tables"] = measure_tables(settings.tables, settings.rounds)
-    return measured
-
-
-def _prepare(sources: list[Path], folder: Path, settings: Settings) -> Pictures:
-    print(f"preparing {settings.png:,} PNG and {settings.large:,} large JPEG files", file=sys.stderr, flush=True)
-    names = repeat_files(sources, folder / "png", settings.png)
-    distinct = _write_large(sources, folder / "distinct", settings)
-    large = repeat_files(distinct, folder / "large", settings.large)
-    return Pictures(
-        folder=str(folder),
-        png=tuple(str(folder / "png" / name) for name in names),
-        jpeg=tuple(str(folder / "large" / name) for name in large),
-        beton="",
-        jpeg_beton="",
-        size=settings.size,
-        batch_size=1,
-        workers=settings.workers,
-    )
+        pictures.write(folder / "pictures.json")
+        return pictures
 
 
 def _usable(sources: list[Path]) -> list[Path]:
@@ -129,6 +116,9 @@ def _usable(sources: list[Path]) -> list[Path]:
     Raises:
         InputError: if there is none.
     """
+    from datasets.images import ImageError
+    from datasets.images.decode import decode_gray
+
     usable = []
     for source in sources:
         try:
@@ -142,13 +132,15 @@ def _usable(sources: list[Path]) -> list[Path]:
     return usable
 
 
-def _write_large(sources: list[Path], folder: Path, settings: Settings) -> list[Path]:
-    """Some of the radiographs, made larger, as gray JPEG at quality 95."""
+def _write_large(sources: list[Path], folder: Path) -> list[Path]:
+    """Radiographs made larger, as gray JPEG at quality 95."""
+    import cv2
+
+    from datasets.images.decode import decode_gray
+
     folder.mkdir()
-    written: list[Path] = []
-    for source in sources[: min(DISTINCT_LARGE, settings.large)]:
-        sides = (settings.large_width, settings.large_height)
-        large = cv2.resize(decode_gray(source), sides, interpolation=cv2.INTER_CUBIC)
-        written.append(folder / f"{len(written):04d}.jpg")
-        cv2.imwrite(str(written[-1]), large, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    written = [folder / f"{number:04d}.jpg" for number in range(len(sources))]
+    for source, path in zip(sources, written, strict=True):
+        large = cv2.resize(decode_gray(source), LARGE_SIDES, interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(path), large, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return written

@@ -8,7 +8,6 @@ One round: ``python -m benchmarks.conversion.mimic_tables FOLDER``.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import resource
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.common.contenders import ROOT
 from benchmarks.common.results import spread
@@ -29,7 +29,6 @@ from datasets.sources.labels import CHEXPERT_LABELS
 NUM_IMAGES = 371_858
 """Images of MIMIC-CXR in the study whose runs the paper's grid describes."""
 IMAGES_PER_STUDY, STUDIES_PER_PATIENT = 1.64, 3.5
-NAME = "mimic-cxr-2.0.0-{}.csv.gz"
 VIEWS = ("AP", "PA", "LATERAL", "LL", "")
 SPLITS = ("train", "train", "train", "train", "train", "train", "train", "train", "validate", "test")
 
@@ -45,39 +44,21 @@ def write_tables(root: Path, num_images: int, seed: int = 0) -> None:
     numbers = 50_000_000 + rng.permutation(9_999_999)[: len(studies)]
     labels = sorted(CHEXPERT_LABELS)
     cells = rng.choice(np.array(["", "1.0", "0.0", "-1.0"]), (len(studies), len(labels)), p=(0.8, 0.12, 0.05, 0.03))
-    _write(
-        root / NAME.format("chexpert"),
-        ["subject_id", "study_id", *labels],
-        ([patient_of[at], numbers[at], *cells[at]] for at in range(len(studies))),
-    )
+    ids = {"subject_id": patient_of, "study_id": numbers}
+    _write(root, "chexpert", pd.DataFrame({**ids, **dict(zip(labels, cells.T, strict=True))}))
     images = [hashlib.blake2b(str(at).encode(), digest_size=20).hexdigest() for at in range(num_images)]
     names = ["-".join(name[at : at + 8] for at in range(0, 40, 8)) for name in images]
-    places = [(names[at], patient_of[study_of[at]], numbers[study_of[at]]) for at in range(num_images)]
+    places = pd.DataFrame({"dicom_id": names, **{name: values[study_of] for name, values in ids.items()}})
     views = rng.choice(np.array(VIEWS), num_images, p=(0.39, 0.26, 0.22, 0.09, 0.04))
-    _write(
-        root / NAME.format("metadata"),
-        [
-            "dicom_id",
-            "subject_id",
-            "study_id",
-            "PerformedProcedureStepDescription",
-            "ViewPosition",
-            "Rows",
-            "Columns",
-        ],
-        ([*place, "CHEST (PA AND LAT)", view, 3056, 2544] for place, view in zip(places, views, strict=True)),
-    )
-    _write(
-        root / NAME.format("split"),
-        ["dicom_id", "study_id", "subject_id", "split"],
-        ([name, study, patient, SPLITS[patient % len(SPLITS)]] for name, patient, study in places),
-    )
+    described = places.assign(PerformedProcedureStepDescription="CHEST (PA AND LAT)", ViewPosition=views)
+    _write(root, "metadata", described.assign(Rows=3056, Columns=2544))
+    splits = np.array(SPLITS)[places["subject_id"] % len(SPLITS)]
+    _write(root, "split", places[["dicom_id", "study_id", "subject_id"]].assign(split=splits))
 
 
-def _write(path: Path, header: list[str], rows: Any) -> None:
-    with gzip.open(path, "wt", compresslevel=1, encoding="ascii") as table:
-        table.write(",".join(header) + "\n")
-        table.writelines(",".join(map(str, row)) + "\n" for row in rows)
+def _write(root: Path, name: str, frame: pd.DataFrame) -> None:
+    path = root / f"mimic-cxr-2.0.0-{name}.csv.gz"
+    frame.to_csv(path, index=False, compression={"method": "gzip", "compresslevel": 1})
 
 
 def open_tables(root: Path) -> dict[str, float]:

@@ -21,9 +21,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.common.environment import command_line, describe
+from benchmarks.common.environment import describe, load_average
 from benchmarks.common.results import spread
+from benchmarks.common.settings import check_names, check_positive
 from benchmarks.grids.fake_slurm import num_calls, write_commands
+from benchmarks.page.write import write_measured
 from datasets.errors import InputError
 from launch.grids.grid import Grid, GridRun
 from launch.grids.paper.grid import paper_grid
@@ -35,32 +37,56 @@ LABELS = 14
 COMMANDS = ("plan", "status", "status_json", "submit", "status_queued")
 MAX_SUBMITS = 2000
 """A grid of more runs is submitted once only: its files are many."""
-TIMEOUT_S = 1200.0
+NOTE = (
+    "Seconds of whole commands, start of Python included. The submit's sbatch, squeue and scontrol are scripts that "
+    "write down what they are asked; no SLURM is involved. Three fifths of the runs are done, a quarter was never "
+    "started, the rest runs, has failed or was interrupted; the submit starts from no folders at all."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is measured and how often."""
+class BenchGrid:
+    """Measure whole commands over grids of many runs: plan, status, and a submit against a recorded sbatch.
 
+    For example:
+        cxr bench grid --json grid.json --sizes 200 2000 20000
+    """
+
+    json: Path | None = None
+    """Write environment, rows and ratios to this file."""
     sizes: tuple[int, ...] = (200, 2000, 20_000)
     """Numbers of runs."""
     rounds: int = 5
-    commands: tuple[str, ...] = COMMANDS
+    """Times that each command is measured; a submit of more than 2,000 runs once."""
+    only: tuple[str, ...] = ()
+    """Of plan, status, status_json, submit, status_queued (of what the submit queued); default: all."""
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be measured.
+    def run(self) -> None:
+        """Measure, print the table and write what was asked for."""
+        measured = self.measure()
+        print(table(measured))
+        write_measured(self.json, measured, tell=True)
+
+    def measure(self) -> dict[str, Any]:
+        """Measure the commands; environment, rows and ratios.
 
         Raises:
             InputError: for a count below 1, too small a grid, or an unknown command.
         """
-        if self.rounds < 1:
-            raise InputError(f"--rounds {self.rounds}: expected at least 1")
+        check_positive(self, "rounds")
+        check_names("--only", self.only, COMMANDS, "command")
         for size in self.sizes:
             if size < 140:
                 raise InputError(f"--sizes {size}: expected at least 140, which the paper's searches need")
-        for name in self.commands:
-            if name not in COMMANDS:
-                raise InputError(f"--only {name}: no such command; known: {', '.join(COMMANDS)}")
+        rows: list[dict[str, Any]] = []
+        environment = {"kind": "grid", "rounds": self.rounds, "note": NOTE, **describe()}
+        with tempfile.TemporaryDirectory(prefix="cxr-bench-grid-") as folder:
+            for size in self.sizes:
+                place = Place(Path(folder) / str(size), size)
+                rows += [place.measure(name, self.rounds) for name in COMMANDS if name in (self.only or COMMANDS)]
+                shutil.rmtree(place.folder)
+        environment["load_average_after"] = load_average()
+        return {"environment": environment, "rows": rows, "ratios": grid_ratios(rows)}
 
 
 def made_up_grid(size: int) -> Grid:
@@ -121,26 +147,6 @@ def _metrics_lines() -> Iterator[str]:
 
 def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def bench_grid(settings: Settings) -> dict[str, Any]:
-    """Measure the commands; environment, rows and ratios."""
-    rows: list[dict[str, Any]] = []
-    environment = {"kind": "grid", "rounds": settings.rounds, "note": NOTE, **describe(command_line())}
-    with tempfile.TemporaryDirectory(prefix="cxr-bench-grid-") as folder:
-        for size in settings.sizes:
-            place = Place(Path(folder) / str(size), size)
-            rows += [place.measure(name, settings.rounds) for name in COMMANDS if name in settings.commands]
-            shutil.rmtree(place.folder)
-    environment["load_average_after"] = round(os.getloadavg()[0], 2)
-    return {"environment": environment, "rows": rows, "ratios": grid_ratios(rows)}
-
-
-NOTE = (
-    "Seconds of whole commands, start of Python included. The submit's sbatch, squeue and scontrol are scripts that "
-    "write down what they are asked; no SLURM is involved. Three fifths of the runs are done, a quarter was never "
-    "started, the rest runs, has failed or was interrupted; the submit starts from no folders at all."
-)
 
 
 class Place:

@@ -1,20 +1,18 @@
-"""Measure every loader in interleaved rounds, and their ratios."""
+"""``cxr bench loader``: measure every loader in interleaved rounds, and their ratios."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, Contender
-from benchmarks.common.environment import command_line, describe
-from benchmarks.common.prepare import prepare
-from benchmarks.common.results import Row, as_json, make_row, ratios
+from benchmarks.common.contenders import LOADER_RATIOS, LOADERS
+from benchmarks.common.environment import describe, load_average
+from benchmarks.common.results import Row, as_json, ratios
 from benchmarks.common.rounds import measure_rounds, started
-from datasets.errors import InputError
+from benchmarks.common.settings import check_names, check_positive, chosen
+from benchmarks.page.write import show_results
 
 NOTE = (
     "Each contender has a process of its own and the same cores and number of workers; all read the same radiographs "
@@ -24,75 +22,64 @@ NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is measured, and for how long."""
+class BenchLoader:
+    """Measure every tier of the loader beside other loaders: same radiographs, same output, same cores, in turns.
 
-    rounds: int = 5
-    seconds: float = 3.0
-    """At least, for each contender and round."""
-    samples: int = 8192
-    size: int = 256
-    batch_size: int = 64
-    workers: int = 2
-    only: tuple[str, ...] = ()
-    """Names of contenders; all of them if empty."""
+    Peers that are not installed are named as absent; benchmarks/setup installs them.
 
-    def __post_init__(self) -> None:
-        known = [contender.name for contender in LOADERS]
-        unknown = [name for name in self.only if name not in known]
-        if unknown:
-            raise InputError(f"--only {unknown[0]}: no such contender; known: {', '.join(known)}")
-        if min(self.rounds, self.seconds, self.samples, self.size, self.batch_size, self.workers) <= 0:
-            raise InputError("--rounds, --seconds, --samples, --size, --batch-size and --workers must be above 0")
-
-    @property
-    def contenders(self) -> Sequence[Contender]:
-        return [contender for contender in LOADERS if not self.only or contender.name in self.only]
-
-
-def bench_loader(images: Path | None, settings: Settings) -> dict[str, Any]:
-    """Measure and return the object of ``cxr bench loader --json``.
-
-    Raises:
-        InputError: if there is no PNG below ``images``.
-        ContenderError: if a contender ends in the middle of a round.
+    For example:
+        cxr bench loader --images data/pngs --out benchmarks
     """
-    environment = describe(command_line())
-    with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
-        folder = Path(name)
-        pictures = prepare(
-            images,
-            folder,
-            samples=settings.samples,
-            size=settings.size,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-        )
-        pictures.write(folder / "pictures.json")
-        gpu = environment["gpu"] is not None
-        absent = {one.name: one.missing(pictures, gpu=gpu) for one in settings.contenders}
-        present = [one for one in settings.contenders if absent[one.name] is None]
-        with started(present, folder / "pictures.json", folder) as (running, failed):
-            values = measure_rounds(running, rounds=settings.rounds, seconds=settings.seconds)
-    rows = [
-        _row(one, values.get(one.name, []), failed.get(one.name) or absent[one.name]) for one in settings.contenders
-    ]
-    environment |= {
-        "kind": "loader",
-        "note": NOTE,
-        "radiographs": len(pictures.png),
-        "made_up": images is None,
-        "samples": settings.samples,
-        "size": settings.size,
-        "batch_size": settings.batch_size,
-        "workers": settings.workers,
-        "seconds": settings.seconds,
-        "load_average_after": round(os.getloadavg()[0], 2),
-    }
-    return as_json(environment, rows, ratios(rows, LOADER_RATIOS))
 
+    images: Path | None = None
+    """Folder of radiographs as PNG; made-up ones without it."""
+    json: Path | None = None
+    """Write environment, rows and ratios to this file."""
+    out: Path | None = None
+    """Write loader.json, loader.png and RESULTS.md into this folder."""
+    rounds: int = 5
+    """Times that each contender is measured."""
+    seconds: float = 3.0
+    """Least duration of one measurement."""
+    samples: int = 8192
+    """Samples of an epoch; the radiographs are repeated up to this number."""
+    size: int = 256
+    """Side of the images in pixels, a multiple of 32."""
+    batch_size: int = 64
+    """Images of a batch."""
+    workers: int = 2
+    """Threads or processes of each contender, and cores that it may use."""
+    only: tuple[str, ...] = ()
+    """Names of contenders to measure; default: all."""
 
-def _row(contender: Contender, values: Sequence[float], absent: str | None) -> Row:
-    return make_row(
-        contender.name, contender.title, contender.output, ours=contender.ours, values=values, absent=absent
-    )
+    def run(self) -> None:
+        """Measure, print the tables and write what was asked for."""
+        show_results(self.measure(), self.json, self.out)
+
+    def measure(self) -> dict[str, Any]:
+        """Measure and return the object of ``--json``.
+
+        Raises:
+            InputError: for options that make no sense, or if there is no PNG below ``images``.
+            ContenderError: if a contender ends in the middle of a round.
+        """
+        check_names("--only", self.only, [contender.name for contender in LOADERS], "contender")
+        check_positive(self, "rounds", "seconds", "samples", "size", "batch_size", "workers")
+        from benchmarks.common.prepare import prepare
+
+        contenders = [contender for contender in LOADERS if not self.only or contender.name in self.only]
+        environment = describe()
+        shape = chosen(self, "samples", "size", "batch_size", "workers")
+        with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
+            folder = Path(name)
+            pictures = prepare(self.images, folder, **shape)
+            gpu = environment["gpu"] is not None
+            absent = {one.name: why for one in contenders if (why := one.missing(pictures, gpu=gpu)) is not None}
+            present = [one for one in contenders if one.name not in absent]
+            with started(present, folder / "pictures.json", folder) as (running, failed):
+                values = measure_rounds(running, rounds=self.rounds, seconds=self.seconds)
+        rows = [Row.of(one, values.get(one.name, ()), (failed | absent).get(one.name)) for one in contenders]
+        environment |= {"kind": "loader", "note": NOTE, "radiographs": len(pictures.png)}
+        environment |= {"made_up": self.images is None, **shape, "seconds": self.seconds}
+        environment["load_average_after"] = load_average()
+        return as_json(environment, rows, ratios(rows, LOADER_RATIOS))

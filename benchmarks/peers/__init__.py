@@ -1,5 +1,6 @@
-"""One small file for each way to load radiographs; each yields the sizes of delivered batches.
+"""One small file for each way to load radiographs.
 
-Each function is an endless generator. It yields the number of images of a batch while it holds that batch, as a
-training loop would, and ``EPOCH_STARTS`` before the first batch of an epoch where the library has epochs.
+``batches(pictures, **options)`` of each is an endless generator. It yields the number of images of a batch while it
+holds that batch, as a training loop would, and ``EPOCH_STARTS`` before the first batch of an epoch where the library
+has epochs.
 """

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, PREFETCH, ROTATION_DEG, STD, Pictures
-from benchmarks.peers.arrivals import Arrivals
+from benchmarks.peers.data_loader import arrived
 
 
-def cpu_rgb(pictures: Pictures) -> Iterator[int]:
-    """Three channels from the decoder on, as DALI's examples have it."""
-    return _deliver(pictures, "cpu", types.RGB)
-
-
-def cpu_gray(pictures: Pictures) -> Iterator[int]:
-    """One channel until the last step."""
-    return _deliver(pictures, "cpu", types.GRAY)
-
-
-def gpu_rgb(pictures: Pictures) -> Iterator[int]:
-    """nvJPEG and everything after it on the GPU."""
-    return _deliver(pictures, "gpu", types.RGB)
-
-
-def gpu_gray(pictures: Pictures) -> Iterator[int]:
-    """The same with one channel until the last step."""
-    return _deliver(pictures, "gpu", types.GRAY)
-
-
-def _deliver(pictures: Pictures, device: str, colour: types.DALIImageType) -> Iterator[int]:
+def batches(pictures: Pictures, *, device: Literal["cpu", "gpu"], colour: Literal["RGB", "GRAY"]) -> Iterator[int]:
+    """Three channels from the decoder on, as DALI's examples have it, or one until the last step."""
     pipeline = _augmenting(
         list(pictures.jpeg),
         device,
-        colour,
+        getattr(types, colour),
         batch_size=pictures.batch_size,
         num_threads=pictures.workers,
         device_id=0 if device == "gpu" else None,
         prefetch_queue_depth=PREFETCH,
     )
     pipeline.build()
-    arrivals = Arrivals() if device == "gpu" else None
-    for (batch,) in DALIGenericIterator([pipeline], ["images"]):
-        if arrivals is not None:
-            arrivals.wait_behind(batch["images"])
-        yield len(batch["images"])
+    return arrived(batch["images"] for (batch,) in DALIGenericIterator([pipeline], ["images"]))
 
 
 @pipeline_def  # type: ignore[untyped-decorator]

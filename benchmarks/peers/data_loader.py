@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from benchmarks.common.pictures import PREFETCH, Pictures
+
+
+class Files(Dataset[Tensor]):
+    """Image files that ``load`` makes tensors of."""
+
+    def __init__(self, paths: Sequence[str], load: Callable[[str], Tensor]) -> None:
+        self.paths, self.load = list(paths), load
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.load(self.paths[index])
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -26,22 +40,32 @@ class EndlessBatches(Sampler[list[int]]):
             waiting = waiting[self.batch_size :]
 
 
-def endless(
-    dataset: Dataset[Any],
-    pictures: Pictures,
-    *,
-    collate: Callable[[list[Any]], Any] | None = None,
-    start_worker: Callable[[int], None] | None = None,
-) -> Iterator[int]:
+def endless(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> Iterator[int]:
     """Deliver batches with ``pictures.workers`` processes; the batch is the tensor that a training loop would get."""
+    sampler = EndlessBatches(len(dataset), pictures.batch_size)  # type: ignore[arg-type]
     loader = DataLoader(
         dataset,
-        batch_sampler=EndlessBatches(len(dataset), pictures.batch_size),  # type: ignore[arg-type]
+        batch_sampler=sampler,
         num_workers=pictures.workers,
         prefetch_factor=PREFETCH,
-        collate_fn=collate,
-        worker_init_fn=start_worker,
         persistent_workers=True,
+        **settings,
     )
-    for batch in loader:
+    return (len(batch) for batch in loader)
+
+
+def arrived(batches: Iterable[Tensor]) -> Iterator[int]:
+    """Sizes of the batches as they arrive: on a GPU each once the one before it is complete.
+
+    A batch that was only asked for is no batch yet. Waiting for each one at once would keep the host from preparing
+    the next, as no training loop does, so one is always on its way.
+    """
+    before: torch.cuda.Event | None = None
+    for batch in batches:
+        if batch.is_cuda:
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(batch.device))
+            if before is not None:
+                before.synchronize()
+            before = event
         yield len(batch)

@@ -26,7 +26,7 @@ class Rgb:
         return (image,)
 
 
-def decode(pictures: Pictures) -> Iterator[int]:
+def batches(pictures: Pictures) -> Iterator[int]:
     """RGB uint8 batches without augmentation."""
     from ffcv.fields import RGBImageField
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
@@ -47,5 +47,4 @@ def decode(pictures: Pictures) -> Iterator[int]:
     )
     while True:
         yield EPOCH_STARTS
-        for (batch,) in loader:
-            yield len(batch)
+        yield from (len(batch) for (batch,) in loader)

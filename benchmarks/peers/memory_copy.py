@@ -16,7 +16,7 @@ IN_FLIGHT = 4
 """Batches that are written in turn, as many as a loader has on the way."""
 
 
-def pages(pictures: Pictures) -> Iterator[int]:
+def batches(pictures: Pictures) -> Iterator[int]:
     """Each thread copies whole batches, one after another, from a random place of the file."""
     beton = Beton.open(Path(pictures.beton))
     blocks = beton.open_pages().file.data[beton.layout.data_start :][: beton.num_samples * pictures.size**2]

@@ -28,7 +28,7 @@ class Shards(StreamingDataset):  # type: ignore[misc]
         return float_sample(data, self.side)
 
 
-def jpeg(pictures: Pictures) -> Iterator[int]:
+def batches(pictures: Pictures) -> Iterator[int]:
     """Float batches, stacked in the workers."""
     folder = Path(pictures.folder) / "mds"
     with MDSWriter(out=str(folder), columns={"jpeg": "bytes"}) as writer:
@@ -45,5 +45,4 @@ def jpeg(pictures: Pictures) -> Iterator[int]:
     )
     while True:
         yield EPOCH_STARTS
-        for batch in loader:
-            yield len(batch)
+        yield from (len(batch) for batch in loader)

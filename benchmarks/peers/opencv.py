@@ -7,38 +7,53 @@ whole batches written by one call of ``__getitems__`` into shared memory of thei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal
 
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
 
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers.data_loader import endless
+from benchmarks.peers.data_loader import Files, endless
 from benchmarks.peers.pixels import augmented, fill_float_batch, float_sample, read, start_worker
 
-
-class Samples(Dataset[torch.Tensor]):
-    """Each sample as a tensor, (3, S, S) float32 or (1, S, S) uint8."""
-
-    def __init__(self, paths: Sequence[str], size: int, *, floats: bool) -> None:
-        self.paths, self.size, self.floats = list(paths), size, floats
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        data = read(self.paths[index])
-        return float_sample(data, self.size) if self.floats else torch.from_numpy(augmented(data, self.size))[None]
+Output = Literal["float32", "uint8"]
 
 
-class Batches(Samples):
+def batches(pictures: Pictures, *, output: Output, by: Literal["sample", "batch"]) -> Iterator[int]:
+    """Network input, or gray uint8; stacked by PyTorch, or made whole."""
+    if by == "sample":
+        dataset, more = Files(pictures.jpeg, sample_of(output, pictures.size)), {}
+    else:
+        dataset, more = Batches(pictures, output), {"collate_fn": as_it_is}
+    return endless(dataset, pictures, worker_init_fn=start_worker, **more)
+
+
+def sample_of(output: Output, size: int) -> Callable[[str], Tensor]:
+    """What makes a JPEG file a tensor, augmented: (3, S, S) float32 or (1, S, S) uint8."""
+    return partial(_float_sample if output == "float32" else _gray_sample, size)
+
+
+def _float_sample(size: int, path: str) -> Tensor:
+    return float_sample(read(path), size)
+
+
+def _gray_sample(size: int, path: str) -> Tensor:
+    return torch.from_numpy(augmented(read(path), size))[None]
+
+
+class Batches(Files):
     """Whole batches at once: (B, 3, S, S) float32 or (B, 1, S, S) uint8."""
 
-    def __getitems__(self, indices: list[int]) -> torch.Tensor:
+    def __init__(self, pictures: Pictures, output: Output) -> None:
+        super().__init__(pictures.jpeg, sample_of(output, pictures.size))
+        self.size, self.output = pictures.size, output
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
         """The batch; the DataLoader's collate function has nothing left to do."""
         paths = [self.paths[index] for index in indices]
-        if self.floats:
+        if self.output == "float32":
             batch = shared_tensor((len(paths), 3, self.size, self.size), torch.float32)
             fill_float_batch(paths, batch.numpy())
             return batch
@@ -48,7 +63,7 @@ class Batches(Samples):
         return batch
 
 
-def shared_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+def shared_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A tensor in shared memory, as PyTorch's default collate function makes it; it goes to the consumer uncopied."""
     empty = torch.empty(0, dtype=dtype)
     storage = empty._typed_storage()._new_shared(math.prod(shape), device="cpu")  # type: ignore[no-untyped-call]
@@ -58,25 +73,3 @@ def shared_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 def as_it_is(batch: Any) -> Any:
     """The collate function of whole batches."""
     return batch
-
-
-def float32_samples(pictures: Pictures) -> Iterator[int]:
-    """Float samples, stacked by PyTorch."""
-    return endless(Samples(pictures.jpeg, pictures.size, floats=True), pictures, start_worker=start_worker)
-
-
-def float32_batches(pictures: Pictures) -> Iterator[int]:
-    """Whole float batches."""
-    dataset = Batches(pictures.jpeg, pictures.size, floats=True)
-    return endless(dataset, pictures, collate=as_it_is, start_worker=start_worker)
-
-
-def uint8_samples(pictures: Pictures) -> Iterator[int]:
-    """Gray uint8 samples, stacked by PyTorch."""
-    return endless(Samples(pictures.jpeg, pictures.size, floats=False), pictures, start_worker=start_worker)
-
-
-def uint8_batches(pictures: Pictures) -> Iterator[int]:
-    """Whole gray uint8 batches."""
-    dataset = Batches(pictures.jpeg, pictures.size, floats=False)
-    return endless(dataset, pictures, collate=as_it_is, start_worker=start_worker)

@@ -19,30 +19,20 @@ from benchmarks.peers.pixels import fill_channels_last, start_worker
 from datasets.beton.reader import Beton
 
 
-def float32(pictures: Pictures) -> Iterator[int]:
+def batches(pictures: Pictures) -> Iterator[int]:
     """Whole batches of network input, (B, 3, S, S) float32 in channels_last, each made by one thread."""
     start_worker()
-    pages = np.load(_copy_of_pages(pictures), mmap_mode="r")
-    batches = iter(EndlessBatches(len(pages), pictures.batch_size))
+    path, beton = Path(pictures.folder) / "pages.npy", Beton.open(Path(pictures.beton))
+    if not path.exists():
+        np.save(path, beton.gather(np.arange(beton.num_samples)))
+    pages = np.load(path, mmap_mode="r")
+    indices = iter(EndlessBatches(len(pages), pictures.batch_size))
     pending: deque[Future[torch.Tensor]] = deque()
     with ThreadPoolExecutor(pictures.workers) as threads:
         while True:
             while len(pending) < pictures.workers * PREFETCH:
-                pending.append(threads.submit(_load, pages, next(batches)))
+                pending.append(threads.submit(_load, pages, next(indices)))
             yield len(pending.popleft().result())
-
-
-def _copy_of_pages(pictures: Pictures) -> Path:
-    """The beton's pages (N, S, S) as a NumPy file."""
-    path = Path(pictures.folder) / "pages.npy"
-    if not path.exists():
-        beton = Beton.open(Path(pictures.beton))
-        shape = (beton.num_samples, pictures.size, pictures.size)
-        copy = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        for number in range(beton.num_samples):
-            copy[number] = beton.page(number)
-        copy.flush()
-    return path
 
 
 def _load(pages: np.ndarray, indices: list[int]) -> torch.Tensor:

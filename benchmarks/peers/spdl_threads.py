@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import spdl.io
@@ -17,20 +18,13 @@ from benchmarks.peers.data_loader import EndlessBatches
 from benchmarks.peers.pixels import fill_float_batch, normalise, start_worker
 
 
-def ffmpeg(pictures: Pictures) -> Iterator[int]:
-    """Decode, flip and rotate by SPDL's own means: one FFmpeg filter graph for each image."""
-    return _deliver(pictures, _fill_by_ffmpeg)
-
-
-def opencv(pictures: Pictures) -> Iterator[int]:
-    """SPDL's pipeline around OpenCV's decode and warp."""
-    start_worker()
-    return _deliver(pictures, fill_float_batch)
-
-
-def _deliver(pictures: Pictures, fill: Callable[[list[str], np.ndarray], None]) -> Iterator[int]:
-    batches = EndlessBatches(len(pictures.jpeg), pictures.batch_size)
-    paths = ([pictures.jpeg[index] for index in batch] for batch in batches)
+def batches(pictures: Pictures, *, pixels: Literal["ffmpeg", "opencv"]) -> Iterator[int]:
+    """Decode, flip and rotate by one FFmpeg filter graph for each image, SPDL's own means, or by OpenCV."""
+    if pixels == "opencv":
+        start_worker()
+    fill = _fill_by_ffmpeg if pixels == "ffmpeg" else fill_float_batch
+    indices = EndlessBatches(len(pictures.jpeg), pictures.batch_size)
+    paths = ([pictures.jpeg[index] for index in batch] for batch in indices)
     pipeline = (
         PipelineBuilder()
         .add_source(paths)
@@ -39,8 +33,7 @@ def _deliver(pictures: Pictures, fill: Callable[[list[str], np.ndarray], None]) 
         .build(num_threads=pictures.workers)
     )
     with pipeline.auto_stop():
-        for batch in pipeline.get_iterator():
-            yield len(batch)
+        yield from (len(batch) for batch in pipeline.get_iterator())
 
 
 def _load(fill: Callable[[list[str], np.ndarray], None], size: int, paths: list[str]) -> torch.Tensor:

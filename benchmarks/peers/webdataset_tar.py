@@ -19,7 +19,7 @@ SHARDS_PER_WORKER = 4
 SHUFFLED = 1000
 
 
-def jpeg(pictures: Pictures) -> Iterator[int]:
+def batches(pictures: Pictures) -> Iterator[int]:
     """Float batches, stacked in the workers, again and again."""
     shards = write_shards(pictures)
     dataset = (
@@ -37,8 +37,7 @@ def jpeg(pictures: Pictures) -> Iterator[int]:
         worker_init_fn=start_worker,
         persistent_workers=True,
     )
-    for batch in loader:
-        yield len(batch)
+    return (len(batch) for batch in loader)
 
 
 def _sample(size: int, sample: tuple[bytes]) -> torch.Tensor:

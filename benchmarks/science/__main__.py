@@ -9,16 +9,15 @@ Run: python -m benchmarks.science --out benchmarks [--work runs/science]
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
-from benchmarks.common.environment import describe
+from benchmarks.common.environment import describe, load_average
 from benchmarks.science.data import prepare
+from benchmarks.science.page import write_results
 from benchmarks.science.runs import grid
 from benchmarks.science.scores import collect
-from benchmarks.science.write import write_results
 from datasets.errors import InputError
 
 
@@ -63,7 +62,7 @@ def main() -> None:
     command = ["python", "-m", "benchmarks.science", *sys.argv[1:]]
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu_started}
     environment = describe(command) | {"kind": "science", "threads": arguments.threads, "this_call": spent}
-    environment["load_average_after"] = round(os.getloadavg()[0], 2)
+    environment["load_average_after"] = load_average()
     print(f"written: {write_results(found, environment, arguments.out)}", file=sys.stderr)
 
 

@@ -6,13 +6,13 @@ whose labels say which gratings are there. They share no shape, no label and no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from datasets.beton.reader import Beton
+from benchmarks.common.prepare import file_records
 from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
 from datasets.phantom.write import write_phantom
@@ -46,11 +46,10 @@ def prepare(folder: Path) -> None:
         _convert(_pattern_records(folder / "patterns"), folder / f"{PATTERN_DATASET}.beton")
 
 
-def _convert(records: Records, out: Path) -> Beton:
+def _convert(records: Records, out: Path) -> None:
     splits = assign_splits(records, SplitConfig())
     ranks = subset_ranks(records.frame["name"], splits, seed=0)
     convert(records, splits, ranks, out, ConvertOptions(size=SIZE, workers=1))
-    return Beton.open(out)
 
 
 def pattern(present: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -72,17 +71,5 @@ def _pattern_records(folder: Path) -> Records:
     names = [f"{number:05d}.png" for number in range(PATTERNS)]
     for name, row in zip(names, targets, strict=True):
         Image.fromarray(pattern(row, rng)).save(folder / name)
-    numbers = [name.removesuffix(".png") for name in names]
-    frame = pd.DataFrame({"path": names, "name": names, "patient": numbers, "study": numbers})
-    frame = frame.assign(view="frontal", official_split="", sex="F", age=pd.array([pd.NA] * PATTERNS, "Int16"))
-    return Records(
-        dataset=PATTERN_DATASET,
-        root=folder,
-        labels=tuple(f"grating {number}" for number in range(NUM_GRATINGS)),
-        frame=frame,
-        targets=targets,
-        tables=(),
-        rejects=pd.DataFrame(columns=["path", "reason", "table", "row"]),
-        dropped={},
-        phantom=True,
-    )
+    labels = [f"grating {number}" for number in range(NUM_GRATINGS)]
+    return replace(file_records(PATTERN_DATASET, folder, names, targets, labels), phantom=True)

@@ -1,29 +1,48 @@
-"""Write the section of the results page about the science checks, in Markdown."""
+"""Write the science checks' scores as JSON, a Markdown section and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from benchmarks.page.sections import table
 from benchmarks.science.data import PATIENTS, PATTERNS, SIZE
-from benchmarks.science.runs import BATCH_SIZE, EPOCHS, LEARNING_RATE, METHODS, SEARCH_SIZE, SEEDS
-from benchmarks.science.scores import Point, Score, Scores
-from launch.report.statistics.intervals import summarise
+from benchmarks.science.figures import draw_sizes, draw_sweep, sweep_title
+from benchmarks.science.runs import (
+    BATCH_SIZE,
+    EPOCHS,
+    LEARNING_RATE,
+    METHODS,
+    SEARCH_SIZE,
+    SEEDS,
+    SWEEPS,
+    TITLES,
+)
+from benchmarks.science.scores import Score, Scores, differences
+from datasets.files import write_json, write_text
 
-TITLES = {
-    "transfer_learning": "transfer learning",
-    "in_domain": "attention transfer, in-domain teacher",
-    "unrelated": "attention transfer, unrelated teacher",
-}
+
+def write_results(scores: Scores, environment: Mapping[str, Any], folder: Path) -> Path:
+    """Write science.json, science.md, science-sizes.png and science-beta.png; returns the Markdown file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    compared = differences(scores)
+    document = {"environment": dict(environment), "complete": scores.complete, **asdict(scores)}
+    write_json(folder / "science.json", {**document, "differences": compared})
+    draw_sizes(scores, folder / "science-sizes.png")
+    draw_sweep(scores, folder / "science-beta.png")
+    write_text(folder / "science.md", page(scores, compared, environment))
+    return folder / "science.md"
 
 
-def page(scores: Scores, differences: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> str:
+def page(scores: Scores, compared: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> str:
     """The section: what was run, what came out, and what it says."""
     parts = ["## Science checks on made-up images", _circumstances(environment), _design(scores)]
     if not scores.complete:
         parts.append("**Not all runs are done; what follows is from those that are.**")
-    parts += ["### Test AUROC against training size", _sizes(scores.students)]
-    parts += ["![test AUROC against training size](science-sizes.png)", _verdicts(differences)]
+    parts += ["### Test AUROC against training size", _sizes(scores)]
+    parts += ["![test AUROC against training size](science-sizes.png)", _verdicts(compared)]
     parts += ["### Beta", _sweep(scores.sweep), "![validation AUROC against beta](science-beta.png)"]
     return "\n\n".join(parts) + "\n"
 
@@ -58,27 +77,26 @@ def _scored(test: float | None) -> str:
     return "" if test is None else f"; test AUROC {test:.1f} on images of its own kind"
 
 
-def _sizes(scores: Sequence[Score]) -> str:
-    lines = ["| training images | " + " | ".join(TITLES.values()) + " |", "|---:|---:|---:|---:|"]
+def _plus_minus(half: float | None) -> str:
+    return "" if half is None else f" ± {half:.2f}"
+
+
+def _sizes(scores: Scores) -> str:
+    rows = []
     for size in EPOCHS:
-        cells = []
-        for method in METHODS:
-            summary = summarise(s.test for s in scores if s.method == method and s.train_images == size)
-            half = None if summary is None else summary.normal_half
-            cells.append(
-                "" if summary is None else f"{summary.mean:.2f}" + ("" if half is None else f" ± {half:.2f}")
-            )
-        lines.append(f"| {size:,} | " + " | ".join(cells) + " |")
-    chosen = {s.method: s.beta for s in scores if s.beta is not None}
+        found = [scores.summary(method, size) for method in METHODS]
+        cells = ["" if one is None else f"{one.mean:.2f}{_plus_minus(one.normal_half)}" for one in found]
+        rows.append(" | ".join([f"{size:,}", *cells]))
+    chosen = {score["method"]: score["beta"] for score in scores.students if score["beta"] is not None}
     betas = "; ".join(f"{TITLES[method]}: {beta:g}" for method, beta in chosen.items())
-    return "\n".join(lines) + f"\n\nPoints, mean ± 1.96 s / sqrt(n) over seeds. Beta chosen: {betas or 'none yet'}."
+    shown = table(" | ".join(f">{title}" for title in ("training images", *TITLES.values())), rows)
+    return f"{shown}\n\nPoints, mean ± 1.96 s / sqrt(n) over seeds. Beta chosen: {betas or 'none yet'}."
 
 
-def _verdicts(differences: Sequence[Mapping[str, Any]]) -> str:
+def _verdicts(compared: Sequence[Mapping[str, Any]]) -> str:
     lines = ["Attention transfer minus transfer learning, seed by seed, with Student's 95 % interval:", ""]
-    for row in differences:
-        half = row["t_half"]
-        shown = f"{row['mean']:+.2f} points" + ("" if half is None else f" ± {half:.2f}")
+    for row in compared:
+        shown = f"{row['mean']:+.2f} points{_plus_minus(row['t_half'])}"
         lines.append(f"- {TITLES[row['method']]}, {row['train_images']:,} images: {shown}: {_verdict(row)}")
     return "\n".join(lines)
 
@@ -91,14 +109,12 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return "better" if row["mean"] > 0 else "worse"
 
 
-def _sweep(points: Sequence[Point]) -> str:
-    betas = sorted({point.beta for point in points})
-    lines = ["| teacher, weight | " + " | ".join(f"{beta:,.0f}" for beta in betas) + " |"]
-    lines.append("|---|" + "---:|" * len(betas))
-    names = {(point.teacher, point.role): None for point in points}
-    for teacher, role in names:
-        at = {p.beta: p.validation for p in points if (p.teacher, p.role) == (teacher, role)}
-        cells = " | ".join(f"{at[beta]:.2f}" if beta in at else "" for beta in betas)
-        title = f"{teacher.replace('_', '-')} teacher, {'1/beta' if role == 'divide' else 'beta'}"
-        lines.append(f"| {title} | {cells} |")
-    return "\n".join(lines) + f"\n\nValidation AUROC in points by beta, {SEARCH_SIZE} training images, one seed."
+def _sweep(points: Sequence[Score]) -> str:
+    betas = sorted({point["beta"] for point in points})
+    rows = []
+    for sweep in SWEEPS:
+        at = {p["beta"]: p["validation"] for p in points if (p["teacher"], p["role"]) == sweep}
+        if at:
+            rows.append(" | ".join([sweep_title(sweep), *(f"{at[b]:.2f}" if b in at else "" for b in betas)]))
+    shown = table(" | ".join(["teacher, weight", *(f">{beta:,.0f}" for beta in betas)]), rows)
+    return f"{shown}\n\nValidation AUROC in points by beta, {SEARCH_SIZE} training images, one seed."

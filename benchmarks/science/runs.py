@@ -26,7 +26,13 @@ from launch.grids.paper.grid import BETA_POINTS
 
 Method = Literal["transfer_learning", "in_domain", "unrelated"]
 TeacherName = Literal["in_domain", "unrelated"]
-METHODS: tuple[Method, ...] = ("transfer_learning", "in_domain", "unrelated")
+TITLES: dict[Method, str] = {
+    "transfer_learning": "transfer learning",
+    "in_domain": "attention transfer, in-domain teacher",
+    "unrelated": "attention transfer, unrelated teacher",
+}
+METHODS = tuple(TITLES)
+TEACHERS: tuple[TeacherName, ...] = ("in_domain", "unrelated")
 EPOCHS = {100: 40, 300: 16, 1000: 6}
 """Training size to epochs: about as many optimiser steps for each."""
 SEEDS = (0, 1, 2)

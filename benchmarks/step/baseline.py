@@ -6,23 +6,21 @@ sigmoid and BCELoss, the teacher's whole forward pass, plain Adam, and the loss 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property, partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 from torchvision.models import DenseNet, densenet121
 
-from benchmarks.common.pictures import MEAN, STD, Pictures
-from benchmarks.peers.data_loader import EndlessBatches
-from benchmarks.peers.torch_pil import Files
-from benchmarks.step.case import NUM_LABELS, Case, targets_of
-from benchmarks.step.cycles import Cycles
-from benchmarks.step.device import settled
+from benchmarks.common.pictures import Pictures
+from benchmarks.peers.data_loader import EndlessBatches, Files
+from benchmarks.peers.torch_files import PillowImage
+from benchmarks.step.case import NUM_LABELS, Case
+from benchmarks.step.device import cycles_on, settled
 
 
 class BaselineNetwork(nn.Module):
@@ -61,62 +59,88 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class Labelled(Dataset[tuple[Tensor, Tensor]]):
-    """Images of another dataset with made-up targets."""
+    """Images with made-up targets (14,) float32, the same in every loop."""
 
-    def __init__(self, images: Dataset[Tensor], count: int) -> None:
-        self.images, self.count = images, count
+    def __init__(self, images: Files) -> None:
+        self.images = images
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], targets_of(index).float()
+        return self.images[index], ((index >> torch.arange(NUM_LABELS)) & 1).float()
 
 
-class Unaugmented(Files):
-    """Image files as validation takes them."""
+class HandWrittenLoop(ABC):
+    """A loop over PyTorch's DataLoader on image files, and its measurements."""
 
-    def __init__(self, paths: list[str], size: int) -> None:
-        super().__init__(paths, size, resize=True)
-        fit = [transforms.Resize(size), transforms.CenterCrop(size), transforms.Grayscale(3)]
-        self.transform = transforms.Compose([*fit, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    network: Any
+
+    def __init__(self, pictures: Pictures, device: torch.device) -> None:
+        self.pictures, self.device = pictures, device
+        self.validation_batch = pictures.batch_size
+
+    def start_loaders(self, training: Iterator[Any], validating: Callable[[], Iterator[Any]] | None) -> None:
+        """Take a first batch of each, so that workers are forked before they inherit the memory of a step."""
+        self.training = training
+        self.fixed = next(training)
+        if validating is not None:
+            self.validating = validating()
+            next(self.validating)
+
+    def stream(
+        self, paths: Sequence[str], load: Callable[[str], Tensor], batch_size: int, **more: Any
+    ) -> Iterator[Any]:
+        """Batches without end, from workers that stay: the DataLoader in the middle of a very long epoch."""
+        dataset = Labelled(Files(paths, load))
+        more |= {"num_workers": self.pictures.workers, "persistent_workers": True}
+        return iter(DataLoader(dataset, batch_sampler=EndlessBatches(len(dataset), batch_size), **more))
+
+    @abstractmethod
+    def step(self, images: Tensor, targets: Tensor) -> None:
+        """Train on one batch."""
+
+    @abstractmethod
+    def validate(self, batches: Iterator[Any]) -> None:
+        """Score batches."""
+
+    def loader_free(self, steps: int) -> dict[str, float]:
+        started = settled(self.device)
+        for _ in range(steps):
+            self.step(*self.fixed)
+        return {"seconds": settled(self.device) - started, "images": steps * self.pictures.batch_size}
+
+    def whole(self, steps: int) -> dict[str, float]:
+        cycles = cycles_on(self.device, self.training, steps)
+        for images, targets in cycles:
+            self.step(images, targets)
+        return cycles.measured(steps * self.pictures.batch_size)
+
+    def validation(self, steps: int) -> dict[str, float]:
+        self.network.eval()
+        cycles = cycles_on(self.device, self.validating, steps)
+        self.validate(cycles)
+        return cycles.measured(steps * self.validation_batch)
 
 
-def stream(images: Dataset[Tensor], count: int, batch_size: int, workers: int, **more: Any) -> Iterator[Any]:
-    """Batches without end, from workers that stay: PyTorch's DataLoader in the middle of a very long epoch."""
-    sampler = EndlessBatches(count, batch_size)
-    dataset = Labelled(images, count)
-    return iter(DataLoader(dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=True, **more))
-
-
-class Baseline:
+class Baseline(HandWrittenLoop):
     """One network and method in the baseline loop."""
 
     def __init__(self, case: Case, pictures: Pictures, device: torch.device) -> None:
-        self.case, self.pictures, self.device = case, pictures, device
-        self.network = BaselineNetwork(case.network).to(device)
-        self.teacher = None
+        super().__init__(pictures, device)
+        self.network: BaselineNetwork = BaselineNetwork(case.network).to(device)
+        self.teacher: BaselineNetwork | None = None
         if case.method == "attention_transfer":
             self.teacher = BaselineNetwork("densenet121").to(device).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5)
         self.criterion = nn.BCELoss()
         self.losses: list[float] = []
-        self.fixed = next(self.training)
-        if case.validates:  # its workers are forked before they inherit the memory of a step
-            next(self.validating)
+        self.start_loaders(self._files(augment=True), self._files if case.validates else None)
 
-    @cached_property
-    def training(self) -> Iterator[Any]:
-        """Batches of the original files, made smaller and augmented on the way."""
-        return self._stream(Files(self.pictures.png, self.pictures.size, resize=True))
-
-    @cached_property
-    def validating(self) -> Iterator[Any]:
-        """The same without augmentation."""
-        return self._stream(Unaugmented(list(self.pictures.png), self.pictures.size))
-
-    def _stream(self, files: Files) -> Iterator[Any]:
-        return stream(files, len(self.pictures.png), self.pictures.batch_size, self.pictures.workers)
+    def _files(self, *, augment: bool = False) -> Iterator[Any]:
+        """Batches of the original files, made smaller on the way."""
+        pictures = self.pictures
+        return self.stream(pictures.png, PillowImage(pictures.size, augment=augment), pictures.batch_size)
 
     def step(self, images: Tensor, targets: Tensor) -> None:
         self.network.train()
@@ -132,23 +156,8 @@ class Baseline:
         self.optimizer.step()
         self.losses.append(loss.item())
 
-    def loader_free(self, steps: int) -> dict[str, float]:
-        started = settled(self.device)
-        for _ in range(steps):
-            self.step(*self.fixed)
-        return {"seconds": settled(self.device) - started, "images": steps * self.pictures.batch_size}
-
-    def whole(self, steps: int) -> dict[str, float]:
-        cycles = Cycles(self.training, steps, settled=partial(settled, self.device))
-        for images, targets in cycles:
-            self.step(images, targets)
-        return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}
-
-    def validation(self, steps: int) -> dict[str, float]:
-        self.network.eval()
-        cycles = Cycles(self.validating, steps, settled=partial(settled, self.device))
+    def validate(self, batches: Iterator[Any]) -> None:
         with torch.no_grad():
-            for images, targets in cycles:
+            for images, targets in batches:
                 outputs = torch.sigmoid(self.network(images.to(self.device)))
                 self.losses.append(self.criterion(outputs, targets.to(self.device)).item())
-        return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}

@@ -9,7 +9,7 @@ torch.compile records CUDA graphs ("reduce-overhead").
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import cv2
@@ -19,33 +19,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common.pictures import MEAN, STD, Pictures
-from benchmarks.peers.opencv import Samples
+from benchmarks.peers.opencv import Output, sample_of
 from benchmarks.peers.pixels import normalise, read, start_worker
-from benchmarks.step.baseline import BaselineNetwork, attention_loss, stream
-from benchmarks.step.case import Case
-from benchmarks.step.cycles import Cycles
-from benchmarks.step.device import VALIDATION_BATCHES, mixed_dtype, settled
+from benchmarks.step.baseline import BaselineNetwork, HandWrittenLoop, attention_loss
+from benchmarks.step.case import VALIDATION_BATCHES, Case
+from benchmarks.step.device import mixed_dtype
 
 
-class Unaugmented(Samples):
-    """JPEG files as validation takes them: (3, S, S) float32, or (1, S, S) uint8."""
-
-    def __getitem__(self, index: int) -> Tensor:
-        gray = cv2.imdecode(read(self.paths[index]), cv2.IMREAD_GRAYSCALE)
-        assert gray is not None, "the benchmark wrote these files itself"
-        if not self.floats:
-            return torch.from_numpy(gray)[None]
-        out = np.empty((3, self.size, self.size), dtype=np.float32)
-        normalise(gray, out)
-        return torch.from_numpy(out)
+def unaugmented(output: Output, path: str) -> Tensor:
+    """A JPEG file as validation takes it: (3, S, S) float32, or (1, S, S) uint8."""
+    gray = cv2.imdecode(read(path), cv2.IMREAD_GRAYSCALE)
+    assert gray is not None, "the benchmark wrote these files itself"
+    if output == "uint8":
+        return torch.from_numpy(gray)[None]
+    out = np.empty((3, *gray.shape), dtype=np.float32)
+    normalise(gray, out)
+    return torch.from_numpy(out)
 
 
-class Careful:
+class Careful(HandWrittenLoop):
     """One network and method in the careful loop; ``compiled`` puts torch.compile around the student."""
 
     def __init__(self, case: Case, pictures: Pictures, device: torch.device, *, compiled: bool = False) -> None:
-        self.case, self.pictures, self.device = case, pictures, device
+        super().__init__(pictures, device)
         self.on_gpu = device.type == "cuda"
+        self.validation_batch = VALIDATION_BATCHES[device.type]
         self.mean, self.std = (255 * torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.network: Any = BaselineNetwork(case.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None
@@ -55,27 +53,14 @@ class Careful:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-5, fused=True)
         mode = "reduce-overhead" if self.on_gpu else "default"
         self.forward = torch.compile(self._logits_and_planes, mode=mode) if compiled else self._logits_and_planes
-        self.fixed = next(self.training)
-        if (
-            case.validates and not compiled
-        ):  # its workers are forked here, where they do not inherit the memory of a step
-            next(self.validating)
-
-    @cached_property
-    def training(self) -> Iterator[Any]:
-        """Augmented training batches without end."""
-        images = Samples(self.pictures.jpeg, self.pictures.size, floats=not self.on_gpu)
-        return self._stream(images, self.pictures.batch_size)
-
-    @cached_property
-    def validating(self) -> Iterator[Any]:
-        """Batches without augmentation."""
-        images = Unaugmented(self.pictures.jpeg, self.pictures.size, floats=not self.on_gpu)
-        return self._stream(images, VALIDATION_BATCHES[self.device.type])
-
-    def _stream(self, images: Samples, batch_size: int) -> Iterator[Any]:
-        more = {"worker_init_fn": start_worker, "pin_memory": self.on_gpu}
-        return stream(images, len(images), batch_size, self.pictures.workers, **more)
+        output: Output = "uint8" if self.on_gpu else "float32"
+        stream = partial(self.stream, pictures.jpeg, worker_init_fn=start_worker, pin_memory=self.on_gpu)
+        self.start_loaders(
+            stream(sample_of(output, pictures.size), pictures.batch_size),
+            partial(stream, partial(unaugmented, output), self.validation_batch)
+            if case.validates and not compiled
+            else None,
+        )
 
     def _autocast(self) -> torch.autocast:
         dtype = mixed_dtype(self.device)
@@ -101,28 +86,9 @@ class Careful:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def loader_free(self, steps: int) -> dict[str, float]:
-        started = settled(self.device)
-        for _ in range(steps):
-            self.step(*self.fixed)
-        return {"seconds": settled(self.device) - started, "images": steps * self.pictures.batch_size}
-
-    def whole(self, steps: int) -> dict[str, float]:
-        cycles = Cycles(self.training, steps, settled=partial(settled, self.device))
-        for images, targets in cycles:
-            self.step(images, targets)
-        return {"seconds": cycles.seconds, "images": steps * self.pictures.batch_size, "data_wait_s": cycles.waited_s}
-
-    def validation(self, steps: int) -> dict[str, float]:
-        self.network.eval()
-        found = []
-        cycles = Cycles(self.validating, steps, settled=partial(settled, self.device))
+    def validate(self, batches: Iterator[Any]) -> None:
         with torch.inference_mode(), self._autocast():
-            for images, _ in cycles:
-                found.append(self.network(self._inputs(images)).float())
-        count = steps * VALIDATION_BATCHES[self.device.type]
-        assert len(torch.cat(found)) == count
-        return {"seconds": cycles.seconds, "images": count, "data_wait_s": cycles.waited_s}
+            torch.cat([self.network(self._inputs(images)).float() for images, _ in batches])
 
     def _logits_and_planes(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(images)

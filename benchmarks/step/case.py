@@ -1,22 +1,28 @@
-"""One case of the step benchmark: who trains which network by which method; it goes to a process as JSON."""
+"""What is measured: who trains which network by which method."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
 
 NUM_LABELS = 14
-Kind = Literal["reference", "careful", "ours", "careful_compiled", "ours_compiled"]
+LOOPS = {
+    "baseline": "baseline loop, float32, Pillow",
+    "careful": "careful loop, OpenCV",
+    "ours": "ours",
+    "careful_compiled": "careful loop with torch.compile",
+    "ours_compiled": "ours with torch.compile",
+}
+"""Titles of the loops by name."""
+VALIDATION_BATCHES = {"cpu": 64, "cuda": 256}
+"""Images of a validation step, in ours and in the careful loop; the baseline takes its training batch."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network and a method."""
+    """A network and a method, by their names in a run's config."""
 
-    network: Literal["densenet121", "densenet40"]
-    method: Literal["transfer_learning", "attention_transfer"]
+    network: str
+    method: str
 
     @property
     def name(self) -> str:
@@ -25,7 +31,7 @@ class Case:
     @property
     def validates(self) -> bool:
         """Whether validation is measured as well: it does not depend on the method, so once is enough."""
-        return (self.network, self.method) == ("densenet121", "transfer_learning")
+        return self == CASES[0]
 
 
 CASES = tuple(
@@ -33,9 +39,3 @@ CASES = tuple(
     for network in ("densenet121", "densenet40")
     for method in ("transfer_learning", "attention_transfer")
 )
-
-
-def targets_of(index: int) -> torch.Tensor:
-    """Made-up targets (14,) uint8, the same for everybody."""
-    bits = torch.arange(NUM_LABELS)
-    return ((index >> bits) & 1).to(torch.uint8)

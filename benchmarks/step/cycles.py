@@ -72,3 +72,7 @@ class Cycles(Iterator[Item]):
         if self._began is None or self._ended is None:
             raise RuntimeError("the stream ended before the last of its batches was timed; measure with more samples")
         return self._ended - self._began
+
+    def measured(self, images: int) -> dict[str, float]:
+        """What a loop reports of cycles that took so many images."""
+        return {"seconds": self.seconds, "images": images, "data_wait_s": self.waited_s}

@@ -1,16 +1,19 @@
-"""Wait for a device, and read its peak memory."""
+"""Wait for a device, time a few batches on it, and read its peak memory."""
 
 from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TypeVar
 
 import torch
 
+from benchmarks.step.cycles import Cycles
 from harness.devices.precision import chosen_precision
 
-VALIDATION_BATCHES = {"cpu": 64, "cuda": 256}
-"""Images of a validation step, in ours and in the careful loop; the plain one takes its training batch."""
+Item = TypeVar("Item")
 
 
 def mixed_dtype(device: torch.device) -> torch.dtype:
@@ -24,6 +27,11 @@ def settled(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def cycles_on(device: torch.device, stream: Iterator[Item], steps: int, *, passes_last: bool = False) -> Cycles[Item]:
+    """``steps`` batches of a stream, timed until the device has done what they asked of it."""
+    return Cycles(stream, steps, passes_last=passes_last, settled=partial(settled, device))
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +13,8 @@ import numpy as np
 import torch
 
 from benchmarks.common.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
-from benchmarks.step.case import NUM_LABELS, Case
-from benchmarks.step.cycles import Cycles
-from benchmarks.step.device import VALIDATION_BATCHES, settled
+from benchmarks.step.case import NUM_LABELS, VALIDATION_BATCHES, Case
+from benchmarks.step.device import cycles_on, settled
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.loading.batch import Batch, Batches, Loader
@@ -177,20 +175,20 @@ class Ours:
 
     def whole(self, steps: int) -> dict[str, float]:
         with self.parts.train_loader.epoch(0) as batches:
-            cycles = Cycles(batches, steps, settled=partial(settled, self.device))
+            cycles = cycles_on(self.device, batches, steps)
             components = replace(self.parts, train_loader=Through(self.parts.train_loader, cycles, steps))
             trained = one_epoch(components)
-        return {"seconds": cycles.seconds, "images": trained.images, "data_wait_s": cycles.waited_s}
+        return cycles.measured(trained.images)
 
     def validation(self, steps: int) -> dict[str, float]:
         batch_size = EVAL_BATCH_SIZES[self.device.type]
         indices = np.arange((steps + 1) * batch_size, dtype=np.int64)
         loader = split_loader(self.accelerator, self.beton, indices, self.runtime)
         with loader.epoch(0) as batches:
-            cycles = Cycles(batches, steps, passes_last=True, settled=partial(settled, self.device))
+            cycles = cycles_on(self.device, batches, steps, passes_last=True)
             loader = Through(loader, cycles, steps + 1)
             predict(self.accelerator, self.parts.network, loader, indices, self.runtime)
-        return {"seconds": cycles.seconds, "images": steps * batch_size, "data_wait_s": cycles.waited_s}
+        return cycles.measured(steps * batch_size)
 
     def epoch(self, _steps: int) -> dict[str, float]:
         """A whole epoch of all samples as ``cxr train`` makes it, its start and its end included."""

@@ -1,65 +1,61 @@
 """Measure one loop of the step benchmark for each line on standard input.
 
-Run as ``python -m benchmarks.step.worker KIND NETWORK METHOD PICTURES.json DEVICE``. Between its turns it gives
+Run as ``python -m benchmarks.step.worker LOOP NETWORK METHOD DEVICE PICTURES.json``. Between its turns it gives
 memory back: five loops together do not fit into a small machine, and a loop that is measured while others are pushed
 out of memory is not measured at all.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.common.pictures import Pictures
+from benchmarks.common.process import answer_questions
 from benchmarks.step.case import Case
 from benchmarks.step.device import peak_bytes
 from datasets.malloc import return_freed_memory
 
 
-def main() -> None:
-    """Set up, warm up and answer ``ready``; then one object for each line ``{"what": ..., "steps": ...}``.
+def set_up(pictures: Pictures) -> Callable[[Any], Any]:
+    """Warm up; return what measures ``{"what": ..., "steps": ...}``.
 
     ``wake`` stands before the measurements of a turn and makes one step, ``rest`` behind them.
     """
-    kind, network, method, path, name = sys.argv[1:6]
-    device = torch.device(name)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    pictures = Pictures.read(Path(path))
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: pictures.workers])
+    loop, network, method, name = sys.argv[1:5]
+    case, device = Case(network, method), torch.device(name)
     torch.set_num_threads(pictures.workers)
-    case = Case(network, method)  # type: ignore[arg-type]
-    contender = make(kind, case, pictures, device)
+    contender = make(loop, case, pictures, device)
     contender.loader_free(1)
-    if case.validates and device.type == "cuda" and not kind.endswith("_compiled"):
+    if case.validates and device.type == "cuda" and not loop.endswith("_compiled"):
         contender.validation(1)  # there, ours compiles the input of validation when it is first asked for
     return_freed_memory()
-    print(json.dumps("ready"), file=answers, flush=True)
-    for line in sys.stdin:
-        asked = json.loads(line)
+
+    def answer(asked: Any) -> Any:
+        found: dict[str, float] = {}
         if asked["what"] == "rest":
             return_freed_memory()
-            found = {}
+        elif asked["what"] == "wake":
+            contender.loader_free(1)
         else:
-            wake = asked["what"] == "wake"
-            found = contender.loader_free(1) if wake else getattr(contender, asked["what"])(asked["steps"])
-        found["peak_bytes"] = peak_bytes(device)
-        print(json.dumps(found), file=answers, flush=True)
+            found = getattr(contender, asked["what"])(asked["steps"])
+        return {**found, "peak_bytes": peak_bytes(device)}
+
+    return answer
 
 
-def make(kind: str, case: Case, pictures: Pictures, device: torch.device) -> Any:
-    """The contender of that kind; only its own libraries are imported."""
-    compiled = kind.endswith("_compiled")
-    if kind == "reference":
+def make(loop: str, case: Case, pictures: Pictures, device: torch.device) -> Any:
+    """The loop of that name; only its own libraries are imported."""
+    compiled = loop.endswith("_compiled")
+    if loop == "baseline":
         from benchmarks.step.baseline import Baseline
 
         return Baseline(case, pictures, device)
-    if kind.startswith("careful"):
+    if loop.startswith("careful"):
         from benchmarks.step.careful import Careful
 
         return Careful(case, pictures, device, compiled=compiled)
@@ -69,4 +65,4 @@ def make(kind: str, case: Case, pictures: Pictures, device: torch.device) -> Any
 
 
 if __name__ == "__main__":
-    main()
+    answer_questions(Path(sys.argv[5]), set_up)

@@ -84,8 +84,8 @@ def test_bench_convert_measures_both_kinds_beside_pillow(images: Path, tmp_path:
     ("arguments", "said"),
     [
         (["loader", "--only", "spddl"], "--only spddl: no such contender; known: raw_float32"),
-        (["loader", "--rounds", "0"], "must be above 0"),
-        (["convert", "--png", "0"], "must be at least 1"),
+        (["loader", "--rounds", "0"], "--rounds 0: must be above 0"),
+        (["convert", "--png", "0"], "--png 0: must be above 0"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(arguments: list[str], said: str) -> None:

@@ -8,8 +8,7 @@ import pytest
 from small_beton import write_small_beton
 
 from benchmarks.loaders.first_batch import STARTS, measure
-from benchmarks.page.other_sections import other_sections
-from datasets.files import write_json
+from benchmarks.page.sections import first_batch_section
 
 
 @pytest.mark.slow
@@ -20,6 +19,4 @@ def test_starts_are_measured_and_shown(tmp_path: Path) -> None:
     assert list(rows) == [*STARTS, "script, numba's cache empty"]
     cold = rows.pop("script, numba's cache empty")
     assert 0.2 < min(rows.values()) <= max(rows.values()) < cold < 120
-    write_json(tmp_path / "first_batch.json", measured)
-    (section,) = other_sections(tmp_path, lambda _: "")
-    assert f"| script, numba's cache empty | {cold:.2f} | 0.00 | 1 |" in section
+    assert f"| script, numba's cache empty | {cold:.2f} | 0.00 | 1 |" in first_batch_section(measured)

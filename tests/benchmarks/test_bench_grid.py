@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.grids.bench import Settings, bench_grid, grid_ratios, made_up_grid, table, write_run_folders
+from benchmarks.grids.bench import BenchGrid, grid_ratios, made_up_grid, table, write_run_folders
 from benchmarks.grids.fake_slurm import num_calls, write_commands
 from datasets.errors import InputError
 from launch.cli import main
@@ -89,11 +89,11 @@ def test_ratios_are_of_plan_and_status_together() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rounds": 0}, "--rounds 0: expected at least 1"),
+        ({"rounds": 0}, "--rounds 0: must be above 0"),
         ({"sizes": (20,)}, "--sizes 20: expected at least 140"),
-        ({"commands": ("pan",)}, "--only pan: no such command; known: plan, status"),
+        ({"only": ("pan",)}, "--only pan: no such command; known: plan, status"),
     ],
 )
 def test_settings_that_cannot_be_measured_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        bench_grid(Settings(**changes))
+        BenchGrid(**changes).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -78,7 +79,7 @@ def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
     by_name = {contender.name: contender for contender in LOADERS}
     assert by_name["raw_device"].missing(pictures, gpu=False) == "needs a CUDA device"
     assert by_name["raw_float32"].missing(pictures, gpu=False) is None
-    absent = type(by_name["spdl"])("x", "x", "pages", "x:y", packages=("no_such_package.part",))
+    absent = replace(by_name["spdl"], package="no_such_package.part")
     assert absent.missing(pictures, gpu=False) == "not installed; benchmarks/setup does it"
     pictures.write(tmp_path / "pictures.json")
     assert Pictures.read(tmp_path / "pictures.json") == pictures

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common.contenders import Contender
-from benchmarks.common.rounds import ContenderError, Running, measure_rounds, started
+from benchmarks.common.process import ContenderError
+from benchmarks.common.rounds import Running, measure_rounds, started
 
 COUNTING = """
 import json, sys, threading, time, pathlib
@@ -42,7 +43,7 @@ class Scripted(Contender):
 
 
 def scripted(name: str, script: str = COUNTING) -> Scripted:
-    return Scripted(name, name, "pages", "none:none", script=script)
+    return Scripted(name, name, "pages", "none", script=script)
 
 
 def processes_of(group: int) -> list[str]:

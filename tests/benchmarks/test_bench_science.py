@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.science.data import SIZE, pattern
+from benchmarks.science.page import write_results
 from benchmarks.science.runs import EPOCHS, SEEDS, grid, students, swept
 from benchmarks.science.scores import collect, differences
-from benchmarks.science.write import write_results
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from harness.config import RunConfig
@@ -60,7 +60,7 @@ def test_the_grid_holds_every_student_once_and_its_needs_first() -> None:
 def test_differences_are_paired_by_seed_with_students_interval(runs_dir: Path) -> None:
     found = collect(runs_dir)
     assert found.complete
-    rows = {(row["method"], row["train_images"]): row for row in differences(found.students)}
+    rows = {(row["method"], row["train_images"]): row for row in differences(found)}
     assert len(rows) == 6
     assert rows["in_domain", 100]["by_seed"] == pytest.approx([2.0, 3.0, 4.0])
     assert rows["in_domain", 100]["mean"] == pytest.approx(3.0)

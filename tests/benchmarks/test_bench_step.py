@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.cli import BenchStep
-from benchmarks.step.bench import Settings, bench_step
+from benchmarks.step.bench import BenchStep
 from benchmarks.step.case import CASES
 from benchmarks.step.cycles import Cycles
 from benchmarks.step.ratios import EPOCH, STEP, VALIDATION, WHOLE, step_ratios
@@ -40,13 +39,13 @@ def test_ratios_are_of_medians_and_absent_ones_are_none():
     found = step_ratios(
         {
             (one, "ours", WHOLE): [rate(8), rate(6), rate(1)],
-            (one, "reference", WHOLE): [rate(2), rate(3), rate(9)],
+            (one, "baseline", WHOLE): [rate(2), rate(3), rate(9)],
             (one, "ours", STEP): [rate(1, overhead_s=0.01), rate(1, overhead_s=0.03), rate(1, overhead_s=0.02)],
             (forty, "ours", STEP): [rate(1, overhead_s=0.015)],
             (one, "ours", VALIDATION): [rate(10)],
-            (one, "reference", VALIDATION): [rate(4)],
+            (one, "baseline", VALIDATION): [rate(4)],
             (transfer, "ours", WHOLE): [rate(1), rate(1, peak_bytes=3.0)],
-            (transfer, "reference", WHOLE): [rate(1, peak_bytes=6.0)],
+            (transfer, "baseline", WHOLE): [rate(1, peak_bytes=6.0)],
             (forty, "ours", EPOCH): [rate(1, data_wait_s=0.002)],
             (transfer, "ours_compiled", WHOLE): [rate(5)],
             (transfer, "careful_compiled", WHOLE): [rate(4)],
@@ -97,10 +96,10 @@ def test_a_stream_that_ends_before_the_clock_gives_no_time():
 
 
 def test_torch_compile_is_measured_for_densenet_121_alone():
-    settings = Settings(compiled=True)
-    assert [len(settings.kinds(case)) for case in CASES] == [5, 5, 3, 3]
-    chosen = replace(settings, loops=("ours_compiled", "careful"))
-    assert [chosen.kinds(case) for case in CASES[1:3]] == [["careful", "ours_compiled"], ["careful"]]
+    options = BenchStep(compiled=True)
+    assert [len(options.loops_of(case)) for case in CASES] == [5, 5, 3, 3]
+    chosen = replace(options, loops=("ours_compiled", "careful"))
+    assert [chosen.loops_of(case) for case in CASES[1:3]] == [["careful", "ours_compiled"], ["careful"]]
 
 
 @pytest.mark.parametrize(
@@ -110,13 +109,17 @@ def test_torch_compile_is_measured_for_densenet_121_alone():
         ({"size": 100}, "multiple of 32"),
         ({"samples": 191}, "must be at least 192"),
         ({"only": ("everything",)}, "known: transfer_learning_121"),
-        ({"loops": ("mine",)}, "known: reference, careful, ours, careful_compiled, ours_compiled"),
-        ({"device": "cuda", "samples": 767}, "must be at least 768"),
+        ({"loops": ("mine",)}, "known: baseline, careful, ours, careful_compiled, ours_compiled"),
+        ({"device": "cuda", "steps": 2, "samples": 767}, "must be at least 768"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        Settings(**changes)
+        BenchStep(**{"device": "cpu"} | changes).checked(changes.get("device", "cpu"))
+
+
+def test_the_baseline_is_still_known_by_its_old_name():
+    assert BenchStep(device="cpu", loops=("reference", "ours")).resolved().loops == ("baseline", "ours")
 
 
 @pytest.mark.slow
@@ -124,10 +127,10 @@ def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
     for number in range(6):
         pixels = np.random.default_rng(number).integers(0, 256, (40, 36), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    settings = Settings(rounds=1, steps=1, samples=128, size=32, batch_size=32, workers=1)
+    options = BenchStep(images=tmp_path, device="cpu", rounds=1, steps=1, samples=128, size=32, workers=1)
     cases = ("transfer_learning_121", "transfer_learning_40")
     kept: list[dict[str, Any]] = []
-    found = bench_step(tmp_path, replace(settings, only=cases), kept.append)
+    found = replace(options, only=cases).measure(kept.append)
     assert set(found) == {"environment", "rows", "ratios"} and set(found["ratios"]) >= RATIOS
     assert len(found["rows"]) == 9 + 8 and all(row["images_per_s"] > 0 for row in found["rows"])
     for share in ("overhead_share", "data_wait_share", "data_wait_share_streamed"):
@@ -139,4 +142,4 @@ def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["steps", "samples"])
 def test_zero_is_refused_on_the_command_line_and_not_taken_for_the_default(option):
     with pytest.raises(InputError, match="must be above 0"):
-        BenchStep(**{option: 0}).run()
+        BenchStep(device="cpu", **{option: 0}).run()

@@ -1,0 +1,176 @@
+"""Write the sections of the results page in Markdown: every figure, its spread and its circumstances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.common.contenders import CONVERT_RATIOS, LOADER_RATIOS
+
+TITLES = {"loader": "Loaders", "convert": "Conversion"}
+STEP_AIMS: dict[str, tuple[float, float]] = {
+    "attention_transfer_121": (1.8, 2.5),
+    "transfer_learning_121": (1.7, 2.2),
+    "attention_transfer_121_over_careful": (1.0, 1.15),
+    "transfer_learning_121_over_careful": (1.0, 1.15),
+    "validation": (1.8, 3.0),
+    "validation_over_careful": (1.1, 1.5),
+    "attention_transfer_121_compiled": (2.1, 3.0),
+    "transfer_learning_121_compiled": (2.1, 2.8),
+    "attention_transfer_121_compiled_over_careful": (1.15, 1.4),
+    "transfer_learning_121_compiled_over_careful": (1.15, 1.4),
+}
+STEP_BOUNDS: dict[str, tuple[float, float]] = {
+    "data_wait_share": (0.01, 0.001),
+    "overhead_share": (0.02, 0.005),
+    "peak_memory_attention_transfer_121": (0.8, 0.6),
+}
+"""Ratios that are better the smaller they are."""
+
+Measured = Mapping[str, Any]
+
+
+def table(header: str, rows: Iterable[str]) -> str:
+    """A Markdown table; cells are separated by ``|``, and those of a column that begins with ``>`` are numbers."""
+    columns = [cell.strip() for cell in header.split("|")]
+    names = " | ".join(cell.removeprefix(">") for cell in columns)
+    rule = "|".join("---:" if cell.startswith(">") else "---" for cell in columns)
+    return "\n".join([f"| {names} |", f"|{rule}|", *(f"| {row} |" for row in rows)])
+
+
+def loader_section(measured: Measured, *, title: str | None = None, chart: bool = True) -> str:
+    """Loaders or conversion: circumstances, one table for each output, the ratios and the chart."""
+    environment = measured["environment"]
+    kind = environment["kind"]
+    rows = [row for row in measured["rows"] if chart or row["absent"] is None]
+    wanted = LOADER_RATIOS if kind == "loader" else CONVERT_RATIOS
+    shown = [
+        f"{name} | {'not measured' if value is None else f'{value:.2f}'} | {ratio.least:g} | {ratio.aim:g} | "
+        + ("" if value is None else _verdict(value, ratio.least, ratio.aim))
+        for name, ratio in wanted.items()
+        for value in [measured["ratios"].get(name)]
+    ]
+    parts = [f"## {title or TITLES[kind]}", circumstances(environment), environment["note"], *_by_output(rows)]
+    parts += ["### Ratios", table("ratio | >measured | >at least | >aim | ", shown)]
+    if "mimic_tables" in measured:
+        parts += ["### Opening MIMIC-CXR's tables", _mimic_tables(measured["mimic_tables"])]
+    if chart:
+        parts.append(f"![images per second]({kind}.png)")
+    return "\n\n".join(parts)
+
+
+def circumstances(environment: Measured) -> str:
+    """Command, machine, versions, commit and load of a measurement, and how much was measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    after = f" and {environment['load_average_after']} after" if "load_average_after" in environment else ""
+    lines = [
+        f"command: `{environment['command']}`",
+        *_amount(environment),
+        f"machine: {environment['cpu']}, {environment['cores']} cores, {environment['memory_gb']} GB, "
+        f"{environment['gpu'] or 'no GPU'}",
+        f"system: {environment['system']}, Python {environment['python']}",
+        f"versions: {versions}",
+        f"commit {environment['commit']}, {environment['date']}, load average {environment['load_average']} before"
+        + after,
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _amount(environment: Measured) -> list[str]:
+    pictures = f"{environment.get('radiographs', 0):,} {'made-up ' * environment.get('made_up', False)}radiographs"
+    if environment["kind"] == "loader":
+        yield_s = f"{environment['workers']} workers, {environment['seconds']:g} s for each contender and round"
+        shape = f"{environment['size']}x{environment['size']}, batches of {environment['batch_size']}"
+        return [f"what: {environment['samples']:,} samples of {pictures}, {shape}, {yield_s}"]
+    if environment["kind"] == "convert":
+        files = f"{environment['png']:,} PNG and {environment['large']:,} large JPEG files"
+        each = f"{environment['large_jpeg_bytes'] / 1e6:.1f} MB each"
+        return [f"what: {files} ({each}) for each pass, from {pictures}; {environment['workers']} workers"]
+    return []
+
+
+def gpu_loaders(measured: Measured) -> str:
+    """Loaders on a GPU."""
+    parts = ["## On a GPU: loaders", circumstances(measured["environment"]), *_by_output(measured["rows"])]
+    return "\n\n".join(parts)
+
+
+def step_section(measured: Measured, title: str) -> str:
+    """Training steps: circumstances, rates and ratios."""
+    found = {name: value for name, value in measured["ratios"].items() if value is not None}
+    ratios = table(
+        "ratio | >measured | >asked | >aim | ",
+        (f"{name} | {value:.4g} | {_asked(name, value)}" for name, value in found.items()),
+    )
+    note = measured["environment"].get("note")
+    parts = [f"## {title}", circumstances(measured["environment"]), *([note] if note else [])]
+    return "\n\n".join([*parts, *_by_output(measured["rows"]), "### Ratios of steps", ratios])
+
+
+def first_batch_section(measured: Measured) -> str:
+    """Seconds from the start of a process to its first batch."""
+    rows = [
+        f"{row['start']} | {row['seconds']:.2f} | {row['spread']:.2f} | {row['rounds']}" for row in measured["rows"]
+    ]
+    what = "From before the process is started until the first batch is there. Asked of a second start: under 2 s."
+    shown = table("start | >seconds, median | >spread (IQR) | >rounds", rows)
+    return "\n\n".join(["## First batch", circumstances(measured["environment"]), what, shown])
+
+
+def grid_section(measured: Measured) -> str:
+    """Commands over grids of many runs."""
+    rows = []
+    for row in measured["rows"]:
+        calls = ", ".join(f"{count} {name}" for name, count in row.get("calls", {}).items())
+        figures = f"{row['seconds']:.2f} | {row['spread']:.2f} | {row['cpu_seconds']:.2f} | {row['rounds']}"
+        rows.append(f"{row['command']} | {row['runs']:,} | {figures} | {calls}")
+    both = measured["ratios"].get("plan_and_status_20000_s")
+    total = "" if both is None else f"Plan and status of 20,000 runs: {both:.2f} s; asked: 20 s, aim 5 s."
+    what = "Whole commands over made-up run folders; submit queues against a recorded sbatch, a fake that says yes."
+    shown = table("command | >runs | >seconds, median | >spread (IQR) | >CPU seconds | >rounds | calls", rows)
+    parts = ["## Grids of many runs", circumstances(measured["environment"]), what, shown, total]
+    return "\n\n".join(parts).strip()
+
+
+def _by_output(rows: Sequence[Measured]) -> list[str]:
+    parts = []
+    for output in dict.fromkeys(row["output"] for row in rows):
+        parts += [f"### {output[:1].upper()}{output[1:]}", rates([row for row in rows if row["output"] == output])]
+    return parts
+
+
+def rates(rows: Sequence[Measured]) -> str:
+    """Images/s of contenders, the fastest first."""
+    shown = []
+    for row in sorted(rows, key=lambda row: -(row["images_per_s"] or 0.0)):
+        title = f"**{row['title']}**" if row["ours"] else row["title"]
+        if row["images_per_s"] is None:
+            why = (row["absent"] or "").replace("\n", " ").replace("|", "/")[:160]
+            shown.append(f"{title} | absent: {why} | | | |")
+            continue
+        figures = (row["images_per_s"], row["spread"], min(row["values"]), max(row["values"]))
+        cells = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in figures)
+        shown.append(f"{title} | {cells} | {row['rounds']}")
+    return table("contender | >images/s, median | >spread (IQR) | >lowest | >highest | >rounds", shown)
+
+
+def _mimic_tables(found: Measured) -> str:
+    return (
+        f"{found['images']:,} images, splits and subsets included: {found['seconds']:.2f} s (median of "
+        f"{len(found['rounds'])}, spread {found['spread_s']:.2f} s; imports take {found['import_s']:.2f} s more), "
+        f"peak memory of the process {found['peak_bytes'] / 1e6:,.0f} MB. At least: 10 s and 1 GB; aim: 3 s."
+    )
+
+
+def _asked(name: str, value: float) -> str:
+    if name in STEP_AIMS:
+        least, aim = STEP_AIMS[name]
+        return f"at least {least:g} | {aim:g} | {_verdict(value, least, aim)}"
+    if name in STEP_BOUNDS:
+        most, aim = STEP_BOUNDS[name]
+        return f"at most {most:g} | {aim:g} | {_verdict(-value, -most, -aim)}"
+    return " | | "
+
+
+def _verdict(value: float, least: float, aim: float) -> str:
+    return "aim reached" if value >= aim else "reached" if value >= least else "missed"
