@@ -16,7 +16,7 @@ from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.runs.runtime import Precision, RuntimeConfig
 from launch.executors.prepare import as_arguments
-from launch.executors.ranks import run_ranks, started_by_launcher
+from launch.executors.ranks import run_ranks, started_alone, started_by_launcher
 from launch.executors.slurm.environment import adopt_srun_ranks
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Train:
 
     def run(self) -> None:
         from harness.training.config_file import load_config
+        from harness.training.preflight import finished_result, open_beton
 
         config, overrides = load_config(self.config)
         values = {**overrides, **self._given()}
@@ -92,9 +93,20 @@ class Train:
         except ValueError as error:
             raise InputError(str(error)) from None
         adopt_srun_ranks(os.environ)
+        folder = runtime.folder_of(config)
+        finished = finished_result(folder, config, open_beton(config, runtime))  # told without importing torch
+        if finished is not None:
+            logger.info(f"{folder.path}: already done")
+            _print(folder.path, finished)
+            return
         if (runtime.num_processes or 1) > 1 and not started_by_launcher(os.environ):
             command = [sys.executable, "-m", "launch.cli", "train", *self.arguments()]
             sys.exit(run_ranks(command, runtime.num_processes or 1))
+        if started_alone(os.environ):
+            raise InputError(
+                "accelerate launch --cpu started this process alone, whatever its --num_processes; "
+                "give cxr train --num-processes N, or use torchrun"
+            )
         _train(config, runtime)
 
     def arguments(self) -> list[str]:
@@ -125,8 +137,12 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    _print(runtime.folder_of(config).path, result)
+
+
+def _print(folder: Path, result: dict[str, Any]) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     mean = result["test"]["mean_auroc"]
     score = "undefined" if mean is None else f"{mean:.4f}"
-    print(f"{runtime.folder_of(config).path}: test mean AUROC {score}, best epoch {result['best_epoch']}")
+    print(f"{folder}: test mean AUROC {score}, best epoch {result['best_epoch']}")

@@ -279,10 +279,11 @@ def test_the_command_of_a_run_works_by_hand() -> None:
     ]
 
 
-def test_planning_the_paper_is_fast_and_loads_nothing_heavy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_looking_at_the_papers_grid_is_fast_and_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     code = (
         "import sys; from launch.cli import main\n"
-        "try: main(['grid', 'plan', 'paper', '--json'])\n"
+        f"try: main(['grid', '{command}', 'paper', '--json'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'pandas', 'ffcv', 'numba', 'matplotlib', 'submitit'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from datasets.logging_setup import set_up_logging
-from launch.executors.ranks import run_ranks
+from launch.executors.ranks import run_ranks, started_alone
 from launch.executors.slurm.environment import adopt_srun_ranks, first_host, tasks_on_node
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,3 +107,13 @@ def test_slurms_short_forms() -> None:
         "rack-2-n7",
     ]
     assert [tasks_on_node("4(x2),3", node) for node in range(3)] == [4, 4, 3]
+
+
+def test_what_accelerate_launch_starts_alone_is_told_from_its_environment() -> None:
+    """As it starts ``--cpu --num_processes 2``; for one process it sets no MASTER_ADDR."""
+    alone = {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    assert started_alone(alone)
+    assert not started_alone({"ACCELERATE_USE_CPU": "True"})
+    assert not started_alone({**alone, "WORLD_SIZE": "2"})
+    assert not started_alone({**alone, "PMI_SIZE": "2"})
+    assert not started_alone({"MASTER_ADDR": "127.0.0.1"})
