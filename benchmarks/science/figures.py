@@ -8,13 +8,13 @@ from typing import Any
 
 from benchmarks.science.runs import EPOCHS, SEARCH_SIZE, SWEEPS, TITLES
 from benchmarks.science.scores import Scores
-from launch.report.figures.drawing import label_axes, panels, save, series_styles
+from launch.report.figures.drawing import label_axes, legend_lines, panels, save, series_styles
 
 
 def draw_sizes(scores: Scores, path: Path) -> None:
     """Mean and interval of the test AUROC against the number of training images."""
     styles = series_styles([text.capitalize() for text in TITLES.values()])
-    figure, [[axes]] = panels(1, 1, [style.sample(text) for text, style in styles.items()])
+    figure, [[axes]] = panels(1, 1, legend_lines(styles))
     for place, (method, style) in enumerate(zip(TITLES, styles.values(), strict=True)):
         found = [(size, summary) for size in EPOCHS if (summary := scores.summary(method, size)) is not None]
         axes.errorbar(
@@ -39,7 +39,7 @@ def draw_sweep(scores: Scores, path: Path) -> None:
     """Validation AUROC against beta by teacher and role, one seed, beside transfer learning of the same size."""
     base = "Transfer learning, without a beta"
     styles = series_styles([base, *map(sweep_title, SWEEPS)])
-    figure, [[axes]] = panels(1, 1, [style.sample(text) for text, style in styles.items()])
+    figure, [[axes]] = panels(1, 1, legend_lines(styles))
     for sweep in SWEEPS:
         found = [point for point in scores.sweep if (point["teacher"], point["role"]) == sweep]
         line = sorted((point["beta"], point["validation"]) for point in found)

@@ -11,7 +11,7 @@ from benchmarks.science.runs import EPOCHS, METHODS, SEEDS, TEACHERS, students, 
 from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
-from launch.report.statistics.intervals import Summary, summarise
+from launch.report.statistics.cells import Summary, summarise
 
 Score = dict[str, Any]
 """Of a student ``method``, ``train_images``, ``seed`` and ``beta``, of a point of a search ``teacher``, ``role``,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 from datasets.errors import InputError
 from launch.cli.grid import GridOptions, print_json
 from launch.plan.tables import hours_of, make_table, plural, print_tables
+from launch.simulation.engine import Spread, Summary, summarise
 from launch.simulation.model import Allocation, SimulatedRun, runs_left
-from launch.simulation.summary import Spread, Summary, summarise
 
 ASSUMPTIONS = (
     *("gpus_per_node", "runs_per_gpu", "sharing_gain", "failures_per_gpu_hour", "preemptions_per_gpu_hour"),
@@ -84,7 +85,7 @@ class Simulate(GridOptions):
                 "critical_path_h": Allocation(gpus=max(1, len(runs))).lower_bound_h(runs),
                 "throughput": cost.throughput.source,
                 "assumptions": {name: getattr(self, name) for name in ASSUMPTIONS},
-                "sizes": [asdict(summary) for summary in summaries],
+                "sizes": [_document(summary) for summary in summaries],
             }
             print_json(document)
             return
@@ -114,19 +115,25 @@ class Simulate(GridOptions):
         )
 
 
+def _document(summary: Summary) -> dict[str, Any]:
+    figures = {name: spread._asdict() for name, spread in summary.figures.items()}
+    return {"gpus": summary.gpus, "nodes": summary.nodes, "bound_h": summary.bound_h, **figures}
+
+
 def _print(summaries: Sequence[Summary], seeds: int) -> None:
     table = make_table(*HEADERS, right=HEADERS)
     for one in summaries:
-        makespan, days = one.makespan_h, one.makespan_h.median / 24.0
+        makespan, lost, restarts = (one.figures[name] for name in ("makespan_h", "lost", "restarts"))
+        days = makespan.median / 24.0
         table.add_row(
             str(one.gpus),
             str(one.nodes),
             f"{hours_of(makespan.median)}{f' = {days:.1f} d' if days >= 2.0 else ''}{_range(makespan, hours_of)}",
             hours_of(one.bound_h),
-            f"{100.0 * one.utilisation.median:.1f} %",
-            hours_of(one.used.median),
-            f"{hours_of(one.lost.median)}{_range(one.lost, hours_of)}",
-            f"{one.restarts.median:g}{_range(one.restarts, '{:g}'.format)}",
+            f"{100.0 * one.figures['utilisation'].median:.1f} %",
+            hours_of(one.figures["used"].median),
+            f"{hours_of(lost.median)}{_range(lost, hours_of)}",
+            f"{restarts.median:g}{_range(restarts, '{:g}'.format)}",
         )
     print_tables([table])
     print(f"median, and range in brackets, of {plural(seeds, 'replay')}", file=sys.stderr)

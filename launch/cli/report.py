@@ -58,7 +58,7 @@ class Report:
             follow(self.directory, out, options, every_s=self.every)
             return
         built: Built = build_report(self.directory, out, options)
-        for item in built.collection.passed_over:
+        for item in built.data.collection.passed_over:
             logger.warning("%s", item)
         for note in built.notes:
             logger.info("note: %s", note)

@@ -11,16 +11,14 @@ from datasets.files import write_text
 from launch.report.content import Item, Note, Options, Picture, ReportData
 from launch.report.grouping import grouped
 from launch.report.parts import PARTS, ReportPart
-from launch.report.read.collect import Collection, collect
+from launch.report.read.collect import collect
 from launch.report.statistics.bootstrap import CACHE_NAME, Bootstrap
 from launch.report.statistics.cells import comparable_scores, group_cells
 from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import paired_csv
+from launch.report.tables.paper_tables import tidy_csv
 from launch.report.tables.table import Table, phantom_notes
-from launch.report.tables.tidy import tidy_csv
-from launch.report.write.html import Section, html_page
-from launch.report.write.latex import latex_document
-from launch.report.write.markdown import markdown_document, to_markdown
+from launch.report.write.documents import Section, html_page, latex_document, markdown_document, to_markdown
 
 MANY_TABLES = 3
 """Tables of a section beyond which they open on a click, where a part says so."""
@@ -31,18 +29,11 @@ Parts = Sequence[tuple[ReportPart, tuple[Item, ...]]]
 class Built:
     """What was written and what to tell the user."""
 
+    data: ReportData
     paths: tuple[Path, ...]
     main_markdown: str
     """The tables that answer the question, for the terminal."""
     notes: tuple[str, ...]
-    collection: Collection
-    waiting: bool = False
-    """Whether pairs wait for the next report with their bootstrap."""
-
-    @property
-    def summary(self) -> str:
-        """How many runs are finished, in one phrase."""
-        return f"{_num_done(self.collection)} of {len(self.collection.runs)} runs finished"
 
 
 def read_data(directory: Path, out: Path, options: Options | None = None) -> ReportData:
@@ -85,27 +76,25 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
     parts = [(part, part.build(data)) for part in sorted(PARTS.values(), key=lambda part: part.order)]
     title = f"Results of the runs in {directory.resolve().name}"
     paths = _write_tables(title, parts, data)
-    index = out / "index.html"
+    total, done = len(data.collection.runs), data.num_done
+    missing = f", {total - done} not" if total > done else ""
     page = html_page(
         title=title,
-        summary=_summary(data),
+        summary=f"{total} runs in {len(data.cells)} cells; {done} finished{missing}.",
         notes=data.notes,
         sections=_sections(parts),
         downloads=paths,
         refresh_s=data.options.refresh_s,
     )
-    write_text(index, page)
-    items = [(part, item) for part, found in parts for item in found]
+    write_text(out / "index.html", page)
+    items = [(part.section.lower(), item) for part, found in parts for item in found]
     drawn = [path for _, item in items if isinstance(item, Picture) for path in (item.path, item.pdf)]
-    said = [
-        f"{part.section.lower()}: {item.text}" for part, item in items if isinstance(item, Note) and item.terminal
-    ]
+    said = [f"{section}: {item.text}" for section, item in items if isinstance(item, Note) and item.terminal]
     return Built(
-        paths=(index, *paths, *drawn),
+        data=data,
+        paths=(out / "index.html", *paths, *drawn),
         main_markdown="\n".join(to_markdown(table, links=False) for table in _tables(parts, "terminal")),
         notes=(*data.notes, *said),
-        collection=data.collection,
-        waiting=data.waiting,
     )
 
 
@@ -145,13 +134,3 @@ def _write_tables(title: str, parts: Parts, data: ReportData) -> tuple[Path, ...
     for name, text in documents.items():
         write_text(data.out / name, text)
     return tuple(data.out / name for name in documents)
-
-
-def _num_done(collection: Collection) -> int:
-    return sum(run.result is not None for run in collection.runs)
-
-
-def _summary(data: ReportData) -> str:
-    total, done = len(data.collection.runs), _num_done(data.collection)
-    counts = f"{total} runs in {len(data.cells)} cells; {done} finished"
-    return f"{counts}, {total - done} not." if total > done else f"{counts}."

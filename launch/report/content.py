@@ -11,14 +11,12 @@ from launch.report.statistics.cells import Cell
 from launch.report.statistics.pairs import Compared, Pair
 from launch.report.tables.table import Table
 
-RESAMPLES = 2000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a report is made with beside the runs."""
 
-    resamples: int = RESAMPLES
+    resamples: int = 2000
     """Of the paired bootstrap; 0 leaves it out."""
     seed: int = 0
     """Of the paired bootstrap."""
@@ -53,6 +51,10 @@ class ReportData:
     options: Options
     out: Path
     """The report's folder, into which figures are written and to which links are relative."""
+
+    @property
+    def num_done(self) -> int:
+        return sum(run.result is not None for run in self.collection.runs)
 
 
 @dataclass(frozen=True)

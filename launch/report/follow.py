@@ -18,7 +18,7 @@ from datasets.files import write_text
 from launch.report.build import Built, build_report
 from launch.report.content import Options
 from launch.report.read.collect import run_folders
-from launch.report.write.html import without_refresh
+from launch.report.write.documents import without_refresh
 
 logger = logging.getLogger(__name__)
 WATCHED = ("config.json", "metrics.jsonl", "predictions.parquet", "provenance.json", "result.json")
@@ -56,7 +56,7 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     with _stop_event() as stop:
         while not stop.is_set():
             found = fingerprint(directory, out)
-            if found != last or (built is not None and built.waiting):
+            if found != last or (built is not None and built.data.waiting):
                 last = found
                 built = _write(directory, out, live) or built
             stop.wait(every_s)
@@ -73,7 +73,8 @@ def _write(directory: Path, out: Path, options: Options) -> Built | None:
     except InputError as error:
         logger.info("%s waiting: %s", time.strftime("%H:%M:%S"), error)
         return None
-    print(f"{time.strftime('%H:%M:%S')} {built.paths[0]}: {built.summary}", flush=True)
+    finished = f"{built.data.num_done} of {len(built.data.collection.runs)} runs finished"
+    print(f"{time.strftime('%H:%M:%S')} {built.paths[0]}: {finished}", flush=True)
     return built
 
 

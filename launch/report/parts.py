@@ -39,29 +39,21 @@ class ReportPart:
 
 PARTS = Registry[ReportPart]("report part", "cxr_harness.report_parts")
 
-_TABLES, _FIGURES = "launch.report.tables", "launch.report.figures"
-_CURVES, _DIFFERENCE = f"{_FIGURES}.learning_curves", "Difference to transfer learning"
-for _name, _part in {
-    "results": ReportPart(
-        section="Results", order=100, builder=f"{_TABLES}.overview:results", terminal=True, latex=True
-    ),
-    "figure_3": ReportPart(section="Figures", order=200, builder=f"{_CURVES}:figure_3"),
-    "curves": ReportPart(section="Figures", order=210, builder=f"{_CURVES}:student_curves"),
-    "sizes": ReportPart(section="Figures", order=220, builder=f"{_FIGURES}.size_figure:size_figure"),
-    "prerequisite_curves": ReportPart(section="Figures", order=230, builder=f"{_CURVES}:prerequisite_curves"),
-    "paired_means": ReportPart(
-        section=_DIFFERENCE, order=300, builder=f"{_TABLES}.paired_tables:paired_means", latex=True
-    ),
-    "paired_figure": ReportPart(section=_DIFFERENCE, order=310, builder=f"{_FIGURES}.paired_figure:paired_figure"),
-    "paired": ReportPart(
-        section="Difference by label", order=400, builder=f"{_TABLES}.paired_tables:paired", latex=True, folds=True
-    ),
-    "attention": ReportPart(
-        section="Attention maps", order=500, builder=f"{_FIGURES}.attention_section:attention_maps"
-    ),
-    "overview": ReportPart(section="All cells", order=600, builder=f"{_TABLES}.overview:overview", latex=True),
-    "labels": ReportPart(section="AUROC by label", order=700, builder=f"{_TABLES}.overview:labels", folds=True),
-    "cost": ReportPart(section="Throughput and cost", order=800, builder=f"{_TABLES}.cost:cost"),
-    "runs": ReportPart(section="Runs", order=900, builder=f"{_TABLES}.trace:runs"),
-}.items():
-    PARTS.add(_name, _part)
+_DIFFERENCE = "Difference to transfer learning"
+for _name, _section, _order, _builder, _flags in (
+    ("results", "Results", 100, "tables.overview:results", ("terminal", "latex")),
+    ("figure_3", "Figures", 200, "figures.scores:figure_3", ()),
+    ("curves", "Figures", 210, "figures.scores:student_curves", ()),
+    ("sizes", "Figures", 220, "figures.scores:size_figure", ()),
+    ("prerequisite_curves", "Figures", 230, "figures.scores:prerequisite_curves", ()),
+    ("paired_means", _DIFFERENCE, 300, "tables.paired_tables:paired_means", ("latex",)),
+    ("paired_figure", _DIFFERENCE, 310, "figures.scores:paired_figure", ()),
+    ("paired", "Difference by label", 400, "tables.paired_tables:paired", ("latex", "folds")),
+    ("attention", "Attention maps", 500, "figures.attention:attention_maps", ()),
+    ("overview", "All cells", 600, "tables.overview:overview", ("latex",)),
+    ("labels", "AUROC by label", 700, "tables.overview:labels", ("folds",)),
+    ("cost", "Throughput and cost", 800, "tables.cost:cost", ()),
+    ("runs", "Runs", 900, "tables.overview:runs", ()),
+):
+    _builder = f"launch.report.{_builder}"
+    PARTS.add(_name, ReportPart(section=_section, order=_order, builder=_builder, **dict.fromkeys(_flags, True)))

@@ -1,4 +1,4 @@
-"""Replay runs on a simulated cluster, event after event.
+"""Replay runs on a simulated cluster, event after event, and take medians over seeds.
 
 A run that can start waits its time in the queue and then takes the first free slot; of several the one with the
 longest chain of runs behind it is first, as the executors have it.
@@ -11,10 +11,11 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Literal, NamedTuple
 
-from launch.simulation.model import Allocation, SimulatedRun, Trouble
+from launch.simulation.model import Allocation, SimulatedRun, Trouble, troubles
 
 MAX_RESTARTS = 1000
 """For each run, on average: a replay with more is one in which troubles come faster than checkpoints."""
@@ -55,6 +56,7 @@ class _Progress:
     slot: Slot | None = None
     started_h: float = 0.0
     start_number: int = 0
+    """Tells the events of this start from those of an interrupted one."""
 
 
 class _Simulation:
@@ -67,11 +69,7 @@ class _Simulation:
         for run in reversed(runs):
             for need in run.needs:
                 after[need] = max(after[need], run.hours + after[run.name])
-        self._all = [_Progress(run, run.hours + after[run.name], len(run.needs), run.hours) for run in runs]
-        self._dependants: dict[str, list[_Progress]] = defaultdict(list)
-        for progress in self._all:
-            for need in progress.run.needs:
-                self._dependants[need].append(progress)
+        self._all = [_Progress(run, run.hours + after[run.name], len(set(run.needs)), run.hours) for run in runs]
         self._events: list[tuple[float, int, EventKind, _Progress | None, int]] = []
         self._count = itertools.count()
         self._ready: list[tuple[float, int, _Progress]] = []
@@ -82,11 +80,7 @@ class _Simulation:
         self.replay = Replay()
 
     def go(self) -> Replay:
-        """Simulate until every run has ended.
-
-        Raises:
-            ValueError: when the runs get nowhere.
-        """
+        """Simulate until every run has ended."""
         for progress in self._all:
             if progress.open_needs == 0:
                 self._queue(progress, 0.0)
@@ -108,47 +102,50 @@ class _Simulation:
         heapq.heappush(self._events, (time_h, next(self._count), kind, progress, number))
 
     def _queue(self, progress: _Progress, now: float) -> None:
+        progress.start_number += 1
         self._at(now + self._allocation.queue_wait_h, "queued", progress, progress.start_number)
 
     def _handle(self, now: float, _order: int, kind: EventKind, progress: _Progress | None, number: int) -> None:
-        if kind == "back":
-            if self._away.get(number) == now:
-                del self._away[number]
-                for place in range(self._allocation.runs_per_gpu):
-                    heapq.heappush(self._free, (number, place))
+        if kind == "back" and self._away.get(number) == now:
+            del self._away[number]
+            for place in range(self._allocation.runs_per_gpu):
+                heapq.heappush(self._free, (number, place))
         elif progress is not None and progress.start_number == number:
             if kind == "queued":
                 heapq.heappush(self._ready, (-progress.priority, next(self._count), progress))
             else:
                 self._stop(progress, now)
 
+    def _needed_h(self, progress: _Progress) -> float:
+        return self._allocation.start_h + progress.left_h / self._allocation.speed
+
     def _fill(self, now: float) -> None:
         """Start what waits while there are slots."""
         while self._ready and self._free:
             progress = heapq.heappop(self._ready)[2]
-            slot = heapq.heappop(self._free)
-            progress.slot, progress.started_h = slot, now
-            progress.start_number += 1
-            self._running[slot] = progress
-            needed = self._allocation.start_h + progress.left_h / self._allocation.speed
-            self._at(now + min(needed, self._allocation.time_limit_h), "stops", progress, progress.start_number)
+            progress.slot, progress.started_h = heapq.heappop(self._free), now
+            self._running[progress.slot] = progress
+            ends = now + min(self._needed_h(progress), self._allocation.time_limit_h)
+            self._at(ends, "stops", progress, progress.start_number)
 
     def _stop(self, progress: _Progress, now: float) -> None:
         """The run ends, or meets its time limit and saves."""
-        needed = self._allocation.start_h + progress.left_h / self._allocation.speed
-        slot = self._leave(progress, now)
-        heapq.heappush(self._free, slot)
-        if needed > self._allocation.time_limit_h:
+        allocation = self._allocation
+        over = self._needed_h(progress) > allocation.time_limit_h
+        heapq.heappush(self._free, self._leave(progress, now))
+        if over:
             self.replay.timed_out += 1
-            progress.left_h -= (self._allocation.time_limit_h - self._allocation.start_h) * self._allocation.speed
-            self._again(progress, now)
+            self.replay.restarts += 1
+            progress.left_h -= (allocation.time_limit_h - allocation.start_h) * allocation.speed
+            self._queue(progress, now)
             return
         self._open -= 1
         self.replay.makespan_h = now
-        for dependant in self._dependants[progress.run.name]:
-            dependant.open_needs -= 1
-            if dependant.open_needs == 0:
-                self._queue(dependant, now)
+        for dependant in self._all:
+            if progress.run.name in dependant.run.needs:
+                dependant.open_needs -= 1
+                if dependant.open_needs == 0:
+                    self._queue(dependant, now)
 
     def _leave(self, progress: _Progress, now: float) -> Slot:
         """Take the run off its slot and count the GPU-hours of its start."""
@@ -160,30 +157,22 @@ class _Simulation:
         self.replay.starting += min(spent, self._allocation.start_h) / self._allocation.runs_per_gpu
         return slot
 
-    def _again(self, progress: _Progress, now: float) -> None:
-        progress.start_number += 1
-        self.replay.restarts += 1
-        self._queue(progress, now)
-
     def _strike(self, trouble: Trouble) -> None:
         """End what runs where trouble strikes: on the GPU, or after a failure on its whole node."""
-        allocation, now = self._allocation, trouble.time_h
-        node = allocation.node_of(trouble.gpu)
-        struck = [trouble.gpu]
-        if trouble.kind == "failure":
-            struck = [gpu for gpu in range(allocation.gpus) if allocation.node_of(gpu) == node]
-        struck = [gpu for gpu in struck if gpu not in self._away]
+        allocation, node = self._allocation, self._allocation.node_of(trouble.gpu)
+        gpus = range(allocation.gpus) if trouble.kind == "failure" else [trouble.gpu]
+        struck = [gpu for gpu in gpus if allocation.node_of(gpu) == node and gpu not in self._away]
         for slot in sorted(slot for slot in self._running if slot[0] in struck):
             self._interrupt(self._running[slot], trouble)
         self._free = [slot for slot in self._free if slot[0] not in struck]
         heapq.heapify(self._free)
         for gpu in struck:
-            self._away[gpu] = now + allocation.away_h
+            self._away[gpu] = trouble.time_h + allocation.away_h
             self._at(self._away[gpu], "back", None, gpu)
 
     def _interrupt(self, progress: _Progress, trouble: Trouble) -> None:
         """Set the run back to what it saved last, and queue it again."""
-        allocation = self._allocation
+        allocation, replay = self._allocation, self.replay
         computed_h = max(0.0, trouble.time_h - progress.started_h - allocation.start_h)
         saves = trouble.kind == "preemption" and allocation.saves_when_preempted
         saved_h = computed_h
@@ -191,10 +180,11 @@ class _Simulation:
             saved_h = math.floor(computed_h / allocation.checkpoint_h) * allocation.checkpoint_h
         self._leave(progress, trouble.time_h)
         progress.left_h -= saved_h * allocation.speed
-        self.replay.lost += (computed_h - saved_h) / allocation.runs_per_gpu
-        self.replay.failed += trouble.kind == "failure"
-        self.replay.preempted += trouble.kind == "preemption"
-        self._again(progress, trouble.time_h)
+        replay.lost += (computed_h - saved_h) / allocation.runs_per_gpu
+        replay.failed += trouble.kind == "failure"
+        replay.preempted += trouble.kind == "preemption"
+        replay.restarts += 1
+        self._queue(progress, trouble.time_h)
 
 
 def simulate(runs: Sequence[SimulatedRun], allocation: Allocation, coming: Iterable[Trouble] = ()) -> Replay:
@@ -204,3 +194,43 @@ def simulate(runs: Sequence[SimulatedRun], allocation: Allocation, coming: Itera
         ValueError: when troubles come faster than checkpoints, so that nothing ends.
     """
     return _Simulation(runs, allocation, coming).go()
+
+
+class Spread(NamedTuple):
+    """A figure over all seeds."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an allocation of one size gives."""
+
+    gpus: int
+    nodes: int
+    bound_h: float
+    """No schedule ends earlier."""
+    figures: dict[str, Spread]
+    """Those of ``Replay``, and ``utilisation``."""
+
+
+def summarise(runs: Sequence[SimulatedRun], allocation: Allocation, seeds: int) -> Summary:
+    """Replay with seeds 0, 1, ... and take medians.
+
+    Raises:
+        ValueError: when the runs get nowhere.
+    """
+    replays = [simulate(runs, allocation, troubles(allocation, seed)) for seed in range(seeds)]
+    columns = {name: [float(getattr(one, name)) for one in replays] for name in asdict(replays[0])}
+    columns["utilisation"] = [utilisation(replay, allocation) for replay in replays]
+    spreads = {name: Spread(median(values), min(values), max(values)) for name, values in columns.items()}
+    nodes = -(-allocation.gpus // allocation.gpus_per_node)
+    return Summary(allocation.gpus, nodes, allocation.lower_bound_h(runs), spreads)
+
+
+def utilisation(replay: Replay, allocation: Allocation) -> float:
+    """Share of the allocation's GPU-hours in which runs were on the GPUs, 0..1."""
+    held = allocation.gpus * replay.makespan_h
+    return replay.used / held if held else 0.0

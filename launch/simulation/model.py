@@ -93,15 +93,11 @@ class Trouble:
 
 def troubles(allocation: Allocation, seed: int) -> Iterator[Trouble]:
     """Yield failures and preemptions without end, a Poisson process for each GPU that the seed alone decides."""
-    streams = []
-    rates: tuple[tuple[TroubleKind, float], ...] = (
-        ("failure", allocation.failures),
-        ("preemption", allocation.preemptions),
+    rates: dict[TroubleKind, float] = {"failure": allocation.failures, "preemption": allocation.preemptions}
+    gpus = range(allocation.gpus)
+    return heapq.merge(
+        *(_stream(kind, rate, gpu, seed) for kind, rate in rates.items() if rate > 0.0 for gpu in gpus)
     )
-    for kind, rate in rates:
-        if rate > 0.0:
-            streams += [_stream(kind, rate, gpu, seed) for gpu in range(allocation.gpus)]
-    return heapq.merge(*streams)
 
 
 def _stream(kind: TroubleKind, rate: float, gpu: int, seed: int) -> Iterator[Trouble]:
@@ -113,15 +109,13 @@ def _stream(kind: TroubleKind, rate: float, gpu: int, seed: int) -> Iterator[Tro
 
 def runs_left(runs: Sequence[GridRun], hours: Mapping[str, float]) -> tuple[SimulatedRun, ...]:
     """Return the runs that still take hours, each with those of its needs that do; ``runs`` are needs first."""
-    names = {run.run_id: run.name for run in runs if hours[run.run_id] > 0.0}
+    left = [run for run in runs if hours[run.run_id] > 0.0]
+    names = {run.run_id: run.name for run in left}
     return tuple(
         SimulatedRun(
-            name=run.name,
-            hours=hours[run.run_id],
-            needs=tuple(names[need] for need in run.needs if need in names),
+            name=run.name, hours=hours[run.run_id], needs=tuple(names[need] for need in run.needs if need in names)
         )
-        for run in runs
-        if run.run_id in names
+        for run in left
     )
 
 

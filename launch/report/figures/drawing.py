@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from datasets.files import replacing
 from launch.report.content import Picture
+from launch.report.grouping import grouped
 from launch.report.statistics.cells import Cell
 from launch.report.tables.table import phantom_notes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 T = TypeVar("T")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -39,19 +38,16 @@ LABEL_SIZE = 9
 """Size in points of axis labels and panel titles."""
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How one series looks."""
 
     colour: str
     marker: str
 
-    def sample(self, text: str) -> Line2D:
-        """A line for the legend."""
-        from matplotlib.lines import Line2D
-
-        lines = textwrap.fill(plain(text), _LEGEND_WIDTH)
-        return Line2D([], [], color=self.colour, marker=self.marker, markersize=5, label=lines)
+    @property
+    def look(self) -> dict[str, Any]:
+        """Arguments of matplotlib's functions."""
+        return {"color": self.colour, "marker": self.marker}
 
 
 def series_styles(texts: Sequence[str]) -> dict[str, Style]:
@@ -62,12 +58,16 @@ def series_styles(texts: Sequence[str]) -> dict[str, Style]:
     return {text: Style(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for text, i in places.items()}
 
 
+def legend_lines(styles: Mapping[str, Style], suffix: str = "") -> list[Line2D]:
+    """A line of the legend for each series."""
+    texts = {textwrap.fill(plain(text + suffix), _LEGEND_WIDTH): style for text, style in styles.items()}
+    return [Line2D([], [], **style.look, markersize=5, label=text) for text, style in texts.items()]
+
+
 def panels(
     rows: int, columns: int, legend: list[Line2D], *, panel_inches: tuple[float, float] = _PANEL_INCHES
 ) -> tuple[Figure, list[list[Axes]]]:
     """A grid of axes with one legend below it, which therefore covers no curve."""
-    from matplotlib.figure import Figure
-
     width, height = panel_inches
     legend_columns = max(1, min(columns, 2))
     lines = sum(str(line.get_label()).count("\n") + 1 for line in legend)
@@ -84,16 +84,17 @@ def panel_grid(
     legend: list[Line2D],
     *,
     panel_inches: tuple[float, float] = _PANEL_INCHES,
-) -> Figure:
+) -> Figure | None:
     """One panel for each row and column that ``place`` gives an item; rows in order of appearance, columns sorted."""
-    places = [place(item) for item in items]
-    rows, columns = list(dict.fromkeys(row for row, _ in places)), sorted({column for _, column in places})
+    if not items:
+        return None
+    found = grouped(items, place)
+    rows, columns = list(dict.fromkeys(row for row, _ in found)), sorted({column for _, column in found})
     figure, axes = panels(len(rows), len(columns), legend, panel_inches=panel_inches)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            here = [item for item, found in zip(items, places, strict=True) if found == (row, column)]
-            if here:
-                draw(axes[i][j], here)
+            if (row, column) in found:
+                draw(axes[i][j], found[row, column])
             else:
                 axes[i][j].set_axis_off()
     return figure

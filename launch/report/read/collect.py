@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ class Collection:
 
     directory: Path
     runs: tuple[Run, ...]
-    passed_over: tuple[PassedOver, ...] = field(default=())
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def run_folders(directory: Path, skip: Path | None = None) -> list[Path]:

@@ -18,17 +18,15 @@ class TestScore:
 
     mean_auroc: Auroc | None
     auroc: dict[str, Auroc | None]
-    num_samples: int | None = None
 
     def __post_init__(self) -> None:
         """The mean must be the mean of the labels that have an AUROC."""
-        values = [value for value in self.auroc.values() if value is not None]
-        if (self.mean_auroc is None) != (not values):
-            raise ValueError("mean_auroc and auroc disagree on whether any label has an AUROC")
-        if self.mean_auroc is not None:
-            mean = sum(values) / len(values)
-            if abs(mean - self.mean_auroc) > MEAN_TOLERANCE:
-                raise ValueError(f"mean_auroc is {self.mean_auroc:.6f} but its labels' mean is {mean:.6f}")
+        mean = self.mean_over(frozenset(self.auroc))
+        if mean is None or self.mean_auroc is None:
+            if mean is not self.mean_auroc:
+                raise ValueError("mean_auroc and auroc disagree on whether any label has an AUROC")
+        elif abs(mean - self.mean_auroc) > MEAN_TOLERANCE:
+            raise ValueError(f"mean_auroc is {self.mean_auroc:.6f} but its labels' mean is {mean:.6f}")
 
     @property
     def defined(self) -> frozenset[str]:
@@ -36,7 +34,7 @@ class TestScore:
         return frozenset(label for label, value in self.auroc.items() if value is not None)
 
     def mean_over(self, labels: frozenset[str]) -> float | None:
-        """Unweighted mean AUROC over ``labels``, all of which are defined; None for no labels."""
+        """Unweighted mean AUROC over those of ``labels`` that are defined; None for no label."""
         values = [value for label, value in self.auroc.items() if label in labels and value is not None]
         return sum(values) / len(values) if values else None
 

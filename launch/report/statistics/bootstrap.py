@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from datasets.errors import InputError
 from datasets.files import replacing
@@ -25,39 +27,12 @@ CACHE_NAME = ".bootstrap"
 TARGET, LOGIT = "target:", "logit:"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SplitPredictions:
-    """What one network says of the N images of a test split, for L labels."""
-
-    labels: tuple[str, ...]
-    index: np.ndarray
-    """Sample indices (N,) int64, ascending and unique."""
-    patients: np.ndarray
-    """Patient ids (N,) of str."""
-    targets: np.ndarray
-    """(N, L) uint8: 0, 1, or another value where the label is left out."""
-    logits: np.ndarray
-    """(N, L) float32, finite."""
-
-    @property
-    def test_set(self) -> str:
-        """Hash over everything but the logits: predictions of the same images and labels have the same."""
-        digest = hashlib.sha256("\0".join(self.labels).encode())
-        digest.update(self.index.astype("<i8").tobytes())
-        digest.update("\0".join(self.patients).encode())
-        digest.update(self.targets.tobytes())
-        return digest.hexdigest()
-
-
-def read_predictions(path: Path) -> SplitPredictions:
-    """Read and check one predictions.parquet; its rows are put in the order of the sample index.
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read and check one predictions.parquet: ``index``, ``patient``, ``target:LABEL``, ``logit:LABEL``, by index.
 
     Raises:
         InputError: when it is absent, no parquet file, or lacks what it must hold.
     """
-    import pandas as pd
-    import pyarrow as pa
-
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError:
@@ -65,23 +40,24 @@ def read_predictions(path: Path) -> SplitPredictions:
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path.name}: not a parquet file that can be read ({reason})") from None
-    names = [str(name) for name in frame.columns]
-    labels = tuple(name.removeprefix(TARGET) for name in names if name.startswith(TARGET))
-    if not labels or frame.empty or not {"index", "patient", *(LOGIT + label for label in labels)} <= set(names):
+    labels = _labels(frame)
+    if not labels or frame.empty or not {"index", "patient", *(LOGIT + label for label in labels)} <= set(frame):
         raise InputError(f"{path.name}: expected rows of index, patient, target:LABEL and logit:LABEL")
-    frame = frame.sort_values("index", kind="stable")
     if frame["index"].duplicated().any():
         raise InputError(f"{path.name}: an image stands in it twice")
-    logits = frame[[LOGIT + label for label in labels]].to_numpy(dtype=np.float32)
-    if not np.isfinite(logits).all():
+    if not np.isfinite(_columns(frame, LOGIT)).all():
         raise InputError(f"{path.name}: logits that are not finite")
-    return SplitPredictions(
-        labels=labels,
-        index=frame["index"].to_numpy(dtype=np.int64),
-        patients=frame["patient"].astype(str).to_numpy(dtype=np.str_),
-        targets=frame[[TARGET + label for label in labels]].to_numpy(dtype=np.uint8),
-        logits=logits,
-    )
+    return frame.sort_values("index", kind="stable")
+
+
+def _labels(frame: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(str(name).removeprefix(TARGET) for name in frame.columns if str(name).startswith(TARGET))
+
+
+def _columns(frame: pd.DataFrame, prefix: str) -> np.ndarray:
+    """(N, L) of the columns of that prefix, in the order of the labels: targets uint8, logits float32."""
+    dtype = np.uint8 if prefix == TARGET else np.float32
+    return frame[[prefix + label for label in _labels(frame)]].to_numpy(dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,7 +66,7 @@ class Resampled:
 
     labels: tuple[str, ...]
     test_set: str
-    """Which images and labels; only runs with the same may be paired."""
+    """Hash over indices, patients, labels and targets; only runs with the same may be paired."""
     num_images: int
     num_patients: int
     positives: np.ndarray
@@ -115,15 +91,21 @@ class Interval(NamedTuple):
     """Resamples with both classes."""
 
 
-def resample(predictions: SplitPredictions, *, count: int, seed: int) -> Resampled:
-    """AUROC on the test split and on ``count`` resamples of its patients."""
-    auroc = bootstrap_auroc(predictions.logits, predictions.targets, predictions.patients, resamples=count, seed=seed)
+def resample(predictions: pd.DataFrame, *, count: int, seed: int) -> Resampled:
+    """AUROC on the test split and on ``count`` resamples of its patients; ``predictions`` as they are read."""
+    labels, targets = _labels(predictions), _columns(predictions, TARGET)
+    patients = predictions["patient"].astype(str).to_numpy(dtype=np.str_)
+    digest = hashlib.sha256("\0".join(labels).encode())
+    digest.update(predictions["index"].to_numpy(dtype="<i8").tobytes())
+    digest.update("\0".join(patients).encode())
+    digest.update(targets.tobytes())
+    auroc = bootstrap_auroc(_columns(predictions, LOGIT), targets, patients, resamples=count, seed=seed)
     return Resampled(
-        labels=predictions.labels,
-        test_set=predictions.test_set,
-        num_images=len(predictions.index),
-        num_patients=len(np.unique(predictions.patients)),
-        positives=(predictions.targets == 1).sum(axis=0),
+        labels=labels,
+        test_set=digest.hexdigest(),
+        num_images=len(targets),
+        num_patients=len(np.unique(patients)),
+        positives=(targets == 1).sum(axis=0),
         point=auroc.point,
         drawn=auroc.drawn,
     )
@@ -173,7 +155,7 @@ class Bootstrap:
         found = self.kept(run)
         if found is None:
             found = resample(read_predictions(run.folder.predictions_file), count=self.count, seed=self.seed)
-            with replacing(self._file(run)) as partial, partial.open("wb") as file:
+            with replacing(self.cache / f"{run.run_id}.npz") as partial, partial.open("wb") as file:
                 np.savez(file, key=self._key(run), **asdict(found))
         return found
 
@@ -185,7 +167,7 @@ class Bootstrap:
         """
         key = self._key(run)
         try:
-            with np.load(self._file(run), allow_pickle=False) as file:
+            with np.load(self.cache / f"{run.run_id}.npz", allow_pickle=False) as file:
                 if str(file["key"]) != key:
                     return None
                 found = {field.name: file[field.name] for field in fields(Resampled)}
@@ -193,9 +175,6 @@ class Bootstrap:
             return None
         plain = {name: found[name].item() for name in ("test_set", "num_images", "num_patients")}
         return Resampled(**{**found, **plain, "labels": tuple(found["labels"].tolist())})
-
-    def _file(self, run: Run) -> Path:
-        return self.cache / f"{run.run_id}.npz"
 
     def _key(self, run: Run) -> str:
         path = run.folder.predictions_file

@@ -1,11 +1,17 @@
-"""Group runs into cells, the repetitions of one configuration, and score them over the same labels."""
+"""Group runs into cells, the repetitions of one configuration, and score them over the same labels.
+
+The paper averages three repetitions. Its interval is read as 1.96 s / sqrt(n) with s over n - 1 degrees of freedom;
+Student's interval, which is the honest one at n = 3, stands beside it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
@@ -13,13 +19,64 @@ from launch.report.grouping import grouped
 from launch.report.read.collect import Run
 from launch.report.read.documents import TestScore
 from launch.report.read.names import CellLabel, cell_label, flat_fields, word
-from launch.report.statistics.intervals import Summary, summarise
 
 POINTS = 100.0
 """The paper prints AUROC times 100; a point is a hundredth of AUROC."""
+NORMAL_QUANTILE = 1.96
+"""The rounded value that the field uses, so that our figures equal the paper's to the printed digit."""
 Role = Literal["search", "prerequisite", "student"]
 ROLES: tuple[Role, ...] = ("search", "prerequisite", "student")
 """What other runs make of a cell; the first that applies to a repetition is the cell's."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores of the repetitions of one cell, in the unit they came in; a single one has no interval (None)."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values or not all(map(math.isfinite, self.values)):
+            raise ValueError(f"a summary needs one finite value or more, got {self.values}")
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @cached_property
+    def std(self) -> float | None:
+        """Standard deviation with n - 1 in the denominator (ddof 1)."""
+        return statistics.stdev(self.values, self.mean) if self.n > 1 else None
+
+    @property
+    def normal_half(self) -> float | None:
+        """Half-width 1.96 s / sqrt(n), the paper's ±."""
+        return None if self.std is None else NORMAL_QUANTILE * self.std / math.sqrt(self.n)
+
+    @property
+    def t_half(self) -> float | None:
+        """Half-width of Student's interval with n - 1 degrees of freedom."""
+        return None if self.std is None else t_quantile(self.n - 1) * self.std / math.sqrt(self.n)
+
+
+def summarise(values: Iterable[float]) -> Summary | None:
+    """Summary of ``values``; None when there are none."""
+    found = tuple(values)
+    return Summary(found) if found else None
+
+
+@cache
+def t_quantile(degrees: int) -> float:
+    """Two-sided 95 % quantile of Student's t: 12.706 at 1 degree of freedom, 4.303 at 2."""
+    from scipy.special import stdtrit  # scipy.stats.t.ppf without importing scipy.stats, which takes a second
+
+    if degrees < 1:
+        raise ValueError(f"degrees of freedom must be at least 1, got {degrees}")
+    return float(stdtrit(degrees, 0.975))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +161,9 @@ def _label_notes(tests: Mapping[str, TestScore], common: frozenset[str]) -> Iter
     known = dict.fromkeys(label for test in tests.values() for label in test.auroc)
     somewhere = frozenset[str]().union(*(test.defined for test in tests.values()))
     undefined = [label for label in known if label not in somewhere]
+    differing = [label for label in known if label in somewhere - common]
     if undefined:
         yield f"no AUROC for {', '.join(undefined)} (one class in the test split); left out of every mean"
-    differing = [label for label in known if label in somewhere - common]
     if differing:
         lacking = [run_id for run_id, test in tests.items() if not test.defined.issuperset(differing)]
         count = f"{len(lacking)} of {len(tests)} runs" if len(lacking) > 3 else ", ".join(lacking)
@@ -116,23 +173,17 @@ def _label_notes(tests: Mapping[str, TestScore], common: frozenset[str]) -> Iter
         )
 
 
-def group_cells(runs: Iterable[Run], points: Mapping[str, float | None]) -> tuple[Cell, ...]:
+def group_cells(runs: Sequence[Run], points: Mapping[str, float | None]) -> tuple[Cell, ...]:
     """Cells in the order of the tables; ``points`` are the comparable scores by run id."""
-    found = tuple(runs)
-    roles = _roles(found)
+    roles = _roles(runs)
     cells = []
-    for members in grouped(found, lambda run: dataclasses.replace(run.config, seed=0).hash).values():
-        members.sort(key=lambda run: run.config.seed)
+    for found in grouped(runs, lambda run: dataclasses.replace(run.config, seed=0).hash).values():
+        members = tuple(sorted(found, key=lambda run: run.config.seed))
+        config = members[0].config
         theirs = {roles.get(run.run_id, "student") for run in members}
-        cells.append(
-            Cell(
-                label=cell_label(members[0].config),
-                config=members[0].config,
-                role=next(role for role in ROLES if role in theirs),
-                runs=tuple(members),
-                points=tuple(points.get(run.run_id) for run in members),
-            )
-        )
+        role = next(role for role in ROLES if role in theirs)
+        scores = tuple(points.get(run.run_id) for run in members)
+        cells.append(Cell(label=cell_label(config), config=config, role=role, runs=members, points=scores))
     cells.sort(key=lambda cell: (cell.label.order, cell.config.hash))
     return _tell_apart(cells)
 

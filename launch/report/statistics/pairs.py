@@ -39,9 +39,7 @@ class Compared:
     pair: Pair
     first: Resampled
     """A repetition of ``base``; labels, positives and counts of images and patients are the same for all."""
-    count: int
-    """Resamples drawn."""
-    seed: int
+    bootstrap: Bootstrap
     intervals: tuple[Interval, ...]
     """One for each label, then one for their mean."""
     base_runs: tuple[Run, ...]
@@ -60,15 +58,14 @@ class Compared:
 
 def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
     """Every student with a teacher whose transfer-learning counterpart is there, both with a finished repetition."""
-    by_hash = {dataclasses.replace(cell.config, seed=0).hash: cell for cell in cells}
+    finished = [cell for cell in cells if cell.finished]
+    by_hash = {dataclasses.replace(cell.config, seed=0).hash: cell for cell in finished}
     found = []
-    for cell in cells:
-        if cell.role != "student" or isinstance(cell.config.objective, TransferLearning) or not cell.finished:
-            continue
-        without = dataclasses.replace(cell.config, seed=0, objective=TransferLearning())
-        base = by_hash.get(without.hash)
-        if base is not None and base.finished:
-            found.append(Pair(base=base, other=cell))
+    for cell in finished:
+        if cell.role == "student" and not isinstance(cell.config.objective, TransferLearning):
+            without = dataclasses.replace(cell.config, seed=0, objective=TransferLearning())
+            base = by_hash.get(without.hash)
+            found += [] if base is None else [Pair(base=base, other=cell)]
     return found
 
 
@@ -131,14 +128,5 @@ def _compare(
     if not other:
         return []
     intervals = paired_intervals([known[run.run_id] for run in base], [known[run.run_id] for run in other])
-    return [
-        Compared(
-            pair=pair,
-            first=first,
-            count=bootstrap.count,
-            seed=bootstrap.seed,
-            intervals=tuple(intervals),
-            base_runs=tuple(base),
-            other_runs=tuple(other),
-        )
-    ]
+    runs = {"base_runs": tuple(base), "other_runs": tuple(other)}
+    return [Compared(pair=pair, first=first, bootstrap=bootstrap, intervals=tuple(intervals), **runs)]

@@ -77,34 +77,24 @@ def _cost_table(cells: Sequence[Cell], all_runs: Sequence[Run]) -> list[Table]:
     for cell in cells:
         count = sum(run_cost(run) is not None for run in cell.runs)
         if count:
-            label = cell.label
-            words = (word(label.dataset), label.subset, word(label.network), cell.method_text)
+            words = (word(cell.label.dataset), cell.label.subset, word(cell.label.network), cell.method_text)
             runs = Value((f"{count}",), sort=count, links=run_links(cell))
             rows.append(row(*words, runs, *_cost_values(cell.runs)))
     total = row(head("All", sort="~"), "", "", "", number_value(len(all_runs), "d"), *_cost_values(all_runs))
-    table = Table(
-        key="cost",
-        title="Cost of the grid",
-        columns=(
-            *text_columns("Trained on", "Training images", "Network", "Method"),
-            *number_columns("Runs", "GPU-hours", "CPU core-hours", "Restarts", "Time lost (h)"),
-        ),
-        rows=(*rows, total),
-        notes=(COST_NOTE,),
+    columns = (
+        *text_columns("Trained on", "Training images", "Network", "Method"),
+        *number_columns("Runs", "GPU-hours", "CPU core-hours", "Restarts", "Time lost (h)"),
     )
+    table = Table(key="cost", title="Cost of the grid", columns=columns, rows=(*rows, total), notes=(COST_NOTE,))
     return [table] if rows else []
 
 
 def _cost_values(runs: Sequence[Run]) -> list[Value]:
-    costs = [found for found in map(run_cost, runs) if found is not None]
-    lost = [found.lost_h for found in costs if found.lost_h is not None]
+    costs = pd.DataFrame(filter(None, map(run_cost, runs)), columns=Cost._fields, dtype=float).sum(min_count=1)
     restarts = sum(run.result.restarts if run.result else run.num_starts_before for run in runs)
-    return [
-        number_value(sum(found.gpu_h for found in costs) or None, ".3f"),
-        number_value(sum(found.core_h for found in costs) or None, ".3f"),
-        number_value(restarts, "d"),
-        number_value(sum(lost) if lost else None, ".3f"),
-    ]
+    lost = None if pd.isna(costs["lost_h"]) else costs["lost_h"]
+    hours = (number_value(costs[name] or None, ".3f") for name in ("gpu_h", "core_h"))
+    return [*hours, number_value(restarts, "d"), number_value(lost, ".3f")]
 
 
 def _throughput_table(runs: Sequence[Run]) -> list[Table]:
@@ -113,19 +103,13 @@ def _throughput_table(runs: Sequence[Run]) -> list[Table]:
         return []
     groups = pd.DataFrame(measured).groupby(SETTINGS)
     speeds = groups["images_per_s"].agg(["size", "median", "min", "max"])
-    table = pd.concat([speeds, groups[["waited_s", "computed_s"]].sum()], axis=1).reset_index()
-    return [
-        Table(
-            key="throughput",
-            title="Throughput",
-            columns=(
-                *text_columns("Network", "Layers", "Method", "Image (px)", "Batch", "Arithmetic", "Device"),
-                *number_columns("Runs", "Images/s, median", "lowest", "highest", "Waiting for data (%)"),
-            ),
-            rows=tuple(map(_throughput_row, table.to_dict("records"))),
-            notes=(THROUGHPUT_NOTE,),
-        )
-    ]
+    found = pd.concat([speeds, groups[["waited_s", "computed_s"]].sum()], axis=1).reset_index()
+    rows = tuple(map(_throughput_row, found.to_dict("records")))
+    columns = (
+        *text_columns("Network", "Layers", "Method", "Image (px)", "Batch", "Arithmetic", "Device"),
+        *number_columns("Runs", "Images/s, median", "lowest", "highest", "Waiting for data (%)"),
+    )
+    return [Table(key="throughput", title="Throughput", columns=columns, rows=rows, notes=(THROUGHPUT_NOTE,))]
 
 
 def _throughput(run: Run) -> dict[str, Any]:

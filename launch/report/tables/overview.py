@@ -1,17 +1,22 @@
-"""Tables of any grid: overview, comparison of methods, prerequisites, AUROC by label."""
+"""Tables of any grid: all cells, comparison of methods, prerequisites, AUROC by label, all runs with their files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
 
 from launch.report.content import ReportData
 from launch.report.grouping import grouped
+from launch.report.read.collect import Run
 from launch.report.read.names import word
-from launch.report.statistics.cells import Cell
+from launch.report.statistics.cells import POINTS, Cell
 from launch.report.tables.paper_tables import matching_cells, paper_tables
 from launch.report.tables.table import (
     Column,
+    Link,
     Table,
     Value,
     head,
@@ -36,6 +41,14 @@ COMPARISON_NOTE = (
 )
 LABEL_NOTE = "Mean over the repetitions in points; a label with one class in the test split has no AUROC."
 
+RUN_COLUMNS = (
+    *text_columns("Run", "Files", "State", "For"),
+    *number_columns("Seed", "Best epoch", "Validation (points)", "Test (points)", "Attention weight"),
+    *number_columns("Images/s", "Seconds"),
+    *text_columns("Commit", "Beton"),
+)
+RUN_NOTE = "Test is the mean over the run's own labels as result.json records it; images/s counts training alone."
+
 
 def results(data: ReportData) -> list[Table]:
     """The tables that answer the question: the paper's, comparisons of what is not in the paper, prerequisites."""
@@ -46,17 +59,14 @@ def overview(data: ReportData) -> list[Table]:
     """One row for each cell, with the value of every repetition."""
     differing = any(cell.differs for cell in data.cells)
     names = ["Dataset", "Training images", "Initial weights", "Method", "Teacher", "Network", "Layers"]
-    names += ["Differs in"] if differing else []
-    numbers = number_columns("Attention weight", "n", "Mean ± CI (points)", "t ±")
-    return [
-        Table(
-            key="overview",
-            title="All cells",
-            columns=(*text_columns(*names), *numbers, *text_columns("Each repetition")),
-            rows=tuple(_overview_row(cell, differing) for cell in data.cells),
-            notes=(INTERVAL_NOTE, *phantom_notes(data.cells)),
-        )
-    ]
+    columns = (
+        *text_columns(*names, *(["Differs in"] if differing else [])),
+        *number_columns("Attention weight", "n", "Mean ± CI (points)", "t ±"),
+        *text_columns("Each repetition"),
+    )
+    rows = tuple(_overview_row(cell, differing) for cell in data.cells)
+    notes = (INTERVAL_NOTE, *phantom_notes(data.cells))
+    return [Table(key="overview", title="All cells", columns=columns, rows=rows, notes=notes)]
 
 
 def _overview_row(cell: Cell, differing: bool) -> tuple[Value, ...]:
@@ -115,20 +125,15 @@ def _compared(cell: Cell | None, cells: Sequence[Cell]) -> Value:
 def prerequisites(data: ReportData) -> list[Table]:
     """Own test scores of the runs that gave initial weights or were teachers, in one table; none without such."""
     found = [cell for cell in data.cells if cell.role == "prerequisite"]
-    names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
     rows = []
     for cell in found:
         label = cell.label
         words = (word(label.dataset), label.subset, word(label.init), cell.method_text, word(label.network))
         rows.append(row(*words, score_value(cell)))
-    table = Table(
-        key="prerequisites",
-        title="Prerequisites: initial weights and teachers",
-        columns=(*text_columns(*names), *number_columns("Own test AUROC (points)")),
-        rows=tuple(rows),
-        notes=phantom_notes(found),
-    )
-    return [table] if rows else []
+    names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
+    columns = (*text_columns(*names), *number_columns("Own test AUROC (points)"))
+    title, notes = "Prerequisites: initial weights and teachers", phantom_notes(found)
+    return [Table(key="prerequisites", title=title, columns=columns, rows=tuple(rows), notes=notes)] if rows else []
 
 
 def labels(data: ReportData) -> list[Table]:
@@ -141,14 +146,14 @@ def _label_table(cells: Sequence[Cell]) -> Table:
     runs = [run for cell in cells for run in cell.finished]
     names = dict.fromkeys(label for run in runs if run.result for label in run.result.test.auroc)
     rows = [row(head(label), *(_label_value(cell, label) for cell in cells)) for label in names]
-    means = [
+    means = (
         Value((interval_text(cell.summary),), sort=cell.summary.mean) if cell.summary else Value(("-",))
         for cell in cells
-    ]
-    first = cells[0].label
+    )
+    group = cells[0].label
     return Table(
-        key=f"labels-{'-'.join(first.group)}",
-        title=f"AUROC by label: {first.group_text}",
+        key=f"labels-{'-'.join(group.group)}",
+        title=f"AUROC by label: {group.group_text}",
         columns=(*text_columns("Label"), *(Column((word(cell.label.network), cell.method_text)) for cell in cells)),
         rows=(*rows, row(head("Mean", sort="~"), *means)),
         notes=(LABEL_NOTE,),
@@ -161,3 +166,49 @@ def _label_value(cell: Cell, label: str) -> Value:
         return Value(("one class",), mark="missing")
     text = f"{summary.mean:.2f}" if summary.n == len(cell.finished) else f"{summary.mean:.2f} (n={summary.n})"
     return Value((text,), sort=summary.mean)
+
+
+def runs(data: ReportData) -> list[Table]:
+    """All runs with where they came from, then the folders that the report does not use, or not wholly."""
+    found = tuple(_run_row(cell, run, data.out) for cell in data.cells for run in cell.runs)
+    tables = [Table(key="runs", title="All runs", columns=RUN_COLUMNS, rows=found, notes=(RUN_NOTE,))]
+    if data.collection.passed_over:
+        start, columns = data.collection.directory, text_columns("Folder", "What", "Why")
+        left_out = tuple(
+            row(os.path.relpath(item.path, start), item.kind, item.reason) for item in data.collection.passed_over
+        )
+        title = "Folders passed over or used in part"
+        tables.append(Table(key="passed-over", title=title, columns=columns, rows=left_out))
+    return tables
+
+
+def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
+    result = run.result
+    validation = result.validation.mean_auroc if result else None
+    test = result.test.mean_auroc if result else None
+    return row(
+        *(head(run.run_id), Value(("",), links=_file_links(run, out)), run.progress, cell.role),
+        number_value(run.config.seed, "d"),
+        number_value(result.best_epoch if result else None, "d"),
+        number_value(None if validation is None else POINTS * validation, ".2f"),
+        number_value(None if test is None else POINTS * test, ".2f"),
+        number_value(result.attention_weight if result else None, ".4g"),
+        number_value(result.images_per_s if result else None, ",.1f"),
+        number_value(result.seconds if result else None, ",.0f"),
+        *(run.commit or "-", run.content_hash[:10] or "-"),
+    )
+
+
+def _file_links(run: Run, out: Path) -> tuple[Link, ...]:
+    """Links, relative to ``out``, to those of the run's files that are there."""
+    folder, start = run.folder, out.resolve()
+    files = {
+        "config": folder.config_file,
+        "curves": folder.metrics_file,
+        "predictions": folder.predictions_file,
+        "result": folder.result_file,
+        "provenance": folder.provenance_file,
+        "log": folder.log_file,
+    }
+    there = {text: os.path.relpath(path.resolve(), start) for text, path in files.items() if path.exists()}
+    return tuple(Link(text, quote(path)) for text, path in there.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -88,11 +88,12 @@ def _table(members: Sequence[Compared], number: int) -> Table:
 
 def _note(first: Compared, members: Sequence[Compared]) -> str:
     counts = sorted({len(runs) for item in members for runs in (item.base_runs, item.other_runs)})
-    split, n = first.first, " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    n = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    split, bootstrap = first.first, first.bootstrap
     return (
         f"AUROC of the method minus that of transfer learning with the same config, in points, each the mean of its "
-        f"repetitions (n = {n}). In brackets the 95 % percentile interval of a paired bootstrap: {first.count:,} "
-        f"resamples (seed {first.seed}) of the {split.num_patients:,} test patients, each with all of its images "
+        f"repetitions (n = {n}). In brackets the 95 % percentile interval of a paired bootstrap: {bootstrap.count:,} "
+        f"resamples (seed {bootstrap.seed}) of the {split.num_patients:,} test patients, each with all of its images "
         f"({split.num_images:,} in all), the same for both. * the interval does not hold 0; none is corrected for "
         "the number of labels. The interval tells what other patients would change, not what other seeds would."
     )
@@ -119,29 +120,22 @@ def _links(item: Compared) -> tuple[Link, ...]:
 
 def paired_csv(compared: Sequence[Compared]) -> str:
     """One row for each pair and label, and one for the mean of the labels."""
-    rows = [fields for item in compared for fields in _rows(item)]
-    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f")
+    return pd.concat(map(_frame, compared))[list(COLUMNS)].to_csv(index=False, float_format="%.4f")
 
 
-def _rows(item: Compared) -> Iterator[dict[str, object]]:
-    positives = [*map(str, item.first.positives), ""]
-    for name, num_positive, interval in zip(item.names, positives, item.intervals, strict=True):
-        yield {
-            **item.cell.label._asdict(),
-            "image_size": item.cell.config.data.image_size,
-            "differs": item.cell.differs,
-            "label": name,
-            "num_images": item.first.num_images,
-            "num_patients": item.first.num_patients,
-            "num_positive": num_positive,
-            "base_auroc": POINTS * interval.base,
-            "auroc": POINTS * interval.other,
-            "difference": POINTS * interval.difference,
-            "low": POINTS * interval.low,
-            "high": POINTS * interval.high,
-            "usable_resamples": interval.usable,
-            "resamples": item.count,
-            "seed": item.seed,
-            "base_run_ids": " ".join(run.run_id for run in item.base_runs),
-            "run_ids": " ".join(run.run_id for run in item.other_runs),
-        }
+def _frame(item: Compared) -> pd.DataFrame:
+    frame = pd.DataFrame(item.intervals).rename(columns={"base": "base_auroc", "other": "auroc"})
+    frame[["base_auroc", "auroc", "difference", "low", "high"]] *= POINTS
+    return frame.rename(columns={"usable": "usable_resamples"}).assign(
+        **item.cell.label._asdict(),
+        image_size=item.cell.config.data.image_size,
+        differs=item.cell.differs,
+        label=item.names,
+        num_images=item.first.num_images,
+        num_patients=item.first.num_patients,
+        num_positive=[*map(str, item.first.positives), ""],
+        resamples=item.bootstrap.count,
+        seed=item.bootstrap.seed,
+        base_run_ids=" ".join(run.run_id for run in item.base_runs),
+        run_ids=" ".join(run.run_id for run in item.other_runs),
+    )

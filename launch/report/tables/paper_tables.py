@@ -1,10 +1,12 @@
-"""Tables 2A, 2B, 3 and 5 of the paper: our value, the printed one, and the difference."""
+"""Tables 2A, 2B, 3 and 5 of the paper: our value, the printed one, and the difference; and tables.csv."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+
+import pandas as pd
 
 from launch.grids.paper.tables import PaperConfiguration, paper_configurations
 from launch.report.content import ReportData
@@ -36,6 +38,13 @@ NOTE = (
     "paper's printed value; our mean minus it. Points are 100 x mean test AUROC; the paper has n = 3."
 )
 
+COLUMNS = (
+    *("table", *CellLabel._fields, "image_size", "role", "differs", "attention_weights"),
+    *("n", "num_unfinished", "mean", "ci95", "ci95_t", "values"),
+    *("paper_id", "paper_mean", "paper_ci95", "difference", "doubtful", "run_ids"),
+)
+"""Columns of tables.csv. Scores are points (100 x AUROC); lists are joined by a blank; empty means not there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -49,6 +58,12 @@ class Place:
     def column(self) -> tuple[str, ...]:
         """What the places of one column have in common: method, teacher, network and scope."""
         return self.label[3:]
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Head of the column, in lines."""
+        method = "TL" if self.label.method == "transfer_learning" else f"AT, {self.label.teacher_text} teacher"
+        return (method, word(self.label.network), f"{self.printed.trainable_params / 1e6:.1f}m trainable")
 
     @property
     def doubtful(self) -> bool:
@@ -83,21 +98,18 @@ def matching_cells(cells: Sequence[Cell]) -> tuple[dict[CellLabel, Cell], dict[C
     Runs of a beta search do not count. Of several cells the one with the most finished repetitions is taken.
     """
     wanted = {place.label for place in printed_places()}
-    ours = [
-        cell
-        for cell in cells
-        if cell.label in wanted and cell.role != "search" and cell.config.data.image_size == IMAGE_SIZE_PX
-    ]
+    ours = [cell for cell in cells if cell.role != "search" and cell.config.data.image_size == IMAGE_SIZE_PX]
     chosen: dict[CellLabel, Cell] = {}
     notes: dict[CellLabel, str] = {}
     for label, several in grouped(ours, lambda cell: cell.label).items():
-        chosen[label] = max(several, key=lambda cell: len(cell.finished))
-        if len(several) > 1:
-            notes[label] = (
-                f"{label.group_text}, {label.method_text}, {word(label.network)}: {len(several)} cells match; shown "
-                f"is the one with the most finished repetitions ({chosen[label].differs}); the others stand in the "
-                "table of all cells"
-            )
+        if label in wanted:
+            chosen[label] = max(several, key=lambda cell: len(cell.finished))
+            if len(several) > 1:
+                notes[label] = (
+                    f"{label.group_text}, {label.method_text}, {word(label.network)}: {len(several)} cells match; "
+                    f"shown is the one with the most finished repetitions ({chosen[label].differs}); the others "
+                    "stand in the table of all cells"
+                )
     return chosen, notes
 
 
@@ -127,41 +139,70 @@ def paper_tables(data: ReportData) -> list[Table]:
 def _table(key: str, places: list[Place], chosen: dict[CellLabel, Cell], notes: tuple[str, ...]) -> Table:
     """Sizes and initial weights down, methods and networks across."""
     columns = grouped(places, lambda place: place.column)
+    heads = [Column(members[0].head) for members in columns.values()]
     rows = []
     for (size, init), across in grouped(places, lambda place: (place.printed.train_size, place.label.init)).items():
         at = {place.column: place for place in across}
         rows.append(row(size, word(init), *(_place_value(at[column], chosen) for column in columns)))
-    heads = (Column(_head(members[0])) for members in columns.values())
-    return Table(
-        key=f"paper-{key}",
-        title=TITLES[key],
-        columns=(*text_columns("Training images", "Initial weights"), *heads),
-        rows=tuple(rows),
-        notes=notes,
-    )
-
-
-def _head(place: Place) -> tuple[str, ...]:
-    label = place.label
-    method = "TL" if label.method == "transfer_learning" else f"AT, {label.teacher_text} teacher"
-    return (method, word(label.network), f"{place.printed.trainable_params / 1e6:.1f}m trainable")
+    all_columns = (*text_columns("Training images", "Initial weights"), *heads)
+    return Table(key=f"paper-{key}", title=TITLES[key], columns=all_columns, rows=tuple(rows), notes=notes)
 
 
 def _place_value(place: Place, chosen: dict[CellLabel, Cell]) -> Value:
-    dagger = " †" if place.doubtful else ""
-    printed = f"paper {place.printed.auc:.2f} ± {place.printed.ci:.2f}{dagger}"
+    printed = f"paper {place.printed.auc:.2f} ± {place.printed.ci:.2f}{' †' if place.doubtful else ''}"
     cell = chosen.get(place.label)
     ours = score_value(cell, with_n=False)
     if cell is None or cell.summary is None:
-        return Value((*ours.lines, printed), links=ours.links, mark="missing")
+        return replace(ours, lines=(*ours.lines, printed))
     summary = cell.summary
-    text = ours.lines[0]
-    if summary.t_half is not None:
-        text += f" (t ± {summary.t_half:.2f})" if summary.n == 3 else f" (t ± {summary.t_half:.2f}, n={summary.n})"
-    difference = f"vs paper {signed(summary.mean - place.printed.auc)}"
-    return Value(
-        (text, printed, difference),
-        sort=summary.mean,
-        links=ours.links,
-        mark="doubtful" if place.doubtful else "",
-    )
+    n = "" if summary.n == 3 else f", n={summary.n}"
+    text = ours.text if summary.t_half is None else f"{ours.text} (t ± {summary.t_half:.2f}{n})"
+    lines = (text, printed, f"vs paper {signed(summary.mean - place.printed.auc)}")
+    return replace(ours, lines=lines, mark="doubtful" if place.doubtful else "")
+
+
+def tidy_csv(cells: Sequence[Cell]) -> str:
+    """All cells under ``table`` = all, then the places of the paper's tables under 2a, 2b, 3 and 5.
+
+    A table of the paper is listed when one of its places or more has a run; its other places then have n = 0.
+    """
+    rows = [{"table": "all", **_cell_fields(cell)} for cell in cells]
+    chosen, _ = matching_cells(cells)
+    present = {place.table for place in printed_places() if place.label in chosen}
+    for place in printed_places():
+        if place.table in present:
+            cell = chosen.get(place.label)
+            mean = cell.summary.mean if cell is not None and cell.summary else None
+            ours = {**place.label._asdict(), "n": 0, "num_unfinished": 0} if cell is None else _cell_fields(cell)
+            paper = {
+                "table": place.table,
+                "paper_id": place.printed.key,
+                "paper_mean": f"{place.printed.auc:.2f}",
+                "paper_ci95": f"{place.printed.ci:.2f}",
+                "difference": _number(None if mean is None else mean - place.printed.auc),
+                "doubtful": "yes" if place.doubtful else "no",
+            }
+            rows.append(ours | paper)
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=object).to_csv(index=False)
+
+
+def _cell_fields(cell: Cell) -> dict[str, object]:
+    summary = cell.summary
+    return {
+        **cell.label._asdict(),
+        "image_size": cell.config.data.image_size,
+        "role": cell.role,
+        "differs": cell.differs,
+        "attention_weights": " ".join(f"{weight:.6g}" for weight in cell.weights),
+        "n": summary.n if summary else 0,
+        "num_unfinished": cell.num_unfinished,
+        "mean": _number(summary.mean if summary else None),
+        "ci95": _number(summary.normal_half if summary else None),
+        "ci95_t": _number(summary.t_half if summary else None),
+        "values": " ".join(_number(value) for value in cell.points if value is not None),
+        "run_ids": " ".join(run.run_id for run in cell.runs),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.report.read.names import word
-from launch.report.statistics.cells import Cell
-from launch.report.statistics.intervals import Summary
-
-MISSING = "missing"
+from launch.report.statistics.cells import Cell, Summary
 
 
 @dataclass(frozen=True)
@@ -81,9 +78,9 @@ def text_value(text: str) -> Value:
     return Value((text,), sort=text)
 
 
-def number_value(number: float | None, form: str, *, missing: str = "-") -> Value:
-    """A number in the given format, or ``missing``."""
-    return Value((missing,)) if number is None else Value((format(number, form),), sort=number)
+def number_value(number: float | None, form: str) -> Value:
+    """A number in the given format, a dash for None."""
+    return Value(("-",)) if number is None else Value((format(number, form),), sort=number)
 
 
 def row(*values: Value | str) -> tuple[Value, ...]:
@@ -122,9 +119,8 @@ def run_links(cell: Cell) -> tuple[Link, ...]:
 
 def score_value(cell: Cell | None, *, with_n: bool = True) -> Value:
     """Mean and interval of a cell; missing, with the count of runs on their way, while none is done."""
-    if cell is None:
-        return Value((MISSING,), mark="missing")
-    if cell.summary is None:
-        waiting = f" ({cell.num_unfinished} not finished)" if cell.num_unfinished else ""
-        return Value((MISSING + waiting,), links=run_links(cell), mark="missing")
-    return Value((interval_text(cell.summary, with_n=with_n),), sort=cell.summary.mean, links=run_links(cell))
+    links = run_links(cell) if cell is not None else ()
+    if cell is None or cell.summary is None:
+        waiting = f" ({cell.num_unfinished} not finished)" if cell is not None and cell.num_unfinished else ""
+        return Value((f"missing{waiting}",), links=links, mark="missing")
+    return Value((interval_text(cell.summary, with_n=with_n),), sort=cell.summary.mean, links=links)

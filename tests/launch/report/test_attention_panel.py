@@ -12,8 +12,15 @@ from PIL import Image
 from report_fixtures import student, write_run
 
 from launch.cli import main
-from launch.report.figures.attention_panel import Seen, attention_map, draw_overlays, draw_planes, mosaic, unit_planes
-from launch.report.figures.attention_section import HOW
+from launch.report.figures.attention import (
+    HOW,
+    Seen,
+    attention_map,
+    draw_overlays,
+    draw_planes,
+    mosaic,
+    unit_planes,
+)
 
 
 def test_unit_planes_have_length_one_and_empty_ones_stay_empty() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch.report.statistics.intervals import Summary, summarise, t_quantile
+from launch.report.statistics.cells import Summary, summarise, t_quantile
 
 scores = st.lists(st.floats(0.0, 100.0, allow_subnormal=False), min_size=2, max_size=12)
 

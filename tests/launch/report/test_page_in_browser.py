@@ -12,7 +12,7 @@ from report_fixtures import mimic_teacher, pretraining, student, write_run
 
 from harness.config import Weights
 from launch.report.build import build_report
-from launch.report.write.html import without_refresh
+from launch.report.write.documents import without_refresh
 
 NASTY = "x <img src=nowhere onerror=fail()> & \"quotes\" 'é' 胸 \u202e %41 $x_$"
 CURVE = [(0.5, 0.5), (0.6, 0.55), (0.7, 0.6)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,50 +16,55 @@ from sklearn.metrics import roc_auc_score
 
 from launch.report.read.collect import collect
 from launch.report.statistics import bootstrap as bootstrap_module
-from launch.report.statistics.bootstrap import Bootstrap, SplitPredictions, paired_intervals, resample
+from launch.report.statistics.bootstrap import Bootstrap, paired_intervals, resample
 
 
 def predictions(
     *, seed: int = 0, logits_seed: int = 0, num_images: int = 60, num_patients: int = 20, num_labels: int = 3
-) -> SplitPredictions:
+) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     targets = (generator.random((num_images, num_labels)) < 0.3).astype(np.uint8)
     targets[0], targets[1] = 1, 0
-    patients = np.array([f"p{number:03d}" for number in generator.integers(0, num_patients, num_images)])
+    patients = [f"p{number:03d}" for number in generator.integers(0, num_patients, num_images)]
     noise = np.random.default_rng((seed, logits_seed)).normal(size=targets.shape)
-    return SplitPredictions(
-        labels=tuple(f"label {i}" for i in range(num_labels)),
-        index=np.arange(num_images),
-        patients=patients,
-        targets=targets,
-        logits=np.round(noise + targets, 1).astype(np.float32),
-    )
+    logits = np.round(noise + targets, 1).astype(np.float32)
+    columns = {f"target:label {i}": targets[:, i] for i in range(num_labels)}
+    columns |= {f"logit:label {i}": logits[:, i] for i in range(num_labels)}
+    return pd.DataFrame({"index": np.arange(num_images), "patient": patients, **columns})
 
 
-def drawn_images(found: SplitPredictions, *, count: int, seed: int) -> list[np.ndarray]:
+def array(frame: pd.DataFrame, prefix: str) -> np.ndarray:
+    return frame.filter(regex=f"^{prefix}:").to_numpy()
+
+
+def drawn_images(found: pd.DataFrame, *, count: int, seed: int) -> list[np.ndarray]:
     """The images of each resample, drawn patient by patient."""
-    names = np.unique(found.patients)
+    names = np.unique(found.patient.to_numpy())
     chosen = np.random.default_rng((seed, len(names))).integers(0, len(names), (count, len(names)))
-    return [np.concatenate([np.flatnonzero(found.patients == names[number]) for number in row]) for row in chosen]
+    return [
+        np.concatenate([np.flatnonzero(found.patient.to_numpy() == names[number]) for number in row])
+        for row in chosen
+    ]
 
 
 def test_every_resample_is_scikit_learns_auroc_of_the_drawn_patients_images() -> None:
     found = predictions()
+    targets, logits = array(found, "target"), array(found, "logit")
     result = resample(found, count=50, seed=3)
-    assert (result.num_images, result.num_patients) == (60, len(np.unique(found.patients)))
-    assert result.positives.tolist() == found.targets.sum(axis=0).tolist()
+    assert (result.num_images, result.num_patients) == (60, len(np.unique(found.patient.to_numpy())))
+    assert result.positives.tolist() == targets.sum(axis=0).tolist()
     checked = 0
     for row, images in zip(result.drawn, drawn_images(found, count=50, seed=3), strict=True):
         for i in range(3):
-            if 0 < found.targets[images, i].sum() < len(images):
-                expected = roc_auc_score(found.targets[images, i], found.logits[images, i])
+            if 0 < targets[images, i].sum() < len(images):
+                expected = roc_auc_score(targets[images, i], logits[images, i])
                 assert row[i] == pytest.approx(expected, abs=1e-12)
                 checked += 1
             else:
                 assert np.isnan(row[i])
     assert checked > 100
     for i in range(3):
-        assert result.point[i] == pytest.approx(roc_auc_score(found.targets[:, i], found.logits[:, i]), abs=1e-12)
+        assert result.point[i] == pytest.approx(roc_auc_score(targets[:, i], logits[:, i]), abs=1e-12)
 
 
 @given(seed=st.integers(0, 10_000), repetitions=st.integers(1, 3))
@@ -88,9 +93,7 @@ def test_the_interval_is_the_percentiles_of_the_differences_of_the_means_over_re
 
 def test_a_label_with_one_class_has_no_difference_and_leaves_the_mean() -> None:
     found = predictions()
-    targets = found.targets.copy()
-    targets[:, 1] = 0
-    runs = [resample(dataclasses.replace(found, targets=targets), count=30, seed=0)]
+    runs = [resample(found.assign(**{"target:label 1": np.uint8(0)}), count=30, seed=0)]
     intervals = paired_intervals(runs, runs)
     assert np.isnan([intervals[1].difference, intervals[1].low]).all()
     assert intervals[1].usable == 0
@@ -105,7 +108,7 @@ def test_runs_of_different_test_splits_are_not_paired() -> None:
 
 def test_more_images_than_fit_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = resample(predictions(), count=40, seed=0)
-    monkeypatch.setattr("harness.evaluation.bootstrap.CHUNK_VALUES", len(np.unique(predictions().patients)) * 7)
+    monkeypatch.setattr("harness.evaluation.bootstrap.CHUNK_VALUES", len(np.unique(predictions().patient)) * 7)
     parts = resample(predictions(), count=40, seed=0)
     np.testing.assert_array_equal(whole.drawn[:7], parts.drawn[:7])
     np.testing.assert_allclose(whole.drawn, parts.drawn, rtol=0, atol=1e-12)

@@ -97,7 +97,7 @@ def test_a_second_report_replaces_the_first_and_is_the_same(tmp_path: Path) -> N
     first = {path.name: path.read_bytes() for path in built.paths}
     again = build_report(tmp_path, tmp_path / "report")
     assert {path.name: path.read_bytes() for path in again.paths} == first
-    assert built.collection.passed_over == ()
+    assert built.data.collection.passed_over == ()
     assert visible(tmp_path / "report") == FILES
 
 
@@ -144,4 +144,4 @@ def test_two_hundred_folders_take_seconds(tmp_path: Path) -> None:
     started = time.process_time()
     built = build_report(tmp_path, tmp_path / "report")
     assert time.process_time() - started < 20.0
-    assert len(built.collection.runs) == 200
+    assert len(built.data.collection.runs) == 200

@@ -15,8 +15,14 @@ from launch.grids.paper.grid import paper_grid
 from launch.report.build import read_data
 from launch.report.content import Options, ReportData
 from launch.report.read.names import cell_label
-from launch.report.tables.paper_tables import figure_3_cells, matching_cells, paper_tables, printed_places
-from launch.report.tables.tidy import COLUMNS, tidy_csv
+from launch.report.tables.paper_tables import (
+    COLUMNS,
+    figure_3_cells,
+    matching_cells,
+    paper_tables,
+    printed_places,
+    tidy_csv,
+)
 
 
 def data_of(directory: Path) -> ReportData:

@@ -11,9 +11,7 @@ from parsed_page import NASTY, Page
 
 from launch.report.content import Picture
 from launch.report.tables.table import Column, Link, Table, Value, signed, text_value
-from launch.report.write.html import Section, html_page
-from launch.report.write.latex import escape, latex_document
-from launch.report.write.markdown import markdown_document, to_markdown
+from launch.report.write.documents import Section, html_page, latex_document, markdown_document, tex, to_markdown
 
 
 def links(text: str, href: str) -> Value:
@@ -68,9 +66,9 @@ def test_markdown_keeps_text_as_text() -> None:
 
 
 def test_latex_escapes_every_special() -> None:
-    assert escape(r"a_b & 5% {x} $y$ #1") == r"a\_b \& 5\% \{x\} \$y\$ \#1"
-    assert escape("~ ^ \\z") == r"\textasciitilde{} \textasciicircum{} \textbackslash{}z"
-    assert escape("± † [q] * λ é") == r"$\pm$ $\dagger$ {[}q{]} {*} ? é"
+    assert tex(r"a_b & 5% {x} $y$ #1") == r"a\_b \& 5\% \{x\} \$y\$ \#1"
+    assert tex("~ ^ \\z") == r"\textasciitilde{} \textasciicircum{} \textbackslash{}z"
+    assert tex("± † [q] * λ é") == r"$\pm$ $\dagger$ {[}q{]} {*} ? é"
 
 
 @given(text=st.text(max_size=30))

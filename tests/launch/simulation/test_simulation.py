@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from launch.cli import main
 from launch.grids.registry import load_grid
 from launch.plan.cost import estimate
-from launch.simulation.engine import Replay, simulate
+from launch.simulation.engine import Replay, simulate, summarise, utilisation
 from launch.simulation.model import Allocation, SimulatedRun, Trouble, runs_left, troubles
-from launch.simulation.summary import summarise, utilisation
 
 CHAIN = [
     SimulatedRun(name="a", hours=1.0),
@@ -220,10 +219,11 @@ def test_what_is_left_of_a_grid_is_simulated() -> None:
     assert {need for run in simulated for need in run.needs} <= {run.name for run in simulated}
     summary = summarise(simulated, Allocation(gpus=8, preemptions=0.05), 3)
     assert summary.nodes == 8
-    assert summary.makespan_h.low <= summary.makespan_h.median <= summary.makespan_h.high
-    assert summary.bound_h <= summary.makespan_h.low
-    assert summary.lost.high == pytest.approx(0.0, abs=1e-9)
-    assert summary.preempted.low > 0
+    makespan = summary.figures["makespan_h"]
+    assert makespan.low <= makespan.median <= makespan.high
+    assert summary.bound_h <= makespan.low
+    assert summary.figures["lost"].high == pytest.approx(0.0, abs=1e-9)
+    assert summary.figures["preempted"].low > 0
 
 
 def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
