@@ -8,3 +8,10 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+def one_line(text: object) -> str:
+    """A text, such as a file's name, as it can be printed in one line: control characters and odd bytes escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
+    )

@@ -17,13 +17,13 @@ from datasets.convert.pool import DecodePool, default_workers
 from datasets.convert.protocol import Reject
 from datasets.convert.publish import publish, settle, versions
 from datasets.convert.request import ConvertOptions, Request
-from datasets.errors import InputError
+from datasets.errors import InputError, one_line
 from datasets.files import disk_full_as_input_error
 from datasets.malloc import return_freed_memory
 from datasets.progress import progress
 from datasets.sources.records import Records
 
-SHOWN_REJECTS = 5
+SHOWN = 5
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +112,14 @@ class RejectGuard:
         """
         self._found.append((path, reason))
         if self._options.on_error == "stop":
-            raise InputError(f"{self._root / path}: {reason} (--on-error reject leaves such images out)")
+            raise InputError(f"{one_line(self._root / path)}: {reason} (--on-error reject leaves such images out)")
         if len(self._found) <= self._options.max_rejects * self._total:
             return
-        for refused, why in self._found[:SHOWN_REJECTS]:
-            logger.warning("%s: %s", refused, why)
+        for refused, why in self._found[:SHOWN]:
+            logger.warning("%s: %s", one_line(refused), why)
         raise InputError(
             f"{self._root}: {len(self._found):,} of {self._total:,} images cannot be used so far, more than "
-            f"--max-rejects {self._options.max_rejects:g} allows; the last: {path}: {reason}"
+            f"--max-rejects {self._options.max_rejects:g} allows; the last: {one_line(path)}: {reason}"
         )
 
 
@@ -128,13 +128,20 @@ def _decode(request: Request, writer: BetonWriter, guard: RejectGuard) -> None:
     first, end, options = writer.next, len(request), request.options
     pool = DecodePool(request.records.root, options.decode_spec, workers=options.workers or default_workers())
     return_freed_memory()
+    warned = 0
     with pool, progress(f"converting {request.records.dataset}", end - first) as advance:
         for position, outcome in zip(range(first, end), pool.decode(request.paths(first)), strict=True):
             if isinstance(outcome, Reject):
                 guard.add(request.path(position), outcome.reason)
+            elif outcome.warning:
+                warned += 1
+                if warned <= SHOWN:
+                    logger.warning("%s: %s", one_line(request.path(position)), outcome.warning)
             writer.add(outcome)
             advance(1, f"{len(guard)} rejected" if len(guard) else "")
     writer.flush()
+    if warned > SHOWN:
+        logger.warning("%s images in all were converted with such a warning", f"{warned:,}")
 
 
 def _warn_of_small_disk(request: Request, out: Path) -> None:

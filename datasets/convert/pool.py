@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import selectors
 import signal
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,8 +22,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from datasets.convert.protocol import DecodeSpec, Outcome, Reject
-from datasets.errors import InputError
+from datasets.convert.protocol import DecodeSpec, Fault, Outcome, Reject
+from datasets.errors import InputError, one_line
 
 AHEAD_PER_WORKER = 3
 """Images that a worker has been sent and not answered, so that it never waits for the parent."""
@@ -125,7 +126,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
         Raises:
             InputError: if a worker was killed from outside.
-            RuntimeError: if a worker failed by a fault of this program; its traceback is on standard error.
+            RuntimeError: if a worker failed by a fault of the machine or of this program.
         """
         queue, done, due = _Queue(paths), dict[int, Outcome](), 0
         while True:
@@ -160,7 +161,11 @@ class DecodePool(AbstractContextManager["DecodePool"]):
             except (EOFError, OSError):
                 self._remove_dead(worker, queue, done)
             else:
-                position, _ = worker.pending.popleft()
+                position, path = worker.pending.popleft()
+                if isinstance(outcome, Fault):
+                    error = RuntimeError(f"decoding failed at {one_line(path)}, not for its content: {outcome.words}")
+                    error.add_note(outcome.details)
+                    raise error
                 done[position] = outcome
 
     def _remove_dead(self, worker: _Worker, queue: _Queue, done: dict[int, Outcome]) -> None:
@@ -200,11 +205,16 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
 def _decode_loop(pipe: Connection, root: str, spec: DecodeSpec) -> None:
     """Answer each path with its outcome until the other end closes the pipe or is gone; runs in a worker."""
-    from datasets.convert.worker import decode_page
-
+    outcome: Outcome | Fault
     while True:
         try:
             path = os.path.join(root, pipe.recv())  # noqa: PTH118 (a path may hold odd bytes)
-            pipe.send(decode_page(Path(path), spec))
+            try:
+                from datasets.convert.worker import decode_page
+
+                outcome = decode_page(Path(path), spec)
+            except Exception as error:  # noqa: BLE001 (raised by the parent)
+                outcome = Fault(f"{type(error).__name__}: {error}", traceback.format_exc())
+            pipe.send(outcome)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return

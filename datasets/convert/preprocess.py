@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.beton.sidecar import Sidecar
 from datasets.convert.pool import DecodePool, default_workers
 from datasets.convert.protocol import DECODER, DecodeSpec, Page, Reject
+from datasets.errors import one_line
 from datasets.files import parse_as
 from datasets.images.jpeg import decode_jpeg
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,9 @@ class Preprocessing(DecodeSpec):
             size=self.size, resize=self.resize, large_jpeg=self.large_jpeg, jpeg_quality=self.jpeg_quality
         )
         with DecodePool(Path(), spec, workers=max(1, count)) as pool:
-            for outcome in pool.decode(str(path) for path in images):
+            for path, outcome in zip(images, pool.decode(str(path) for path in images), strict=True):
+                if isinstance(outcome, Page) and outcome.warning:
+                    logger.warning("%s: %s", one_line(path), outcome.warning)
                 yield self._pixels(outcome) if isinstance(outcome, Page) else outcome
 
     def _pixels(self, page: Page) -> np.ndarray:

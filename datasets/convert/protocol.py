@@ -32,11 +32,12 @@ class DecodeSpec:
 
 @dataclass(frozen=True)
 class Page:
-    """A decoded image as it is stored, S x S gray bytes or a gray JPEG, and its checksums."""
+    """A decoded image as it is stored, S x S gray bytes or a gray JPEG, its checksums, and a warning about it."""
 
     stored: bytes
     crc32: int
     sha256: bytes
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class Reject:
     """Why an image cannot be used."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What stopped a decode process though no image is to blame: an exception's words, and its traceback."""
+
+    words: str
+    details: str
 
 
 Outcome = Page | Reject

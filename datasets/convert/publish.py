@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import zlib
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,6 @@ from datasets.convert.request import SAMPLE_COLUMNS, Request
 from datasets.errors import InputError
 from datasets.files import replacing
 from datasets.sources.labels import IGNORED, POSITIVE
-
-OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-"""Distributions that cv2 may have come in."""
 
 
 def publish(request: Request, writer: BetonWriter) -> Sidecar:
@@ -104,22 +100,9 @@ def versions() -> dict[str, str]:
         "cxr-harness": version("cxr-harness"),
         "kornia-rs": version("kornia-rs"),
         "numpy": np.__version__,
-        "opencv": _opencv_version(),
         "pillow": PIL.__version__,
         "simplejpeg": version("simplejpeg"),
     }
-
-
-def _opencv_version() -> str:
-    """Version of the distribution that cv2 came in; clusters often have a headless one."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    for name in OPENCV:
-        with suppress(PackageNotFoundError):
-            return version(name)
-    import cv2
-
-    return str(cv2.__version__)
 
 
 def _describe(

@@ -21,8 +21,8 @@ from datasets.sources.records import Records
 
 OnError = Literal["reject", "stop"]
 
-SIZE_STEP = 32
-"""The networks halve the image five times."""
+SIZE_STEP, LARGEST_SIZE = 32, 4096
+"""Of pages, in pixels: the networks halve the image five times, and no radiograph is larger."""
 SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
 
 
@@ -54,8 +54,8 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
-        if self.size < SIZE_STEP or self.size % SIZE_STEP != 0:
-            raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels")
+        if self.size not in range(SIZE_STEP, LARGEST_SIZE + 1, SIZE_STEP):
+            raise InputError(f"size = {self.size} must be a multiple of {SIZE_STEP} pixels, {LARGEST_SIZE} at most")
         choices = {"resize": Resize, "large_jpeg": LargeJpeg, "encoding": Encoding, "on_error": OnError}
         for name, literal in choices.items():
             value, known = getattr(self, name), get_args(literal)

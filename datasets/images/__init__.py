@@ -7,3 +7,7 @@ from datasets.errors import InputError
 
 class ImageError(InputError):
     """An image that cannot be used; the message is the reason, without the file's name."""
+
+
+class ImageWarning(UserWarning):
+    """An image that is decoded, but perhaps not to what it was meant to show; the message is without its name."""

@@ -52,6 +52,11 @@ def decode_gray(source: bytes | Path, at_least: int | None = None) -> np.ndarray
         return _upright(jpeg.decode_jpeg(data, _check_extent, at_least), jpeg.find_exif(data))
     if data.startswith(dicom.MAGIC, dicom.MAGIC_AT):
         return dicom.decode_dicom(data, _check_extent)
+    if data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0":  # group and element of a first data element
+        raise ImageError(
+            "DICOM without its first 132 bytes; pydicom's dcmread(..., force=True) and save_as(..., "
+            "enforce_file_format=True) write it whole"
+        )
     raise ImageError(f"neither PNG, JPEG nor DICOM but {_describe(data)}")
 
 

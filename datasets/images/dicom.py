@@ -19,17 +19,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.images import ImageError
-from datasets.images.jpeg import decode_jpeg
+from datasets.images import ImageError, ImageWarning
+from datasets.images.jpeg import decode_jpeg, read_frame
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.pixels.decoders.base import Decoder
 
 MAGIC, MAGIC_AT = b"DICM", 128
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+OVERLAY_BIT = 0x60000102
 WORDS = (8, 16)
 """Bits that a stored value may take up."""
+NUMBERS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+"""Elements without which pixels mean nothing."""
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+J2K_SIZE = b"\xff\x4f\xff\x51"
+"""Start of a JPEG 2000 image, whose extent follows."""
+ROWS_AT_ONCE = 64
+MAX_INFLATED_BYTES = 1 << 28
+"""Twice what the most pixels of 16 bits take up."""
 DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     *(struct.error, zlib.error, AssertionError),
@@ -54,11 +64,11 @@ def decode_dicom(data: bytes, check_extent: Callable[[int, int], None] = lambda 
     except ImportError:
         raise ImageError("DICOM, which needs pydicom: pip install 'cxr-harness[dicom]'") from None
     with _explained():
+        if DEFLATED in data[:4096]:
+            _check_inflated(data)
         dataset = dcmread(io.BytesIO(data))
         _check(dataset)
-        extent = int(dataset.Columns), int(dataset.Rows)
-    check_extent(*extent)
-    with _explained():
+        check_extent(dataset.Columns, dataset.Rows)
         stored = _read_stored(dataset)
         gray = dataset.PhotometricInterpretation in MONOCHROME
         return _show(dataset, stored) if gray else _first_channel(dataset, stored)
@@ -72,6 +82,7 @@ def _explained() -> Iterator[None]:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ImageWarning)
         try:
             yield
         except (ImageError, MemoryError):
@@ -81,14 +92,34 @@ def _explained() -> Iterator[None]:
             raise ImageError(f"damaged DICOM: {reason or type(error).__name__}") from None
 
 
+def _check_inflated(data: bytes) -> None:
+    """Refuse a deflated DICOM that becomes far larger than any image, before pydicom inflates it."""
+    from pydicom.filereader import read_dataset
+
+    stream = io.BytesIO(data)
+    stream.seek(MAGIC_AT + len(MAGIC))
+    read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    inflater, packed, total = zlib.decompressobj(-zlib.MAX_WBITS), stream.read(), 0
+    while packed and not inflater.eof:
+        total += len(inflater.decompress(packed, 1 << 20))
+        packed = inflater.unconsumed_tail
+        if total > MAX_INFLATED_BYTES:
+            raise ImageError(f"deflated DICOM that inflates to more than {MAX_INFLATED_BYTES:,} bytes")
+
+
 def _check(dataset: Dataset) -> None:
     """Refuse what is no single gray or colour image of whole words in a syntax that can be decoded here."""
     if "PixelData" not in dataset:
         raise ImageError("DICOM without pixels")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        raise ImageError("DICOM that does not say in which transfer syntax its pixels are (0002,0010)")
+    for name in NUMBERS:
+        if not isinstance(dataset.get(name), int):
+            raise ImageError(f"damaged DICOM: {name} is {dataset.get(name)!r}; expected a whole number")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ImageError(f"DICOM of {frames} frames; one is expected")
-    meaning = str(dataset.PhotometricInterpretation)
+    meaning = str(dataset.get("PhotometricInterpretation"))
     if meaning not in (*MONOCHROME, *COLOUR, "PALETTE COLOR"):
         raise ImageError(f"DICOM whose pixels are {meaning}")
     if dataset.BitsAllocated not in WORDS:
@@ -101,41 +132,73 @@ def _check(dataset: Dataset) -> None:
     except NotImplementedError:
         raise ImageError(f"DICOM in the transfer syntax {syntax.name}, which pydicom does not decode") from None
     if not decoder.is_available:
-        wanted = " or ".join(need.split(" - requires ")[-1] for need in decoder.missing_dependencies)
-        raise ImageError(f"DICOM in the transfer syntax {syntax.name}, which needs {wanted}: pip install it")
+        raise ImageError(f"DICOM in the transfer syntax {syntax.name}, which {_needs(decoder)}")
+
+
+def _needs(decoder: Decoder) -> str:
+    needs = (need.split(" - requires ")[-1] for need in decoder.missing_dependencies)
+    return f"needs {', or '.join(needs)}: pip install one of them".replace("gdcm", "python-gdcm")  # its name in pip
 
 
 def _read_stored(dataset: Dataset) -> np.ndarray:
     """Stored values (H, W) or (H, W, 3), as signed or unsigned integers of 8 or 16 bits."""
     from pydicom.encaps import get_frame
-    from pydicom.uid import JPEGBaseline8Bit, RLELossless
+    from pydicom.uid import RLELossless
 
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax == JPEGBaseline8Bit and dataset.SamplesPerPixel == 1:
-        try:
-            stored = decode_jpeg(get_frame(dataset.PixelData, 0, number_of_frames=1))
-        except ImageError as error:
-            raise ImageError(f"damaged DICOM: {error}") from None
-        stored = stored.view(np.int8) if dataset.PixelRepresentation == 1 else stored
-    elif syntax.is_encapsulated and syntax != RLELossless:
-        stored = dataset.pixel_array
+    syntax, expected = dataset.file_meta.TransferSyntaxUID, (dataset.Rows, dataset.Columns)
+    if syntax.is_encapsulated and syntax != RLELossless:
+        stored = _decode_coded(dataset, get_frame(dataset.PixelData, 0, number_of_frames=1))
     else:
         dataset.pixel_array_options(correct_unused_bits=False)
         stored = _used_bits(dataset, dataset.pixel_array)
-    expected = (dataset.Rows, dataset.Columns)
     if stored.shape[:2] != expected or stored.dtype.itemsize * 8 not in WORDS:
         raise ImageError(f"damaged DICOM: pixels of shape {stored.shape}, not {expected}")
     return np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("="), copy=False))
 
 
+def _decode_coded(dataset: Dataset, coded: bytes) -> np.ndarray:
+    """Decode a compressed image after a look at its own extent: decoders fill that, whatever Rows and Columns say."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in JPEG2000TransferSyntaxes:
+        right, bottom, left, top = struct.unpack_from(">4I", coded, coded.index(J2K_SIZE) + 8)
+        extent, kind, by_us = (bottom - top, right - left), "", False
+    else:
+        frame = read_frame(coded)
+        extent, kind, by_us = (frame.height, frame.width), frame.kind, frame.is_decoded
+    if extent != (dataset.Rows, dataset.Columns):
+        raise ImageError(f"damaged DICOM: coded pixels of shape {extent}, not {(dataset.Rows, dataset.Columns)}")
+    if syntax == JPEGBaseline8Bit and dataset.SamplesPerPixel == 1 and by_us:
+        try:
+            stored = decode_jpeg(coded)
+        except ImageError as error:
+            raise ImageError(f"damaged DICOM: {error}") from None
+        return stored.view(np.int8) if dataset.PixelRepresentation == 1 else stored
+    decoder = get_decoder(syntax)
+    if kind and not by_us and decoder.available_plugins == ("pillow",):
+        raise ImageError(f"DICOM with a {kind}, which {_needs(decoder)}")
+    return np.asarray(dataset.pixel_array)
+
+
 def _used_bits(dataset: Dataset, words: np.ndarray) -> np.ndarray:
     """The values of words whose used bits end at HighBit (PS3.5 8.1.1); bits beside them may hold overlays."""
-    size, used = words.dtype.itemsize * 8, int(dataset.BitsStored)
+    size, used = words.dtype.itemsize * 8, dataset.BitsStored
     end = max(int(dataset.get("HighBit") or 0) + 1, used)
     if not 1 <= used <= end <= size:
         raise ImageError(f"damaged DICOM: {used} bits stored up to bit {end - 1} of {size}")
     values: np.ndarray = (words << (size - end)) >> (size - used)
+    codes = words.view(f"u{words.dtype.itemsize}")
+    beyond = OVERLAY_BIT not in dataset and end < size and codes.max() >> end
+    # Above a negative value there may be copies of its sign.
+    if beyond and np.any((codes >> end != 0) & (values != words >> (end - used))):
+        _warn(f"DICOM with stored values beyond its {used} bits, which are cut off")
     return values
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, ImageWarning, stacklevel=3)
 
 
 def _first_channel(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
@@ -152,7 +215,9 @@ def _show(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
     """Map stored values (H, W) to the gray that is shown of them (H, W) uint8."""
     codes = stored.view(f"u{stored.dtype.itemsize}")
     every = np.arange(1 << stored.dtype.itemsize * 8).astype(codes.dtype).view(stored.dtype).astype(np.int64)
-    present = np.bincount(codes.ravel(), minlength=len(every)) > 0
+    # A few rows at a time, since numpy makes eight bytes of each value that it looks up.
+    blocks = [codes[first : first + ROWS_AT_ONCE] for first in range(0, len(codes), ROWS_AT_ONCE)]
+    present = sum(np.bincount(block.ravel(), minlength=len(every)) for block in blocks) > 0
     present &= ~_is_padding(dataset, every)
     values = _rescale(dataset, every)
     levels = _window(dataset, values)
@@ -163,8 +228,7 @@ def _show(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
         raise ImageError("DICOM whose window or lookup table makes all of its values look alike")
     if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         shades = 255 - shades
-    gray: np.ndarray = shades[codes]
-    return gray
+    return np.concatenate([shades[block] for block in blocks])
 
 
 def _is_padding(dataset: Dataset, every: np.ndarray) -> np.ndarray:
@@ -193,6 +257,8 @@ def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
     if dataset.get("VOILUTSequence"):
         entries, first, bits = _read_lut(dataset, dataset.VOILUTSequence[0], signed=values.min() < 0)
         places = np.clip(np.floor(values) - first, 0, len(entries) - 1).astype(np.int64)
+        if entries.max() >= 1 << bits:
+            _warn(f"DICOM with a VOI LUT of {bits} bits whose entries reach {entries.max()}, which are shown white")
         return np.asarray(entries[places] / ((1 << bits) - 1))
     centre, width = (_first_number(dataset, name, math.nan) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR")

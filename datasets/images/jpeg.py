@@ -9,7 +9,7 @@ import io
 import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -26,8 +26,10 @@ damage made the decoder run ahead."""
 MAX_SCANS = 500
 """Every scan of a progressive JPEG is a pass over all pixels; about ten are usual."""
 APP1, PROGRESSIVE, START_OF_SCAN, END_OF_IMAGE = 0xE1, 0xC2, 0xDA, 0xD9
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Markers of the segment that holds the size."""
+DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+KINDS = {0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
 WITHOUT_BODY = {0x01, *range(0xD0, 0xD8)}
 
 
@@ -44,12 +46,12 @@ def decode_jpeg(
     Raises:
         ImageError: if the data ends early or does not decode cleanly.
     """
-    kinds = {kind for kind, _, _ in _segments(data)}
-    if not kinds & FRAMES:
-        raise ImageError("0 x 0 pixels: a JPEG without a frame header")
+    frame = read_frame(data)
+    if not frame.is_decoded:
+        raise ImageError(f"{frame.kind}, which is not read here; save it as PNG, for example with pip's imagecodecs")
     height, width, colorspace, _ = _strictly(simplejpeg.decode_jpeg_header, data)
     check_extent(width, height)
-    if PROGRESSIVE in kinds and data.count(bytes([0xFF, START_OF_SCAN])) > MAX_SCANS:
+    if frame.marker == PROGRESSIVE and data.count(bytes([0xFF, START_OF_SCAN])) > MAX_SCANS:
         raise ImageError(f"JPEG of more than {MAX_SCANS} scans")
     if colorspace in ("CMYK", "YCCK"):
         return _decode_cmyk(data)
@@ -59,6 +61,36 @@ def decode_jpeg(
         options = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
     gray: np.ndarray = _strictly(simplejpeg.decode_jpeg, data, colorspace="GRAY", **options)[:, :, 0]
     return gray
+
+
+class Frame(NamedTuple):
+    """What a JPEG's frame header says."""
+
+    marker: int
+    bits: int
+    height: int
+    width: int
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether libjpeg-turbo decodes this kind to 8 bits."""
+        return self.marker in DECODED and self.bits == 8
+
+    @property
+    def kind(self) -> str:
+        return f"{KINDS.get(self.marker, 'JPEG')} of {self.bits} bits"
+
+
+def read_frame(data: bytes) -> Frame:
+    """Read the frame header of any kind of JPEG, JPEG-LS included.
+
+    Raises:
+        ImageError: if there is none.
+    """
+    for kind, _, body in _segments(data):
+        if kind in FRAMES and len(body) >= 5:
+            return Frame(kind, *struct.unpack_from(">BHH", body))
+    raise ImageError("0 x 0 pixels: a JPEG without a frame header")
 
 
 def decode_page(data: Any, page: np.ndarray) -> None:

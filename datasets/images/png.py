@@ -1,22 +1,23 @@
 """Decode PNGs to 8-bit gray pixels, and refuse a file with a damaged or missing chunk.
 
-kornia-rs decodes the usual kinds (8 and 16 bits in gray, RGB and RGBA) in half of OpenCV's time; OpenCV the others.
+kornia-rs decodes the usual kinds (8 and 16 bits in gray, RGB and RGBA) in half of Pillow's time; Pillow the others.
 """
 
 from __future__ import annotations
 
+import io
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 
-import cv2
 import kornia_rs
 import numpy as np
+from PIL import Image
 
-from datasets.images import ImageError
+from datasets.images import ImageError, ImageWarning
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-RED_IN_BGR = 2
 KORNIA_MODES = {0: "mono", 2: "rgb", 6: "rgba"}
 """By PNG's colour type."""
 
@@ -72,25 +73,26 @@ def decode_png(data: bytes, header: PngHeader) -> np.ndarray:
     Raises:
         ImageError: if the pixels do not decode.
     """
-    mode = KORNIA_MODES.get(header.colour)
-    if mode is not None and header.depth in (8, 16):
-        pixels = _decode_with_kornia(data, header, mode)[:, :, 0]
-    else:
-        decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-        if decoded is None:
-            raise ImageError("damaged PNG: its pixels do not decode")
-        pixels = decoded[:, :, RED_IN_BGR] if decoded.ndim == 3 else decoded
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    return np.ascontiguousarray(pixels)
-
-
-def _decode_with_kornia(data: bytes, header: PngHeader, mode: str) -> np.ndarray:
-    """Decode to (H, W, C) uint8 or uint16."""
-    decode = kornia_rs.io.decode_image_png_u8 if header.depth == 8 else kornia_rs.io.decode_image_png_u16
     try:
-        return np.asarray(decode(data, (header.height, header.width), mode))
+        pixels = _decode(data, header)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 (kornia-rs raises no narrower class for damaged data)
+    except Exception as error:  # noqa: BLE001 (kornia-rs raises no narrower class for damaged data, Pillow several)
         raise ImageError(f"damaged PNG: its pixels do not decode ({error})") from None
+    gray = pixels[:, :, 0] if pixels.ndim == 3 else pixels
+    if gray.dtype == np.uint16:
+        gray, values = (gray >> 8).astype(np.uint8), gray
+        if gray.min() == gray.max() and values.min() < values.max():
+            told = f"its 16-bit values, {values.min()} to {values.max()}, have the same upper byte: one gray value"
+            warnings.warn(told, ImageWarning, stacklevel=2)
+    return np.ascontiguousarray(gray)
+
+
+def _decode(data: bytes, header: PngHeader) -> np.ndarray:
+    """Decode to (H, W) or (H, W, C), uint8 or uint16."""
+    mode = KORNIA_MODES.get(header.colour)
+    if mode is not None and header.depth in (8, 16):
+        decode = kornia_rs.io.decode_image_png_u8 if header.depth == 8 else kornia_rs.io.decode_image_png_u16
+        return np.asarray(decode(data, (header.height, header.width), mode))
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        return np.asarray(image.convert({"1": "L", "P": "RGBA"}.get(image.mode)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import tempfile
@@ -57,15 +58,24 @@ def gc_paused() -> Iterator[None]:
 
 def _writable(folder: Path) -> bool:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return os.access(existing, os.W_OK)
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(1 << 16))  # a full disk takes files, but nothing in them
+    except OSError:
+        return False
+    return True
 
 
 def _place_kernel_cache(package: Path) -> None:
-    """Give numba a cache folder where neither the package nor the home folder can be written."""
+    """Give numba a cache folder where the package's cannot be written: in the home folder, else a temporary one."""
     import numba
 
-    if numba.config.CACHE_DIR or _writable(package / "__pycache__") or _writable(Path.home() / ".cache"):
+    if numba.config.CACHE_DIR or _writable(package / "__pycache__"):
         return
+    with contextlib.suppress(RuntimeError):  # there may be no home folder at all
+        if _writable(home := Path.home() / ".cache" / "numba"):
+            numba.config.CACHE_DIR = str(home)
+            return
     folder = Path(tempfile.gettempdir()) / f"cxr-harness-numba-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.stat()

@@ -30,10 +30,13 @@ def check_ffcv_here() -> Iterator[Finding]:
         yield ok("ffcv", f"FFCV {facts.version} wrote and read a beton")
     else:
         yield fail("ffcv", f"FFCV {facts.version} read other pixels than were written", "make setup builds FFCV anew")
-    if facts.cache_writable:
+    fix = "set NUMBA_CACHE_DIR to a folder of your own; without it every start compiles for a minute"
+    if facts.cache_writable and "cxr-harness-numba-" in str(facts.kernel_cache):
+        what = f"neither the package's nor the home folder can be written; kernels are kept in {facts.kernel_cache}"
+        yield warn("numba", what, fix.replace("without it", "once that is emptied,"))
+    elif facts.cache_writable:
         yield ok("numba", f"compiled kernels are kept in {facts.kernel_cache}")
     else:
-        fix = "set NUMBA_CACHE_DIR to a folder of your own; without it every start compiles for a minute"
         yield warn("numba", f"{facts.kernel_cache} cannot be written", fix)
 
 

@@ -232,6 +232,7 @@ def write_until_journal(root: Path, out: Path) -> bytes:
     ("options", "message"),
     [
         ({"size": 100}, "size = 100 must be a multiple of 32"),
+        ({"size": 1048576}, "size = 1048576 must be a multiple of 32 pixels, 4096 at most"),
         ({"max_rejects": 1.5}, r"must lie in 0\.\.1"),
         ({"workers": 0}, "workers = 0 must be at least 1"),
         ({"resize": "stretch"}, "resize 'stretch' is unknown; known: shorter, squash"),

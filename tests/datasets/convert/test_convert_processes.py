@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_dataset import (
     command_environment,
     read_dataset,
@@ -123,6 +125,28 @@ def test_a_killed_worker_ends_the_conversion_with_one_line(large_root: Path) -> 
         os.kill(pool.pids[0], signal.SIGKILL)
         with pytest.raises(InputError, match=r"killed at .*png.*fewer --workers"):
             list(outcomes)
+
+
+def test_what_is_no_fault_of_an_image_ends_the_conversion_with_its_own_words(large_root: Path) -> None:
+    paths = list(read_dataset(large_root)[0].frame["path"])
+    spec = DecodeSpec(size=32, resize="nonsense")  # type: ignore[arg-type]
+    with (
+        DecodePool(large_root, spec, workers=1) as pool,
+        pytest.raises(
+            RuntimeError, match=r"decoding failed at .*png, not for its content: ValueError: resize"
+        ) as told,
+    ):
+        list(pool.decode(paths))
+    assert "Traceback" in told.value.__notes__[0]
+
+
+def test_a_page_of_one_gray_value_is_named_though_its_image_is_not(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 400), dtype=np.uint8)
+    pixels[:, :40] = 200  # the crop leaves it out
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    with DecodePool(tmp_path, DecodeSpec(size=32), workers=1) as pool:
+        page = next(pool.decode(["x.png"]))
+    assert isinstance(page, Page) and page.warning == "its page is of one gray value, 0, but its pixels are not"
 
 
 def test_the_command_refuses_what_makes_no_sense(large_root: Path, tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import warnings
+import zlib
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_kinds import dicom_bytes, dicom_dataset, dicom_file, lut
 from hypothesis import given, settings
@@ -23,12 +28,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
 
-from datasets.images import ImageError
+from datasets.images import ImageError, ImageWarning
 from datasets.images.decode import decode_gray
 
 STORED = (np.arange(48 * 40, dtype=np.uint16).reshape(48, 40) * 2) % 4096
@@ -379,3 +385,82 @@ def test_without_pydicom_the_reason_names_the_extra() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.strip().endswith("DICOM, which needs pydicom: pip install 'cxr-harness[dicom]'")
+
+
+def test_a_dicom_without_preamble_or_transfer_syntax_is_named() -> None:
+    with pytest.raises(ImageError, match=r"DICOM without its first 132 bytes; .*force=True"):
+        decode_gray(WHOLE[132:])
+    dataset = dicom_dataset(STORED)
+    del dataset.file_meta.TransferSyntaxUID
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True)
+    with pytest.raises(ImageError, match=r"does not say in which transfer syntax .*\(0002,0010\)"):
+        decode_gray(bytes(128) + b"DICM" + buffer.getvalue().removeprefix(bytes(128) + b"DICM"))
+
+
+@pytest.mark.parametrize("name", ["Rows", "Columns", "BitsStored", "PixelRepresentation"])
+def test_an_element_that_is_missing_or_no_number_is_named(name: str) -> None:
+    dataset = dicom_dataset(STORED)
+    setattr(dataset, name, [1, 2])
+    with pytest.raises(ImageError, match=rf"damaged DICOM: {name} is \[1, 2\]; expected a whole number"):
+        decode_gray(dicom_bytes(dataset))
+    delattr(dataset, name)
+    with pytest.raises(ImageError, match=f"damaged DICOM: {name} is None"):
+        decode_gray(dicom_bytes(dataset))
+
+
+def test_the_package_is_named_as_pip_knows_it() -> None:
+    frame = bytearray(encode(Image.fromarray(picture()), "JPEG"))
+    frame[frame.index(b"\xff\xc0") + 4] = 12
+    for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        with pytest.raises(ImageError, match=r"DICOM with a JPEG of 12 bits, .*needs python-gdcm.*pip install"):
+            decode_gray(encapsulated(picture(), syntax, bytes(frame)))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"VOILUTSequence": Sequence([lut([0, 2000, 4000], 0, 8)])}, "VOI LUT of 8 bits whose entries reach 4000"),
+        ({"bits": 10}, "stored values beyond its 10 bits"),
+    ],
+)
+def test_what_may_not_look_as_meant_is_warned_of(options: dict, told: str) -> None:
+    with pytest.warns(ImageWarning, match=told):
+        decode_gray(dicom_file(STORED, **options))
+
+
+def test_signs_and_overlays_above_the_stored_bits_are_no_reason_to_warn() -> None:
+    signed = (STORED.astype(np.int16) - 2000).clip(-2048, 2047)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode_gray(dicom_file(signed, bits=12))
+        overlaid = dicom_dataset(STORED | 0x8000, bits=12)
+        overlaid.add_new(0x60000102, "US", 15)
+        decode_gray(dicom_bytes(overlaid))
+
+
+def hostile() -> dict[str, bytes]:
+    frame = bytearray(encode(Image.fromarray(picture()), "JPEG"))
+    start = frame.index(b"\xff\xc0") + 5
+    frame[start : start + 4] = b"\xfd\xe8\xfd\xe8"  # 65,000 x 65,000 pixels
+    head = dicom_file(STORED, syntax=DeflatedExplicitVRLittleEndian)
+    start = 144 + int.from_bytes(head[140:144], "little")
+    packer = zlib.compressobj(wbits=-15)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(2000)) + packer.flush()
+    return {
+        "coded pixels of shape": encapsulated(picture(), JPEGBaseline8Bit, bytes(frame)),
+        "inflates to more than": head[:start] + bomb,
+    }
+
+
+@pytest.mark.parametrize("reason", ["coded pixels of shape", "inflates to more than"])
+def test_a_small_file_that_claims_gigabytes_is_refused_before_it_is_decoded(reason: str, tmp_path: Path) -> None:
+    (tmp_path / "x.dcm").write_bytes(hostile()[reason])
+    code = (
+        "import resource, sys; from pathlib import Path; from datasets.images.decode import decode_gray\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
+        "decode_gray(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "x.dcm")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert reason in done.stderr.splitlines()[-1]

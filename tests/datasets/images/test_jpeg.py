@@ -165,10 +165,15 @@ def test_a_cmyk_jpeg_that_was_cut_and_closed_is_refused(inks: bytes) -> None:
         decode_gray(data[: len(data) // 2] + b"\xff\xd9")
 
 
-def test_a_kind_that_is_not_decoded_is_not_called_damaged() -> None:
+@pytest.mark.parametrize(
+    ("marker", "bits", "kind"),
+    [(0xC0, 12, "JPEG of 12 bits"), (0xC3, 16, "lossless JPEG of 16 bits"), (0xF7, 8, "JPEG-LS of 8 bits")],
+)
+def test_a_kind_that_is_not_decoded_is_not_called_damaged(marker: int, bits: int, kind: str) -> None:
     data = bytearray(gray_jpeg(picture(64, 64)))
-    data[data.index(b"\xff\xc0") + 4] = 12
-    with pytest.raises(ImageError, match=r"^Unsupported JPEG data precision 12"):
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = marker, bits
+    with pytest.raises(ImageError, match=f"^{kind}, which is not read here; save it as PNG, .* imagecodecs"):
         decode_jpeg(bytes(data))
 
 

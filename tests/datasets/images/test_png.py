@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from image_kinds import GRAY, GRAY_ALPHA, PALETTE, RGB, RGBA, adam7, chunk, encode, picture, png, scanlines
 from PIL import Image
 
-from datasets.images import ImageError
+from datasets.images import ImageError, ImageWarning
 from datasets.images.decode import decode_gray
 from datasets.images.png import decode_png, read_header
 
@@ -162,3 +162,17 @@ def test_an_animation_is_refused() -> None:
     frames = [Image.fromarray(picture(seed=seed)) for seed in range(2)]
     with pytest.raises(ImageError, match="animated PNG; a single image is expected"):
         decode_gray(encode(frames[0], "PNG", save_all=True, append_images=frames[1:]))
+
+
+def test_16_bits_that_vanish_with_their_lower_byte_are_warned_of() -> None:
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    with pytest.warns(ImageWarning, match="0 to 255, have the same upper byte: one gray value"):
+        decode_gray(buffer.getvalue())
+
+
+def test_libpng_writes_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImageError, match="its pixels do not decode"):
+        decode_gray(png(64, 64, 1, GRAY, b"\7" + bytes(8) * 64))
+    assert capfd.readouterr().err == ""

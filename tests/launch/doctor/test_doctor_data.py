@@ -18,12 +18,13 @@ from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
 from datasets.files import write_json
+from datasets.loading.check_ffcv import FfcvFacts
 from datasets.sources.records import Records
 from datasets.splits.leaks import leaks_between_splits
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
 from harness.runs.folder import RunFolder
 from harness.training.preflight import write_config
-from launch.doctor.data import check_betons, check_roots, check_weights
+from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
 from launch.doctor.finding import Finding
 from launch.doctor.runs import ancestors, check_runs, xrv_that_saw
 
@@ -244,3 +245,12 @@ def test_findings_are_plain_json(tmp_path: Path) -> None:
     make_beton(tmp_path, "chexpert", [*CLEAN, ("e.png", "1", "test", 5)])
     documents = json.loads(json.dumps([dataclasses.asdict(finding) for finding in check_betons(tmp_path)]))
     assert documents[1].keys() == {"area", "level", "what", "fix"}
+
+
+def test_kernels_in_a_temporary_folder_are_named_and_not_blamed_on_ffcv(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Path("/tmp/cxr-harness-numba-7")
+    facts = FfcvFacts(version="1", same_pixels=True, kernel_cache=cache, cache_writable=True)
+    monkeypatch.setattr("datasets.loading.check_ffcv.check_ffcv", lambda: facts)
+    ffcv, numba = check_ffcv_here()
+    assert (ffcv.level, numba.level) == ("ok", "warn")
+    assert numba.what.startswith("neither the package's nor the home folder can be written; kernels are kept in /tmp")
