@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,14 +49,40 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; one clear error when it is absent or not JSON."""
+def read_json(path: Path, *, unique_keys: bool = False) -> Any:
+    """Read a JSON file; one clear error when it is absent, not JSON or, with ``unique_keys``, gives a key twice."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_unique if unique_keys else None)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except RecursionError:
+        raise InputError(f"{path}: not a JSON file (nested too deep)") from None
     except ValueError as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key!r} is given twice")
+    return values
+
+
+def read_toml(path: Path, what: str = "") -> dict[str, Any]:
+    """Read a TOML file, with or without a byte order mark; ``what`` names it in messages.
+
+    Raises:
+        InputError: when it cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{what} {path}: {(error.strerror or 'cannot be read').lower()}".lstrip()) from None
+    except RecursionError:
+        raise InputError(f"{path}: not a TOML file (nested too deep)") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -1,28 +1,12 @@
-"""Read TOML files of users, and name what is wrong in them in one line."""
+"""Name what is wrong in users' TOML files in one line."""
 
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
-
-
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Read a TOML file; ``what`` names it in messages.
-
-    Raises:
-        InputError: when it cannot be read or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{what} {path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
 
 
 def check_keys(values: Mapping[str, Any], known: Iterable[str], where: str) -> None:

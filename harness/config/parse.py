@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,6 +14,11 @@ from harness.config.objectives import OBJECTIVES
 from harness.config.run import BetaSearch, DataConfig, NetworkConfig, RunConfig, Weights
 from harness.config.schedule import Schedule
 
+T = TypeVar("T")
+UNKNOWN_KEY = "unexpected_keyword_argument"
+"""pydantic's type of the error."""
+SHOWN_LENGTH = 40
+"""Characters of a refused value that a message repeats; longer ones are left out."""
 TABLES: dict[str, type] = {
     "data": DataConfig,
     "network": NetworkConfig,
@@ -28,25 +34,42 @@ def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
     """Validate plain values; ``where`` names their file in the error.
 
     Raises:
-        InputError: for an unknown key or a value out of range, naming key, value and what is known.
+        InputError: for an unknown key, a value of another type or out of range, naming key, value and what is known.
     """
     try:
-        config: RunConfig = _adapter(tuple(OBJECTIVES)).validate_python(values)
+        config: RunConfig = validate_strictly(_adapter(tuple(OBJECTIVES)), values)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(where, item) for item in error.errors())) from None
+        # One line: of several, a key that is misspelt explains the one that is missing.
+        first = min(error.errors(), key=lambda item: item["type"] != UNKNOWN_KEY)
+        raise InputError(_explain(where, first)) from None
+    except (ValueError, RecursionError) as error:  # of json, for what no file of a sound config holds
+        raise InputError(f"{where}: not a run's config ({type(error).__name__})") from None
     return config
 
 
+def validate_strictly(adapter: TypeAdapter[T], values: Any) -> T:
+    """Validate as JSON is: ``true`` and ``"1"`` are no numbers, as pydantic otherwise takes them."""
+    return adapter.validate_json(json.dumps(values, default=str), strict=True)
+
+
+def explain_value(item: Any) -> str:
+    """pydantic's words for what is wrong with a value, and the value if it is a short one."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    shown = repr(item["input"])
+    names_it = item["type"] in ("value_error", "missing") or len(shown) > SHOWN_LENGTH
+    return message if names_it else f"{message}, found {shown}"
+
+
 @lru_cache(maxsize=4)
-def _adapter(_objectives: tuple[str, ...]) -> Any:
+def _adapter(_objectives: tuple[str, ...]) -> TypeAdapter[RunConfig]:
     """pydantic's validator, built anew when an objective has been registered since."""
     return TypeAdapter(RunConfig)
 
 
 def _explain(where: str, item: Any) -> str:
     location = [str(part) for part in item["loc"]]
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "unexpected_keyword_argument":
+    message = explain_value(item)
+    if item["type"] == UNKNOWN_KEY:
         # The innermost part before the key that names a table; RunConfig where there is none.
         owners = TABLES | {method: entry.config for method, entry in OBJECTIVES.items()}
         owner = owners.get(location[-2], RunConfig) if len(location) > 1 else RunConfig

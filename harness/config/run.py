@@ -10,14 +10,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from datasets.sources.registry import DATASETS
-from harness.config.checks import OMIT_IF_FALSE, OMIT_IF_NONE, STRICT, check, check_choice, plain
+from harness.config.checks import (
+    OMIT_DEFAULT,
+    KnownKeysOnly,
+    check,
+    check_choice,
+    check_not_negative,
+    check_positive,
+    plain,
+)
 from harness.config.networks import NETWORKS, check_network
 from harness.config.objectives import OneOfTheRegistered, register_objective
 from harness.config.schedule import Schedule
@@ -30,23 +37,22 @@ AttentionForm = Literal["eq2", "mean_square", "original_at"]
 BetaRole = Literal["divide", "multiply"]
 Embedding = Literal["pooled", "planes"]
 WeightsKind = Literal["imagenet", "run", "xrv", "none"]
+MAX_IMAGE_SIZE = 8192
 
 
 def parse_subset(subset: str) -> int | None:
     """Number of training images that a subset name stands for: ``1k`` is 1,000, ``full`` is None."""
     if subset == "full":
         return None
-    match = re.fullmatch(r"([1-9]\d*)(k?)", subset)
+    match = re.fullmatch(r"([1-9]\d{0,8})(k?)", subset, re.ASCII)
     if match is None:
         raise ValueError(f"subset = {subset!r} is unknown; use full or a count such as 1k, 5k, 50k or 200")
     return int(match[1]) * (1000 if match[2] else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(KnownKeysOnly):
     """Which images, and how they are augmented while training."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     dataset: str
     """Name of a registered dataset; its beton is looked up by this name."""
@@ -64,15 +70,14 @@ class DataConfig:
         DATASETS.check("data.dataset", self.dataset)
         parse_subset(self.subset)
         check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
+        check(self.image_size <= MAX_IMAGE_SIZE, f"data.image_size must be at most {MAX_IMAGE_SIZE}")
         check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
         check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(KnownKeysOnly):
     """The student (or teacher in training): architecture and which parameters are trained."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: str = "densenet121"
     """A registered network: densenet121, or densenet40 of the paper's Table 4."""
@@ -83,7 +88,7 @@ class NetworkConfig:
     frozen_bn: Literal["update", "eval"] = "update"
     """Whether batch norms outside the scope go on updating their statistics (PyTorch's default)."""
 
-    sync_bn: bool = field(default=False, metadata=OMIT_IF_FALSE)
+    sync_bn: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Batch norm statistics of a training step over all processes together, instead of each process's own share."""
 
     def __post_init__(self) -> None:
@@ -93,19 +98,17 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class Weights(KnownKeysOnly):
     """Where weights come from: torchvision's ImageNet file, a run of ours, a torchxrayvision file, or a draw."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     kind: WeightsKind = "imagenet"
     """``imagenet`` (IMAGENET1K_V1), ``run`` (the best checkpoint of ``run``), ``xrv`` (the torchxrayvision DenseNet
     ``name``), or ``none`` (random)."""
     run: RunConfig | None = None
     """The run whose weights are used when kind is ``run``."""
-    name: XrvName | None = field(default=None, metadata=OMIT_IF_NONE)
+    name: XrvName | None = field(default=None, metadata=OMIT_DEFAULT)
     """torchxrayvision's name of the weights when kind is ``xrv``; it decides what the outputs mean."""
-    sha256: str | None = field(default=None, metadata=OMIT_IF_NONE)
+    sha256: str | None = field(default=None, metadata=OMIT_DEFAULT)
     """Hash of those weights' tensors (``weights_hash``), whatever file they are in. A config file may say ``file``
     instead: the hash is computed when it is read, so that a run's identity never depends on a path."""
 
@@ -156,10 +159,9 @@ class Objective(Protocol):
 
 @register_objective(title="Transfer learning", builder="harness.objectives.supervised:build")
 @dataclass(frozen=True, kw_only=True)
-class TransferLearning:
+class TransferLearning(KnownKeysOnly):
     """Cross-entropy alone, from initial weights: the first term of the paper's equation (1)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     tag: ClassVar[str] = "tl"
     teacher: ClassVar[None] = None
     weight: ClassVar[None] = None
@@ -173,17 +175,21 @@ class TransferLearning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherObjective:
+class TeacherObjective(KnownKeysOnly):
     """Base of all methods that add the weighted loss between student and frozen teacher to the cross-entropy.
 
     A subclass adds its ``tag`` (for run names), a field ``method`` and a field ``weight``.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     tag: ClassVar[str]
 
     teacher: Weights
     """The frozen network that the student learns from."""
+
+    def __post_init__(self) -> None:
+        """Refuse a weight or temperature out of range, where the method has one."""
+        check_not_negative("objective.weight", getattr(self, "weight", None), "; 0 switches the transfer loss off")
+        check_positive("objective.temperature", getattr(self, "temperature", None))
 
     @property
     def needs(self) -> tuple[RunConfig, ...]:
@@ -192,10 +198,8 @@ class TeacherObjective:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BetaSearch:
+class BetaSearch(KnownKeysOnly):
     """A search over beta on the validation split, with one seed; the winner is used wherever this is referred to."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     template: RunConfig
     """An attention-transfer run; its own beta is replaced by each point in turn."""
@@ -205,6 +209,8 @@ class BetaSearch:
     def __post_init__(self) -> None:
         """The template must have a beta to replace."""
         check(len(self.points) > 0, "a beta search needs at least one point")
+        for point in self.points:
+            check_positive("each of a beta search's points", point)
         check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
 
     @cached_property
@@ -237,11 +243,11 @@ class AttentionTransfer(TeacherObjective):
 
     def __post_init__(self) -> None:
         """Refuse values that have no canonical weight."""
+        super().__post_init__()
         check_choice("objective.beta_role", self.beta_role, BetaRole)
         check_choice("objective.form", self.form, AttentionForm)
         if not isinstance(self.beta, BetaSearch):
-            check(self.beta > 0.0, "objective.beta must be positive; weight = 0 switches the attention loss off")
-        check(self.weight is None or self.weight >= 0.0, "objective.weight must not be negative")
+            check_positive("objective.beta", self.beta, "; weight = 0 switches the attention loss off")
 
     def attention_weight(self, beta: float | None = None) -> float:
         """Lambda in L = CE + lambda * L_AT; ``beta`` is the value that a search chose."""
@@ -274,12 +280,11 @@ class LogitDistillation(TeacherObjective):
 
     def __post_init__(self) -> None:
         """A teacher without labels of chest X-rays has no outputs to learn from."""
+        super().__post_init__()
         check(
             self.teacher.kind in ("run", "xrv"),
             f"logit distillation needs a teacher with labels (kind = 'run' or 'xrv'), not {self.teacher.kind!r}",
         )
-        _check_weight(self.weight)
-        _check_positive("temperature", self.temperature)
 
 
 @register_objective(title="FitNet hints", builder="harness.objectives.fitnet:build")
@@ -292,10 +297,6 @@ class FitNet(TeacherObjective):
     method: Literal["fitnet"] = "fitnet"
     weight: float = 1.0
     """Weight of the hint loss."""
-
-    def __post_init__(self) -> None:
-        """Refuse a negative weight."""
-        _check_weight(self.weight)
 
 
 @register_objective(title="Relational distillation", builder="harness.objectives.relational:build")
@@ -317,10 +318,10 @@ class Relational(TeacherObjective):
 
     def __post_init__(self) -> None:
         """At least one of the two losses must count."""
-        _check_weight(self.weight)
+        super().__post_init__()
         check_choice("objective.embedding", self.embedding, Embedding)
-        for name, share in (("distance", self.distance), ("angle", self.angle)):
-            check(0.0 <= share < math.inf, f"objective.{name} must not be negative")
+        check_not_negative("objective.distance", self.distance)
+        check_not_negative("objective.angle", self.angle)
         check(self.distance + self.angle > 0.0, "objective.distance and objective.angle must not both be 0")
 
 
@@ -337,25 +338,10 @@ class ChannelWise(TeacherObjective):
     temperature: float = 4.0
     """Activations are divided by it before the softmax over positions; 4 as in the source."""
 
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        _check_weight(self.weight)
-        _check_positive("temperature", self.temperature)
-
-
-def _check_weight(weight: float) -> None:
-    check(0.0 <= weight < math.inf, "objective.weight must not be negative; 0 switches the transfer loss off")
-
-
-def _check_positive(name: str, value: float) -> None:
-    check(0.0 < value < math.inf, f"objective.{name} must be positive")
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(KnownKeysOnly):
     """Everything that decides a run's numbers. Placement and speed live in ``RuntimeConfig``."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -367,6 +353,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """A run that cannot teach is refused as a teacher: by a plan, not hours later by the first student."""
+        check(0 <= self.seed < 2**63, "seed must lie in 0..2**63 - 1")
         run = None if self.objective.teacher is None else self.objective.teacher.run
         if run is not None:
             able = " or ".join(name for name, entry in NETWORKS.items() if entry.can_teach)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from datasets.errors import InputError
-from harness.config.checks import STRICT, check, check_choice
+from harness.config.checks import KnownKeysOnly, check_choice, check_count, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(KnownKeysOnly):
     """Optimisation: Adam, its learning rate by epoch, and which checkpoint is kept."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     epochs: int = 128
     """Number of epochs at most."""
@@ -43,13 +41,12 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Refuse counts and rates that are not positive."""
-        for name in ("epochs", "batch_size", "halve_every", "plateau_patience", "validate_every"):
-            check(getattr(self, name) >= 1, f"schedule.{name} must be at least 1")
-        check(self.learning_rate > 0, "schedule.learning_rate must be positive")
+        for name in ("epochs", "batch_size", "halve_every", "plateau_patience", "validate_every", "patience"):
+            check_count(f"schedule.{name}", getattr(self, name))
+        for name in ("learning_rate", "clip_value"):
+            check_positive(f"schedule.{name}", getattr(self, name))
         check_choice("schedule.policy", self.policy, Literal["step", "plateau"])
         check_choice("schedule.select_by", self.select_by, Literal["mean_auroc", "loss"])
-        check(self.clip_value is None or self.clip_value > 0, "schedule.clip_value must be positive")
-        check(self.patience is None or self.patience >= 1, "schedule.patience must be at least 1")
 
 
 def chexclusion() -> Schedule:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.config import RunConfig
-from harness.config.checks import check, check_choice
+from harness.config.checks import check, check_choice, check_count
 from harness.runs.folder import RunFolder
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 """fp32 is float32 throughout; tf32 is float32 whose products a GPU's tensor cores round to 10 bits; ``auto`` is bf16
 where the device computes in it by itself, else fp32."""
 
+MAX_THREADS = 1024
+"""Most threads, loader threads or processes of a run; torch ends by a signal when it cannot start those asked for."""
 FolderOf = Callable[[RunConfig], RunFolder]
 """Tells where a run lies; ``RuntimeConfig.folder_of`` is one."""
 
@@ -69,11 +72,12 @@ class RuntimeConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        check(self.checkpoint_minutes >= 0, "checkpoint_minutes must be at least 0")
+        check(0 <= self.checkpoint_minutes < math.inf, "checkpoint_minutes must be at least 0")
         check_choice("on_nonfinite", self.on_nonfinite, Literal["stop", "skip"])
         check_choice("tier", self.tier, Literal["auto", "raw", "jpeg", "resident"])
         check_choice("augment_on", self.augment_on, Literal["auto", "cpu", "device"])
-        check(self.num_processes is None or self.num_processes >= 1, "num_processes must be at least 1")
+        for name in ("num_workers", "num_threads", "num_processes"):
+            check_count(name, getattr(self, name), MAX_THREADS)
 
     def beton_for(self, dataset: str) -> Path:
         """Path of the beton that holds ``dataset``."""

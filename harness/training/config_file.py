@@ -8,7 +8,6 @@ torchxrayvision weights, which the hash of its tensors replaces.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError
-from datasets.files import read_json
+from datasets.files import read_json, read_toml
 from harness.config import SCHEDULE_PRESETS, SCHEMA_VERSION, RunConfig, Schedule, from_dict, to_dict
+from harness.config.parse import explain_value, validate_strictly
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 
@@ -56,14 +56,9 @@ def load_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
-        values = read_json(path)
+        values = read_json(path, unique_keys=True)
     elif path.suffix == ".toml":
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a TOML file ({error})") from None
+        values = read_toml(path)
     else:
         raise InputError(f"{path}: a config is a .toml or .json file, or a run folder")
     if not isinstance(values, dict):
@@ -104,15 +99,11 @@ def _runtime_overrides(path: Path, values: Any) -> dict[str, Any]:
         if key not in RUNTIME_KEYS:
             raise InputError(f"{path}: runtime.{key}: unknown key; known keys: {', '.join(RUNTIME_KEYS)}")
     try:
-        checked = TypeAdapter(RuntimeConfig).validate_python(values)
+        checked = validate_strictly(TypeAdapter(RuntimeConfig), values)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:  # a check of the whole table, which names its key itself
-            raise InputError(f"{path}: runtime: {message}") from None
-        raise InputError(
-            f"{path}: runtime.{'.'.join(map(str, first['loc']))}: {message}, found {first['input']!r}"
-        ) from None
+        first = error.errors()[0]  # without a place where a check of the whole table names its key itself
+        place = ".".join(["runtime", *map(str, first["loc"])])
+        raise InputError(f"{path}: {place}: {explain_value(first)}") from None
     return {key: getattr(checked, key) for key in values}
 
 
@@ -122,7 +113,7 @@ def _with_preset(path: Path, schedule: Any) -> Any:
         return schedule
     own = {key: value for key, value in schedule.items() if key != "preset"}
     preset = schedule["preset"]
-    if preset not in SCHEDULE_PRESETS:
+    if not isinstance(preset, str) or preset not in SCHEDULE_PRESETS:
         raise InputError(f"{path}: schedule.preset: {preset!r} is unknown; known: {', '.join(SCHEDULE_PRESETS)}")
     base: Schedule = SCHEDULE_PRESETS[preset]()
     return {**to_dict(base), **own}

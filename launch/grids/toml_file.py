@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from datasets.errors import InputError
+from datasets.files import read_toml
 from harness.config import (
     OBJECTIVES,
     SCHEDULE_PRESETS,
@@ -30,7 +32,7 @@ from harness.config import (
 )
 from launch.grids.grid import Grid, GridRun, Kind
 from launch.grids.selection import methods_of
-from launch.toml import check_keys, did_you_mean, known_words, read_toml
+from launch.toml import check_keys, did_you_mean, known_words
 
 TOP_KEYS = ("name", "defaults", "runs")
 ROW_KEYS = ("name", "kind", "cells", "seeds")
@@ -53,6 +55,9 @@ TABLE_KEYS: Mapping[str, tuple[str, ...]] = {
     "beta": ("points",),
 }
 """Keys of each table but the objective's."""
+MAX_RUNS = 100_000
+"""Most runs of a row: a typing error in a count must not fill the memory."""
+MAX_BETA = 1e12
 PLACEHOLDER = re.compile(r"\{([a-z0-9_.]*)\}")
 
 
@@ -89,7 +94,10 @@ class _Row:
         check_keys(row, (*ROW_KEYS, *CONFIG_KEYS), self.where)
         self.template = row.get("name")
         self.kind: Kind = row.get("kind", "repetition")
-        self.cells = tuple(row.get("cells", ()))
+        cells = row.get("cells", [])
+        if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+            raise InputError(f"{self.where}: cells = {cells!r}; expected a list of names")
+        self.cells = tuple(cells)
         if self.kind not in get_args(Kind):
             known = known_words(str(self.kind), get_args(Kind))
             raise InputError(f"{self.where}: kind {self.kind!r} is unknown; {known}")
@@ -101,16 +109,21 @@ class _Row:
         seeds = row["seeds"]
         if "seed" in row:
             raise InputError(f"{self.where}: give seed or seeds, not both")
-        if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
+        if type(seeds) is int and 1 <= seeds <= MAX_RUNS:
             return list(range(seeds))
-        if isinstance(seeds, list) and seeds and all(isinstance(seed, int) for seed in seeds):
+        if isinstance(seeds, list) and seeds:  # each is checked with its run's config
             return seeds
-        raise InputError(f"{self.where}: seeds = {seeds!r}; expected a count of at least 1 or a list of seeds")
+        raise InputError(
+            f"{self.where}: seeds = {seeds!r}; expected a count of at least 1 or a list of seeds, and no more than "
+            f"{MAX_RUNS:,}"
+        )
 
     def runs(self, above: Mapping[str, GridRun]) -> Iterator[GridRun]:
         """Yield the row's runs and the points of their searches; ``above`` are the grid's runs so far, by name."""
         points = {run.run_id for run in above.values()}
         taken: dict[str, RunConfig] = {}
+        if (count := num_values(self.config)) > MAX_RUNS:
+            raise InputError(f"{self.where}: its lists make {count:.3g} runs; expected no more than {MAX_RUNS:,}")
         for values in expand(self.config):
             config = self._config(values, above)
             name = self._name(config)
@@ -154,7 +167,7 @@ class _Row:
         if "preset" not in table:
             return own
         preset = table["preset"]
-        if preset not in SCHEDULE_PRESETS:
+        if not isinstance(preset, str) or preset not in SCHEDULE_PRESETS:
             known = known_words(str(preset), SCHEDULE_PRESETS)
             raise InputError(f"{self.where}.schedule.preset: {preset!r} is unknown; {known}")
         return {**to_dict(SCHEDULE_PRESETS[preset]()), **own}
@@ -177,7 +190,7 @@ class _Row:
             raise InputError(f"{self.where}: objective.beta: only attention_transfer has one")
         if (
             not isinstance(points, list)
-            or not all(isinstance(p, int | float) and p > 0 for p in points)
+            or not all(type(point) in (int, float) and 0 < point < MAX_BETA for point in points)
             or not points
         ):
             raise InputError(f"{self.where}: objective.beta.points: expected a list of numbers above 0")
@@ -221,6 +234,15 @@ def expand(value: Any, key: str = "") -> Iterator[Any]:
             yield from expand(item, key)
     else:
         yield value
+
+
+def num_values(value: Any, key: str = "") -> int:
+    """How many values ``expand`` yields."""
+    if isinstance(value, Mapping):
+        return math.prod(num_values(inner, name) for name, inner in value.items())
+    if isinstance(value, list) and key != "points":
+        return sum(num_values(item, key) for item in value)
+    return 1
 
 
 def words_of(config: RunConfig) -> dict[str, str]:
@@ -279,7 +301,7 @@ def _check_table(name: str, value: Any, where: str) -> None:
     keys = TABLE_KEYS.get(name, ())
     if name == "objective":
         method = table.get("method", TransferLearning.method)
-        if method not in OBJECTIVES:
+        if not isinstance(method, str) or method not in OBJECTIVES:
             raise InputError(f"{where}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
         keys = _fields(OBJECTIVES[method].config)
     check_keys(table, keys, where)

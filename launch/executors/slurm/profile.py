@@ -13,7 +13,8 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
-from launch.toml import check_keys, read_toml
+from datasets.files import read_toml
+from launch.toml import check_keys
 
 RESERVED = {
     **dict.fromkeys(("array", "dependency", "job-name", "open-mode", "output", "error"), "is set by the harness"),

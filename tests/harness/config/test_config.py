@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -120,9 +121,27 @@ def test_unknown_subsets_are_refused(subset: str) -> None:
             "needs densenet121",
         ),
         ({"data": {"dataset": "chexpert", "image_size": 250}}, "multiple of 32"),
+        ({"data": {"dataset": "chexpert", "image_size": 2**20}}, "data.image_size must be at most 8192"),
+        ({"data": {"dataset": "chexpert", "subset": "9" * 5000}}, "use full or a count"),
+        ({"data": {"dataset": "chexpert"}, "schedule": {"epochs": True}}, "schedule.epochs: .* integer, found True"),
+        ({"data": {"dataset": "chexpert"}, "schedule": {"epochs": "1"}}, "schedule.epochs: .* integer, found '1'"),
+        ({"data": {"dataset": "chexpert"}, "schedule": {"epochs": 1.5}}, "schedule.epochs: .*, found 1.5"),
+        ({"data": {"dataset": "chexpert"}, "schedule": {"epochs": 10**18}}, "epochs must be at most 1,000,000"),
+        ({"data": {"dataset": "chexpert"}, "schedule": {"epochs": 10**4000}}, "schedule.epochs"),
+        ({"data": {"dataset": "chexpert"}, "schedule": {"epochs": 10**5000}}, "not a run's config"),
+        (
+            {"data": {"dataset": "chexpert"}, "schedule": {"learning_rate": math.inf}},
+            "learning_rate must be positive",
+        ),
+        ({"data": {"dataset": "chexpert"}, "init": {"kind": 0}}, "init.kind: .*'imagenet', .*, found 0"),
+        ({"data": {"dataset": "chexpert"}, "seed": -1}, "seed must lie in 0..2"),
+        ({"data": {"dataset": "chexpert"}, "seed": True}, "seed: .*integer, found True"),
+        ({"data": {"dataset": "chexpert"}, "network": {"sync_bn": 1}}, "network.sync_bn: .*, found 1"),
     ],
 )
 def test_refusals_name_file_and_key(values: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
         from_dict(values, where="run.toml")
     assert str(caught.value).startswith("run.toml: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 6000

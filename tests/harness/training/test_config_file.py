@@ -125,6 +125,34 @@ def test_a_plain_json_config_equals_the_toml(tmp_path: Path) -> None:
     assert load_config(path) == (TEACHER, {})
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = toml(tmp_path, '\ufeff[data]\ndataset = "chexpert"')
+    assert load_config(path)[0].data.dataset == "chexpert"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("run.json", '{"seed": 1, "data": {"dataset": "chexpert"}, "seed": 2}', "the key 'seed' is given twice"),
+        ("run.json", "[" * 5000 + "]" * 5000, "not a JSON file (nested too deep)"),
+        ("run.json", '{"seed": ' + "9" * 5000 + "}", "not a JSON file (Exceeds the limit"),
+        ("run.toml", "seed = " + "[" * 5000 + "]" * 5000, "not a TOML file (nested too deep)"),
+        ("run.toml", "seed = " + "9" * 5000, "not a TOML file (Exceeds the limit"),
+        ("run.toml", '[data]\ndataset = "chexpert"\n[schedule]\npreset = []', "preset: [] is unknown"),
+        ("run.toml", '[data]\ndataset = "chexpert"\n[runtime]\nnum_workers = true', "num_workers: Input should be"),
+        ("run.toml", '[data]\ndataset = "chexpert"\n[runtime]\nnum_threads = 100000', "must be at most 1,024"),
+        ("run.toml", '[data]\ndataset = "chexpert"\n[runtime]\nnum_workers = 0', "must be at least 1"),
+    ],
+)
+def test_absurd_files_are_refused_in_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_config(tmp_path / name)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_edited_run_config_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / TEACHER.run_id
     document = {"schema": 1, "run_id": TEACHER.run_id, "name": "x", "config": {**to_dict(TEACHER), "seed": 9}}

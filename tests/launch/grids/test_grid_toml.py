@@ -140,6 +140,20 @@ def test_tables_may_be_listed_and_choosers_take_nothing_from_the_defaults(tmp_pa
             r"kind 'serch' is unknown; did you mean search\? known: prerequisite, search, repeti",
         ),
         (ROW + "seed = 1\nseeds = 2\n", "give seed or seeds, not both"),
+        (
+            ROW + "seeds = 1000000000000000000\n",
+            "expected a count of at least 1 or a list of seeds, and no more than 100",
+        ),
+        (ROW + "seeds = [-1]\n", r"seed must lie in 0\.\.2"),
+        (ROW + "seeds = [true]\n", "seed: Input should be a valid integer, found True"),
+        (ROW + "cells = 3\n", "cells = 3; expected a list of names"),
+        (ROW + "schedule.preset = [{}]\n", r"preset: \{\} is unknown"),
+        (ROW + "schedule.epochs = true\n", "epochs: Input should be a valid integer, found True"),
+        (
+            ROW
+            + "".join(f"schedule.{key} = [{', '.join('1' * 99)}]\n" for key in ("epochs", "patience", "batch_size")),
+            r"its lists make 9\.7e\+05 runs; expected no more than 100,000",
+        ),
         (ROW + "seeds = 0\n", "seeds = 0; expected a count of at least 1 or a list of seeds"),
         (ROW + 'init.run = "b"\n', r"run = 'b' names no run above this row; runs above: none$"),
         (
