@@ -28,7 +28,7 @@ from launch.executors.slurm.queue import (
     has_slurm,
     max_array_size,
 )
-from launch.executors.slurm.sbatch import queue_jobs, render
+from launch.executors.slurm.sbatch import queue_jobs, refuse_what_never_starts, render
 from launch.executors.slurm.stages import Task, chunks, coarse_dependency, exact_dependencies, make_stages
 from launch.executors.slurm.states import QueueView
 from launch.executors.slurm.submission import Submission, new_submission, read_cancelled, write_cancelled
@@ -68,6 +68,8 @@ class SlurmExecutor(Executor):
             reasons = {decision.run.run_id: decision.reason for decision in decisions}
             jobs = {run_id: state.job for run_id, state in found.items() if _is_held(state) and state.job}
             batch = _Batch(self.folder, request, cluster, jobs)
+            if missing:
+                refuse_what_never_starts(cluster, self.folder)
             write_cancelled(self.folder, read_cancelled(self.folder) - {run.run_id for run in missing})
             batch.submit(missing)
             for run in missing:

@@ -15,6 +15,8 @@ TIMEOUT_S = 120.0
 IDS_PER_CALL = 500
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
+NEVER = re.compile(r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|(QOS|Assoc)\w*Per(Job|Node)\w*")
+"""Reasons for which a job is pending that only its owner can change."""
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 
 
@@ -36,6 +38,12 @@ class QueuedJob:
     def number(self) -> str:
         """Number of the array, or of the job."""
         return self.job.partition("_")[0]
+
+    @property
+    def waits_for(self) -> str:
+        """Why it is pending, and what to do when that will not change by itself."""
+        never = "; it never starts as the profile asks: cancel it, change the profile, submit again"
+        return self.reason + (never if NEVER.fullmatch(self.reason) else "")
 
     @property
     def is_pending(self) -> bool:
@@ -107,7 +115,7 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
         ask("scancel", *jobs[start : start + IDS_PER_CALL])
 
 
-def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
+def ask(*command: str, timeout_s: float = TIMEOUT_S, script: str | None = None) -> str:
     """Return the output of a SLURM command, which itself waits for a controller that does not answer at once.
 
     Raises:
@@ -120,7 +128,13 @@ def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
         )
     try:
         done = subprocess.run(
-            command, env=command_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+            command,
+            env=command_environment(),
+            input=script or "",
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise QueueError(f"{command[0]}: no answer in {timeout_s:.0f} s") from None

@@ -15,6 +15,7 @@ from launch.executors.slurm.ending import SETUP_FAILED
 from launch.executors.slurm.entry import JobEntry
 from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import ClusterConfig
+from launch.executors.slurm.queue import ask
 from launch.executors.slurm.worker import Job
 
 MAX_NUM_TIMEOUT = 1_000_000
@@ -43,6 +44,20 @@ def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: 
         kind = QueueError if any(sign in words for sign in UNREACHABLE) else InputError
         raise kind(f"sbatch refused the jobs: {words}") from None
     return str(handles[0].job_id).partition("_")[0]
+
+
+def refuse_what_never_starts(cluster: ClusterConfig, folder: Path) -> None:
+    """Ask sbatch whether such a job could start, since it queues also what no node can ever run.
+
+    Raises:
+        InputError: when there is no such node.
+    """
+    try:
+        ask("sbatch", "--test-only", script=render(1, cluster, folder, "cxr-test"))
+    except QueueError as error:
+        if "node configuration is not available" in str(error):
+            advice = "no node of the partition has what the profile asks for one run; see sinfo"
+            raise InputError(f"sbatch refused the jobs: {error}: {advice}") from None
 
 
 def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> str:

@@ -126,7 +126,7 @@ def _held(state: RunState, job: QueuedJob, *, shares_job: bool = False) -> RunSt
     if state.state in ("done", "stale", "damaged"):
         return state
     if job.is_pending:
-        return replace(state, state="queued", waits_for=job.reason)
+        return replace(state, state="queued", waits_for=job.waits_for)
     if job.state in ("SUSPENDED", "STOPPED"):
         return replace(state, state="queued", waits_for=f"{job.state.lower()} on {job.node}")
     if state.state == "failed" and (shares_job or job.state == "COMPLETING"):

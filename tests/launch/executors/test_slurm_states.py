@@ -99,6 +99,16 @@ def test_the_queue_wins_over_folders_except_over_a_result(tmp_path: Path) -> Non
     assert actions["b"] == ("wait", "runs as job 7_1, 1 epochs")
 
 
+@pytest.mark.parametrize("reason", ["PartitionConfig", "BadConstraints", "QOSMaxGRESPerJob", "PartitionTimeLimit"])
+def test_a_job_that_can_never_start_is_told_from_one_that_waits(tmp_path: Path, reason: str) -> None:
+    made = submission("cxr-x-1", ("a",), ("b",))
+    merged = merge(tmp_path, {}, made, queued("7_0", reason=reason), queued("7_1", reason="QOSMaxJobsPerUserLimit"))
+    assert merged["a"].waits_for == (
+        f"{reason}; it never starts as the profile asks: cancel it, change the profile, submit again"
+    )
+    assert merged["b"].waits_for == "QOSMaxJobsPerUserLimit"
+
+
 def test_a_suspended_job_does_not_run(tmp_path: Path) -> None:
     made = submission("cxr-x-1", ("a",))
     state = merge(tmp_path, {"a": RunState(state="running", epoch=1)}, made, queued("7", "SUSPENDED"))["a"]

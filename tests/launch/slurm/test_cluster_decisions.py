@@ -74,9 +74,7 @@ def test_runs_of_a_grid_before_it_was_edited_are_listed_and_cancelled(shell: She
     }
     shell.profile.write_text(f"max_tries = 2\n{HELD}")
     again = shell.queue("bad").err
-    assert (
-        "warning: 3 runs in the queue keep their earlier profile; cxr grid cancel, then submit, changes that" in again
-    )
+    assert "warning: 3 runs queued with another profile before; cxr grid cancel, then submit, gives" in again
     assert later.grid("cancel").err == "0 jobs cancelled\n"
     assert later.grid("cancel", "--all").err == "3 jobs cancelled\n"
     shell.drain()

@@ -59,6 +59,8 @@ def test_a_failed_need_fails_its_dependants_with_a_reason(shell: Shell) -> None:
     [
         (('"gpu"', '"nope"'), 2, "error: sbatch refused the jobs: invalid partition specified: nope"),
         (("gpus_per_run = 1", "gpus_per_run = 3"), 2, "error: sbatch refused the jobs: "),
+        (("cpus_per_task = 1", "cpus_per_task = 500"), 2, "no node of the partition has what the profile asks for"),
+        (("gpus_per_run = 1", "nodes = 40\ngpus_per_run = 40"), 2, "no node of the partition has what the profile"),
         (("time_min", "time_mim"), 2, "key 'time_mim' is unknown; did you mean time_min?"),
     ],
 )
