@@ -121,7 +121,7 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
     state = restore(run, learner)
     devices = device_names(run.accelerator)
     if run.owner:
-        logger.info(f"training on {', '.join(devices)}")
+        logger.info(f"training on {'; '.join(devices)}")
         write_provenance(run.folder, _provenance(run, origin, devices))
     journal = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
     state = _train(

@@ -15,7 +15,9 @@ TIMEOUT_S = 120.0
 IDS_PER_CALL = 500
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
-NEVER = re.compile(r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|(QOS|Assoc)\w*Per(Job|Node)\w*")
+NEVER = re.compile(
+    r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|MaxMemPerLimit|(QOS|Assoc)\w*Per(Job|Node)\w*"
+)
 """Reasons for which a job is pending that only its owner can change."""
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 

@@ -57,7 +57,7 @@ def refuse_what_never_starts(cluster: ClusterConfig, folder: Path) -> None:
     except QueueError as error:
         if "node configuration is not available" in str(error):
             advice = "no node of the partition has what the profile asks for one run; see sinfo"
-            raise InputError(f"sbatch refused the jobs: {error}: {advice}") from None
+            raise InputError(f"sbatch refused the jobs: {str(error).removeprefix('sbatch: ')}: {advice}") from None
 
 
 def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> str:

@@ -99,7 +99,7 @@ def test_the_queue_wins_over_folders_except_over_a_result(tmp_path: Path) -> Non
     assert actions["b"] == ("wait", "runs as job 7_1, 1 epochs")
 
 
-@pytest.mark.parametrize("reason", ["PartitionConfig", "BadConstraints", "QOSMaxGRESPerJob", "PartitionTimeLimit"])
+@pytest.mark.parametrize("reason", ["PartitionConfig", "BadConstraints", "QOSMaxGRESPerJob", "MaxMemPerLimit"])
 def test_a_job_that_can_never_start_is_told_from_one_that_waits(tmp_path: Path, reason: str) -> None:
     made = submission("cxr-x-1", ("a",), ("b",))
     merged = merge(tmp_path, {}, made, queued("7_0", reason=reason), queued("7_1", reason="QOSMaxJobsPerUserLimit"))

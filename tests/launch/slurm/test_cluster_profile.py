@@ -71,7 +71,9 @@ def test_each_key_reaches_the_queue_and_is_in_the_dry_run(
 ) -> None:
     assert set(KEYS) == {field.name for field in fields(ClusterConfig)}
     chosen = list(ALL.values()) if key == "all" else [KEYS[key], KEYS["sbatch"]]
-    (tmp_path / "profile.toml").write_text("\n".join([*(text for text, _, _ in chosen), SBATCH]))
+    text = "\n".join([*(text for text, _, _ in chosen), SBATCH])
+    fits = "" if "cpus_per_task" in text else "cpus_per_task = 1\n"  # a node has two cores
+    (tmp_path / "profile.toml").write_text(fits + text)
     assert run_cli(*submit, "--dry-run") == 0
     shown = capsys.readouterr().out
     assert [words for _, _, words in chosen if words not in shown] == []
@@ -88,7 +90,7 @@ def test_each_key_reaches_the_queue_and_is_in_the_dry_run(
 def test_a_submission_that_fails_leaves_nothing_behind(
     submit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "profile.toml").write_text("mem_gb = 1\n")
+    (tmp_path / "profile.toml").write_text("cpus_per_task = 1\nmem_gb = 1\n")
     parameters = sbatch.sbatch_parameters
 
     def wrong(*arguments: Any) -> dict[str, Any]:
@@ -99,14 +101,14 @@ def test_a_submission_that_fails_leaves_nothing_behind(
     assert "ValueError: Unavailable parameter" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "runs").rglob("*")] == ["slurm", ".lock"]
     monkeypatch.undo()
-    (tmp_path / "profile.toml").write_text("[sbatch]\nhold = true\n")
+    (tmp_path / "profile.toml").write_text("cpus_per_task = 1\n[sbatch]\nhold = true\n")
     assert run_cli(*submit) == 0
 
 
 def test_filters_of_the_users_shell_hide_no_job(
     submit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "profile.toml").write_text("[sbatch]\nhold = true\n")
+    (tmp_path / "profile.toml").write_text("cpus_per_task = 1\n[sbatch]\nhold = true\n")
     filters = {"SQUEUE_STATES": "RUNNING", "SQUEUE_PARTITION": "urgent", "SQUEUE_USERS": "nobody"}
     for name, value in {**filters, "SLURM_CLUSTERS": "elsewhere", "SQUEUE_FORMAT": "%i"}.items():
         monkeypatch.setenv(name, value)
