@@ -128,4 +128,5 @@ def load_profile(path: Path) -> ClusterConfig:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
+        message += "; minutes, such as 1440 for 1-00:00:00" if where == "time_min" else ""
         raise InputError(f"{path}: {where + ': ' if where else ''}{message}") from None

@@ -37,7 +37,7 @@ def test_every_key_of_a_profile_is_in_the_example() -> None:
     ("text", "message"),
     [
         ("partitoin = 'x'", "key 'partitoin' is unknown; did you mean partition? known: nodes, "),
-        ("time_min = '1-00:00:00'", "time_min: Input should be a valid integer"),
+        ("time_min = '1-00:00:00'", "time_min: Input should be a valid integer; minutes, such as 1440 for 1-00:"),
         ("nodes = true", "nodes: Input should be a valid integer"),
         ("nodes = 2", "gpus_per_run = 1 must be a multiple of nodes = 2"),
         ("gpus_per_run = 2\nruns_per_gpu = 2", "runs_per_gpu above 1 needs gpus_per_run = 1"),
@@ -70,6 +70,19 @@ def test_sbatch_is_asked_for_what_the_profile_says(tmp_path: Path) -> None:
     assert (parameters["dependency"], parameters["qos"], parameters["wckey"]) == ("afterok:1", "high", None)
     on_cpu = sbatch_parameters(ClusterConfig(gpus_per_run=0), "cxr-x", None)
     assert (on_cpu["gpus_per_node"], on_cpu["ntasks_per_node"]) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "device"),
+    [
+        ("", "cuda"),
+        ("gpus_per_run = 0", "auto"),
+        ("device = 'cpu'", "cpu"),
+        ("gpus_per_run = 0\ndevice = 'cuda'", "cuda"),
+    ],
+)
+def test_a_run_that_asks_for_gpus_does_not_train_without(tmp_path: Path, text: str, device: str) -> None:
+    assert profile(tmp_path, text).train_device == device
 
 
 def test_new_jobs_inherit_nothing_of_an_enclosing_job(monkeypatch: pytest.MonkeyPatch) -> None:
