@@ -14,7 +14,7 @@ from typing import Any, Literal
 from datasets.errors import InputError
 from datasets.files import read_json_object
 from harness.runs.folder import RunFolder
-from harness.runs.lock import is_locked
+from harness.runs.lock import NoFileLocksError, is_locked
 from launch.grids.grid import GridRun
 from launch.plan.history import read_history
 
@@ -115,6 +115,8 @@ def read_state(
         return ABSENT
     try:
         return _read_state(run, folder, facts, have_lock=have_lock)
+    except NoFileLocksError:
+        raise
     except InputError as error:
         return RunState(state="damaged", error=f"{error}; remove this file, and a submit goes on with what is left")
 

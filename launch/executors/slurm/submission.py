@@ -86,7 +86,12 @@ def read_submissions(folder: Path) -> list[Submission]:
 def read_cancelled(folder: Path) -> set[str]:
     """Return the ids of the runs that a person cancelled and nobody has submitted since."""
     path = folder / CANCELLED_NAME
-    return set(read_json(path)) if path.exists() else set()
+    try:
+        return set(read_json(path)) if path.exists() else set()
+    except (InputError, TypeError):
+        raise UnreachableError(
+            f"{path}: not a list of runs; remove it, and cancel again what shall stay out"
+        ) from None
 
 
 def write_cancelled(folder: Path, run_ids: Set[str]) -> None:

@@ -76,6 +76,12 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
             read_submissions(tmp_path / "slurm")
 
 
+def test_a_torn_list_of_cancelled_runs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cancelled.json").write_text("")
+    with pytest.raises(UnreachableError, match=r"cancelled\.json: not a list of runs; remove it, and cancel again"):
+        QueueView.read(tmp_path)
+
+
 def test_the_name_of_a_submission_is_fit_for_slurm() -> None:
     assert new_submission("/a b/my grid.py", 0.0, []).name.startswith("cxr-my_grid-")
     assert new_submission("demo", 0.0, []).name != new_submission("demo", 0.0, []).name
