@@ -203,6 +203,9 @@ class _Batch:
 
 def _profile_of(request: SubmitRequest) -> ClusterConfig:
     request.refuse_machine_options()
+    runs_dir = request.command.runs_dir
+    if "%" in str(runs_dir):
+        raise InputError(f"--runs-dir {runs_dir}: SLURM would replace the % in its path; take one without")
     if request.profile is None:
         raise InputError("--executor slurm needs --cluster PROFILE; launch/executors/slurm/example.toml has all keys")
     return load_profile(request.profile)

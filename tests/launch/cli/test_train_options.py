@@ -43,3 +43,16 @@ def test_wrong_options_are_refused_before_anything_starts(
     assert caught.value.code == 2
     assert capsys.readouterr().err == message
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_percent_sign_in_the_runs_folder_is_refused_for_slurm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SLURM replaces it in the paths of its logs: the jobs would write elsewhere, or nowhere."""
+    runs_dir = tmp_path / "50%j"
+    with pytest.raises(SystemExit) as caught:
+        main(["grid", "submit", "demo", "--cluster", str(EXAMPLE), "--dry-run", "--runs-dir", str(runs_dir)])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: --runs-dir {runs_dir}: SLURM would replace the % in its path; take one without\n"
+    )
