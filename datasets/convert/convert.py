@@ -21,9 +21,7 @@ from datasets.errors import InputError, one_line
 from datasets.files import disk_full_as_input_error
 from datasets.malloc import return_freed_memory
 from datasets.progress import progress
-from datasets.sources.records import Records
-
-SHOWN = 5
+from datasets.sources.records import SHOWN, Records, RejectGuard
 
 logger = logging.getLogger(__name__)
 
@@ -82,45 +80,20 @@ def _write(request: Request, out: Path) -> Sidecar:
         BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer,
     ):
         if unfinished:
-            note = f"resuming after {writer.next:,} images" if writer.next else "nothing of it can be used"
+            note = (
+                f"resuming after {writer.next:,} images" if writer.next else "it begins anew, as no block was whole"
+            )
             logger.info("%s: an earlier conversion was not finished; %s", out, note)
-        _decode(request, writer, RejectGuard(request, writer))
-        return publish(request, writer)
-
-
-class RejectGuard:
-    """Ends a conversion when more images are refused than its options allow."""
-
-    def __init__(self, request: Request, writer: BetonWriter) -> None:
-        self._root, self._options = request.records.root, request.options
-        self._found: list[tuple[str, str]] = []
-        rejects = request.records.rejects
-        self._total = len(request) + len(rejects)
-        for path, reason in zip(rejects["path"], rejects["reason"], strict=True):
-            self.add(str(path), str(reason))
+        stop = request.options.on_error == "stop"
+        guard = RejectGuard(request.records, request.options.max_rejects, stop_at_first=stop)
         for position, reason in writer.rejects.items():
-            self.add(request.path(position), reason)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def add(self, path: str, reason: str) -> None:
-        """Count one more refused image.
-
-        Raises:
-            InputError: if it is one too many; the first few are logged.
-        """
-        self._found.append((path, reason))
-        if self._options.on_error == "stop":
-            raise InputError(f"{one_line(self._root / path)}: {reason} (--on-error reject leaves such images out)")
-        if len(self._found) <= self._options.max_rejects * self._total:
-            return
-        for refused, why in self._found[:SHOWN]:
-            logger.warning("%s: %s", one_line(refused), why)
-        raise InputError(
-            f"{self._root}: {len(self._found):,} of {self._total:,} images cannot be used so far, more than "
-            f"--max-rejects {self._options.max_rejects:g} allows; the last: {one_line(path)}: {reason}"
-        )
+            guard.add(request.path(position), reason)
+        _decode(request, writer, guard)
+        sidecar = publish(request, writer)
+    unknown = [label for label, count in sidecar.ignored.items() if count == sidecar.num_samples]
+    if unknown:
+        logger.warning("%s: ignored in every image, so never learnt: %s", out, ", ".join(unknown))
+    return sidecar
 
 
 def _decode(request: Request, writer: BetonWriter, guard: RejectGuard) -> None:

@@ -63,8 +63,6 @@ class ConvertOptions:
                 raise InputError(f"{name} {value!r} is unknown; known: {', '.join(known)}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"quality = {self.quality} must lie in 1..100")
-        if not 0.0 <= self.max_rejects <= 1.0:
-            raise InputError(f"max_rejects = {self.max_rejects} is a fraction and must lie in 0..1")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers = {self.workers} must be at least 1")
 

@@ -60,6 +60,16 @@ def decode_gray(source: bytes | Path, at_least: int | None = None) -> np.ndarray
     raise ImageError(f"neither PNG, JPEG nor DICOM but {_describe(data)}")
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file begins as a PNG, JPEG or DICOM does, or cannot be read, which decoding it tells."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(dicom.MAGIC_AT + len(dicom.MAGIC))
+    except OSError:
+        return True
+    return start.startswith((png.SIGNATURE, jpeg.SIGNATURE)) or start.endswith(dicom.MAGIC)
+
+
 def _read_file(path: Path) -> bytes:
     try:
         status = path.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from datasets.errors import InputError
+from datasets.errors import InputError, one_line
 from datasets.sources.cells import UNCERTAIN
 from datasets.sources.folders import existing
 from datasets.sources.labels import IGNORED, POSITIVE, Uncertain, Views
@@ -23,7 +24,11 @@ from datasets.sources.tables import SourceTable
 PHANTOM_MARK = "PHANTOM.json"
 """A dataset folder that holds a file of this name holds made-up images; whatever is computed from it says so."""
 
+SHOWN = 5
+"""Refused images that are named when there are too many."""
 CATEGORIES = ("view", "official_split", "sex")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +122,41 @@ def read_records(
         views=views,
         phantom=_is_phantom(root, frame["path"]),
     )
+
+
+class RejectGuard:
+    """Stops work on a dataset of which more images are refused than may be."""
+
+    def __init__(self, records: Records, max_rejects: float, *, stop_at_first: bool = False) -> None:
+        """Count the rows that the tables' reader refused; ``max_rejects`` is a fraction of all images."""
+        if not 0.0 <= max_rejects <= 1.0:
+            raise InputError(f"max_rejects = {max_rejects} is a fraction and must lie in 0..1")
+        self._root, self._max_rejects, self._stop_at_first = records.root, max_rejects, stop_at_first
+        self._found: list[str] = []
+        self._total = len(records.frame) + len(records.rejects)
+        for path, reason in zip(records.rejects["path"], records.rejects["reason"], strict=True):
+            self.add(str(path), str(reason))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, path: str, reason: str) -> None:
+        """Count one more refused image.
+
+        Raises:
+            InputError: if it is one too many; the first few are logged.
+        """
+        self._found.append(f"{one_line(path)}: {reason}")
+        if self._stop_at_first:
+            raise InputError(f"{one_line(self._root / path)}: {reason} (--on-error reject leaves such images out)")
+        if len(self._found) <= self._max_rejects * self._total:
+            return
+        for refused in self._found[:SHOWN]:
+            logger.warning(refused)
+        raise InputError(
+            f"{self._root}: {len(self._found):,} of {self._total:,} images cannot be used so far, more than "
+            f"--max-rejects {self._max_rejects:g} allows; the last: {self._found[-1]}"
+        )
 
 
 def _is_phantom(root: Path, paths: pd.Series[str]) -> bool:

@@ -127,24 +127,28 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _decompress(path: Path, raw: bytes, limit: int = -1) -> bytes:
-    """Text bytes of a file that may be gzipped whatever its name; ``limit`` bounds how many are unpacked."""
-    if not raw.startswith(GZIP_MAGIC):
-        return raw
-    try:
-        return gzip.GzipFile(fileobj=io.BytesIO(raw)).read(limit)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
+    """Text bytes of a file that may be gzipped whatever its name, with plain line ends; at most ``limit`` of them."""
+    if raw.startswith(GZIP_MAGIC):
+        try:
+            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(limit)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
+    return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in raw else raw
 
 
 def _first_records(path: Path, data: bytes, count: int) -> list[list[str]]:
     try:
         head = data[:HEAD_BYTES].decode("utf-8-sig", errors="strict" if len(data) < HEAD_BYTES else "ignore")
+        reader = csv.reader(io.StringIO(head))
+        records = [record for _, record in zip(range(count), reader, strict=False)]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); expected a CSV table") from None
-    reader = csv.reader(io.StringIO(head))
-    records = [record for _, record in zip(range(count), reader, strict=False)]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a readable CSV table ({error}); a quote may be left open") from None
     if not records or not any(cell.strip() for cell in records[0]):
         raise InputError(f"{path}: empty; expected a CSV table whose first line names its columns")
+    if any("\n" in cell for cell in records[0]):
+        raise InputError(f"{path}: not a readable CSV table: a quote is left open in the line that names the columns")
     return records
 
 

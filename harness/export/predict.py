@@ -13,13 +13,14 @@ import torch
 from datasets.augment.network_input import to_network_input
 from datasets.convert.protocol import Reject
 from datasets.errors import InputError
+from datasets.images.decode import is_image
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.export.saved_model import SavedModel
 from harness.networks import Network
 from harness.runs.runtime import RuntimeConfig
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
-"""Files that are taken out of a folder; those given by name are told apart by their content alone."""
+"""Files that are taken out of a folder whatever their content; a damaged one is then named with the reason."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,42 @@ class Prediction:
     """Why there are none."""
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and all PNG, JPEG and DICOM files below the folders, by name.
+def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The files themselves and all images below the folders, by name; then what was passed over there.
+
+    Links to folders are followed, and each folder is looked through once. A file is an image by its suffix or by its
+    first bytes: DICOMs from an archive often have no suffix.
 
     Raises:
         InputError: for a folder without any.
     """
-    found: list[Path] = []
+    found, passed = list[Path](), list[Path]()
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not inside:
-            raise InputError(f"{path}: no image in this folder; looked for {', '.join(SUFFIXES)}")
-        found += inside
-    return found
+        inside: dict[bool, list[Path]] = {True: [], False: []}
+        for file in _below(path, set()):
+            inside[file.is_file() and (file.suffix.lower() in SUFFIXES or is_image(file))].append(file)
+        if not inside[True]:
+            others = f"{len(inside[False]):,} files are no PNG, JPEG or DICOM"
+            raise InputError(f"{path}: no image in this folder; its {others}")
+        found += sorted(inside[True])
+        passed += sorted(inside[False])
+    return found, passed
+
+
+def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """All that is no folder below one, those reached by links too; ``seen`` are the folders looked through so far."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for child in sorted(folder.iterdir(), key=lambda child: (child.is_symlink(), child.name)):
+        if child.is_dir():
+            yield from _below(child, seen)
+        else:
+            yield child
 
 
 def predict_images(

@@ -90,11 +90,14 @@ def help_page(command_class: type[Command], name: str) -> str:
 
 def _report_error(error: Exception, arguments: Sequence[str]) -> int:
     """Print one line about ``error``, and return the exit status."""
-    from datasets.errors import InputError
+    from datasets.errors import InputError, one_line
     from datasets.files import DISK_FULL_REASONS
 
     if isinstance(error, InputError):
-        print(f"error: {error}", file=sys.stderr)
+        text = str(error)
+        for argument in arguments:  # a line end in a name would make two lines of one
+            text = text.replace(argument, one_line(argument))
+        print(f"error: {text}", file=sys.stderr)
         return EXIT_BAD_INPUT
     if isinstance(error, OSError) and error.errno is not None:
         reason = DISK_FULL_REASONS.get(error.errno, error.strerror)

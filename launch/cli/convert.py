@@ -47,6 +47,8 @@ class DatasetOptions:
     """Seed of the subsets alone; default: the --seed."""
     test_ids: Path | None = None
     """File of test patients, one id a line; the others are split 8:1 into train and validation."""
+    max_rejects: float = 0.01
+    """Stop when more than this fraction of the images is missing or unusable."""
 
     def read(self) -> Records:
         """Read the dataset's tables."""
@@ -97,15 +99,19 @@ class Split(DatasetOptions):
 
     def run(self) -> None:
         """Write the manifest and print the counts."""
+        from datasets.sources.records import RejectGuard
         from datasets.splits.manifest import write_manifest
 
         config = self.split_config("official" if self.official else "random")
         records = self.read()
+        rejects_file = _write_rejects(self.out, records)
+        if rejects_file is not None:
+            logger.warning("%s rows cannot be used; they are listed in %s", f"{len(records.rejects):,}", rejects_file)
+        RejectGuard(records, self.max_rejects)
         splits, ranks = _assign(records, config)
         write_manifest(self.out, records, splits, ranks, config)
-        rejects_file = _write_rejects(self.out, records)
         counts = summary(records, splits)
-        _warn(counts, rejects_file)
+        _warn(counts)
         document = {**counts, "manifest": str(self.out), "rejects_file": rejects_file}
         print(json.dumps(document, indent=2) if self.json else _text(document))
 
@@ -150,11 +156,8 @@ def _write_rejects(out: Path, records: Records) -> str | None:
     return str(path)
 
 
-def _warn(counts: dict[str, Any], rejects_file: str | None) -> None:
+def _warn(counts: dict[str, Any]) -> None:
     """Warn of what training or scoring on this split would miss."""
-    if rejects_file is not None:
-        refused = sum(counts["rejects"].values())
-        logger.warning("%s rows cannot be used; they are listed in %s", f"{refused:,}", rejects_file)
     for split, part in counts["splits"].items():
         absent = ", ".join(label for label, n in part["positives"].items() if n == 0)
         if not part["images"]:
@@ -209,8 +212,6 @@ class Convert(DatasetOptions):
     """``random``: 80/10/10 by patient; ``official``: the dataset's own."""
     manifest: Path | None = None
     """Take splits and subsets from this file of 'cxr split' instead."""
-    max_rejects: float = 0.01
-    """Stop when more than this fraction of the images is missing or unusable."""
     on_error: Literal["reject", "stop"] = "reject"
     """``reject``: leave an unusable image out and list it; ``stop``: end at the first."""
     overwrite: bool = False

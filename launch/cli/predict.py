@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from harness.export.predict import Prediction
 
 logger = logging.getLogger(__name__)
+SHOWN = 5
+"""Files that are named when some were passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Predict:
         Raises:
             InputError: for a bad option, and at the end for images that could not be used.
         """
-        from datasets.errors import InputError
+        from datasets.errors import InputError, one_line
         from launch.plan.run_argument import find_run_folder
 
         if self.json and self.csv:
@@ -77,7 +79,10 @@ class Predict:
         from harness.export.saved_model import open_model
         from harness.runs.runtime import RuntimeConfig
 
-        files = image_files(self.images)
+        files, passed = image_files(self.images)
+        if passed:
+            some = ", ".join(one_line(path) for path in passed[:SHOWN]) + (", ..." if len(passed) > SHOWN else "")
+            logger.info("passed over %s files that are no PNG, JPEG or DICOM: %s", len(passed), some)
         model = open_model(folder, beton=self.beton)
         if not model.preprocessing.is_current:
             logger.info("the model's images were decoded by another version; pixels may differ")
@@ -93,6 +98,8 @@ class Predict:
 
     def _print(self, labels: tuple[str, ...], predictions: Iterable[Prediction]) -> int:
         """Print what there is in the chosen form; return how many images have no prediction."""
+        from datasets.errors import one_line
+
         writer, rows, bad = csv.writer(sys.stdout, lineterminator="\n"), [], 0
         if self.csv:
             writer.writerow(["path", *labels])
@@ -100,7 +107,7 @@ class Predict:
             path, values = str(prediction.path), prediction.probabilities
             if values is None:
                 bad += 1
-                logger.info("%s: %s", path, prediction.reason)
+                logger.info("%s: %s", one_line(path), prediction.reason)
             elif self.csv:  # row by row, so that a folder of a hundred thousand images fills no memory
                 writer.writerow([path, *values])
             else:

@@ -19,6 +19,7 @@ from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.decode import decode_gray
 from datasets.images.resize import fit
+from datasets.sources.labels import IGNORED
 
 NUM_IMAGES = 60
 
@@ -218,13 +219,14 @@ def test_a_kill_between_the_renames_is_mended(root: Path, beton: Beton, tmp_path
 def write_until_journal(root: Path, out: Path) -> bytes:
     """The journal of a conversion just before it is thrown away."""
     from datasets.beton.writer import BetonWriter
-    from datasets.convert.convert import RejectGuard, _decode, _journal_key
+    from datasets.convert.convert import _decode, _journal_key
     from datasets.convert.request import Request
+    from datasets.sources.records import RejectGuard
 
     records, splits, ranks = read_dataset(root)
     request = Request(records, splits, ranks, ConvertOptions(size=32, workers=1, max_rejects=0, on_error="stop"))
     with BetonWriter(out, request.layout, key=_journal_key(request), stamp=request.stamp) as writer:
-        _decode(request, writer, RejectGuard(request, writer))
+        _decode(request, writer, RejectGuard(records, 0.0, stop_at_first=True))
     return journal_path(out).read_bytes()
 
 
@@ -233,7 +235,6 @@ def write_until_journal(root: Path, out: Path) -> bytes:
     [
         ({"size": 100}, "size = 100 must be a multiple of 32"),
         ({"size": 1048576}, "size = 1048576 must be a multiple of 32 pixels, 4096 at most"),
-        ({"max_rejects": 1.5}, r"must lie in 0\.\.1"),
         ({"workers": 0}, "workers = 0 must be at least 1"),
         ({"resize": "stretch"}, "resize 'stretch' is unknown; known: shorter, squash"),
         ({"on_error": "skip"}, "on_error 'skip' is unknown; known: reject, stop"),
@@ -269,3 +270,11 @@ def test_splits_may_come_from_a_manifest(root: Path, beton: Beton, tmp_path: Pat
     assert set(opened.sidecar.settings) == {*beton.sidecar.settings, "manifest"}
     pd.testing.assert_frame_equal(opened.samples, beton.samples)
     assert json.loads(sidecar_path(out).read_text())["num_samples"] == NUM_IMAGES
+
+
+def test_labels_that_every_image_ignores_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records, splits, ranks = read_dataset(write_dataset(tmp_path / "nih", 12))
+    records.targets[:, 3] = IGNORED
+    with caplog.at_level("WARNING"):
+        convert(records, splits, ranks, tmp_path / "nih.beton", ConvertOptions(size=32, workers=1))
+    assert f"ignored in every image, so never learnt: {records.labels[3]}" in caplog.text

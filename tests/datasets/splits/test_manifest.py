@@ -165,7 +165,8 @@ def cxr(capsys, *arguments):
 def test_command_prints_json_alone(tmp_path, capsys):
     names = make(tmp_path / "nih", missing=["00000002_000.png"])
     out = tmp_path / "m.csv"
-    code, stdout, stderr = cxr(capsys, "split", "chestxray14", "--root", tmp_path / "nih", "--out", out, "--json")
+    arguments = ("chestxray14", "--root", tmp_path / "nih", "--out", out, "--max-rejects", 0.1, "--json")
+    code, stdout, stderr = cxr(capsys, "split", *arguments)
     counts = json.loads(stdout)
     assert code == 0
     assert counts["tables"] == {"Data_Entry_2017.csv": len(names)}
@@ -198,6 +199,7 @@ def test_command_prints_a_table(tmp_path, capsys):
         (["--test-ids", "absent.txt"], "absent.txt: no such file"),
         (["--official", "--test-ids", "x"], "fixes its own test patients"),
         (["--seed", "-1"], "must lie in 0"),
+        (["--max-rejects", "1.5"], "max_rejects = 1.5 is a fraction and must lie in 0..1"),
     ],
 )
 def test_command_with_bad_input(tmp_path, capsys, more, problem):
@@ -206,3 +208,32 @@ def test_command_with_bad_input(tmp_path, capsys, more, problem):
     code, stdout, stderr = cxr(capsys, "split", "chestxray14", *root, *more)
     assert (code, stdout) == (2, "") and problem in stderr
     assert not (tmp_path / "m.csv").exists()
+
+
+def test_more_refused_rows_than_allowed_stop_the_split_and_are_listed(tmp_path, capsys):
+    names = make(tmp_path / "nih", missing=["00000002_000.png", "00000003_000.png"])
+    arguments = ("chestxray14", "--root", tmp_path / "nih", "--out", tmp_path / "m.csv")
+    code, stdout, stderr = cxr(capsys, "split", *arguments)
+    assert (code, stdout) == (2, "")
+    assert f"1 of {len(names)} images cannot be used so far, more than --max-rejects 0.01 allows" in stderr
+    assert not (tmp_path / "m.csv").exists()
+    assert len(pd.read_csv(tmp_path / "m.csv.rejects.csv")) == 2
+
+
+def test_tables_of_old_macs_and_open_quotes_are_read_or_named(tmp_path, capsys):
+    make(tmp_path / "nih")
+    arguments = ("chestxray14", "--root", tmp_path / "nih", "--out", tmp_path / "m.csv")
+    table = tmp_path / "nih" / "Data_Entry_2017.csv"
+    text = table.read_text()
+    assert cxr(capsys, "split", *arguments)[0] == 0
+    whole = (tmp_path / "m.csv").read_text().splitlines()[1:]
+    table.write_bytes(text.replace("\n", "\r").encode())
+    assert cxr(capsys, "split", *arguments)[0] == 0
+    assert (tmp_path / "m.csv").read_text().splitlines()[1:] == whole
+    header, _, rows = text.partition("\n")
+    rows = rows * (1 + (200 << 10) // len(rows))
+    for damaged in (f'{header}\n"{rows}', f'"{text}'):
+        table.write_text(damaged)
+        code, stdout, stderr = cxr(capsys, "split", *arguments)
+        assert (code, stdout) == (2, "") and "not a readable CSV table" in stderr and "quote" in stderr
+        assert len(stderr) < 1000

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dicom_kinds import dicom_file
 from PIL import Image
 from scipy.special import expit
 from tiny_runs import LABELS, FinishedRun
@@ -106,7 +107,7 @@ def test_a_folder_stands_for_its_images_and_the_table_shows_each_label(
     for name in ("b.PNG", "inner/a.png"):
         shutil.copy(images_of(finished_run) / "0001.png", tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
-    assert image_files([tmp_path]) == [tmp_path / "b.PNG", tmp_path / "inner" / "a.png"]
+    assert image_files([tmp_path])[0] == [tmp_path / "b.PNG", tmp_path / "inner" / "a.png"]
     runs_dir = finished_run.folder.path.parent
     part = finished_run.config.run_id[-8:]
     assert call("predict", part, tmp_path, "--runs-dir", runs_dir, "--device", "cpu", "--workers", 1) == 0
@@ -115,6 +116,30 @@ def test_a_folder_stands_for_its_images_and_the_table_shows_each_label(
     assert all(out.count(label) == 1 for label in LABELS)
     with pytest.raises(InputError, match="no image in this folder"):
         image_files([finished_run.folder.path / "checkpoint"])
+
+
+def test_content_decides_links_are_followed_and_what_was_passed_over_is_named(
+    finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "I0000001").write_bytes(dicom_file(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)))
+    shutil.copy(images_of(finished_run) / "0001.png", elsewhere / "b.png")
+    shutil.copy(images_of(finished_run) / "0001.png", elsewhere / "a\nb.txt")
+    (folder / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    (folder / "loop").symlink_to(folder / "loop")
+    (folder / "notes").write_text("no image")
+    files, passed = image_files([folder])
+    assert files == [folder / "I0000001", folder / "linked" / "a\nb.txt", folder / "linked" / "b.png"]
+    assert passed == [folder / "loop", folder / "notes"]
+    arguments = (finished_run.folder.path, folder, "--device", "cpu", "--workers", 1, "--json")
+    assert call("predict", *arguments) == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)) == 3
+    told = f"passed over 2 files that are no PNG, JPEG or DICOM: {folder / 'loop'}, {folder / 'notes'}"
+    assert told in captured.err
 
 
 def test_without_its_beton_a_run_says_what_it_lacks(finished_run: FinishedRun, tmp_path: Path) -> None:

@@ -97,3 +97,9 @@ def test_file_names_that_are_not_utf_8_are_printed(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     assert done.returncode == 2
     assert b"\\udcff: " in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_line_end_in_a_name_does_not_split_the_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path / "a\nb.beton")])
+    assert capfd.readouterr().err.splitlines()[0].startswith(f"error: {tmp_path}/a\\nb.beton: ")
