@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator as Accelerator  # type: ignore[import-untyped]
-from accelerate.utils import gather_object  # type: ignore[import-untyped]
+from accelerate.utils import DistributedDataParallelKwargs, gather_object  # type: ignore[import-untyped]
+from torch import nn
 
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
@@ -35,7 +38,11 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         )
     precision = chosen_precision(runtime.precision, use_cuda=use_cuda)
     mixed = "no" if precision in ("fp32", "tf32") else precision
-    accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed)
+    if use_cuda:
+        point_at_own_gpu(started)
+    # Batch norm statistics are the first process's, which ``same_statistics`` gives to the others when they are used.
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed, kwargs_handlers=[parallel])
     if accelerator.num_processes != started:
         raise RuntimeError(
             f"the launcher started {started} processes (WORLD_SIZE) but {accelerator.num_processes} found each other"
@@ -43,6 +50,8 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
     if accelerator.device.type != ("cuda" if use_cuda else "cpu"):
         raise RuntimeError(f"asked for {'cuda' if use_cuda else 'cpu'}, got {accelerator.device}")
     set_torch_threads(runtime)
+    if use_cuda and started > 1:
+        refuse_shared_gpus()
     if use_cuda:
         set_cuda_arithmetic(precision)
     else:
@@ -50,6 +59,44 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         # fifth of the time of a DenseNet step on the CPU.
         malloc_tuning(mmap_threshold=1 << 30, kept_bytes=(1 << 31) - 1)
     return accelerator
+
+
+def check_enough_gpus(num_processes: int) -> None:
+    """Raise InputError when torch sees fewer GPUs than processes that are to share them on this machine."""
+    count = torch.cuda.device_count()
+    if 0 < count < num_processes:
+        raise InputError(
+            f"{num_processes} processes on this machine, but torch sees {count} GPUs; start at most {count} processes"
+        )
+
+
+def point_at_own_gpu(started: int) -> None:
+    """Make LOCAL_RANK this process's place among the GPUs that it sees, as Accelerate and DDP take it."""
+    if torch.cuda.device_count() > 1:
+        check_enough_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", started)))
+    elif "LOCAL_RANK" in os.environ:
+        # A GPU for each task, the only one that it sees: srun --gpus-per-task=1, containers.
+        os.environ["LOCAL_RANK"] = "0"
+
+
+def refuse_shared_gpus() -> None:
+    """Raise InputError when two processes have one GPU, of which NCCL would complain obscurely; a collective call."""
+    group: Any = torch.distributed.new_group(backend="gloo")  # NCCL itself cannot be asked
+    own = f"{socket.gethostname()}: {torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    gpus: list[str] = [""] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gpus, own, group=group)
+    if len(set(gpus)) < len(gpus):
+        raise InputError(
+            f"{len(gpus)} processes, but {len(set(gpus))} GPUs: two processes have the same one; start as many "
+            "processes as there are GPUs"
+        )
+
+
+def same_statistics(network: nn.Module, accelerator: Accelerator) -> None:
+    """Give every process the batch norm statistics of the first one, which files hold; a collective call."""
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def apply_scope(network: Network, config: NetworkConfig) -> None:
         network.frozen_norms = tuple(
             name
             for name, module in network.named_modules()
-            if isinstance(module, nn.BatchNorm2d) and not _in_scope(name, config)
+            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and not _in_scope(name, config)
         )
     network.train(network.training)
 

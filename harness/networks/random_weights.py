@@ -24,7 +24,7 @@ def draw_weights(network: nn.Module, seed: int) -> None:
         TypeError: for a layer with parameters of a kind that is not known here.
     """
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.reset_parameters()  # weight 1, bias 0, statistics of a unit normal: nothing random
         elif isinstance(module, nn.Conv2d | nn.Linear):
             values, generator = torch.empty(module.weight.shape), _generator(seed, name)

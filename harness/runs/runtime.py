@@ -67,6 +67,8 @@ class RuntimeConfig:
     num_processes: int | None = None
     """Processes that train this run together; any other number that a launcher started is an error. None takes what
     is there."""
+    change_num_processes: bool = False
+    """Let a run go on with another number of processes than before, which changes its numbers and is recorded."""
     run_folders: Mapping[str, Path] = field(default_factory=dict)
     """Where runs given by path lie, by run id; every other run is in runs_dir."""
 

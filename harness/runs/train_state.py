@@ -57,6 +57,8 @@ class TrainState:
     """How often the run was taken up again."""
     history: tuple[Validated, ...] = ()
     """Every validation so far, in order."""
+    processes: tuple[tuple[int, int], ...] = ()
+    """(optimiser step, number of processes from there on), first (0, n); empty in checkpoints of older versions."""
     partial: PartialEpoch | None = None
     """The epoch that is under way; None between two epochs."""
 
@@ -74,4 +76,5 @@ class TrainState:
         values = dict(values)
         history = tuple(Validated(**item) for item in values.pop("history"))
         partial = values.pop("partial")
+        values["processes"] = tuple(map(tuple, values.get("processes", ())))
         return cls(**values, history=history, partial=None if partial is None else PartialEpoch(**partial))

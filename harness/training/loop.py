@@ -19,7 +19,7 @@ from datasets.loading.batch import Loader
 from datasets.loading.prefetch import DevicePrefetcher
 from harness.config import Schedule
 from harness.config.schedule import Validated, learning_rate, stops_early, validation_due
-from harness.devices.accelerator import Accelerator, set_torch_threads
+from harness.devices.accelerator import Accelerator, same_statistics, set_torch_threads
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import Scores, score
 from harness.networks import Network
@@ -167,7 +167,8 @@ def _batches(components: TrainingComponents, epoch: int, start_step: int) -> Any
 
 
 def validate(components: TrainingComponents) -> Scores:
-    """Score the validation split with the weights of this moment."""
+    """Score the validation split with the weights of this moment; a collective call."""
+    same_statistics(components.network, components.accelerator)
     predictions = predict(
         components.accelerator,
         components.network,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
+from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error
 from harness.config.schedule import best_of
 from harness.runs.checkpoint import Learner, load_last, save_best, save_last
@@ -13,6 +15,8 @@ from harness.runs.status import Status
 from harness.runs.train_state import TrainState
 from harness.training.build import Run
 from harness.training.loop import TrainingComponents
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +68,25 @@ def keep_best(run: Run, state: TrainState) -> None:
 
 
 def restore(run: Run, learner: Learner) -> TrainState:
-    """Load the last usable checkpoint and return its state; a new state when there is none."""
+    """Load the last usable checkpoint and return its state; a new state when there is none.
+
+    Raises:
+        InputError: when there are more or fewer processes than before, and nobody said that this is meant.
+    """
+    now = run.accelerator.num_processes
     found = load_last(run.folder.last_dir, learner, run.metadata)
     if found is None:
-        return TrainState()
+        return TrainState(processes=((0, now),))
+    if found.processes and found.processes[-1][1] != now:
+        before = found.processes[-1][1]
+        if not run.runtime.change_num_processes:
+            raise InputError(
+                f"{run.folder.path}: trained by {before} processes so far, now by {now}, which gives other numbers; "
+                f"use --num-processes {before}, or --change-num-processes to go on all the same"
+            )
+        logger.warning(f"{run.folder.path}: goes on with {now} processes after {before}; provenance.json says so")
+        step = found.step + (0 if found.partial is None else found.partial.batches - found.partial.skipped)
+        found = replace(found, processes=(*found.processes, (step, now)))
     if run.owner:  # a process killed between the two checkpoints left the older best one
         keep_best(run, found)
     return replace(found, restarts=found.restarts + 1)

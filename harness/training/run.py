@@ -122,7 +122,7 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
     devices = device_names(run.accelerator)
     if run.owner:
         logger.info(f"training on {'; '.join(devices)}")
-        write_provenance(run.folder, _provenance(run, origin, devices))
+        write_provenance(run.folder, _provenance(run, state, origin, devices))
     journal = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
     state = _train(
         run,
@@ -200,7 +200,7 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
     return result
 
 
-def _provenance(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
+def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) -> dict[str, Any]:
     """Return the run's own entries of provenance.json."""
     return {
         "run_id": run.config.run_id,
@@ -216,4 +216,5 @@ def _provenance(run: Run, origin: str, devices: list[str]) -> dict[str, Any]:
         "precision": effective_precision(run.accelerator),
         "devices": devices,
         "world_size": run.accelerator.num_processes,
+        "processes": [{"from_step": step, "processes": count} for step, count in state.processes],
     }

@@ -172,6 +172,8 @@ class CompiledNetwork(nn.Module):
         self.network = network
         self.batch_size = batch_size
         keep_compiled_code()
+        # Else Inductor times kernels in each process and may choose one that adds in another order.
+        torch._inductor.config.deterministic = True
         # In a tuple, so that it is no second submodule with the same parameters.
         self._compiled = (torch.compile(network, dynamic=False),)
 

@@ -20,6 +20,7 @@ from launch.executors.ranks import run_ranks, started_alone, started_by_launcher
 from launch.executors.slurm.environment import adopt_srun_ranks
 
 logger = logging.getLogger(__name__)
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,8 @@ class Train:
     num_processes: int | None = None
     """Processes that train this run together on this machine, started here; under torchrun, accelerate launch or srun
     those that are there are used, and any other number is an error. The global batch stays what it is."""
+    change_num_processes: bool = False
+    """Let a run go on with another number of processes than so far, which changes its numbers and is recorded."""
     checkpoint_minutes: float | None = None
     """Minutes between checkpoints inside an epoch; default: 10; 0 for the ends of epochs alone."""
     on_nonfinite: Literal["stop", "skip"] | None = None
@@ -100,6 +103,10 @@ class Train:
             _print(folder.path, finished)
             return
         if (runtime.num_processes or 1) > 1 and not started_by_launcher(os.environ):
+            if runtime.device != "cpu" and NVIDIA_DRIVER.exists():
+                from harness.devices.accelerator import check_enough_gpus
+
+                check_enough_gpus(runtime.num_processes or 1)
             command = [sys.executable, "-m", "launch.cli", "train", *self.arguments()]
             sys.exit(run_ranks(command, runtime.num_processes or 1))
         if started_alone(os.environ):

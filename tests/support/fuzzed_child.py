@@ -127,7 +127,8 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 def _changed(document: Any, edits: list[tuple[int, str, Any]]) -> Any:
     document = copy.deepcopy(document)
-    for number, kind, value in edits:
+    for number, kind, odd in edits:
+        value = copy.deepcopy(odd)  # a list that was put in may be edited next
         places = list(_places(document))[1:]
         if not places:
             break

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from plain_network import one_epoch, plain_components
 from tiny_runs import tiny_config, tiny_runtime
 from torch import nn
 
-from harness.devices.accelerator import Accelerator, make_accelerator
+from datasets.errors import InputError
+from harness.devices.accelerator import Accelerator, make_accelerator, refuse_shared_gpus, same_statistics
 from harness.evaluation.inference import gather_rows
 from harness.objectives import Losses
 from harness.objectives.base import masked_cross_entropy
@@ -69,12 +72,38 @@ def norms(accelerator: Accelerator) -> list[dict[str, list[float]]]:
     return found
 
 
+def statistics(accelerator: Accelerator) -> list[list[float]]:
+    """Running means of a batch norm on both processes after ``same_statistics``; they were another on each."""
+    norm = nn.BatchNorm2d(2)
+    norm.running_mean.fill_(accelerator.process_index + 1)  # type: ignore[union-attr]
+    same_statistics(norm, accelerator)
+    return [norm.running_mean.tolist(), *gather_object([norm.running_mean.tolist()])]  # type: ignore[union-attr]
+
+
+def shared_gpus() -> list[str]:
+    """What is said of two processes with one GPU, and with one each; the stand-in is CUDA's answer."""
+    said = []
+    torch.cuda.current_device = lambda: 0
+    for uuids in ("aa", "ab"):
+        uuid = uuids[torch.distributed.get_rank()]
+        torch.cuda.get_device_properties = lambda _, uuid=uuid: SimpleNamespace(uuid=uuid)  # type: ignore[misc]
+        try:
+            refuse_shared_gpus()
+            said.append("")
+        except InputError as error:
+            said.append(str(error))
+    return said
+
+
 def main(beton: Path, runs_dir: Path, out: Path) -> None:
     runtime = tiny_runtime(beton, runs_dir)
     accelerator = make_accelerator(runtime)
     found: dict[str, Any] = {"gathered": gathered(accelerator), "gradients": gradients(accelerator)}
     found["norms"] = norms(accelerator)
-    found["plain"] = one_epoch(plain_components(accelerator, beton))
+    components = plain_components(accelerator, beton)
+    found["ddp"] = [components.wrapped.broadcast_buffers, components.wrapped.gradient_as_bucket_view]
+    found["plain"] = one_epoch(components)
+    found["statistics"], found["shared_gpus"] = statistics(accelerator), shared_gpus()
     found["result"] = train_run(tiny_config(epochs=1), runtime)
     if accelerator.is_main_process:
         out.write_text(json.dumps(found))

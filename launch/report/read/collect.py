@@ -36,6 +36,8 @@ class Run:
     devices: tuple[str, ...] = ()
     """The device of each process as provenance.json words it."""
     precision: str = ""
+    processes: str = ""
+    """Of a run whose number of processes changed, all numbers: ``2 processes, 1 from step 40``."""
     started: float | None = None
     """First start, in seconds since 1970."""
     ended: float | None = None
@@ -168,8 +170,8 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
 
 def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
     """Where and when the run ran; what is absent or of another type is left out, since no score rests on it."""
-    names = ("devices", "precision", "beton", "git", "earlier_starts")
-    devices, precision, beton, git, earlier = (provenance.get(name) for name in names)
+    names = ("devices", "precision", "beton", "git", "earlier_starts", "processes")
+    devices, precision, beton, git, earlier, processes = (provenance.get(name) for name in names)
     starts = [start for start in earlier if isinstance(start, dict)] if isinstance(earlier, list) else []
     times = [time for time in (_time(start.get("started")) for start in (*starts, provenance)) if time is not None]
     git = git if isinstance(git, dict) else {}
@@ -177,10 +179,19 @@ def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
         "commit": f"{str(git['commit'])[:10]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "",
         "devices": tuple(map(str, devices)) if isinstance(devices, list) else (),
         "precision": precision if isinstance(precision, str) else "",
+        "processes": _changes(processes),
         "started": min(times, default=None),
         "num_starts_before": len(starts),
         "beton": Path(beton) if isinstance(beton, str) else None,
     }
+
+
+def _changes(processes: Any) -> str:
+    if not isinstance(processes, list) or len(processes) < 2 or not all(isinstance(one, dict) for one in processes):
+        return ""
+    first, *later = processes
+    changes = (f"{one.get('processes')} from step {one.get('from_step')}" for one in later)
+    return ", ".join([f"{first.get('processes')} processes", *changes])
 
 
 def _time(value: Any) -> float | None:

@@ -187,7 +187,8 @@ def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
     validation = result.validation.mean_auroc if result else None
     test = result.test.mean_auroc if result else None
     return row(
-        *(head(run.run_id), Value(("",), links=_file_links(run, out)), run.progress, cell.role),
+        *(head(run.run_id), Value(("",), links=_file_links(run, out))),
+        *("; ".join(filter(None, (run.progress, run.processes))), cell.role),
         number_value(run.config.seed, "d"),
         number_value(result.best_epoch if result else None, "d"),
         number_value(None if validation is None else POINTS * validation, ".2f"),

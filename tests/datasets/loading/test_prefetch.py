@@ -16,7 +16,7 @@ from datasets.beton.reader import Beton
 from datasets.loading.batch import Loader
 from datasets.loading.ffcv.producer import LoaderFailedError
 from datasets.loading.options import LoaderOptions
-from datasets.loading.prefetch import DeviceBatch, DevicePrefetcher
+from datasets.loading.prefetch import DeviceBatch, DevicePrefetcher, side_stream
 from datasets.loading.tiers import open_tier
 
 N = 40
@@ -116,6 +116,19 @@ def test_leaving_early_ends_the_epoch(beton: Beton, tier: str) -> None:
         next(batches)
     assert threading.active_count() == threads
     assert next(batches, None) is None
+
+
+def test_batches_of_all_epochs_and_validations_travel_on_one_stream(
+    beton: Beton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream of its own for each would keep its blocks of memory from the others."""
+    made: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: made.append(device) or object())
+    side_stream.cache_clear()
+    loader = loader_of(beton, "raw", "device")
+    first, second = DevicePrefetcher(loader, "cuda"), DevicePrefetcher(loader, torch.device("cuda"))
+    side_stream.cache_clear()
+    assert first.stream is second.stream is not None and made == [torch.device("cuda")]
 
 
 def test_a_failure_in_the_background_arrives(beton: Beton) -> None:

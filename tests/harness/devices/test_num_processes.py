@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import signal
 import sys
@@ -15,12 +17,13 @@ from tiny_runs import hash_of, read_status, tiny_config, tiny_runtime, without_t
 
 from datasets.errors import InputError
 from datasets.files import read_json
-from harness.config import NetworkConfig
-from harness.devices.accelerator import make_accelerator
+from harness.config import NetworkConfig, to_dict
+from harness.devices.accelerator import make_accelerator, point_at_own_gpu
 from harness.runs.checkpoint import load_weights
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from harness.training.run import train_run
+from launch.cli.train import Train
 
 CONFIG = tiny_config(epochs=1, network=NetworkConfig(name="densenet40", sync_bn=True))
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -91,6 +94,53 @@ def test_stopped_at_its_steps_by_three_signals_to_one_process_it_goes_on_bit_for
     assert hash_of(folder.best_dir) == hash_of(shared.best_dir)
     assert without_times(folder) == without_times(shared)
     assert folder.predictions_file.read_bytes() == shared.predictions_file.read_bytes()
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_than_before_needs_a_flag_and_is_recorded(
+    tiny_beton: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(epochs=1)
+    run([sys.executable, *TORCHRUN, *command(config, tiny_beton, tmp_path)[1:]], stop=signal.SIGTERM, at_step=1)
+    folder = RunFolder(tmp_path / config.run_id)
+    assert read_status(folder)["state"] == "interrupted"
+    refused = run(command(config, tiny_beton, tmp_path))
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert (
+        "trained by 2 processes so far, now by 1, which gives other numbers; use --num-processes 2" in refused.stderr
+    )
+    meant = run(command(config, tiny_beton, tmp_path, "--change-num-processes"))
+    assert meant.returncode == 0, meant.stderr
+    (first, second) = read_json(folder.provenance_file)["processes"]
+    assert first == {"from_step": 0, "processes": 2}
+    assert second["processes"] == 1 and 0 < second["from_step"] < 3
+
+
+@pytest.mark.parametrize(("local_rank", "count", "own"), [("1", 4, "1"), ("1", 1, "0"), ("0", 1, "0")])
+def test_a_task_that_sees_its_own_gpu_alone_takes_it(
+    monkeypatch: pytest.MonkeyPatch, local_rank: str, count: int, own: str
+) -> None:
+    """``srun --gpus-per-task=1``: Accelerate would give DDP the device of the local rank, which is not there."""
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    point_at_own_gpu(2)
+    assert os.environ["LOCAL_RANK"] == own
+
+
+def test_more_processes_than_gpus_are_refused_before_any_starts(
+    monkeypatch: pytest.MonkeyPatch, tiny_beton: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("launch.cli.train.NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr("launch.cli.train.run_ranks", lambda *_: pytest.fail("processes were started"))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(tiny_config())))
+    with pytest.raises(InputError, match="3 processes on this machine, but torch sees 2 GPUs; start at most 2"):
+        Train(config=tmp_path / "config.json", beton=tiny_beton, num_processes=3).run()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="start at most 2 processes"):
+        point_at_own_gpu(3)
 
 
 def test_another_number_than_the_launcher_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

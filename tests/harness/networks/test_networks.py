@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import densenet121
 
 from harness.config import NETWORKS, NetworkConfig
-from harness.networks import build_network, construct, draw_weights, summaries
+from harness.networks import apply_scope, build_network, construct, draw_weights, summaries
 from harness.networks.dense import AveragePool, average_pool
 from harness.networks.densenet40 import POOL_SIZE
 from harness.objectives.attention_transfer import attention_loss
@@ -155,6 +155,24 @@ def test_one_image_can_be_trained_on(name):
     network = build_network(NetworkConfig(name=name), 3)
     network(images(batch=1)).logits.sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["densenet40", "densenet121"])
+def test_torchs_synchronised_batch_norm_serves_as_well(name: str) -> None:
+    """It trains on GPUs alone; in eval mode it computes on the CPU, too."""
+    plain = build_network(NetworkConfig(name=name), 3).eval()
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(build_network(NetworkConfig(name=name), 3)).eval()
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in network.modules()) > 10
+    with torch.inference_mode():
+        ours, theirs = network(images()), plain(images())
+        assert torch.equal(network.attention_planes(images()), theirs.attention)
+    assert torch.equal(ours.logits, theirs.logits) and torch.equal(ours.attention, theirs.attention)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    draw_weights(network, seed=1)
+    if name == "densenet121":
+        apply_scope(network, NetworkConfig(name=name, scope="last34", frozen_bn="eval"))
+        norms = [module for module in network.train().modules() if isinstance(module, nn.SyncBatchNorm)]
+        assert {norm.training for norm in norms} == {True, False}
 
 
 def test_random_weights_depend_on_the_seed_and_the_name_alone():

@@ -17,6 +17,10 @@ from tiny_runs import FinishedRun, tiny_config, tiny_runtime
 from datasets.beton.reader import Beton
 from datasets.files import read_json
 from harness.devices.accelerator import make_accelerator
+from harness.evaluation.evaluate import predict_split
+from harness.evaluation.metrics import score
+from harness.networks import build_network
+from harness.runs.checkpoint import load_weights
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 
@@ -68,6 +72,32 @@ def test_a_run_over_two_processes_is_one_run(
     # Batch norm sees half of each batch, so the losses are near those of one process and not equal to them.
     alone = next(finished_run.folder.metrics())
     assert line["train"]["loss"] == pytest.approx(alone["train"]["loss"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_buffers_are_shared_before_they_are_used_and_not_at_every_step(outcome: tuple[Path, dict[str, Any]]) -> None:
+    assert outcome[1]["ddp"] == [False, True]
+    assert outcome[1]["statistics"] == [[1.0, 1.0]] * 3
+
+
+@pytest.mark.slow
+def test_validation_over_two_processes_scores_the_weights_and_statistics_that_are_saved(
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path
+) -> None:
+    config, runtime = tiny_config(epochs=1), tiny_runtime(tiny_beton, outcome[0])
+    folder, beton = runtime.folder_of(config), Beton.open(tiny_beton)
+    network = build_network(config.network, len(beton.labels))
+    network.load_state_dict(load_weights(folder.best_dir)[0])
+    found = predict_split(make_accelerator(runtime), network, beton, "validation", runtime)
+    (line,) = folder.metrics()
+    expected = score(found.logits, found.targets, beton.labels)
+    assert line["validation"]["cross_entropy"] == pytest.approx(expected.cross_entropy, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_with_one_gpu_are_told_so(outcome: tuple[Path, dict[str, Any]]) -> None:
+    one, other = outcome[1]["shared_gpus"]
+    assert "2 processes, but 1 GPUs: two processes have the same one" in one and other == ""
 
 
 @pytest.mark.slow

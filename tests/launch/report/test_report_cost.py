@@ -13,6 +13,7 @@ from launch.report.build import read_data
 from launch.report.content import Options
 from launch.report.read.collect import Run, collect
 from launch.report.tables.cost import cost, device_text, run_cost
+from launch.report.tables.overview import runs
 from launch.report.tables.table import Table
 
 STATUS = {"state": "done", "updated": 11_000.0}
@@ -103,6 +104,15 @@ def test_throughput_is_by_network_method_and_device(tmp_path: Path) -> None:
         "NVIDIA H100": ["3", "200.0", "100.0", "300.0", "22.2"],
         "cpu, 1 threads": ["1", "4.0", "4.0", "4.0", "-"],
     }
+
+
+def test_a_changed_number_of_processes_stands_beside_the_state(tmp_path: Path) -> None:
+    counts = [{"from_step": 0, "processes": 2}, {"from_step": 40, "processes": 1}]
+    for config, processes in zip(repetitions(student(), 3), (counts, counts[:1], [3, 4]), strict=True):
+        write_run(tmp_path, config, 0.7, provenance={"processes": processes})
+    (table,) = runs(read_data(tmp_path, tmp_path / "report", Options(resamples=0)))
+    states = sorted(row[2].text for row in table.rows)
+    assert states == ["done", "done", "done; 2 processes, 1 from step 40"]
 
 
 def test_odd_provenance_leaves_the_run_and_its_score(tmp_path: Path) -> None:
