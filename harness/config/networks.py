@@ -43,6 +43,8 @@ class NetworkEntry:
     """By the name that a config gives them; ``all`` must be among them."""
     starts_from: tuple[str, ...] = ()
     """Other networks whose weights under ``features.`` it can start from; ``densenet121`` includes ImageNet's."""
+    num_parameters: int = 0
+    """Of the whole network, about: by it a plan reckons the disk that runs take."""
     can_teach: bool = False
     """Whether a run of it can be a teacher: its attention planes are as many, and as large, as every student's."""
 
@@ -64,6 +66,7 @@ NETWORKS.add(
         short_name="d121",
         title="DenseNet-121",
         relative_cost=1.0,
+        num_parameters=6_968_206,
         scopes={
             "all": ALL_LAYERS,
             # Counted in convolutions and linear layers from the end, the 34th is transition3.conv.
@@ -83,6 +86,7 @@ NETWORKS.add(
         title="DenseNet-40",
         relative_cost=0.7,  # the layers of DenseNet-121 that it leaves out hold 30 percent of the multiply-adds
         starts_from=("densenet121",),
+        num_parameters=1_364_142,
     ),
 )
 

@@ -135,6 +135,11 @@ def estimate(
     return Estimate(works=works, hours=hours, left=left, chain=longest_chain(runs, left), throughput=throughput)
 
 
+def disk_gb(run: GridRun) -> float:
+    """Return the disk that a done run fills: its best weights, four bytes a parameter."""
+    return 4e-9 * NETWORKS[run.config.network.name].num_parameters
+
+
 def share_left(state: RunState) -> float:
     """Return the part of a run that is still to be computed, 0..1."""
     if state.state == "done":
@@ -166,18 +171,11 @@ def chains(runs: Sequence[GridRun], costs: Mapping[str, float]) -> dict[str, flo
 def longest_chain(runs: Sequence[GridRun], costs: Mapping[str, float]) -> tuple[GridRun, ...]:
     """Return the costliest chain, each run after the one that it needs; runs that cost nothing are left out."""
     paths = chains(runs, costs)
-    dependants: dict[str, list[GridRun]] = defaultdict(list)
-    for run in runs:
-        for need in run.needs:
-            dependants[need].append(run)
     chain: list[GridRun] = []
     following: Sequence[GridRun] = runs
-    while following:
-        run = max(following, key=lambda run: paths[run.run_id])
-        if paths[run.run_id] <= 0.0:
-            break
+    while following and paths[(run := max(following, key=lambda run: paths[run.run_id])).run_id] > 0.0:
         chain.append(run)
-        following = dependants[run.run_id]
+        following = [other for other in runs if run.run_id in other.needs]
     return tuple(run for run in chain if costs[run.run_id] > 0.0)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
 from launch.grids.grid import GridRun
 from launch.grids.registry import printed_values
-from launch.plan.cost import Estimate, Splits, hours_to_go, seconds_to_go
+from launch.plan.cost import Estimate, Splits, disk_gb, hours_to_go, seconds_to_go
 from launch.plan.decide import Action, Decision, decide
 from launch.plan.run_state import ABSENT, RunState
 
@@ -33,6 +33,8 @@ RUN_KEYS = (
     *("state", "job", "device", "epoch", "epochs", "mean_auroc", "images_per_s"),
     *("restarts", "preempted", "timed_out", "error"),
 )
+RESUME_COPIES = 6
+"""Copies of the weights that two whole checkpoints hold, with Adam's two moments."""
 COUNTS = ("train_images", "teacher_images", "validation_images")
 ACTIONS: dict[Action, str] = {"skip": "done", "run": "can start now", "wait": "waiting", "blocked": "blocked"}
 PLAN_HEADERS = ("action", "", "tables", "needs", "images", "GPU time", "why")
@@ -73,7 +75,7 @@ def plan_document(grid: str, plan: Sequence[Decision], cost: Estimate) -> dict[s
     printed = printed_values(grid)
     return {
         "grid": grid,
-        "cost": cost_document(cost),
+        "cost": cost_document(plan, cost),
         "runs": [
             {
                 **identity(decision.run),
@@ -94,13 +96,14 @@ def plan_document(grid: str, plan: Sequence[Decision], cost: Estimate) -> dict[s
     }
 
 
-def cost_document(cost: Estimate) -> dict[str, Any]:
+def cost_document(plan: Sequence[Decision], cost: Estimate) -> dict[str, Any]:
     """Return sums over all runs and the critical path, as JSON values."""
     return {
         "throughput": cost.throughput.source,
         **{name: sum(getattr(work, name) for work in cost.works.values()) for name in COUNTS},
         "gpu_hours": sum(cost.hours.values()),
         "gpu_hours_left": sum(cost.left.values()),
+        "disk_gb": sum(disk_gb(decision.run) for decision in plan),
         "critical_path": {"hours": cost.chain_hours, "runs": [run.name for run in cost.chain]},
     }
 
@@ -151,7 +154,9 @@ def print_plan(plan: Sequence[Decision], cost: Estimate) -> None:
         print_tables(plan_tables(plan, cost))
     else:
         print(f"more than {MAX_ROWS} runs: choose a part with --name, --dataset, --size, or print all with --json\n")
-    sums = cost_document(cost)
+    sums = cost_document(plan, cost)
+    most = max((RESUME_COPIES * disk_gb(decision.run) for decision in plan), default=0.0)
+    print(f"disk: {sums['disk_gb']:.2g} GB once all is done, and up to {most:.2g} GB for each run until then")
     trained, taught, validated = (count_of(sums[name]) for name in COUNTS)
     print(f"images: {trained} trained on, {taught} of them through a teacher too, {validated} validated on")
     print(

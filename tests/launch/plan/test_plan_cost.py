@@ -28,10 +28,12 @@ def test_plan_of_a_part_says_what_it_costs(tmp_path: Path, capsys: pytest.Captur
         **{key: 3 * value for key, value in one.items()},
         "gpu_hours": pytest.approx(3 * hours),
         "gpu_hours_left": pytest.approx(3 * hours),
+        "disk_gb": pytest.approx(3 * 4 * 6_968_206 / 1e9),
         "critical_path": {"hours": pytest.approx(hours), "runs": ["chexpert_1k_imagenet_tl_d121_r0"]},
     }
     assert run_cli("grid", "plan", *options) == 0
-    assert capsys.readouterr().out.splitlines()[-4:] == [
+    assert capsys.readouterr().out.splitlines()[-5:] == [
+        "disk: 0.084 GB once all is done, and up to 0.17 GB for each run until then",
         "images: 384.0 k trained on, 0 of them through a teacher too, 8.5 M validated on",
         "GPU time: 8.9 h, of which 8.9 h is left (throughput: 100 images/s given)",
         "critical path: 3.0 h: chexpert_1k_imagenet_tl_d121_r0",
@@ -45,7 +47,7 @@ def test_a_huge_plan_is_told_in_sums(capsys: pytest.CaptureFixture[str]) -> None
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("more than 1000 runs: choose a part with --name")
     assert lines[-1] == "1001 runs: 1001 can start now"
-    assert len(lines) == 6
+    assert len(lines) == 7
 
 
 @pytest.mark.parametrize(
