@@ -17,7 +17,6 @@ from torchvision.models import DenseNet121_Weights
 from datasets.errors import InputError
 from datasets.files import sha256_file
 from harness.config import NetworkConfig
-from harness.runs.checkpoint import Tensors
 from harness.weights.weight_files import SourceWeights, check_tensors, one_line, read_tensors, with_counters
 
 DOWNLOAD_TIMEOUT_S = 30.0
@@ -41,14 +40,11 @@ def read_imagenet(path: Path | None) -> SourceWeights:
             _download(url, path)
     elif not path.exists():
         raise InputError(f"{path}: no such file; expected torchvision's {name}, to be had from {url}")
-    tensors = _with_new_names(read_tensors(path))
+    renamed = {_OLD_KEY.sub(r"\1\2", key): value for key, value in read_tensors(path).items()}
+    tensors = with_counters(renamed)
     network = NetworkConfig(name="densenet121")
     check_tensors(tensors, network, path, expected=f"torchvision's {name}")
     return SourceWeights(network, tensors, f"ImageNet weights {path} ({_identity(path, name)})")
-
-
-def _with_new_names(tensors: Tensors) -> Tensors:
-    return with_counters({_OLD_KEY.sub(r"\1\2", key): value for key, value in tensors.items()})
 
 
 def _identity(path: Path, name: str) -> str:

@@ -6,8 +6,9 @@ import logging
 from typing import NamedTuple
 
 from harness.config import NetworkConfig, Weights
+from harness.config.xrv_names import XRV_IMAGE_SIZE
 from harness.networks import TEACHER_SEED, Network, construct, draw_weights
-from harness.networks.xrv_densenet121 import XrvDenseNet121
+from harness.networks.xrv_densenet121 import PIXEL_RANGE, XrvDenseNet121
 from harness.runs.runtime import RuntimeConfig
 from harness.weights.initialise import read_source, warn_random
 from harness.weights.xrv import read_xrv
@@ -42,7 +43,11 @@ def read_teacher(config: Weights, runtime: RuntimeConfig) -> Teacher:
         teacher = Teacher(network, None, "a random teacher")
     elif config.kind == "xrv":
         found = read_xrv(config, runtime.xrv_weights)
-        logger.info("the teacher is %s", found.adaptation)
+        logger.info(
+            f"the teacher is {found.origin}: its one input channel gets the gray image in ±{PIXEL_RANGE:.0f}; it was "
+            f"trained on {XRV_IMAGE_SIZE} px and sees the run's image size; its labels: "
+            f"{', '.join(label for label in found.labels if label)}"
+        )
         network = XrvDenseNet121()
         network.load_state_dict(found.tensors)
         teacher = Teacher(network, found.labels, found.origin)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from datasets.errors import InputError
@@ -21,6 +23,20 @@ from harness.config import NetworkConfig, RunConfig
 from harness.networks import Network, construct
 from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, weights_hash
 from harness.runs.folder import RunFolder
+
+MAX_HEADER_BYTES = 100_000_000
+"""Of the JSON at the start of a safetensors file, by the format's own rule."""
+_PAGE = "a web page; download the file itself"
+OTHER_FILES = {
+    b"<!doctype": _PAGE,
+    b"<html": _PAGE,
+    b"<?xml": _PAGE,
+    b"version https://git-lfs": "a Git LFS pointer to one; fetch it with git lfs pull",
+    b"{": "JSON",
+    b"\x1f\x8b": "a gzip archive; unpack it",
+    b"\x89hdf": "an HDF5 file, as Keras writes",
+}
+"""What is often taken for a file of weights, by its first bytes in lower case."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +50,9 @@ class SourceWeights:
     labels: tuple[str, ...] | None = None
     """Names of the outputs, '' for one without; None where they are no labels of ours."""
 
-    @property
-    def num_outputs(self) -> int:
-        """Number of outputs of the classifier."""
-        return len(self.tensors["classifier.weight"])
-
     def build(self) -> Network:
         """The network with these tensors."""
-        network = construct(self.network, self.num_outputs)
+        network = construct(self.network, num_outputs=len(self.tensors["classifier.weight"]))
         network.load_state_dict(self.tensors)
         return network
 
@@ -77,7 +88,7 @@ def check_tensors(tensors: Tensors, network: NetworkConfig, path: Path, *, expec
     """Refuse tensors whose names or shapes are not the network's; the number of outputs may be any.
 
     Raises:
-        InputError: naming the file, the first tensor that is missing, unknown or of another shape, and ``expected``.
+        InputError: as ``compare_tensors`` does.
     """
     head = tensors.get("classifier.weight")
     num_outputs = len(head) if head is not None and head.ndim == 2 and len(head) > 0 else 1
@@ -92,10 +103,8 @@ def compare_tensors(tensors: Tensors, reference: Mapping[str, torch.Tensor], pat
     Raises:
         InputError: naming the file, the first tensor that is missing, unknown or of another shape, and ``expected``.
     """
-    for problem, keys in (
-        ("missing", reference.keys() - tensors.keys()),
-        ("unknown", tensors.keys() - reference.keys()),
-    ):
+    missing, unknown = reference.keys() - tensors.keys(), tensors.keys() - reference.keys()
+    for problem, keys in (("missing", missing), ("unknown", unknown)):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise InputError(f"{path}: {problem} tensor {min(keys)}{more}; expected {expected}")
@@ -105,24 +114,54 @@ def compare_tensors(tensors: Tensors, reference: Mapping[str, torch.Tensor], pat
             raise InputError(f"{path}: {key} has shape {shapes}; expected {expected}")
 
 
-def read_tensors(path: Path, *, if_pickled: str = "") -> Tensors:
-    """Names and tensors of a ``.safetensors`` file, or of a state dict that torch saved; no code in it is run.
+def read_tensors(path: Path, *, if_pickled: str = "save its state_dict() alone") -> Tensors:
+    """Names and tensors of a file of safetensors' or of a state dict that torch saved; no code in it is run.
+
+    The file's first bytes decide what it is, not its suffix.
 
     Raises:
-        InputError: when the file is damaged or holds something else; ``if_pickled`` says what to do with a file that
-            holds more than tensors.
+        InputError: when the file is damaged or holds something else; ``if_pickled`` says what to do with one that
+            holds Python objects.
     """
+    kind = _kind(path)
     try:
-        if path.suffix == ".safetensors":
+        if kind == "safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: not a readable file of weights ({if_pickled or one_line(error)})") from None
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, SafetensorError) as error:
+        with warnings.catch_warnings(), path.open("rb") as file:  # by name torch would go by the suffix
+            warnings.simplefilter("ignore")  # of odd pickles, which are damaged ones
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose message advises to run the code in the file
+        found = re.search(r"nsupported \S+ ?(?:GLOBAL )?([\w.]+)", str(error))
+        problem = f"it holds {found[1]}, not tensors alone; {if_pickled}" if found else "damaged, or not torch's"
+        raise InputError(f"{path}: not a readable file of weights ({problem})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  torch's readers fail on damaged bytes with whatever they stumble over
         raise InputError(f"{path}: not a readable file of weights ({one_line(error)})") from None
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    ):
         raise InputError(f"{path}: not a state dict; expected a dictionary of names and tensors")
     return dict(content)
+
+
+def _kind(path: Path) -> Literal["safetensors", "torch"]:
+    """What the first bytes say.
+
+    Raises:
+        InputError: naming what the file is, when it is none of weights.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER_BYTES:
+        return "safetensors"
+    text = start.lstrip().lower()
+    for beginning, what in OTHER_FILES.items():
+        if text.startswith(beginning):
+            raise InputError(f"{path}: not a file of weights but {what}")
+    return "torch"
 
 
 def with_counters(tensors: Tensors) -> Tensors:

@@ -2,34 +2,28 @@
 
 torchxrayvision publishes its DenseNets as pickled models. To read such a file is to run whatever code is in it, so it
 is refused here; a file of tensors (a saved state dict, or safetensors) is made from it once, by the user, with the
-line that ``CONVERSION`` spells out.
+line that the refusal spells out.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.errors import InputError
 from harness.config import Weights
-from harness.config.xrv_names import XRV_IMAGE_SIZE, xrv_labels
+from harness.config.xrv_names import xrv_labels
 from harness.networks.xrv_densenet121 import PIXEL_RANGE, XrvDenseNet121
 from harness.runs.checkpoint import Tensors, weights_hash
 from harness.weights.weight_files import compare_tensors, read_tensors, with_counters
 
-CONVERSION = (
-    'python -c "import torch; torch.save('
-    "torch.load('{file}', map_location='cpu', weights_only=False).state_dict(), '{out}')\""
-)
-"""Turns a pickled torchxrayvision model into a file of tensors; torchxrayvision must be installed."""
 
-
-@dataclass(frozen=True)
-class XrvWeights:
+class XrvWeights(NamedTuple):
     """Tensors of a torchxrayvision DenseNet-121 under its own names, and what its outputs mean."""
 
     tensors: Tensors
@@ -37,15 +31,6 @@ class XrvWeights:
     """One for each of the 18 outputs; '' for one that was never trained."""
     origin: str
     """For a message."""
-
-    @property
-    def adaptation(self) -> str:
-        """What a user should know before comparing scores."""
-        return (
-            f"{self.origin}: its one input channel gets the gray image in ±{PIXEL_RANGE:.0f}; it was trained on "
-            f"{XRV_IMAGE_SIZE} px and sees the run's image size; its labels: "
-            f"{', '.join(label for label in self.labels if label)}"
-        )
 
 
 def read_xrv(config: Weights, files: Sequence[Path]) -> XrvWeights:
@@ -78,14 +63,13 @@ def read_xrv_file(path: Path) -> Tensors:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the weights of a torchxrayvision DenseNet")
-    command = CONVERSION.format(file=path, out=path.with_suffix(".tensors.pt"))
-    tensors = with_counters(
-        read_tensors(
-            path,
-            if_pickled="reading a pickled model runs the code in it; if you trust where it is from, make a file of "
-            f"tensors from it with: {command}",
-        )
+    loaded = f"torch.load({str(path)!r}, map_location='cpu', weights_only=False)"
+    code = f"import torch; torch.save({loaded}.state_dict(), {str(path.with_suffix('.tensors.pt'))!r})"
+    advice = (
+        "reading a pickled model runs the code in it; if you trust where it is from, make a file of tensors from it, "
+        f"where torchxrayvision is installed, with: python -c {shlex.quote(code)}"
     )
+    tensors = with_counters(read_tensors(path, if_pickled=advice))
     tensors.pop("op_threshs", None)
     with torch.device("meta"):
         reference = XrvDenseNet121().state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from harness.networks import build_network, draw_weights
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from harness.weights.initialise import initialise
+from harness.weights.weight_files import read_tensors
 
 FILE_NAME = "densenet121-a639ec97.pth"
 IMAGENET = Weights(kind="imagenet")
@@ -141,6 +143,63 @@ def test_a_torn_file_is_one_line(tmp_path, old_file):
     torn.write_bytes(old_file.read_bytes()[:1_000_000])
     with pytest.raises(InputError, match=r"torn\.pth: not a readable file of weights"):
         start(DENSENET40, IMAGENET, path=torn)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html><html>", "not a file of weights but a web page; download the file itself"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "a Git LFS pointer to one; fetch it with git lfs",
+        ),
+        (b'{"a": 1}', "not a file of weights but JSON"),
+        (b"\x1f\x8b\x08", "a gzip archive"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_named(tmp_path, content, said):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_tensors(tmp_path / "weights.pth")
+    assert said in str(error.value)
+    assert "weights_only" not in str(error.value)
+
+
+def test_the_contents_decide_and_not_the_suffix(tmp_path):
+    tensors = {"a": torch.ones(2)}
+    save_file(tensors, tmp_path / "renamed.pth")
+    torch.save(tensors, tmp_path / "renamed.safetensors")
+    for name in ("renamed.pth", "renamed.safetensors"):
+        assert torch.equal(read_tensors(tmp_path / name)["a"], tensors["a"])
+
+
+def test_a_pickled_model_is_named_without_advice_to_run_it(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"it holds torch\.nn\.modules\.linear\.Linear, not tensors alone") as error:
+        read_tensors(tmp_path / "model.pt")
+    assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_file_of_torchs_cut_or_altered_anywhere_is_one_line(tmp_path, legacy):
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.ones(3, 4), "b": torch.ones(5)}, path, _use_new_zipfile_serialization=not legacy)
+    whole, rng = path.read_bytes(), random.Random(0)
+    damaged = [whole[:end] for end in range(0, len(whole), 7)]
+    for _ in range(400):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] = rng.randrange(256)
+        damaged.append(bytes(content))
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            read_tensors(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert "weights_only" not in str(error)
+    assert refused > len(whole) // 7
 
 
 def test_other_contents_are_refused(tmp_path, state):

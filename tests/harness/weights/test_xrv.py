@@ -127,14 +127,16 @@ def test_any_file_with_these_tensors_will_do(theirs: Any, file: Path, weights: W
 def test_a_pickled_model_is_refused_and_the_line_that_converts_it_works(
     theirs: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    torch.save(theirs, tmp_path / "hub.pt")
+    folder = tmp_path / 'the hub\'s "own"'
+    folder.mkdir()
+    torch.save(theirs, folder / "hub.pt")
     with pytest.raises(InputError, match="runs the code in it; if you trust where it is from") as caught:
-        read_xrv_file(tmp_path / "hub.pt")
+        read_xrv_file(folder / "hub.pt")
     message = str(caught.value)
     assert "\n" not in message
     command = shlex.split(message[message.index("python -c") :].removesuffix(")"))
     subprocess.run([sys.executable, *command[1:]], check=True)
-    assert xrv_hash(tmp_path / "hub.tensors.pt") == weights.sha256
+    assert xrv_hash(folder / "hub.tensors.pt") == weights.sha256
 
 
 def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
