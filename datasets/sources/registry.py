@@ -38,6 +38,10 @@ class DatasetEntry:
     """Label names in the order of the targets."""
     split_sizes: Mapping[str, int]
     """Images by split, for plans made before there is a beton: 80 and 10 percent of the published dataset."""
+    part_of: str | None = None
+    """The dataset that this one is a sample of; patients and images have the same names in both."""
+    xrv_weights: tuple[str, ...] = ()
+    """The published weights of torchxrayvision that were trained on its images, by a split of their own."""
     phantom: str | None = None
     """``module:LAYOUT`` of a ``datasets.phantom.layout.Layout``, where ``cxr phantom`` can write the dataset."""
 
@@ -50,6 +54,7 @@ _ENTRIES = {
         reader="datasets.sources.chexpert:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 178_834, "validation": 22_101},
+        xrv_weights=("all", "chex"),
         phantom="datasets.phantom.chexpert:LAYOUT",
     ),
     "chestxray14": DatasetEntry(
@@ -57,6 +62,7 @@ _ENTRIES = {
         reader="datasets.sources.chestxray14:read_whole",
         labels=CHESTXRAY14_LABELS,
         split_sizes={"train": 90_265, "validation": 11_031},
+        xrv_weights=("all", "nih", "rsna"),  # RSNA's images are a part of these
         phantom="datasets.phantom.chestxray14:LAYOUT",
     ),
     "chestxray14_5.6k": DatasetEntry(
@@ -64,12 +70,15 @@ _ENTRIES = {
         reader="datasets.sources.chestxray14:read_sample",
         labels=CHESTXRAY14_LABELS,
         split_sizes={"train": 4_482, "validation": 561},
+        part_of="chestxray14",
+        xrv_weights=("all", "nih", "rsna"),
     ),
     "mimic_cxr": DatasetEntry(
         title="MIMIC-CXR",
         reader="datasets.sources.mimic_cxr:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 301_688, "validation": 37_711},
+        xrv_weights=("all", "mimic_nb", "mimic_ch"),
         phantom="datasets.phantom.mimic_cxr:LAYOUT",
     ),
 }

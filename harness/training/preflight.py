@@ -14,6 +14,7 @@ from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.sources.labels import POSITIVE
+from datasets.sources.registry import DATASETS
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
 from harness.runs.folder import RunFolder
@@ -150,9 +151,9 @@ def check_batches(config: RunConfig, beton: Beton) -> None:
 
 def warn_of_leaks(config: RunConfig) -> None:
     """Warn when the initial weights were trained on images that this run is scored on."""
-    init = config.init.run
-    if init is not None and init.data.dataset == "chestxray14" and config.data.dataset == "chestxray14_5.6k":
+    init, dataset = config.init.run, DATASETS[config.data.dataset]
+    if init is not None and init.data.dataset == dataset.part_of:
         logger.warning(
-            "the 5.6k sample is a part of ChestX-ray14: the initial weights have seen images of its validation and "
-            "test splits unless those patients were left out of the pre-training"
+            f"{dataset.title} is a part of {DATASETS[dataset.part_of].title}: the initial weights have seen images "
+            "of its validation and test splits unless those patients were left out of the pre-training"
         )

@@ -84,8 +84,7 @@ class Doctor:
     def _findings(self, roots: dict[str, Path]) -> Iterator[Finding]:
         """All checks, quick ones first."""
         from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
-        from launch.doctor.gpu import check_gpu
-        from launch.doctor.machine import check_folder, check_machine
+        from launch.doctor.machine import check_folder, check_gpu, check_machine
         from launch.doctor.runs import check_runs
         from launch.doctor.slurm import check_slurm
         from launch.doctor.software import check_software

@@ -18,18 +18,17 @@ def check_ffcv_here() -> Iterator[Finding]:
     """FFCV on a beton of four images, and numba's cache of kernels."""
     from datasets.loading.check_ffcv import check_ffcv
 
+    fix = "make setup builds FFCV anew"
     try:
         facts = check_ffcv()
     except (InputError, ImportError, OSError, RuntimeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        yield fail(
-            "ffcv", f"a beton of four images cannot be written and read: {line}", "make setup builds FFCV anew"
-        )
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        yield fail("ffcv", f"a beton of four images cannot be written and read: {line}", fix)
         return
     if facts.same_pixels:
         yield ok("ffcv", f"FFCV {facts.version} wrote and read a beton")
     else:
-        yield fail("ffcv", f"FFCV {facts.version} read other pixels than were written", "make setup builds FFCV anew")
+        yield fail("ffcv", f"FFCV {facts.version} read other pixels than were written", fix)
     fix = "set NUMBA_CACHE_DIR to a folder of your own; without it every start compiles for a minute"
     if facts.cache_writable and "cxr-harness-numba-" in str(facts.kernel_cache):
         what = f"neither the package's nor the home folder can be written; kernels are kept in {facts.kernel_cache}"
@@ -98,11 +97,11 @@ def check_weights(imagenet: Path | None, xrv: Iterable[Path]) -> Iterator[Findin
     from harness.weights.imagenet import read_imagenet
     from harness.weights.xrv import xrv_hash
 
-    if imagenet is not None:
-        try:
+    try:
+        if imagenet is not None:
             yield ok("imagenet weights", read_imagenet(imagenet).origin)
-        except InputError as error:
-            yield fail("imagenet weights", str(error), "fetch torchvision's densenet121 file again")
+    except InputError as error:
+        yield fail("imagenet weights", str(error), "fetch torchvision's densenet121 file again")
     for path in xrv:
         try:
             yield ok("xrv weights", f"{path}: a torchxrayvision DenseNet-121, sha256 = {xrv_hash(path)}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "warn", "fail"]
 GIGA = 1 << 30
+TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,6 @@ class Finding:
     """Empty when all is well."""
 
     def __post_init__(self) -> None:
-        """A finding that is not well says what to do."""
         assert (self.level == "ok") == (not self.fix), f"{self.area}: a fix belongs to a warning or a failure"
 
 
@@ -37,3 +38,17 @@ def warn(area: str, what: str, fix: str) -> Finding:
 def fail(area: str, what: str, fix: str) -> Finding:
     """Something that stops runs, or makes their numbers worthless."""
     return Finding(area=area, level="fail", what=what, fix=fix)
+
+
+def ask(*command: str) -> subprocess.CompletedProcess[str] | str:
+    """What a command printed, or in one line why it failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer in {TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return str(error.strerror)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        return lines[-1] if lines else f"exit status {done.returncode}"
+    return done

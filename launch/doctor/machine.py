@@ -1,4 +1,4 @@
-"""Check this machine's cores, memory, open files and disks."""
+"""Check this machine's cores, memory, open files, disks and GPUs; a machine without a GPU is well."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from launch.doctor.finding import GIGA, Finding, fail, ok, warn
+from launch.doctor.finding import GIGA, Finding, ask, fail, ok, warn
+
+if TYPE_CHECKING:
+    from harness.devices.check import GpuFacts, TorchFacts
 
 LEAST_MEMORY, GOOD_MEMORY = 2 * GIGA, 8 * GIGA
 LEAST_SHARED = 64 << 20
@@ -21,8 +25,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def check_machine() -> Iterator[Finding]:
     """Cores, memory, /dev/shm, open files."""
-    quota = cgroup_cores(CGROUP)
-    yield check_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1, quota, os.environ)
+    yield check_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1, cgroup_cores(CGROUP), os.environ)
     yield check_memory(_available_memory(), cgroup_memory(CGROUP))
     yield check_shared_memory(Path("/dev/shm"))
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -94,11 +97,10 @@ def check_folder(role: str, folder: Path) -> Finding:
 
 def cgroup_cores(root: Path) -> float | None:
     """Cores' worth of time that the container may use; None without a limit."""
-    text = _read(root / "cpu.max").split()
-    if len(text) == 2 and text[0] != "max":
-        return int(text[0]) / int(text[1])
-    quota, period = _read(root / "cpu/cpu.cfs_quota_us"), _read(root / "cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+    quota, period = (*_read(root / "cpu.max").split(), "", "")[:2]
+    if not quota:
+        quota, period = (_read(root / f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return int(quota) / int(period) if quota.isdigit() and int(quota) and period.isdigit() else None
 
 
 def cgroup_memory(root: Path) -> int | None:
@@ -108,7 +110,7 @@ def cgroup_memory(root: Path) -> int | None:
 
 
 def _available_memory() -> int:
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    lines = _read(Path("/proc/meminfo")).splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
@@ -117,3 +119,51 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def check_gpu() -> Iterator[Finding]:
+    """The driver, torch's CUDA, each GPU, nvJPEG."""
+    from harness.devices.check import check_device
+
+    yield from judge(check_device(), driver_gpus())
+
+
+def judge(torch: TorchFacts, driver: list[str] | None) -> Iterator[Finding]:
+    """Findings of what torch sees beside the GPUs that the driver names; None without a driver."""
+    for number, gpu in enumerate(torch.gpus):
+        yield from _judge_one(number, gpu)
+    if torch.gpus:
+        return
+    built = "a build without CUDA" if torch.built_for is None else f"built for CUDA {torch.built_for}"
+    if not driver:
+        yield ok("gpu", f"no GPU here; runs train on the CPU (torch is {built})")
+        return
+    seen = f"the driver names {len(driver)} ({driver[0]}), but torch sees none"
+    if torch.built_for is None:
+        yield fail("gpu", f"{seen}: it is {built}", "pip install torch built for CUDA (pytorch.org)")
+    else:
+        fix = f"check CUDA_VISIBLE_DEVICES, and that the driver is new enough for CUDA {torch.built_for}"
+        yield fail("gpu", f"{seen}{f': {torch.why_none}' if torch.why_none else ''}", fix)
+
+
+def _judge_one(number: int, gpu: GpuFacts) -> Iterator[Finding]:
+    text = f"GPU {number}: {gpu.name}, {gpu.free_bytes / GIGA:.1f} of {gpu.memory_bytes / GIGA:.1f} GiB free"
+    if gpu.problem:
+        fix = "check nvidia-smi; install a driver for this torch, or a torch for this GPU"
+        yield fail("gpu", f"{text}; it does not compute: {gpu.problem}", fix)
+        return
+    if gpu.free_bytes < gpu.memory_bytes // 2:
+        yield warn("gpu", text, "another program holds its memory: see nvidia-smi")
+    else:
+        yield ok("gpu", f"{text}, {'bf16' if gpu.bf16 else 'no bf16: use --precision fp16'}")
+    if gpu.nvjpeg:
+        fix = "pip install torchcodec built for the same CUDA as torch; raw betons (--encoding raw) need no nvJPEG"
+        yield warn("nvjpeg", gpu.nvjpeg, fix)
+    else:
+        yield ok("nvjpeg", f"GPU {number} decodes JPEGs")
+
+
+def driver_gpus() -> list[str] | None:
+    """Names of the GPUs by nvidia-smi; None where it is absent or does not answer."""
+    done = ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return None if isinstance(done, str) else [line.strip() for line in done.stdout.splitlines() if line.strip()]

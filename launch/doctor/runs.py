@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datasets.errors import InputError
+from datasets.sources.registry import DATASETS
 from harness.config import RunConfig, Weights
+from harness.config.xrv_names import XRV_PREFIX
 from harness.runs.folder import RunFolder
 from launch.doctor.finding import Finding, fail, ok, warn
+from launch.plan.tables import plural
 
 if TYPE_CHECKING:
     from datasets.beton.reader import Beton
     from datasets.splits.leaks import Leak
 
-NIH = ("chestxray14", "chestxray14_5.6k")
-"""Two names for images of one hospital: patients and images have the same names in both."""
-XRV_SEEN = {
-    "all": ("chexpert", "chestxray14", "chestxray14_5.6k", "mimic_cxr"),
-    "nih": NIH,
-    "rsna": NIH,
-    "pc": (),
-    "chex": ("chexpert",),
-    "mimic_nb": ("mimic_cxr",),
-    "mimic_ch": ("mimic_cxr",),
-}
-"""Our datasets among those that torchxrayvision's weights were trained on; RSNA's images are NIH's."""
 LEAK_FIX = (
     "train {source} anew on data without these patients (cxr convert --test-ids), then these runs; until then their "
     "test scores say too much"
 )
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """Weights that a run started from or learnt from: which run they are of, and by which way."""
 
     role: str
@@ -85,19 +74,18 @@ def check_runs(runs_dir: Path, data_dir: Path) -> Iterator[Finding]:
 
 def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], data_dir: Path) -> Iterator[Finding]:
     """Weights that have seen test images: one finding for all runs on the same beton that rest on them."""
-    groups: dict[tuple[str, str | None, Seen], list[RunConfig]] = {}
+    groups: dict[tuple[str, str | None, Seen], list[RunConfig]] = defaultdict(list)
+    external: dict[tuple[str, str, str], list[RunConfig]] = defaultdict(list)
     for config in configs.values():
         for seen in ancestors(config):
-            groups.setdefault((config.data.dataset, hashes.get(config.run_id), seen), []).append(config)
+            groups[config.data.dataset, hashes.get(config.run_id), seen].append(config)
+        for role, name in xrv_that_saw(config):
+            external[role, name, config.data.dataset].append(config)
     told = set[str]()
     for (dataset, own, seen), users in groups.items():
         for finding in _judge(dataset, own, seen, _named(users), hashes, data_dir):
             told.update(user.run_id for user in users)
             yield finding
-    external: dict[tuple[str, str, str], list[RunConfig]] = {}
-    for config in configs.values():
-        for role, name in xrv_that_saw(config):
-            external.setdefault((role, name, config.data.dataset), []).append(config)
     for (role, name, dataset), users in external.items():
         told.update(user.run_id for user in users)
         what = f"{name}, {role} of {_named(users)}, has seen {dataset}, by a split of its own"
@@ -110,23 +98,24 @@ def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], d
 def _named(users: list[RunConfig]) -> str:
     """The first run, and how many there are beside it."""
     others = len(users) - 1
-    return users[0].name + (f" and {others:,} other {'run' if others == 1 else 'runs'}" if others else "")
+    return users[0].name + (f" and {plural(others, 'other run')}" if others else "")
 
 
 def ancestors(config: RunConfig) -> list[Seen]:
     """All runs whose weights reach this one, through initial weights and teachers, each once."""
     found: dict[str, Seen] = {}
-    waiting: list[tuple[str, Weights | None]] = [
-        ("initial weights", config.init),
-        ("teacher", config.objective.teacher),
-    ]
-    while waiting:
-        role, weights = waiting.pop(0)
-        if weights is None or weights.run is None or weights.run.run_id in found:
-            continue
-        found[weights.run.run_id] = Seen(role, weights.run)
-        waiting += [(role, weights.run.init), (role, weights.run.objective.teacher)]
+    waiting = list(_weights(config))
+    for role, weights in waiting:
+        if weights.run is not None and weights.run.run_id not in found:
+            found[weights.run.run_id] = Seen(role, weights.run)
+            waiting += [(role, further) for _, further in _weights(weights.run)]
     return list(found.values())
+
+
+def _weights(config: RunConfig) -> Iterator[tuple[str, Weights]]:
+    yield "initial weights", config.init
+    if config.objective.teacher is not None:
+        yield "teacher", config.objective.teacher
 
 
 def _judge(
@@ -136,7 +125,7 @@ def _judge(
     theirs, other = seen.run.data.dataset, hashes.get(seen.run.run_id)
     if ours == theirs and own is not None and own == other:
         return  # one beton, one split: what one trained on no other is scored on
-    related = ours == theirs or (ours in NIH and theirs in NIH)
+    related = (DATASETS[ours].part_of or ours) == (DATASETS[theirs].part_of or theirs)
     test, train = (open_beton(data_dir / f"{dataset}.beton") for dataset in (ours, theirs))
     source = f"{seen.run.name}, {seen.role} of {users}"
     if test and train and (own, other) == (test.sidecar.content_hash, train.sidecar.content_hash):
@@ -159,17 +148,15 @@ def overlap(train: Beton, subset: str, test: Beton, *, related: bool) -> list[Le
         return []
     between = f"both its training images and the test split of {test.path.name}"
     found = shared_images(train, here, test, there, between)
-    if related:
-        for kind, column in (("patients", "patient"), ("images by name", "name")):
-            seen, tested = (beton.samples[column].iloc[rows] for beton, rows in ((train, here), (test, there)))
-            found += shared_names(map(str, seen), map(str, tested), kind, between)
+    for kind, column in (("patients", "patient"), ("images by name", "name")) if related else ():
+        seen, tested = (beton.samples[column].iloc[rows] for beton, rows in ((train, here), (test, there)))
+        found += shared_names(map(str, seen), map(str, tested), kind, between)
     return found
 
 
 def xrv_that_saw(config: RunConfig) -> Iterator[tuple[str, str]]:
     """Role and name of torchxrayvision's weights that were trained on the run's dataset, by splits of their own."""
-    for role, weights in (("initial weights", config.init), ("teacher", config.objective.teacher)):
-        if weights is None or weights.name is None:
-            continue
-        if config.data.dataset in XRV_SEEN[weights.source.removeprefix("xrv-")]:
+    for role, weights in _weights(config):
+        seen = DATASETS[config.data.dataset].xrv_weights
+        if weights.name is not None and weights.name.removeprefix(XRV_PREFIX) in seen:
             yield role, weights.name

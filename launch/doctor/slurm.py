@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 
-from launch.doctor.finding import Finding, fail, ok, warn
+from launch.doctor.finding import Finding, ask, fail, ok, warn
 
 COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "srun")
-TIMEOUT_S = 10.0
 OLDEST = (20, 11)
 
 
@@ -24,7 +22,7 @@ def check_slurm() -> Iterator[Finding]:
     if missing:
         yield fail("slurm", f"{', '.join(missing)} not found, though {', '.join(there)} are", "load SLURM's module")
         return
-    done = _ask("squeue", "--noheader", "--me")
+    done = ask("squeue", "--noheader", "--me")
     if isinstance(done, str) and "configuration source" in done:
         fix = "load the cluster's module or set SLURM_CONF; cxr grid submit without --cluster runs on this machine"
         yield warn("slurm", "its commands are installed, but belong to no cluster", fix)
@@ -39,7 +37,7 @@ def check_slurm() -> Iterator[Finding]:
 
 
 def _check_version() -> Finding:
-    done = _ask("sinfo", "--version")
+    done = ask("sinfo", "--version")
     text = done if isinstance(done, str) else done.stdout.strip()
     match = re.search(r"(\d+)\.(\d+)", text)
     if match is None:
@@ -50,38 +48,20 @@ def _check_version() -> Finding:
 
 
 def _check_partitions() -> Finding:
-    done = _ask("sinfo", "--noheader", "--format=%P %a %D %G")
+    done = ask("sinfo", "--noheader", "--format=%P %a %D %G")
     if isinstance(done, str) or not done.stdout.strip():
         why = done if isinstance(done, str) else "it names none"
         return warn("slurm", f"no partitions ({why})", "ask the cluster's administrators which one you may use")
     rows = [line.split() for line in done.stdout.splitlines()]
-    shown = ", ".join(
-        f"{row[0]} ({row[2]} nodes, {row[3].replace('(null)', 'no GPU')})" for row in rows if len(row) > 3
-    )
-    return ok("slurm", f"partitions: {shown}")
+    shown = [f"{row[0]} ({row[2]} nodes, {row[3].replace('(null)', 'no GPU')})" for row in rows if len(row) > 3]
+    return ok("slurm", f"partitions: {', '.join(shown)}")
 
 
 def _check_accounting() -> Finding:
+    fix = "nothing to do: states are read from run folders and squeue"
     if shutil.which("sacct") is None:
-        return warn("slurm", "no sacct", "nothing to do: states are read from run folders and squeue")
-    done = _ask("sacct", "--noheader", "--format=JobID")
+        return warn("slurm", "no sacct", fix)
+    done = ask("sacct", "--noheader", "--format=JobID")
     if isinstance(done, str):
-        fix = (
-            "nothing to do: states are read from run folders and squeue; past jobs' memory and time are not to be had"
-        )
-        return warn("slurm", f"accounting is off ({done})", fix)
+        return warn("slurm", f"accounting is off ({done})", f"{fix}; past jobs' memory and time are not to be had")
     return ok("slurm", "accounting answers")
-
-
-def _ask(*command: str) -> subprocess.CompletedProcess[str] | str:
-    """What a command printed, or in one line why it failed."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"no answer in {TIMEOUT_S:.0f} s"
-    except OSError as error:
-        return str(error.strerror)
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        return lines[-1] if lines else f"exit status {done.returncode}"
-    return done

@@ -41,43 +41,35 @@ def check_python(found: tuple[int, int], wanted: str) -> Finding:
 def check_packages(requirements: Iterable[str]) -> Iterator[Finding]:
     """Each requirement of pyproject.toml against what is installed."""
     found, problems = [], list[Finding]()
-    for text in requirements:
-        requirement = Requirement(text)
-        extra = _extra_of(requirement)
-        if extra is not None and extra not in EXTRAS:
+    for requirement in map(Requirement, requirements):
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", str(requirement.marker or ""))
+        name = extra[1] if extra else ""
+        if name and name not in EXTRAS:
             continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra or ""}):
-            continue
-        problem = _check_package(requirement, extra)
-        if problem is None:
-            found.append(requirement.name)
-        else:
-            problems.append(problem)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": name}):
+            problem = _check_package(requirement, name)
+            found += [] if problem else [requirement.name]
+            problems += [problem] if problem else []
     shown = [name for name in ("torch", "torchvision", "ffcv", "accelerate", "numba", "numpy") if name in found]
     versions = ", ".join(f"{name} {version(name)}" for name in shown)
     yield ok("packages", f"{len(found)} packages as pyproject.toml asks; {versions}")
     yield from problems
 
 
-def _check_package(requirement: Requirement, extra: str | None) -> Finding | None:
-    wanted = f"'{requirement.name}{requirement.specifier}'"
-    fix = INSTALL.format(wanted=wanted)
+def _check_package(requirement: Requirement, extra: str) -> Finding | None:
+    """What is wrong with a package; one that an extra asks for may be absent."""
+    fix = INSTALL.format(wanted=f"'{requirement.name}{requirement.specifier}'")
     try:
         found = version(requirement.name)
     except PackageNotFoundError:
-        if extra is None:
-            return fail("packages", f"{requirement.name} is not installed", fix)
-        what = f"{requirement.name} is not installed; {EXTRAS[extra]} need it"
-        return warn("packages", what, f"pip install '{DISTRIBUTION}[{extra}]'")
-    if not requirement.specifier.contains(found, prereleases=True):
-        what = f"{requirement.name} {found} is installed; expected {requirement.specifier}"
-        return fail("packages", what, fix) if extra is None else warn("packages", what, fix)
-    return None
-
-
-def _extra_of(requirement: Requirement) -> str | None:
-    match = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", str(requirement.marker or ""))
-    return match[1] if match else None
+        what = f"{requirement.name} is not installed"
+        if not extra:
+            return fail("packages", what, fix)
+        return warn("packages", f"{what}; {EXTRAS[extra]} need it", f"pip install '{DISTRIBUTION}[{extra}]'")
+    if requirement.specifier.contains(found, prereleases=True):
+        return None
+    what = f"{requirement.name} {found} is installed; expected {requirement.specifier}"
+    return (warn if extra else fail)("packages", what, fix)
 
 
 def check_shadow() -> Finding:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.devices.check import GpuFacts, TorchFacts
-from launch.doctor import gpu, machine, slurm, software
+from launch.doctor import machine, slurm, software
 from launch.doctor.finding import GIGA, Finding
 
 
@@ -149,17 +149,17 @@ def facts(**changes: object) -> GpuFacts:
 
 def test_no_gpu_is_well_but_one_that_torch_does_not_see_is_not() -> None:
     none = TorchFacts(built_for="13.0", gpus=(), why_none="driver too old")
-    assert levels(list(gpu.judge(none, None))) == ["ok"]
-    assert levels(list(gpu.judge(none, []))) == ["ok"]
-    (found,) = gpu.judge(none, ["NVIDIA H100"])
+    assert levels(list(machine.judge(none, None))) == ["ok"]
+    assert levels(list(machine.judge(none, []))) == ["ok"]
+    (found,) = machine.judge(none, ["NVIDIA H100"])
     assert (found.level, "driver too old" in found.what) == ("fail", True)
     without = TorchFacts(built_for=None, gpus=(), why_none="")
-    assert levels(list(gpu.judge(without, ["NVIDIA H100"]))) == ["fail"]
+    assert levels(list(machine.judge(without, ["NVIDIA H100"]))) == ["fail"]
 
 
 def test_gpus_are_judged_one_by_one() -> None:
     gpus = (facts(), facts(problem="no kernel image"), facts(free_bytes=GIGA), facts(nvjpeg="cuda cannot"))
-    found = list(gpu.judge(TorchFacts(built_for="13.0", gpus=gpus, why_none=""), None))
+    found = list(machine.judge(TorchFacts(built_for="13.0", gpus=gpus, why_none=""), None))
     assert levels(found) == ["ok", "ok", "fail", "warn", "ok", "ok", "warn"]
 
 
