@@ -12,13 +12,8 @@ import torch
 from datasets.augment.network_input import to_network_input
 from datasets.beton.reader import Beton
 from datasets.sources.labels import POSITIVE
-from harness.config import RunConfig, Weights
 from harness.networks import Network
 from harness.objectives.attention_transfer import equation_2
-from harness.runs.folder import RunFolder
-from harness.runs.runtime import RuntimeConfig
-from harness.weights.teacher import read_teacher
-from harness.weights.weight_files import read_run
 
 
 def choose_radiographs(beton: Beton, count: int) -> np.ndarray:
@@ -31,32 +26,15 @@ def choose_radiographs(beton: Beton, count: int) -> np.ndarray:
     return np.asarray(chosen[places])
 
 
-def student_planes(run: RunConfig, folder: RunFolder, images: np.ndarray) -> np.ndarray:
-    """Planes (N, 32, h, w) float32 of a finished run's best checkpoint, of ``images`` (N, S, S) uint8.
-
-    Raises:
-        InputError: when its weights are not there or damaged.
-    """
-    return _planes(read_run(run, folder).build(), images)
-
-
-def teacher_planes(teacher: Weights, runtime: RuntimeConfig, images: np.ndarray) -> np.ndarray:
-    """Planes (N, 32, h, w) float32 of the teacher that a config names, of ``images`` (N, S, S) uint8.
-
-    Raises:
-        InputError: when its weights are not there or damaged.
-    """
-    return _planes(read_teacher(teacher, runtime).network, images)
+def attention_planes(network: Network, images: np.ndarray) -> np.ndarray:
+    """Planes (N, 32, h, w) float32 of ``images`` (N, S, S) uint8."""
+    network.eval()
+    with torch.inference_mode():
+        inputs = to_network_input(torch.from_numpy(np.ascontiguousarray(images))[:, None])
+        return network.attention_planes(inputs).float().numpy()
 
 
 def plane_distance(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     """Equation (2) of the paper for each image: (N,) from 0 (equal planes) to 2 (negated ones)."""
     pairs = zip(torch.from_numpy(student), torch.from_numpy(teacher), strict=True)
     return np.array([float(equation_2(own[None], other[None])) for own, other in pairs])
-
-
-def _planes(network: Network, images: np.ndarray) -> np.ndarray:
-    network.eval()
-    with torch.inference_mode():
-        inputs = to_network_input(torch.from_numpy(np.ascontiguousarray(images))[:, None])
-        return network.attention_planes(inputs).float().numpy()

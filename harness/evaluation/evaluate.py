@@ -31,12 +31,10 @@ full with fewer."""
 
 
 def evaluate_run(folder: RunFolder, split: str, runtime: RuntimeConfig) -> dict[str, Any]:
-    """Score a run's best checkpoint on a split of a beton.
+    """Score a run's best checkpoint on a split of a beton; the run may still be unfinished.
 
-    Args:
-        folder: the run's folder; the run may still be unfinished.
-        split: train, validation or test; train means the run's own training subset.
-        runtime: the beton is ``runtime.beton``, or the one of the run's dataset in ``runtime.data_dir``.
+    ``split`` train means the run's own training subset. The beton is ``runtime.beton``, or the one of the run's
+    dataset in ``runtime.data_dir``.
 
     Returns:
         run_id, dataset, split, content_hash, best_epoch (from 0), and what ``Scores.to_dict`` says.

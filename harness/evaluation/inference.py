@@ -55,11 +55,7 @@ class Rows:
         order = np.argsort(found, kind="stable")
         if (np.diff(found[order]) == 0).any():
             raise RuntimeError(f"{len(found) - len(np.unique(found)):,} samples were predicted twice")
-        return Predictions(
-            indices=found[order],
-            logits=logits[order],
-            targets=targets[order],
-        )
+        return Predictions(found[order], logits[order], targets[order])
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
-from harness.evaluation.bootstrap import Interval, auroc_intervals
+from harness.evaluation.metrics import Interval, auroc_intervals
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
 from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_model
 from harness.runs.checkpoint import WEIGHTS_NAME

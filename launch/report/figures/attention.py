@@ -66,8 +66,10 @@ def attention_maps(data: ReportData) -> list[Picture | Note]:
 
 
 def _draw(pair: Pair, data: ReportData, overlays: Path, planes: Path) -> list[Picture]:
-    from harness.evaluation.attention_maps import choose_radiographs, plane_distance, student_planes, teacher_planes
+    from harness.evaluation.attention_maps import attention_planes, choose_radiographs, plane_distance
     from harness.runs.runtime import RuntimeConfig
+    from harness.weights.teacher import read_teacher
+    from harness.weights.weight_files import read_run
 
     options = data.options
     runtime = RuntimeConfig(
@@ -82,10 +84,10 @@ def _draw(pair: Pair, data: ReportData, overlays: Path, planes: Path) -> list[Pi
     images = beton.gather(chosen)
     weights = other.config.objective.teacher
     assert weights is not None, "pairs without a teacher were left out"
-    teacher = teacher_planes(weights, runtime, images)
+    teacher = attention_planes(read_teacher(weights, runtime).network, images)
     seen = [Seen(f"Teacher: {pair.other.label.teacher_text}", teacher)]
     for name, run in (("Student with teacher", other), ("Transfer learning alone", base)):
-        own = student_planes(run.config, run.folder, images)
+        own = attention_planes(read_run(run.config, run.folder).build(), images)
         seen.append(Seen(name, own, plane_distance(own, teacher)))
     draw_overlays(images, [_findings(beton, int(index)) for index in chosen], seen, overlays)
     draw_planes(seen, 0, planes)

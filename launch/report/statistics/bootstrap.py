@@ -1,6 +1,6 @@
 """Bootstrap runs over test patients, keep the results in the report's folder, and pair them.
 
-Two runs on one test split are scored on the same resamples (see ``harness.evaluation.bootstrap``), so their
+Two runs on one test split are scored on the same resamples (see ``harness.evaluation.metrics``), so their
 difference is a paired one.
 """
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from datasets.errors import InputError
 from datasets.files import replacing
-from harness.evaluation.bootstrap import bootstrap_auroc, mean_of_defined, percentile_interval
+from harness.evaluation.metrics import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
 
 VERSION = 1

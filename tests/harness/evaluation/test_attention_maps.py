@@ -15,12 +15,14 @@ from datasets.augment.network_input import to_network_input
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
-from harness.evaluation.attention_maps import choose_radiographs, plane_distance, student_planes, teacher_planes
+from harness.evaluation.attention_maps import attention_planes, choose_radiographs, plane_distance
 from harness.networks import construct
 from harness.objectives.attention_transfer import attention_loss
 from harness.runs.checkpoint import load_weights
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
+from harness.weights.teacher import read_teacher
+from harness.weights.weight_files import read_run
 from launch.report.build import build_report
 from launch.report.content import Options
 
@@ -55,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_planes_are_those_of_the_networks(tiny_beton: Path, runs: Path) -> None:
     beton = Beton.open(tiny_beton)
     images = beton.gather(choose_radiographs(beton, 2))
-    own = student_planes(STUDENT, RunFolder(runs / STUDENT.run_id), images)
+    own = attention_planes(read_run(STUDENT, RunFolder(runs / STUDENT.run_id)).build(), images)
     tensors, _ = load_weights(runs / STUDENT.run_id / "checkpoint" / "best")
     network = construct(STUDENT.network, len(LABELS))
     network.load_state_dict(tensors)
@@ -64,8 +66,10 @@ def test_planes_are_those_of_the_networks(tiny_beton: Path, runs: Path) -> None:
     assert own.shape == (2, 32, 2, 2)
     np.testing.assert_allclose(own, expected.numpy(), rtol=1e-4, atol=1e-5)
     weights = Weights(kind="run", run=TEACHER)
-    other = teacher_planes(weights, RuntimeConfig(runs_dir=runs), images)
-    np.testing.assert_array_equal(other, student_planes(TEACHER, RunFolder(runs / TEACHER.run_id), images))
+    other = attention_planes(read_teacher(weights, RuntimeConfig(runs_dir=runs)).network, images)
+    np.testing.assert_array_equal(
+        other, attention_planes(read_run(TEACHER, RunFolder(runs / TEACHER.run_id)).build(), images)
+    )
     distances = plane_distance(own, other)
     loss = float(attention_loss(torch.from_numpy(own), torch.from_numpy(other), "eq2"))
     assert distances.mean() == pytest.approx(loss, rel=1e-5)
@@ -76,7 +80,7 @@ def test_planes_are_those_of_the_networks(tiny_beton: Path, runs: Path) -> None:
 def test_weights_that_are_not_there_are_one_line(tiny_beton: Path, tmp_path: Path) -> None:
     images = Beton.open(tiny_beton).gather(np.array([0]))
     with pytest.raises(InputError, match="no such run"):
-        student_planes(STUDENT, RunFolder(tmp_path / STUDENT.run_id), images)
+        attention_planes(read_run(STUDENT, RunFolder(tmp_path / STUDENT.run_id)).build(), images)
 
 
 def test_the_report_shows_them_where_weights_and_beton_are_at_hand(tiny_beton: Path, runs: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from harness.evaluation.bootstrap import auroc_intervals, bootstrap_auroc, weighted_auroc
+from harness.evaluation.metrics import auroc_intervals, bootstrap_auroc, weighted_auroc
 
 
 def weighted(scores: list[float], targets: list[int], *weights: list[int]) -> list[float]:

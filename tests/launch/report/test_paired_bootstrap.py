@@ -108,7 +108,7 @@ def test_runs_of_different_test_splits_are_not_paired() -> None:
 
 def test_more_images_than_fit_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = resample(predictions(), count=40, seed=0)
-    monkeypatch.setattr("harness.evaluation.bootstrap.CHUNK_VALUES", len(np.unique(predictions().patient)) * 7)
+    monkeypatch.setattr("harness.evaluation.metrics.CHUNK_VALUES", len(np.unique(predictions().patient)) * 7)
     parts = resample(predictions(), count=40, seed=0)
     np.testing.assert_array_equal(whole.drawn[:7], parts.drawn[:7])
     np.testing.assert_allclose(whole.drawn, parts.drawn, rtol=0, atol=1e-12)
