@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from datasets.errors import InputError
 
 T = TypeVar("T")
+
+MAX_DIGITS = 30
+"""Longer numbers in JSON belong to no file of ours, and end in overflows far from here."""
 
 DISK_FULL_REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -52,13 +55,24 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, *, unique_keys: bool = False) -> Any:
     """Read a JSON file; one clear error when it is absent, not JSON or, with ``unique_keys``, gives a key twice."""
     try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_unique if unique_keys else None)
+        hook = _unique if unique_keys else None
+        return json.loads(path.read_bytes(), object_pairs_hook=hook, parse_int=_whole, parse_constant=_no_number)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except RecursionError:
         raise InputError(f"{path}: not a JSON file (nested too deep)") from None
     except ValueError as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

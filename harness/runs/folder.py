@@ -12,6 +12,16 @@ from datasets.errors import InputError
 from datasets.files import read_json, read_json_object
 from harness.config import RunConfig, from_dict
 
+NUMBER = (int, float)
+KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("epoch", "epochs", "pid", "world_size", "restarts"), int),
+    **dict.fromkeys(("mean_auroc", "images_per_s", "seconds", "updated"), NUMBER),
+    **dict.fromkeys(("state", "error", "host", "content_hash"), str),
+    **dict.fromkeys(("test", "git"), dict),
+    "devices": list,
+}
+"""What the keys hold that later layers read, in whichever file they stand; each may be null."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -84,15 +94,15 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None while it is not done."""
-        return read_json_object(self.result_file) if self.result_file.exists() else None
+        return _checked(self.result_file) if self.result_file.exists() else None
 
     def status(self) -> dict[str, Any]:
         """What status.json says; empty before the run's first start."""
-        return read_json_object(self.status_file)
+        return _checked(self.status_file)
 
     def provenance(self) -> dict[str, Any]:
         """What provenance.json says; empty before the run's first start."""
-        return read_json_object(self.provenance_file)
+        return _checked(self.provenance_file)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines of metrics.jsonl in order; a damaged one, be it text or not, comes as an empty object.
@@ -110,3 +120,13 @@ class RunFolder:
                 yield record
             elif line.endswith(b"\n"):
                 yield {}
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """Read a run's JSON object, whose known keys hold what they should, down to its test scores."""
+    values = read_json_object(path)
+    scores = values.get("test")
+    for key, value in (*values.items(), *(scores.items() if isinstance(scores, dict) else ())):
+        if key in KINDS and value is not None and not isinstance(value, KINDS[key]):
+            raise InputError(f"{path}: {key}: found {str(value)[:40]!r}, which is no value of it")
+    return values

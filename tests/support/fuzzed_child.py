@@ -137,9 +137,9 @@ def _changed(document: Any, edits: list[tuple[int, str, Any]]) -> Any:
         if kind == "drop":
             del owner[last]
         elif kind == "add" and isinstance(owner, dict):
-            owner["added"] = value
+            owner["added"] = copy.deepcopy(value)
         else:
-            owner[last] = value
+            owner[last] = copy.deepcopy(value)
     return document
 
 
