@@ -78,14 +78,10 @@ def help_page(command_class: type[Command], name: str) -> str:
     with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
         tyro.cli(command_class, prog=f"cxr {name}", args=["--help"])
     page.seek(0)
-    width = shutil.get_terminal_size().columns
     kept = (" ", "╭", "│", "╰")  # examples and boxes
-    return "\n".join(
-        line.rstrip()
-        if line.startswith(kept)
-        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-        for line in page.read().rstrip().splitlines()
-    )
+    lines = [line.rstrip() for line in page.read().rstrip().splitlines()]
+    spaced = (line.replace(",", ", ") if line.startswith("{") else line for line in lines)  # choices in the usage
+    return "\n".join(line if line.startswith(kept) else _wrapped(line) for line in spaced)
 
 
 def _report_error(error: Exception, arguments: Sequence[str]) -> int:
@@ -151,15 +147,22 @@ def _unknown(arguments: list[str]) -> str:
 
 def _print_commands(group: str = "") -> None:
     """Print all commands, or those of a group."""
+    names = [name for name in COMMANDS if name.startswith(f"{group} " if group else "")]
+    column = max(map(len, COMMANDS)) + 2
     print(f"usage: cxr {group or 'COMMAND'} {'COMMAND ' if group else ''}[OPTIONS]\n")
     if not group:
-        print("A training harness for knowledge transfer on chest X-rays.\n")
-    width = max(map(len, COMMANDS)) + 2
-    for name, entry in COMMANDS.items():
-        if name.startswith(f"{group} " if group else ""):
-            print(f"  {name:<{width}}{entry.summary}")
-    print("\n'cxr COMMAND --help' explains one command, with an example.")
-    if not group:
-        print("'cxr completion bash' lets your shell complete commands and options.")
-        print("Exit status: 0 done, 2 bad input, 1 failure.")
-        print(f"{SHOW_TRACEBACK}=1 prints the traceback of a failure, which else goes to a file.")
+        print(f"{_wrapped('A training harness for knowledge transfer on chest X-rays.')}\n")
+    for name in names:
+        print(_wrapped(f"  {name:<{column}}{COMMANDS[name].summary}", indent=column + 2))
+    notes = [
+        "'cxr COMMAND --help' explains one command, with an example.",
+        "'cxr completion bash' lets your shell complete commands and options.",
+        "Exit status: 0 done, 2 bad input, 1 failure.",
+        f"{SHOW_TRACEBACK}=1 prints the traceback of a failure, which else goes to a file.",
+    ]
+    print("\n" + "\n".join(map(_wrapped, notes[:1] if group else notes)))
+
+
+def _wrapped(text: str, indent: int = 0) -> str:
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

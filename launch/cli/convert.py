@@ -224,12 +224,11 @@ class Convert(DatasetOptions):
         self._check()
         if not self.out.exists():  # what is whole already needs no decoders
             start_fork_server()  # which loads them while this process imports what follows
-        from rich.console import Console
-
         from datasets.beton.reader import Beton
         from datasets.beton.summary import render
         from datasets.convert.convert import convert
         from datasets.convert.request import ConvertOptions
+        from launch.terminal import print_whole
 
         records = self.read()
         splits, ranks, settings = self._split(records)
@@ -246,7 +245,7 @@ class Convert(DatasetOptions):
             split_settings=settings,
         )
         convert(records, splits, ranks, self.out, options)
-        Console().print(render(Beton.open(self.out)))
+        print_whole(render(Beton.open(self.out)))
 
     def _check(self) -> None:
         if self.out.suffix != ".beton":

@@ -84,9 +84,9 @@ class Inspect:
             checked = {"verified": self.verify, "whole": not problems, "problems": problems}
             print(json.dumps({**describe(beton), **checked} if not problems else checked, indent=2))
         elif not problems:
-            from rich.console import Console
+            from launch.terminal import print_whole
 
-            Console().print(render(beton))
+            print_whole(render(beton))
             if self.verify:
                 print(f"all {beton.num_samples:,} images read back as they were written")
         if problems:

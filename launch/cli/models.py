@@ -36,12 +36,13 @@ class Models:
         if self.json:
             print(json.dumps(rows, indent=2))
             return
-        from rich.console import Console
         from rich.table import Table
+
+        from launch.terminal import print_whole
 
         table = Table("network", "scope")
         for column in ("outputs", "parameters", "trainable"):
             table.add_column(column, justify="right")
         for network, scope, *counts in (row.values() for row in rows):
             table.add_row(network, scope, *(f"{count:,}" for count in counts))
-        Console().print(table)
+        print_whole(table)

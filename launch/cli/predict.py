@@ -126,13 +126,13 @@ def _print_table(labels: tuple[str, ...], rows: list[tuple[str, tuple[float, ...
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    label_width = max(map(len, labels))
-    across = max(1, (console.width - label_width - 4) // 19)
+    from launch.terminal import print_whole
+
+    across = max(1, (Console().width - max(map(len, labels)) - 4) // 19)
     for start in range(0, len(rows), across):
         table = Table("probability of")
         for path, _ in rows[start : start + across]:
             table.add_column(Text(Path(path).name), justify="right", overflow="fold", max_width=16)
         for place, label in enumerate(labels):
             table.add_row(Text(label), *(f"{values[place]:.4f}" for _, values in rows[start : start + across]))
-        console.print(table)
+        print_whole(table)

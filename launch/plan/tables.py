@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
@@ -19,8 +16,8 @@ from launch.grids.registry import printed_values
 from launch.plan.cost import Estimate, Splits, disk_gb, hours_to_go, seconds_to_go
 from launch.plan.decide import Action, Decision, decide
 from launch.plan.run_state import ABSENT, RunState
+from launch.terminal import print_whole
 
-PIPE_WIDTH = 160
 MAX_ROWS = 1000
 """Rows that a person gets to see; drawing more takes longer than anything else, and ``--json`` has them all."""
 HUGE_ROWS = 100
@@ -54,12 +51,9 @@ def make_table(*headers: str, left: tuple[str, ...] = FOLDING, right: tuple[str,
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Print to a terminal at its width, into a pipe wide."""
-    to_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    console = Console(width=PIPE_WIDTH if to_pipe else None, highlight=False)
+    """Print tables with an empty line after each."""
     for table in tables:
-        console.print(table)
-        console.print()
+        print_whole(table, "")
 
 
 def identity(run: GridRun) -> dict[str, str]:

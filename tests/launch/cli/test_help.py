@@ -1,4 +1,4 @@
-"""Every help page at 80 columns, with examples that parse; errors that lead on; completion in a real bash."""
+"""Every help page at 80 and 40 columns, with examples that parse; errors that lead on; completion in a real bash."""
 
 from __future__ import annotations
 
@@ -42,10 +42,14 @@ def examples(name: str) -> list[str]:
     return re.findall(r"^    (cxr .*)$", text.partition("For example:\n")[2], flags=re.MULTILINE)
 
 
-def test_each_page_fits_80_columns_and_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("width", [80, 40])
+def test_each_page_fits_the_terminal_and_shows_an_example(
+    name: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
     assert called(*name.split(), "--help") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if len(line) > 80 and not line.startswith("    cxr ")] == []
+    assert [line for line in lines if len(line) > width and not line.startswith("    cxr ")] == []
     assert [line for line in lines if line != line.rstrip()] == []
     assert not re.search(r"\bNone\b|default: \)", "\n".join(lines))
     assert any(line.startswith(f"    cxr {name}") for line in lines)
@@ -70,6 +74,17 @@ def test_each_option_is_explained(name: str) -> None:
     for before, after in zip(lines, [*lines[1:], ""], strict=True):
         if before.startswith("  -") and "  " not in before.strip():
             assert after.startswith("        "), before
+
+
+@pytest.mark.parametrize("page", ["", "grid"])
+def test_lists_of_commands_fit_a_narrow_terminal(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert called(*page.split(), "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 40] == []
+    assert "  grid submit    run a grid's missing" in lines
 
 
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
