@@ -52,13 +52,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_file(path: Path) -> bytes:
+    """Read a file's bytes; one clear error when it is absent or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 def read_json(path: Path, *, unique_keys: bool = False) -> Any:
     """Read a JSON file; one clear error when it is absent, not JSON or, with ``unique_keys``, gives a key twice."""
     try:
         hook = _unique if unique_keys else None
-        return json.loads(path.read_bytes(), object_pairs_hook=hook, parse_int=_whole, parse_constant=_no_number)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        return json.loads(read_file(path), object_pairs_hook=hook, parse_int=_whole, parse_constant=_no_number)
+    except InputError:
+        raise
     except RecursionError:
         raise InputError(f"{path}: not a JSON file (nested too deep)") from None
     except ValueError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.images.resize import LargeJpeg, Resize, smallest_reduced
+from datasets.images.resize import COVER, LargeJpeg, Resize
 
 DECODER = 3
 """Version of the decoders; raised when the same file would give other pixels."""
@@ -27,7 +27,7 @@ class DecodeSpec:
     @property
     def at_least(self) -> int | None:
         """Shorter side that a JPEG must keep when it is decoded at a reduced scale; None decodes it whole."""
-        return smallest_reduced(self.size) if self.large_jpeg == "reduced" else None
+        return COVER * self.size if self.large_jpeg == "reduced" else None
 
 
 @dataclass(frozen=True)

@@ -106,19 +106,11 @@ def versions() -> dict[str, str]:
 
 
 def _describe(
-    request: Request,
-    writer: BetonWriter,
-    samples: pd.DataFrame,
-    targets: np.ndarray,
-    content: str,
-    facts: FileFacts,
+    request: Request, writer: BetonWriter, samples: pd.DataFrame, targets: np.ndarray, content: str, facts: FileFacts
 ) -> Sidecar:
     records = request.records
-    refused: list[dict[str, str]] = [
-        {"path": str(path), "reason": str(reason)}
-        for path, reason in zip(records.rejects["path"], records.rejects["reason"], strict=True)
-    ]
-    refused += [{"path": request.path(position), "reason": reason} for position, reason in writer.rejects.items()]
+    refused = [*zip(records.rejects["path"], records.rejects["reason"], strict=True)]
+    refused += [(request.path(position), reason) for position, reason in writer.rejects.items()]
     return Sidecar(
         format_version=FORMAT_VERSION,
         dataset=records.dataset,
@@ -135,7 +127,7 @@ def _describe(
         source_tables=[asdict(table) for table in records.tables],
         settings=request.settings,
         dropped=dict(records.dropped),
-        rejects=refused,
+        rejects=[{"path": str(path), "reason": str(reason)} for path, reason in refused],
         versions=versions(),
     )
 

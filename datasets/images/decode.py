@@ -7,6 +7,7 @@ and the luminance of a JPEG; a radiograph's channels are equal, so each is the g
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def decode_gray(source: bytes | Path, at_least: int | None = None) -> np.ndarray
             "DICOM without its first 132 bytes; pydicom's dcmread(..., force=True) and save_as(..., "
             "enforce_file_format=True) write it whole"
         )
-    raise ImageError(f"neither PNG, JPEG nor DICOM but {_describe(data)}")
+    unknown = f"content that starts with {data[:8].hex(' ')}"
+    kind = next((name for start, name in OTHER_FORMATS if data.startswith(start)), unknown)
+    raise ImageError(f"neither PNG, JPEG nor DICOM but {kind}")
 
 
 def is_image(path: Path) -> bool:
@@ -93,17 +96,15 @@ def _check_extent(width: int, height: int) -> None:
         raise ImageError(f"{width} x {height} pixels; one side is over {MAX_ASPECT} times the other")
 
 
-def _describe(data: bytes) -> str:
-    for start, name in OTHER_FORMATS:
-        if data.startswith(start):
-            return name
-    return f"content that starts with {data[:8].hex(' ')}"
-
-
 def _upright(gray: np.ndarray, exif: bytes) -> np.ndarray:
     """Apply the orientation in EXIF data: 2..4 mirror and turn by 180 degrees, 5..8 swap the sides too."""
-    orientation = _read_orientation(exif)
-    if orientation == 1:
+    orientation = 1
+    if exif:
+        values = Image.Exif()
+        with suppress(OSError, ValueError, SyntaxError):
+            values.load(exif)
+            orientation = values.get(EXIF_ORIENTATION, 1)
+    if orientation not in range(2, 9):
         return gray
     if orientation >= 5:
         gray = gray.T
@@ -112,16 +113,3 @@ def _upright(gray: np.ndarray, exif: bytes) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         gray = gray[:, ::-1]
     return np.ascontiguousarray(gray)
-
-
-def _read_orientation(exif: bytes) -> int:
-    """The orientation 1..8 in EXIF data; 1 (upright) where there is none or it cannot be read."""
-    if not exif:
-        return 1
-    values = Image.Exif()
-    try:
-        values.load(exif)
-        orientation = values.get(EXIF_ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError):
-        return 1
-    return orientation if orientation in range(1, 9) else 1

@@ -13,7 +13,7 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,8 @@ def decode_dicom(data: bytes, check_extent: Callable[[int, int], None] = lambda 
 
     Stored values go through the rescale slope and intercept (or the modality LUT), then through the first VOI window
     or LUT to 0..255; without a usable one, the image's own smallest and largest value become 0 and 255, its padding
-    left aside. MONOCHROME1, where small means bright, is inverted. Of colour images the red channel is taken, as of a
-    PNG. ``check_extent`` is called with width and height before memory is taken for the pixels, and may raise.
+    left aside. Of colour images the red channel is taken. ``check_extent`` is called with width and height before
+    memory is taken for the pixels, and may raise.
 
     Raises:
         ImageError: if pydicom is not installed, the data is damaged, there is not exactly one image that the
@@ -161,24 +161,24 @@ def _decode_coded(dataset: Dataset, coded: bytes) -> np.ndarray:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit
 
-    syntax = dataset.file_meta.TransferSyntaxUID
+    syntax, frame = dataset.file_meta.TransferSyntaxUID, None
     if syntax in JPEG2000TransferSyntaxes:
         right, bottom, left, top = struct.unpack_from(">4I", coded, coded.index(J2K_SIZE) + 8)
-        extent, kind, by_us = (bottom - top, right - left), "", False
+        extent = (bottom - top, right - left)
     else:
         frame = read_frame(coded)
-        extent, kind, by_us = (frame.height, frame.width), frame.kind, frame.is_decoded
+        extent = (frame.height, frame.width)
     if extent != (dataset.Rows, dataset.Columns):
         raise ImageError(f"damaged DICOM: coded pixels of shape {extent}, not {(dataset.Rows, dataset.Columns)}")
-    if syntax == JPEGBaseline8Bit and dataset.SamplesPerPixel == 1 and by_us:
+    decoder = get_decoder(syntax)
+    if frame and not frame.is_decoded and decoder.available_plugins == ("pillow",):
+        raise ImageError(f"DICOM with a {frame.kind}, which {_needs(decoder)}")
+    if syntax == JPEGBaseline8Bit and dataset.SamplesPerPixel == 1 and frame and frame.is_decoded:
         try:
             stored = decode_jpeg(coded)
         except ImageError as error:
             raise ImageError(f"damaged DICOM: {error}") from None
         return stored.view(np.int8) if dataset.PixelRepresentation == 1 else stored
-    decoder = get_decoder(syntax)
-    if kind and not by_us and decoder.available_plugins == ("pillow",):
-        raise ImageError(f"DICOM with a {kind}, which {_needs(decoder)}")
     return np.asarray(dataset.pixel_array)
 
 
@@ -222,7 +222,8 @@ def _show(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
     values = _rescale(dataset, every)
     levels = _window(dataset, values)
     if levels is None:
-        levels = _stretch(values, present)
+        low, high = (values[present].min(), values[present].max()) if present.any() else (values.max(), values.max())
+        levels = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
     shades = np.clip(np.floor(levels * 255.0 + 0.5), 0, 255).astype(np.uint8)
     if len(np.unique(shades[present])) == 1 < len(np.unique(values[present])):
         raise ImageError("DICOM whose window or lookup table makes all of its values look alike")
@@ -273,14 +274,6 @@ def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
     return np.asarray(np.clip((values - centre) / width + 0.5, 0.0, 1.0))
 
 
-def _stretch(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Map the smallest and largest of the values that are present to 0 and 1."""
-    if not present.any():
-        return np.zeros(len(values))
-    low, high = values[present].min(), values[present].max()
-    return np.asarray(np.clip((values - low) / (high - low or 1.0), 0.0, 1.0))
-
-
 def _read_lut(dataset: Dataset, item: Dataset, *, signed: bool) -> tuple[np.ndarray, int, int]:
     """Entries, the value that the first one is for, and the bits of an entry.
 
@@ -304,8 +297,6 @@ def _read_lut(dataset: Dataset, item: Dataset, *, signed: bool) -> tuple[np.ndar
 def _first_number(dataset: Dataset, name: str, absent: float) -> float:
     """The first of one or several numbers; a DICOM lists one window for each way of looking at the image."""
     value: Any = dataset.get(name)
-    if value is None or value == "":
-        return absent
-    if isinstance(value, str | int | float):
-        return float(value)
-    return float(value[0]) if len(value) else absent
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if len(value) else None
+    return absent if value is None or value == "" else float(value)

@@ -56,9 +56,9 @@ def decode_jpeg(
     if colorspace in ("CMYK", "YCCK"):
         return _decode_cmyk(data)
     options = {}
-    eighths = _smallest_eighths(min(width, height), at_least)
-    if eighths < 8:
-        options = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
+    eighths = [n for n in (1, 2, 4) if at_least is not None and min(width, height) * n >= at_least * 8]
+    if eighths:
+        options = {"min_height": -(-height * eighths[0] // 8), "min_width": -(-width * eighths[0] // 8)}
     gray: np.ndarray = _strictly(simplejpeg.decode_jpeg, data, colorspace="GRAY", **options)[:, :, 0]
     return gray
 
@@ -175,11 +175,6 @@ def _mend_header(data: bytes) -> bytes:
             body = body[:11] + b"\1"
         mended += struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body
     return data
-
-
-def _smallest_eighths(shorter: int, at_least: int | None) -> int:
-    """The smallest power of two, up to 8, such that so many eighths of ``shorter`` are still ``at_least``."""
-    return next((n for n in (1, 2, 4) if at_least is not None and shorter * n >= at_least * 8), 8)
 
 
 def _decode_cmyk(data: bytes) -> np.ndarray:

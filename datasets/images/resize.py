@@ -18,11 +18,6 @@ four of its pixels each way. Radiographs of 2544 x 3056 px then differ from thos
 on average, by at most 1 in 99.8 % of the pixels, and by at most 5; with 1 instead of 2, by 23."""
 
 
-def smallest_reduced(size: int) -> int:
-    """Shorter side in pixels that an image decoded at a reduced scale must keep for a page of this size."""
-    return COVER * size
-
-
 def fit(gray: np.ndarray, size: int, resize: Resize = "shorter") -> np.ndarray:
     """Resize (H, W) uint8 to (size, size) uint8 with Pillow's antialiased bilinear (triangle) filter.
 

@@ -45,8 +45,7 @@ def check_root(dataset: str, root: Path) -> RootFacts:
     count = len(records.frame)
     chosen = np.unique(np.linspace(0, count - 1, min(SAMPLED, count)).astype(int))
     undecodable = []
-    for number in chosen:
-        path = records.root / str(records.frame["path"].iat[number])
+    for path in (records.root / name for name in records.frame["path"].iloc[chosen]):
         try:
             decode_gray(path)
         except ImageError as error:

@@ -69,15 +69,9 @@ def _columns(table: Table) -> tuple[dict[str, pd.Series], pd.Series]:
     reasons = refusals(names, well_formed, "NNNNNNNN_NNN.png")
     strangers = (reasons == "") & (names.str.slice(0, 8) != patients)
     reasons = reasons.mask(strangers, "its first eight digits differ from 'Patient ID'")
-    columns = {
-        "raw": names,
-        "name": names,
-        "patient": patients,
-        "study": names.str.slice(9, 12),
-        "view": pd.Series("unknown", index=frame.index, dtype="str"),
-    }
-    if "View Position" in frame:
-        columns["view"] = frame["View Position"].str.upper().map(VIEWS).fillna("unknown")
+    columns = {"raw": names, "name": names, "patient": patients, "study": names.str.slice(9, 12)}
+    told = frame.get("View Position", pd.Series("", index=frame.index, dtype="str"))
+    columns["view"] = told.str.upper().map(VIEWS).fillna("unknown")
     if "Patient Age" in frame:
         columns["age"] = ages_in_years(frame["Patient Age"])
     for column in SEX_COLUMNS:

@@ -45,15 +45,9 @@ def _read_one(file: Path, prefix: str, places: _PatientFolders | None) -> Source
     raw = table.frame["Path"]
     parts = named_parts(raw, PATH)
     names = raw.str.replace(rf"^{PREFIX}", "", regex=True)
-    columns = {
-        "raw": raw,
-        "path": prefix + names if places is None else places.paths(names, parts),
-        "name": names,
-        "patient": parts["patient"],
-        "study": parts["study"],
-        "view": parts["view"],
-        "official_split": parts["split"].map(OFFICIAL),
-    }
+    columns = {"raw": raw, "name": names, **{name: parts[name] for name in ("patient", "study", "view")}}
+    columns["path"] = prefix + names if places is None else places.paths(names, parts)
+    columns["official_split"] = parts["split"].map(OFFICIAL)
     if "Frontal/Lateral" in table.frame:
         told = table.frame["Frontal/Lateral"].str.lower()
         columns["view"] = told.where(told.isin(["frontal", "lateral"]), parts["view"])

@@ -7,38 +7,15 @@ from typing import Literal
 from datasets.errors import InputError
 
 CHEXPERT_LABELS: tuple[str, ...] = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
+    *("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
+    *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other"),
+    *("Fracture", "Support Devices"),
 )
 """The 14 labels of CheXpert in the order of its tables; MIMIC-CXR's are put in this order too."""
 
 CHESTXRAY14_LABELS: tuple[str, ...] = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
+    *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia"),
+    *("Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
 )
 """The 14 diseases of ChestX-ray14; its 'No Finding' is the absence of all of them, not an output."""
 
@@ -58,10 +35,7 @@ Uncertain = Literal["zero", "one", "ignore"]
 Views = Literal["all", "frontal", "lateral"]
 """Which projections are kept."""
 
-_ALIASES = {
-    "Airspace Opacity": "Lung Opacity",
-    "Infiltrate": "Infiltration",
-}
+_ALIASES = {"Airspace Opacity": "Lung Opacity", "Infiltrate": "Infiltration"}
 
 
 def _key(name: str) -> str:

@@ -122,10 +122,8 @@ def _official_split(home: Path, dicoms: pd.Series) -> tuple[pd.Series, list[Sour
     bad = again | ~words.isin(OFFICIAL)
     if bad.any():
         row = table.first(bad)
-        problem = (
-            "the dicom_id is there twice" if again[row] else f"split {words[row]!r}; expected {', '.join(OFFICIAL)}"
-        )
-        raise InputError(f"{table.where(row)}: {problem}")
+        wrong = f"split {words[row]!r}; expected {', '.join(OFFICIAL)}"
+        raise InputError(f"{table.where(row)}: {'the dicom_id is there twice' if again[row] else wrong}")
     by_dicom = pd.Series(words.map(OFFICIAL).to_numpy(), index=pd.Index(table.frame["dicom_id"]))
     return dicoms.map(by_dicom).fillna("").astype("str"), [table.source]
 
@@ -135,16 +133,9 @@ def _read_v1(file: Path, prefix: str) -> SourceRows:
     table = read_table(file, ["path", *columns])
     raw = table.frame["path"]
     parts = named_parts(raw, V1_PATH)
-    known = parts["view"].isin(["frontal", "lateral"])
-    common = {
-        "raw": raw,
-        "path": prefix + raw,
-        "name": raw,
-        "patient": parts["patient"],
-        "study": parts["study"],
-        "view": parts["view"].where(known, "unknown"),
-        "official_split": parts["split"].map(V1_OFFICIAL),
-    }
+    view = parts["view"].where(parts["view"].isin(["frontal", "lateral"]), "unknown")
+    common = {"raw": raw, "path": prefix + raw, "name": raw, "patient": parts["patient"], "study": parts["study"]}
+    common |= {"view": view, "official_split": parts["split"].map(V1_OFFICIAL)}
     reasons = refusals(raw, parts["patient"].notna(), "train/pNNNNNNNN/sNN/viewN_frontal.jpg or the like")
     values, looked_in = label_values(table, columns), "train/ and valid/ beside the tables"
     return source_rows(table, common, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,7 @@ def read_records(
     Args:
         dataset: a name in ``datasets.sources.registry``.
         root: the dataset's folder or its parent; the tables are found below it.
-        uncertain: what -1 becomes: 'zero' (U-zero), 'one' (U-one), 'ignore' (255).
+        uncertain: what -1 becomes.
         views: 'frontal' and 'lateral' drop the other images and those whose view is unknown.
         check_files: False reads the tables alone; ``path`` is then where an image would lie.
 
@@ -95,10 +95,12 @@ def read_records(
     read: Reader = pkgutil.resolve_name(dataset_entry(dataset).reader)
     rows = read(root, check_files=check_files)
     _check_listed_once(rows)
-    keep, dropped = _in_view(rows.frame["view"], views)
+    frame, values, rejects, dropped = rows.frame, rows.values, rows.refused, dict(rows.dropped)
     # Of 400,000 images each copy takes 100 MB, and mostly nothing is left out.
-    frame, values = (rows.frame, rows.values) if keep.all() else (rows.frame[keep], rows.values[keep])
-    rejects = rows.refused
+    keep = _in_view(frame["view"], views)
+    if not keep.all():
+        dropped |= {f"view is {name}": n for name, n in frame["view"][~keep].value_counts().sort_index().items()}
+        frame, values = frame[keep], values[keep]
     if check_files:
         frame, present = _find_files(root, rows, frame)
         if not present.all():
@@ -116,7 +118,7 @@ def read_records(
         targets=np.ascontiguousarray(to_targets(values, uncertain)),
         tables=rows.tables,
         rejects=rejects.sort_values(["path", "table", "row"], ignore_index=True),
-        dropped={**rows.dropped, **dropped},
+        dropped=dropped,
         table_patients=rows.frame["patient"].drop_duplicates().sort_values(ignore_index=True),
         uncertain=uncertain,
         views=views,
@@ -183,27 +185,24 @@ def _check_listed_once(rows: SourceRows) -> None:
         first = f"; the first: {rows.refused.iloc[0]['reason']}" if len(rows.refused) else ""
         tables = ", ".join(table.name for table in rows.tables)
         raise InputError(f"{tables}: no row names an image that can be used ({len(rows.refused)} refused{first})")
-    again = frame["name"].duplicated(keep=False)
-    if again.any():
-        name = frame["name"][again].iloc[0]
-        places = frame[frame["name"] == name]
+    again = frame[frame["name"].duplicated(keep=False)]
+    if len(again):
+        name = again["name"].iloc[0]
+        places = again[again["name"] == name]
         listed = ", ".join(f"{table} row {row}" for table, row in zip(places["table"], places["row"], strict=True))
-        more = frame["name"][again].nunique() - 1
+        more = again["name"].nunique() - 1
         others = f", and {more:,} other images are listed twice" if more else ""
         raise InputError(f"{name} is listed more than once ({listed}){others}; keep one row an image")
 
 
-def _in_view(view: pd.Series, views: Views) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    choices = ("all", "frontal", "lateral")
-    if views not in choices:
-        raise InputError(f"views = {views!r} is unknown; known: {', '.join(choices)}")
-    if views == "all":
-        return np.ones(len(view), dtype=bool), {}
-    keep = (view == views).to_numpy(dtype=bool)
+def _in_view(view: pd.Series, views: Views) -> npt.NDArray[np.bool_]:
+    """(N,) whether each image is of the projections that are kept."""
+    if views not in get_args(Views):
+        raise InputError(f"views = {views!r} is unknown; known: {', '.join(get_args(Views))}")
+    keep = np.asarray((view == views) | (views == "all"), dtype=bool)
     if not keep.any():
         raise InputError(f"views = {views!r}: none of the {len(view):,} images is {views}; use all")
-    counts = Counter(view[~keep])
-    return keep, {f"view is {name}": counts[name] for name in sorted(counts)}
+    return keep
 
 
 def _find_files(root: Path, rows: SourceRows, frame: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:

@@ -12,6 +12,7 @@ import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from datasets.errors import InputError
+from datasets.files import read_file
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1 << 20
@@ -73,7 +75,7 @@ def read_header(path: Path) -> list[str]:
     Raises:
         InputError: when the file cannot be read, is empty, or names a column twice.
     """
-    return _header(path, _first_records(path, _decompress(path, _read_bytes(path), HEAD_BYTES), 1)[0])
+    return _header(path, _first_records(path, _decompress(path, read_file(path), HEAD_BYTES), 1)[0])
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = (), *, header_line: int = 1) -> Table:
@@ -88,7 +90,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     Raises:
         InputError: naming the file, and the row or the columns that are wrong.
     """
-    raw = _read_bytes(path)
+    raw = read_file(path)
     data = _decompress(path, raw).split(b"\n", header_line - 1)[-1]
     records = _first_records(path, data, 2)
     header = _header(path, records[0])
@@ -108,22 +110,9 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
 
 def read_lines(path: Path) -> tuple[list[str], SourceTable]:
     """Lines of a text file that are not blank, without surrounding blanks; the last may lack its newline."""
-    raw = _read_bytes(path)
-    try:
-        text = _decompress(path, raw).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error})") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    raw = read_file(path)
+    lines = list(filter(None, map(str.strip, _decode(path, _decompress(path, raw)).splitlines())))
     return lines, SourceTable(path.name, hashlib.sha256(raw).hexdigest(), len(lines))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _decompress(path: Path, raw: bytes, limit: int = -1) -> bytes:
@@ -136,13 +125,17 @@ def _decompress(path: Path, raw: bytes, limit: int = -1) -> bytes:
     return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in raw else raw
 
 
-def _first_records(path: Path, data: bytes, count: int) -> list[list[str]]:
+def _decode(path: Path, data: bytes, errors: str = "strict") -> str:
     try:
-        head = data[:HEAD_BYTES].decode("utf-8-sig", errors="strict" if len(data) < HEAD_BYTES else "ignore")
-        reader = csv.reader(io.StringIO(head))
-        records = [record for _, record in zip(range(count), reader, strict=False)]
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); expected a CSV table") from None
+        raise InputError(f"{path}: not UTF-8 text ({error})") from None
+
+
+def _first_records(path: Path, data: bytes, count: int) -> list[list[str]]:
+    head = _decode(path, data[:HEAD_BYTES], "strict" if len(data) < HEAD_BYTES else "ignore")
+    try:
+        records = list(islice(csv.reader(io.StringIO(head)), count))
     except csv.Error as error:
         raise InputError(f"{path}: not a readable CSV table ({error}); a quote may be left open") from None
     if not records or not any(cell.strip() for cell in records[0]):
@@ -162,12 +155,10 @@ def _header(path: Path, record: list[str]) -> list[str]:
 
 def _row_width(header: list[str], records: list[list[str]]) -> int:
     """Cells of a row: an unnamed last column may stand in the header alone, or in the rows alone."""
-    width = len(records[1]) if len(records) > 1 else 0
-    if width == len(header) + 1 and records[1][-1] == "":
-        return width
-    if width == len(header) - 1 and header[-1] == "":
-        return width
-    return len(header)
+    first = records[1] if len(records) > 1 else header
+    longer = len(first) == len(header) + 1 and first[-1] == ""
+    shorter = len(first) == len(header) - 1 and header[-1] == ""
+    return len(first) if longer or shorter else len(header)
 
 
 def _parse(path: Path, data: bytes, positions: list[int], width: int, header_line: int) -> pd.DataFrame:

@@ -7,6 +7,7 @@ within its dataset (``Records.frame["name"]``), the same for every copy, so that
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.files import replacing
+from datasets.files import read_file, replacing
 from datasets.sources.labels import SPLITS
 from datasets.sources.records import Records
 from datasets.sources.tables import read_table
@@ -29,24 +30,11 @@ COLUMNS = ("path", "patient", "split", "subset_rank")
 
 
 def write_manifest(
-    path: Path,
-    records: Records,
-    splits: npt.NDArray[Any],
-    ranks: npt.NDArray[np.int64],
-    config: SplitConfig,
+    path: Path, records: Records, splits: npt.NDArray[Any], ranks: npt.NDArray[np.int64], config: SplitConfig
 ) -> None:
-    """Write the manifest whole; the same records, splits and ranks give the same bytes.
-
-    ``config`` says how splits and ranks were made, for its first line.
-    """
-    frame = pd.DataFrame(
-        {
-            "path": records.frame["name"],
-            "patient": records.frame["patient"],
-            "split": splits,
-            "subset_rank": ranks,
-        }
-    ).sort_values("path", ignore_index=True)
+    """Write the manifest whole; ``config`` says how splits and ranks were made, for its first line."""
+    columns = (records.frame["name"], records.frame["patient"], splits, ranks)
+    frame = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))).sort_values("path", ignore_index=True)
     check_manifest(path, frame)
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as handle:
         handle.write(f"# {json.dumps(_header(records, frame, config))}\n")
@@ -97,18 +85,12 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 
 def _read_comment(path: Path) -> dict[str, Any]:
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            first = handle.readline()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a split manifest ({error})") from None
-    if not first.startswith("#"):
+    first = read_file(path).partition(b"\n")[0].removeprefix(codecs.BOM_UTF8)
+    if not first.startswith(b"#"):
         return {}
     try:
         header = json.loads(first[1:])
-    except json.JSONDecodeError:
+    except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path}: its first line is not a split manifest's; write one with 'cxr split'")

@@ -89,11 +89,10 @@ def assign_splits(records: Records, config: SplitConfig) -> npt.NDArray[Any]:
     Raises:
         InputError: no official split in the tables, or a file of test ids that cannot be used.
     """
-    patients = records.frame["patient"]
     if config.kind == "official":
         return official_splits(records, config.seed_of_split)
     test = frozenset[str]() if config.test_ids is None else read_test_ids(config.test_ids, records.patients)
-    return _split_of(patients, split_patients(records.patients, config.seed_of_split, test))
+    return _split_of(records.frame["patient"], split_patients(records.patients, config.seed_of_split, test))
 
 
 def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
@@ -126,8 +125,7 @@ def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
     if len(held_out) != 1 or "train" not in official:
         raise InputError(f"{records.root}: the official split has only {', '.join(sorted(set(official)))}")
     test = frozenset(frame["patient"][official == held_out.pop()])
-    split = split_patients(records.patients, seed, test)
-    return _split_of(frame["patient"], split)
+    return _split_of(frame["patient"], split_patients(records.patients, seed, test))
 
 
 def _split_of(patients: pd.Series, split: dict[str, str]) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ from small_beton import small_pages
 from datasets.images import ImageError
 from datasets.images.decode import decode_gray
 from datasets.images.jpeg import MAX_SCANS, decode_jpeg, decode_page, encode_page
-from datasets.images.resize import fit, smallest_reduced
+from datasets.images.resize import COVER, fit
 
 SIDE = 32
 
@@ -246,7 +246,7 @@ def test_a_page_differs_by_little_from_that_of_a_full_decode(noise: int) -> None
     pixels[300:500, 200:900] += 50
     pixels[(x - 700) ** 2 + (y - 1000) ** 2 < 200**2] -= 70
     data = gray_jpeg(np.clip(pixels, 0, 255).astype(np.uint8))
-    page, reference = fit(decode_gray(data, smallest_reduced(128)), 128), fit(decode_gray(data), 128)
+    page, reference = fit(decode_gray(data, COVER * 128), 128), fit(decode_gray(data), 128)
     difference = np.abs(page.astype(int) - reference)
     assert difference.mean() < 0.25
     assert (difference <= 1).mean() > 0.985
