@@ -80,7 +80,7 @@ def help_page(command_class: type[Command], name: str) -> str:
     page.seek(0)
     kept = (" ", "╭", "│", "╰")  # examples and boxes
     lines = [line.rstrip() for line in page.read().rstrip().splitlines()]
-    spaced = (line.replace(",", ", ") if line.startswith("{") else line for line in lines)  # choices in the usage
+    spaced = (line.replace(",", ", ") if line.startswith("usage: ") else line for line in lines)  # choices
     return "\n".join(line if line.startswith(kept) else _wrapped(line) for line in spaced)
 
 
