@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from datasets.errors import InputError
 
@@ -66,7 +66,7 @@ def read_json(path: Path, *, unique_keys: bool = False) -> Any:
     """Read a JSON file; one clear error when it is absent, not JSON or, with ``unique_keys``, gives a key twice."""
     try:
         hook = _unique if unique_keys else None
-        return json.loads(read_file(path), object_pairs_hook=hook, parse_int=_whole, parse_constant=_no_number)
+        return json.loads(read_file(path), object_pairs_hook=hook, parse_int=_whole)
     except InputError:
         raise
     except RecursionError:
@@ -79,10 +79,6 @@ def _whole(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
-
-
-def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

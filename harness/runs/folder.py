@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,10 @@ def _checked(path: Path) -> dict[str, Any]:
     """Read a run's JSON object, whose known keys hold what they should, down to its test scores."""
     values = read_json_object(path)
     scores = values.get("test")
-    for key, value in (*values.items(), *(scores.items() if isinstance(scores, dict) else ())):
-        if key in KINDS and value is not None and not isinstance(value, KINDS[key]):
-            raise InputError(f"{path}: {key}: found {str(value)[:40]!r}, which is no value of it")
+    inner = scores if isinstance(scores, dict) else {}
+    for name, value in (*values.items(), *((f"test.{key}", value) for key, value in inner.items())):
+        kind = KINDS.get(name.removeprefix("test."))
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        if kind is not None and value is not None and (infinite or not isinstance(value, kind)):
+            raise InputError(f"{path}: {name}: found {str(value)[:40]!r}, which is no value of it")
     return values
