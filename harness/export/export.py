@@ -17,7 +17,7 @@ from safetensors.torch import save
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
-from datasets.files import read_json, write_json
+from datasets.files import write_json
 from harness.evaluation.metrics import Interval, auroc_intervals
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
 from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_model
@@ -74,10 +74,10 @@ def export_run(
     result = folder.result()
     if result is None:
         raise InputError(f"{path}: the run is not finished (no {folder.result_file.name}); train it to its end")
-    provenance = read_json(folder.provenance_file)
+    provenance = folder.provenance()
     opened = _beton(model)
     intervals, mean_interval, patients = _intervals(folder, model)
-    with sole_writer(out.parent, f".{out.name}.lock", of=out), replacing_folder(out) as partial:
+    with sole_writer(out, beside=True), replacing_folder(out) as partial:
         check = _write_onnx(model, partial / ONNX_NAME, opened) if onnx else None
         _write_files(model, folder, partial, check)
         exported = Exported(

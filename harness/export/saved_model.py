@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from datasets.beton.sidecar import read_sidecar
 from datasets.convert.preprocess import Preprocessing
@@ -16,7 +11,7 @@ from datasets.errors import InputError
 from datasets.files import read_json
 from harness.config import RunConfig
 from harness.networks import Network
-from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights
+from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, read_weights
 from harness.runs.folder import RunFolder
 from harness.weights.weight_files import SourceWeights, check_tensors, read_labels
 
@@ -54,7 +49,7 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
         raise InputError(f"{path}: no such folder; give a run folder, or one that 'cxr export' wrote")
     config = RunFolder(path).config()
     if (path / PREPROCESSING_NAME).exists():
-        tensors, metadata = _exported_weights(path / WEIGHTS_NAME)
+        tensors, metadata = read_weights(path / WEIGHTS_NAME, "; export the run again")
         values = read_json(path / PREPROCESSING_NAME)
         settings = values.get("settings") if isinstance(values, dict) else None
         preprocessing = Preprocessing.from_dict(settings, where=f"{path / PREPROCESSING_NAME}: settings")
@@ -62,7 +57,7 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
     else:
         tensors, metadata = load_weights(RunFolder(path).best_dir)
         preprocessing, found = _preprocessing_of_run(path, beton)
-        precision = str(_provenance(path).get("precision", "fp32"))
+        precision = str(RunFolder(path).provenance().get("precision", "fp32"))
     check_tensors(tensors, config.network, path, expected=f"the weights of a {config.network.name}")
     labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
     return SavedModel(
@@ -79,9 +74,12 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
 
 def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing, Path | None]:
     """How the run's images were made: as the run recorded it, else as the sidecar of its beton says."""
-    provenance = _provenance(path)
+    provenance = RunFolder(path).provenance()
     wanted = provenance.get("content_hash")
-    tried = [beton] if beton is not None else list(_places(path, provenance))
+    recorded = provenance.get("beton")
+    # As recorded, seen from here or from a folder above the run.
+    above = (Path(), *path.resolve().parents) if isinstance(recorded, str) else ()
+    tried = [beton] if beton is not None else [folder / str(recorded) for folder in above]
     for place in tried:
         if not place.with_name(f"{place.name}.json").is_file():
             continue
@@ -93,31 +91,11 @@ def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing
                 f"{beton}: holds other images ({sidecar.content_hash[:15]}) than {path} was trained on "
                 f"({str(wanted)[:15]}); give the run's own beton"
             )
-    recorded = provenance.get("preprocessing")
-    if recorded is not None:
-        return Preprocessing.from_dict(recorded, where=f"{RunFolder(path).provenance_file}: preprocessing"), None
-    missing = beton if beton is not None else provenance.get("beton", "its beton")
+    settings = provenance.get("preprocessing")
+    if settings is not None:
+        return Preprocessing.from_dict(settings, where=f"{RunFolder(path).provenance_file}: preprocessing"), None
+    missing = beton or recorded or "its beton"
     raise InputError(
         f"{path}: how its images were made is told by the sidecar of its beton, {missing}.json, which was not found; "
         "give the beton with --beton FILE"
     )
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    return RunFolder(path).provenance()
-
-
-def _places(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:
-    """Where the beton may lie: as recorded, seen from here or from a folder above the run."""
-    recorded = provenance.get("beton")
-    if isinstance(recorded, str):
-        yield from (folder / recorded for folder in (Path(), *path.resolve().parents))
-
-
-def _exported_weights(path: Path) -> tuple[Tensors, dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-        return load_file(path), metadata
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error}); export the run again") from None

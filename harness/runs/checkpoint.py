@@ -1,8 +1,8 @@
 """Write and read checkpoints: weights, optimiser, random state and progress, in folders that are whole or absent.
 
 A checkpoint folder holds ``model.safetensors`` (weights; label names and origin in its metadata) and, for ``last``,
-``state.pt`` (optimiser, scaler, random state, position), for ``best``, ``meta.json``. The last two ``last`` are kept,
-sealed, so that a torn or foreign one is found and the one before it used.
+``state.pt`` (optimiser, scaler, random state, TrainState), for ``best``, ``meta.json``. The last two ``last`` are
+kept, sealed, so that a torn or foreign one is found and the one before it used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,6 +41,13 @@ logger = logging.getLogger(__name__)
 WEIGHTS_NAME = "model.safetensors"
 STATE_NAME = "state.pt"
 META_NAME = "meta.json"
+STATE_KEY = "position"
+"""Of the TrainState in ``state.pt``."""
+UNREADABLE = (
+    *(SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError),
+    pickle.UnpicklingError,
+)
+"""What readers raise for a file of another version."""
 Tensors = dict[str, torch.Tensor]
 
 
@@ -58,27 +64,29 @@ class Learner:
     """Parameters of the objective, trained beside the network; they are in no file of weights."""
 
 
-def save_last(folder: Path, learner: Learner, position: TrainState, metadata: Mapping[str, str]) -> None:
+def save_last(folder: Path, learner: Learner, state: TrainState, metadata: Mapping[str, str]) -> None:
     """Write the checkpoint from which a run resumes; the previous one is kept.
 
     Raises:
         InputError: when the disk is full; the checkpoints before stay.
     """
     scaler, module = learner.scaler, learner.objective_module
-    state = io.BytesIO()
+    buffer = io.BytesIO()
     content = {
-        "position": position.to_dict(),
+        STATE_KEY: state.to_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
         "beside": module.state_dict() if module is not None else None,
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
-    torch.save(content, state)
+    torch.save(content, buffer)
+    # safetensors wants plain strides; channels_last weights have others.
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.network.state_dict().items()}
     # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
     files: dict[str, bytes | memoryview] = {
-        WEIGHTS_NAME: _weights(learner.network, metadata),
-        STATE_NAME: state.getbuffer(),
+        WEIGHTS_NAME: save(tensors, metadata=dict(metadata)),
+        STATE_NAME: buffer.getbuffer(),
     }
     kept = "the last good checkpoint is kept" if whole_folder(folder) is not None else "there is no checkpoint yet"
     with disk_full_as_input_error(folder, kept), replacing_folder(folder, keep_old=True) as partial:
@@ -93,17 +101,16 @@ def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> Tr
     Raises:
         InputError: when there are checkpoints and none is usable.
     """
-    found = folders(folder)
     problems: list[str] = []
-    for path in found:
+    for path in folders(folder):
         try:
-            position = _load(path, learner, metadata)
+            state = _load(path, learner, metadata)
         except UnusableCheckpointError as error:
             problems.append(f"{path}: not used, {error}")
             continue
         for problem in problems:
             logger.warning(f"{problem}; going on from {path}, the checkpoint before it")
-        return position
+        return state
     if problems:
         raise InputError(f"{'; '.join(problems)}; remove {folder.parent} to start the run anew")
     return None
@@ -113,26 +120,21 @@ def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> TrainSta
     check_seal(path, metadata)
     try:
         tensors = load_file(path / WEIGHTS_NAME)
-        state = torch.load(path / STATE_NAME, map_location="cpu", weights_only=True)
-        position = TrainState.from_dict(state["position"])
+        content = torch.load(path / STATE_NAME, map_location="cpu", weights_only=True)
+        state = TrainState.from_dict(content[STATE_KEY])
         learner.network.load_state_dict(tensors)
-        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.optimizer.load_state_dict(content["optimizer"])
         if learner.objective_module is not None:
-            learner.objective_module.load_state_dict(state["beside"])
-        _load_rest(learner, state)
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error
-    except pickle.UnpicklingError as error:
-        raise UnusableCheckpointError(f"it cannot be read ({_first_line(error)})") from error
-    return position
-
-
-def _load_rest(learner: Learner, state: Mapping[str, Any]) -> None:
-    if learner.scaler is not None and state["scaler"] is not None:
-        learner.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["torch_rng"])
-    if torch.cuda.is_available() and state["cuda_rng"] is not None:
-        torch.cuda.set_rng_state(state["cuda_rng"])
+            learner.objective_module.load_state_dict(content["beside"])
+        if learner.scaler is not None and content["scaler"] is not None:
+            learner.scaler.load_state_dict(content["scaler"])
+        torch.set_rng_state(content["torch_rng"])
+        if torch.cuda.is_available() and content["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(content["cuda_rng"])
+    except UNREADABLE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UnusableCheckpointError(f"it cannot be read ({reason})") from error
+    return state
 
 
 def save_best(folder: Path, last: Path, best: Validated) -> None:
@@ -166,13 +168,21 @@ def load_weights(folder: Path) -> tuple[Tensors, dict[str, str]]:
     found = whole_folder(folder)
     if found is None:
         raise InputError(f"{folder}: no checkpoint there; train the run first")
-    path = found / WEIGHTS_NAME
+    return read_weights(found / WEIGHTS_NAME)
+
+
+def read_weights(path: Path, advice: str = "") -> tuple[Tensors, dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        InputError: when it is not a whole one; with ``advice``.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
         return load_file(path), metadata
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+        raise InputError(f"{path}: not a whole safetensors file ({error}){advice}") from None
 
 
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -183,14 +193,3 @@ def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _weights(network: nn.Module, metadata: Mapping[str, str]) -> bytes:
-    # safetensors wants plain strides; channels_last weights have others.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    content: bytes = save(tensors, metadata=dict(metadata))
-    return content
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -24,63 +24,44 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 """What the keys hold that later layers read, in whichever file they stand; each may be null."""
 
 
+class _Below:
+    """A path below the run's folder."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, folder: RunFolder, _owner: type[RunFolder]) -> Path:
+        return folder.path.joinpath(*self._names)
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths below one run's folder.
-
-    config.json         the resolved RunConfig: ``{"schema", "run_id", "name", "config"}``
-    provenance.json     versions, host, devices, commit, content hash of the beton, resolved attention weight
-    metrics.jsonl       one JSON object a line, appended: one per epoch
-    status.json         ``{"state": "running" | "done" | "failed", "epoch", "epochs", "updated", "error", ...}``
-    checkpoint/last     newest whole checkpoint, and ``last.old``, the one before; ``best``: by the selection value
-    predictions.parquet test split of the best checkpoint: ids, targets and logits by label
-    result.json         written last: its presence means that the run is done
-    trace.json          torch profiler's trace of a few steps, when it was asked for
-    log.txt             what the process printed, when an executor started it
-    .lock               locked by the process that trains the run, whose host and id it holds
-    """
+    """One run's folder."""
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def provenance_file(self) -> Path:
-        return self.path / "provenance.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def status_file(self) -> Path:
-        return self.path / "status.json"
-
-    @property
-    def best_dir(self) -> Path:
-        return self.path / "checkpoint" / "best"
-
-    @property
-    def last_dir(self) -> Path:
-        return self.path / "checkpoint" / "last"
-
-    @property
-    def predictions_file(self) -> Path:
-        return self.path / "predictions.parquet"
-
-    @property
-    def result_file(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def trace_file(self) -> Path:
-        return self.path / "trace.json"
-
-    @property
-    def log_file(self) -> Path:
-        return self.path / "log.txt"
+    config_file = _Below("config.json")
+    """The resolved RunConfig: ``{"schema", "run_id", "name", "config"}``."""
+    provenance_file = _Below("provenance.json")
+    """Versions, host, devices, commit, content hash of the beton, resolved attention weight."""
+    metrics_file = _Below("metrics.jsonl")
+    """One JSON object a line, appended: one per epoch."""
+    status_file = _Below("status.json")
+    """``{"state": "running" | "done" | "failed" | "interrupted", "epoch", "epochs", "updated", "error", ...}``."""
+    last_dir = _Below("checkpoint", "last")
+    """Newest whole checkpoint; ``last.old`` beside it is the one before."""
+    best_dir = _Below("checkpoint", "best")
+    """The best weights by the selection value."""
+    predictions_file = _Below("predictions.parquet")
+    """Test split of the best checkpoint: ids, targets and logits by label."""
+    result_file = _Below("result.json")
+    """Written last: its presence means that the run is done."""
+    trace_file = _Below("trace.json")
+    """torch profiler's trace of a few steps, when it was asked for."""
+    log_file = _Below("log.txt")
+    """What the process printed, when an executor started it."""
+    attempts_file = _Below("attempts.json")
+    """Starts of the run, when a queue started it."""
 
     def config(self) -> RunConfig:
         """The run's config.
@@ -104,6 +85,17 @@ class RunFolder:
     def provenance(self) -> dict[str, Any]:
         """What provenance.json says; empty before the run's first start."""
         return _checked(self.provenance_file)
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """The starts of the run, oldest first; empty when no queue started it.
+
+        Raises:
+            InputError: when the file holds something else.
+        """
+        starts = read_json(self.attempts_file) if self.attempts_file.exists() else []
+        if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+            raise InputError(f"{self.attempts_file}: not a run's starts")
+        return starts
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines of metrics.jsonl in order; a damaged one, be it text or not, comes as an empty object.

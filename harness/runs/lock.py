@@ -93,34 +93,31 @@ def inherited_descriptors() -> tuple[int, ...]:
 
 
 @contextmanager
-def sole_writer(folder: Path, name: str = LOCK_NAME, *, of: Path | None = None) -> Iterator[None]:
+def sole_writer(folder: Path, *, beside: bool = False) -> Iterator[None]:
     """Hold the lock of ``folder``, or go on with a warning where the file system has none.
 
-    Args:
-        folder: holds the lock file.
-        name: the lock file; one that is not a run's own is removed at the end.
-        of: what is being written, for the error; ``folder`` by default.
+    The lock file of a folder that is to be replaced whole lies ``beside`` it and is removed at the end.
 
     Raises:
         InputError: when another process holds it; names the process.
     """
+    place, name = (folder.parent, f".{folder.name}.lock") if beside else (folder, LOCK_NAME)
     lock: RunLock | None = None
     deadline = time.monotonic() + PATIENCE_S
     try:
-        while (lock := RunLock.inherit(folder, name) or RunLock.acquire(folder, name)) is None:
+        while (lock := RunLock.inherit(place, name) or RunLock.acquire(place, name)) is None:
             if time.monotonic() > deadline:
-                raise InputError(
-                    f"{of or folder}: in use by {_holder(folder / name)}; wait until it has ended, or stop it"
-                )
+                holder = _holder(place / name)
+                raise InputError(f"{folder}: in use by {holder}; wait until it has ended, or stop it")
             time.sleep(PATIENCE_S / 20)
     except NoFileLocksError:
-        logger.warning(f"{folder}: this file system has no file locks; start no second process on {of or folder}")
+        logger.warning(f"{folder}: this file system has no file locks; start no second process on it")
     try:
         yield
     finally:
         if lock is not None:
-            if name != LOCK_NAME:
-                (folder / name).unlink(missing_ok=True)
+            if beside:
+                (place / name).unlink(missing_ok=True)
             lock.release()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from numbers import Real
 from typing import Any
+
+import pandas as pd
 
 from datasets.files import write_text
 from harness.runs.folder import RunFolder
@@ -52,7 +55,9 @@ class MetricsLog:
         with self._file.open("a", encoding="utf-8") as lines:
             lines.write(_line(record))
         if self._events is not None:
-            self._events.log(dict(_scalars(record)), step=record["step"])
+            flat = pd.json_normalize(record, sep="/").iloc[0].to_dict()
+            scalars = {name: float(value) for name, value in flat.items() if isinstance(value, Real)}
+            self._events.log(scalars, step=record["step"])
 
     def close(self) -> None:
         """Close the event file."""
@@ -62,14 +67,3 @@ class MetricsLog:
 
 def _line(record: dict[str, Any]) -> str:
     return json.dumps(record, allow_nan=False) + "\n"
-
-
-def _scalars(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Numbers of a record with their names, nested names joined by a slash."""
-    found: list[tuple[str, float]] = []
-    for key, value in record.items():
-        if isinstance(value, dict):
-            found += _scalars(value, f"{prefix}{key}/")
-        elif isinstance(value, (int, float)):
-            found.append((prefix + key, float(value)))
-    return found

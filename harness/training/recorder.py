@@ -25,7 +25,7 @@ class CheckpointRecorder:
 
     run: Run
     learner: Learner
-    journal: MetricsLog
+    metrics: MetricsLog
     status: Status
 
     def epoch_done(self, state: TrainState, record: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class CheckpointRecorder:
             InputError: when the disk is full; the checkpoints before stay.
         """
         with disk_full_as_input_error(self.run.folder.path, "the last good checkpoint is kept"):
-            self.journal.append(record)
+            self.metrics.append(record)
             self.save(state)
             if self.run.owner:
                 keep_best(self.run, state)

@@ -123,15 +123,15 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
     if run.owner:
         logger.info(f"training on {'; '.join(devices)}")
         write_provenance(run.folder, _provenance(run, state, origin, devices))
-    journal = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
+    metrics = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
     state = _train(
         run,
         components,
         state,
-        CheckpointRecorder(run=run, learner=learner, journal=journal, status=status),
+        CheckpointRecorder(run=run, learner=learner, metrics=metrics, status=status),
         signals,
     )
-    journal.close()
+    metrics.close()
     return _test(run, network, state)
 
 

@@ -10,11 +10,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import InputError
-from datasets.files import read_json, write_json
+from datasets.files import write_json
 from harness.runs.folder import RunFolder
 
-FILE_NAME = "attempts.json"
 INTERRUPTIONS = ("time limit", "preempted", "requeued")
 OWN_FAULT = ("failed", "killed", "time limit")
 """Endings that a run may owe to itself: repeated without a new checkpoint between them, they lead nowhere."""
@@ -79,7 +77,7 @@ class History:
         return sum(start["ending"] in INTERRUPTIONS for start in _since_given_up(self._starts()))
 
     def _starts(self) -> list[Start]:
-        return _recorded(self._folder.path) if self._owner else []
+        return self._folder.attempts() if self._owner else []
 
     def _change_open(self, values: Mapping[str, Any]) -> None:
         starts = self._starts()
@@ -93,7 +91,7 @@ class History:
             return None
 
     def _write(self, starts: Sequence[Mapping[str, Any]]) -> None:
-        write_json(self._folder.path / FILE_NAME, list(starts))
+        write_json(self._folder.attempts_file, list(starts))
 
 
 def read_history(folder: Path) -> list[Start]:
@@ -101,17 +99,9 @@ def read_history(folder: Path) -> list[Start]:
 
     The last start of a run that is done ended so, even if its node was lost before that could be written.
     """
-    starts = _recorded(folder)
+    starts = RunFolder(folder).attempts()
     if starts and starts[-1]["ending"] is None and RunFolder(folder).result_file.exists():
         starts[-1]["ending"] = "done"
-    return starts
-
-
-def _recorded(folder: Path) -> list[Start]:
-    path = folder / FILE_NAME
-    starts: list[Start] = read_json(path) if path.exists() else []
-    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
-        raise InputError(f"{path}: not a run's starts")
     return starts
 
 
