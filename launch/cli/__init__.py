@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import os
@@ -12,6 +13,7 @@ import tempfile
 import textwrap
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from launch.cli.commands import COMMANDS, Command, groups
 
@@ -65,9 +67,24 @@ def _run(arguments: list[str]) -> None:
     if wants_help:
         print(help_page(command_class, name))
         return
+    _refuse_unknown_option(command_class, name, rest)
     import tyro
 
     tyro.cli(command_class, prog=f"cxr {name}", args=rest).run()
+
+
+def _refuse_unknown_option(command_class: Any, name: str, words: Sequence[str]) -> None:
+    """Name the nearest option; tyro would take the value of an unknown one for an argument, and complain of that."""
+    from datasets.errors import InputError
+    from launch.toml import did_you_mean
+
+    names = [item.name.replace("_", "-") for item in dataclasses.fields(command_class)]
+    known = [f"--{prefix}{option}" for prefix in ("", "no-") for option in names]
+    for word in words:
+        option = word.partition("=")[0].replace("_", "-")
+        if option.startswith("--") and option not in known:
+            hint = did_you_mean(option, known)
+            raise InputError(f"cxr {name}: no such option {option}; {hint}see 'cxr {name} --help'")
 
 
 def help_page(command_class: type[Command], name: str) -> str:

@@ -112,9 +112,18 @@ def test_a_mistyped_command_leads_to_the_nearest(typed: str, meant: str, capsys:
     assert capsys.readouterr().err.endswith(f"did you mean 'cxr {meant}'?\n")
 
 
-def test_a_mistyped_option_leads_to_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert called("inspect", "x.beton", "--verfy") == 2
-    assert "--verify" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        ("inspect x.beton --verfy", "cxr inspect: no such option --verfy; did you mean --verify? see "),
+        ("train --precison bf16 run.toml", "cxr train: no such option --precison; did you mean --precision? see "),
+        ("train run.toml --no_cudagraphs=1", "no such option --no-cudagraphs; did you mean --no-cuda-graphs? see "),
+        ("grid status demo --xyzzy", "cxr grid status: no such option --xyzzy; see 'cxr grid status --help'"),
+    ],
+)
+def test_a_mistyped_option_leads_to_the_nearest(typed: str, error: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(*typed.split()) == 2
+    assert error in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
