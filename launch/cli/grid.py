@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -178,9 +179,7 @@ class Status(GridOptions):
         from rich.live import Live
 
         live = Live(console=Console(highlight=False), auto_refresh=False) if sys.stdout.isatty() else None
-        if live is not None:
-            live.start()
-        try:
+        with live or nullcontext():
             while True:
                 view = self.look()
                 line = progress_line(view.runs, view.states, view.estimate(self.images_per_s))
@@ -191,9 +190,6 @@ class Status(GridOptions):
                 if is_over(view.runs, view.states):
                     return
                 time.sleep(self.interval_s)
-        finally:
-            if live is not None:
-                live.stop()
 
 
 def warn_of_others(others: Mapping[str, RunState]) -> None:

@@ -67,8 +67,9 @@ def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
 
 def clear_failure(folder: RunFolder) -> None:
     """Clear an earlier failure, so that it is not taken for one of the start that follows."""
-    if folder.status().get("state") == "failed":
-        _update_status(folder, state="starting", error=None)
+    status = folder.status()
+    if status.get("state") == "failed":
+        write_json(folder.status_file, {**status, "state": "starting", "error": None, "updated": time.time()})
 
 
 def drop_resume_files(folder: RunFolder) -> int:
@@ -82,9 +83,4 @@ def drop_resume_files(folder: RunFolder) -> int:
 
 def record_failure(folder: RunFolder, reason: str) -> None:
     """Write into status.json that the run failed, for a process that could not write it itself."""
-    _update_status(folder, state="failed", error=reason)
-
-
-def _update_status(folder: RunFolder, *, state: str, error: str | None) -> None:
-    status = folder.status()
-    write_json(folder.status_file, {**status, "state": state, "error": error, "updated": time.time()})
+    write_json(folder.status_file, {**folder.status(), "state": "failed", "error": reason, "updated": time.time()})

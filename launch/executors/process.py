@@ -86,10 +86,6 @@ class RunProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
-    def log_tail(self, lines: int) -> list[str]:
-        """Return the last lines that this start printed, without blank ones and the command itself."""
-        return log_tail(self.log, lines, self.log_start)
-
 
 def log_tail(log: Path, lines: int, start: int = 0) -> list[str]:
     """Return the last lines of a run's log from byte ``start`` on, without blank ones and commands."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from harness.runs.lock import inherited_descriptors
 from launch.executors.signals import dying_with_parent, handled_signals
@@ -58,10 +57,23 @@ def run_ranks(command: Sequence[str], num_processes: int) -> int:
             for rank in range(num_processes):
                 environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
                 with Path(logs, str(rank)).open("wb") as log:
-                    processes.append(_start(command, environment, None if rank == 0 else log))
+                    output = None if rank == 0 else log
+                    process = subprocess.Popen(
+                        dying_with_parent(command),
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        start_new_session=True,  # the terminal's Ctrl-C comes through this process alone, once
+                        pass_fds=inherited_descriptors(),
+                    )
+                processes.append(process)
             statuses = _wait(processes)
         finally:
-            _kill(processes)
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
         worst = max(map(_shell_status, statuses.values()), default=0)
         for rank, status in statuses.items():
             if status != 0 and rank != 0 and _shell_status(status) == worst != _shell_status(statuses.get(0, 0)):
@@ -70,21 +82,6 @@ def run_ranks(command: Sequence[str], num_processes: int) -> int:
             if status < 0:
                 logger.error("process %d was killed by signal %d (%s)", rank, -status, signal.strsignal(-status))
         return worst
-
-
-def _start(
-    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None
-) -> subprocess.Popen[bytes]:
-    # A session of its own: the terminal's Ctrl-C comes through this process alone, once.
-    return subprocess.Popen(
-        dying_with_parent(command),
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-        pass_fds=inherited_descriptors(),
-    )
 
 
 def _shell_status(status: int) -> int:
@@ -101,13 +98,6 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> dict[int, int]:
             break
         time.sleep(POLL_S)
     return {rank: process.returncode for rank, process in enumerate(processes) if process.returncode is not None}
-
-
-def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def _free_port() -> int:

@@ -50,8 +50,6 @@ def make_executor(name: str, runs_dir: Path) -> Executor:
 
 def executors_used(runs_dir: Path) -> list[Executor]:
     """Return the executors that keep a folder below the runs: those that may hold runs in a queue."""
-    if not runs_dir.is_dir():
-        return []
     return [make_executor(name, runs_dir) for name in EXECUTORS if (runs_dir / name).is_dir()]
 
 

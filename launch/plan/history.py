@@ -64,13 +64,9 @@ class History:
         if starts:
             self._write([*starts[:-1], {**starts[-1], "given_up": True}])
 
-    def repeated(self) -> int:
-        """Count the starts in a row, up to the last one, that ended alike by what may be the run's own fault."""
-        return same_way(self._starts(), self._checkpoint())
-
-    def repeated_before(self) -> int:
-        """Count them up to the start before the present one."""
-        return same_way(self._starts()[:-1], self._checkpoint())
+    def repeated(self, *, before: bool = False) -> int:
+        """Count the starts in a row, up to the last or the one ``before``, alike in a way that may be its own fault."""
+        return same_way(self._starts()[: -1 if before else None], self._checkpoint())
 
     def interruptions(self) -> int:
         """Count how often the run was sent back to the queue since the last start that gave up."""

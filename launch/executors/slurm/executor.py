@@ -25,7 +25,6 @@ from launch.executors.slurm.queue import (
     DEFAULT_MAX_ARRAY_SIZE,
     ask,
     cancel_jobs,
-    has_slurm,
     max_array_size,
 )
 from launch.executors.slurm.sbatch import queue_jobs, refuse_what_never_starts, render
@@ -40,6 +39,7 @@ from launch.plan.tables import plural
 
 LOCK_WAIT_S = 300.0
 LOCK_POLL_S = 0.1
+HELD = ("queued", "running")
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class SlurmExecutor(Executor):
                 queued before stays, and the same command goes on.
         """
         cluster, leave = _profile_of(request), request.leave_cancelled
-        if not has_slurm():
+        if shutil.which("squeue") is None or shutil.which("sbatch") is None:
             raise InputError("--cluster: sbatch or squeue is not on the PATH; submit on a host of the cluster")
         _refuse_changed_code(request.allow_dirty)
         runs = [decision.run for decision in request.plan]
@@ -66,7 +66,7 @@ class SlurmExecutor(Executor):
             outcomes = dict(_settled(decisions, found, leave_cancelled=leave))
             missing = [decision.run for decision in decisions if decision.run.run_id not in outcomes]
             reasons = {decision.run.run_id: decision.reason for decision in decisions}
-            jobs = {run_id: state.job for run_id, state in found.items() if _is_held(state) and state.job}
+            jobs = {run_id: state.job for run_id, state in found.items() if state.state in HELD and state.job}
             batch = _Batch(self.folder, request, cluster, jobs)
             if missing:
                 refuse_what_never_starts(cluster, self.folder)
@@ -75,7 +75,8 @@ class SlurmExecutor(Executor):
             for run in missing:
                 why = f"job {batch.jobs[run.run_id]}, {reasons[run.run_id]}"
                 outcomes[run.run_id] = Outcome(run=run, state="queued", reason=why)
-        kept = [run for run in runs if view.profile_of(run.run_id) not in (None, cluster.digest)]
+        held = [run.run_id for run in runs if view.job_of(run.run_id) is not None]
+        kept = [run_id for run_id in held if view.places[run_id].profile not in (None, cluster.digest)]
         if kept:
             words = "%s queued with another profile before; cxr grid cancel, then submit, gives this one"
             logger.warning(words, plural(len(kept), "run"))
@@ -105,8 +106,7 @@ class SlurmExecutor(Executor):
         self, runs: Sequence[GridRun], read_folders: Callable[[], Mapping[str, RunState]]
     ) -> dict[str, RunState]:
         """Return the states of run folders, corrected by one squeue call."""
-        view = QueueView.read(self.folder)
-        return view.corrected(runs, read_folders())
+        return QueueView.read(self.folder).corrected(runs, read_folders())
 
     def logs(self, run: GridRun) -> Path | None:
         """Return the output of the run's last job."""
@@ -239,10 +239,6 @@ def _submit_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _is_held(state: RunState) -> bool:
-    return state.state in ("queued", "running")
-
-
 def _settled(
     decisions: Sequence[Decision], found: Mapping[str, RunState], *, leave_cancelled: bool
 ) -> Iterator[tuple[str, Outcome]]:
@@ -259,7 +255,7 @@ def _settled(
             yield run.run_id, Outcome(run=run, state="skipped", reason=decision.reason)
         elif decision.action == "blocked":
             yield run.run_id, Outcome(run=run, state="blocked", reason=decision.reason)
-        elif _is_held(state):
+        elif state.state in HELD:
             if state.job is None:
                 outside[run.run_id] = run.name
             yield run.run_id, Outcome(run=run, state="waiting", reason=decision.reason)

@@ -53,11 +53,6 @@ class QueuedJob:
         return self.state in PENDING
 
 
-def has_slurm() -> bool:
-    """Return whether this host has SLURM's commands."""
-    return shutil.which("squeue") is not None and shutil.which("sbatch") is not None
-
-
 def read_queue() -> dict[str, QueuedJob]:
     """Return this user's jobs by id, from one squeue call; accounting is not asked.
 

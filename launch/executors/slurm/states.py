@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launch.executors.slurm.ending import CANCELLED, NEVER_BEGAN
 from launch.executors.slurm.queue import QueuedJob, read_queue, recorded_failures
-from launch.executors.slurm.submission import Place, places, read_cancelled, read_submissions, with_jobs
+from launch.executors.slurm.submission import Place, places, read_cancelled, read_submissions
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
 
@@ -45,20 +45,16 @@ class QueueView:
             return cls(folder=folder, cancelled=cancelled)
         jobs = read_queue()
         numbers = {job.name: job.number for job in jobs.values()}
-        return cls(folder=folder, jobs=jobs, places=places(with_jobs(submissions, numbers)), cancelled=cancelled)
+        return cls(folder=folder, jobs=jobs, places=places(submissions, numbers), cancelled=cancelled)
 
     def job_of(self, run_id: str) -> QueuedJob | None:
         """Return the job in the queue that holds this run."""
         place = self.places.get(run_id)
-        return None if place is None or place.job is None else self.jobs.get(place.job)
-
-    def profile_of(self, run_id: str) -> str | None:
-        """Return the digest of the profile of the job in the queue that holds this run."""
-        return self.places[run_id].submission.profile if self.job_of(run_id) is not None else None
+        return None if place is None else self.jobs.get(place.job)
 
     def log_of(self, place: Place) -> Path:
         """Return the file of what the job printed itself; the training's own output is in the run's log."""
-        return self.folder / place.submission.name / f"{place.job}_0_log.out"
+        return self.folder / place.name / f"{place.job}_0_log.out"
 
     def corrected(self, runs: Sequence[GridRun], found: Mapping[str, RunState]) -> dict[str, RunState]:
         """Return the states of ``found``, corrected by the queue; needs are judged before the runs that need them."""
@@ -69,8 +65,7 @@ class QueueView:
         for run in needs_first(runs):
             state, place, job = found.get(run.run_id, ABSENT), self.places.get(run.run_id), self.job_of(run.run_id)
             if place is not None and job is not None:
-                shares_job = len(place.submission.tasks[place.task]) > 1
-                merged[run.run_id] = _held(state, job, shares_job=shares_job)
+                merged[run.run_id] = _held(state, job, shares_job=place.is_shared)
                 continue
             if place is not None:
                 failed = [names.get(need, need) for need in run.needs if merged.get(need, ABSENT).state == "failed"]
@@ -84,7 +79,7 @@ class QueueView:
         """Yield jobs that left the queue and wrote nothing, as on nodes that do not see the folder of runs."""
         for run in runs:
             place = self.places.get(run.run_id)
-            if place is None or place.job is None or place.job in self.jobs or run.run_id in self.cancelled:
+            if place is None or place.job in self.jobs or run.run_id in self.cancelled:
                 continue
             if found.get(run.run_id, ABSENT).state == "absent" and not self.log_of(place).exists():
                 yield place.job
@@ -100,8 +95,8 @@ class QueueView:
         if failed_needs:
             return replace(state, state="failed", error=f"needs {failed_needs[0]}, which failed")
         words = self._last_words(place, began=state.state == "partial")
-        if str(place.job) in recorded:
-            words = f"{recorded[str(place.job)]}, and it left no log; do the nodes see {self.folder.parent}?"
+        if place.job in recorded:
+            words = f"{recorded[place.job]}, and it left no log; do the nodes see {self.folder.parent}?"
         return replace(state, state="failed", error=f"job {place.job} did not start it: {words}") if words else state
 
     def _last_words(self, place: Place, *, began: bool) -> str:

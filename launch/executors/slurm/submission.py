@@ -45,17 +45,17 @@ class Submission:
         return self.job if len(self.tasks) == 1 else f"{self.job}_{task}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a run was last queued."""
 
-    submission: Submission
-    task: int
-
-    @property
-    def job(self) -> str | None:
-        """The id by which SLURM knows the task."""
-        return self.submission.task_job(self.task)
+    job: str
+    """The id by which SLURM knows the task."""
+    name: str
+    """Of the submission."""
+    is_shared: bool
+    """Whether the task computes other runs too."""
+    profile: str | None
 
 
 def new_submission(grid: str, now: float, tasks: Sequence[Sequence[str]]) -> Submission:
@@ -100,17 +100,17 @@ def write_cancelled(folder: Path, run_ids: Set[str]) -> None:
         write_json(folder / CANCELLED_NAME, sorted(run_ids))
 
 
-def with_jobs(submissions: Iterable[Submission], jobs: Mapping[str, str]) -> list[Submission]:
-    """Complete submissions whose sbatch call was cut off, from the queue's job numbers by name."""
-    return [replace(made, job=jobs.get(made.name)) if made.job is None else made for made in submissions]
+def places(submissions: Iterable[Submission], numbers: Mapping[str, str]) -> dict[str, Place]:
+    """Return the last place of each run, by run id; a submission that SLURM never knew is none.
 
-
-def places(submissions: Iterable[Submission]) -> dict[str, Place]:
-    """Return the last place of each run, by run id; a submission that SLURM never knew is none."""
-    return {
-        run_id: Place(submission, task)
-        for submission in submissions
-        if submission.job is not None
-        for task, run_ids in enumerate(submission.tasks)
-        for run_id in run_ids
-    }
+    ``numbers`` are the queue's by name of the job, for submissions whose sbatch call was cut off.
+    """
+    found = {}
+    for made in submissions:
+        submission = made if made.job is not None else replace(made, job=numbers.get(made.name))
+        for task, run_ids in enumerate(submission.tasks):
+            job = submission.task_job(task)
+            if job is not None:
+                place = Place(job=job, name=made.name, is_shared=len(run_ids) > 1, profile=made.profile)
+                found.update(dict.fromkeys(run_ids, place))
+    return found

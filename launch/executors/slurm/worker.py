@@ -77,6 +77,7 @@ class RunWorker:
         self._lock: RunLock | None = None
         self._own = self.folder if self.rank == 0 else RunFolder(self.folder.path / "ranks" / str(self.rank))
         """Folder of this process's lock, log and failure."""
+        self._failure_file = self._own.path / "failure.txt"
 
     def begin(self, signals: StopSignals) -> None:
         """Start the training, unless the run is done or lacks what it needs."""
@@ -154,7 +155,8 @@ class RunWorker:
         self.history.start(self._job_start.job, restart=self._job_start.restart, host=self._job_start.node)
 
     def _try_again_or_fail(self, process: RunProcess, status: int) -> None:
-        reason, tail = self._reason(process, status), process.log_tail(TAIL_LINES)
+        tail = log_tail(process.log, TAIL_LINES, process.log_start)
+        reason = self._said() or explain_exit(status, tail)
         self._show(reason, process.log, tail)
         if status == BAD_INPUT:
             self.fail(reason)
@@ -180,7 +182,7 @@ class RunWorker:
 
     def _hopeless(self) -> str | None:
         """Return why another start would end as those before, if it would."""
-        before = self.history.repeated_before()
+        before = self.history.repeated(before=True)
         if before < self.job.max_tries:
             return None
         last = read_history(self.folder.path)[-2]
@@ -191,10 +193,6 @@ class RunWorker:
 
     def _show(self, reason: str, log: Path, tail: list[str]) -> None:
         logger.error("%s: %s; last lines of %s:\n%s", self.run.name, reason, log, "\n".join(tail))
-
-    @property
-    def _failure_file(self) -> Path:
-        return self._own.path / "failure.txt"
 
     def _take_lock(self, signals: StopSignals) -> RunLock | None:
         deadline = time.monotonic() + LOCK_WAIT_S
@@ -211,12 +209,10 @@ class RunWorker:
         command = ["sh", "-c", IGNORE_SIGNALS, "cxr-job", sys.executable, *self.run.arguments]
         self.process = RunProcess.start(command, self._own, lock)
 
-    def _reason(self, process: RunProcess, status: int) -> str:
-        """Return why the training failed: what it said itself, else how it ended."""
-        said = self.folder.status() if self.rank == 0 else {}
-        if said.get("state") == "failed" and said.get("error"):
-            return str(said["error"])
-        return explain_exit(status, process.log_tail(TAIL_LINES))
+    def _said(self) -> str | None:
+        """Return what the training says why it failed."""
+        status = self.folder.status() if self.rank == 0 else {}
+        return status.get("error") if status.get("state") == "failed" else None
 
     def _blame_ranks(self) -> None:
         """Treat a stop of the first process as a failure when another one failed and SLURM ended them all for it."""

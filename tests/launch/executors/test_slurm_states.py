@@ -17,7 +17,6 @@ from launch.executors.slurm.submission import (
     new_submission,
     places,
     read_submissions,
-    with_jobs,
 )
 from launch.plan.decide import decide
 from launch.plan.run_state import RunState
@@ -41,7 +40,7 @@ def merge(
     view = QueueView(
         folder=tmp_path / "slurm",
         jobs={job.job: job for job in jobs},
-        places=places([made]),
+        places=places([made], {}),
         cancelled={IDS[name] for name in cancelled},
     )
     merged = view.corrected(list(RUNS.values()), {IDS[name]: state for name, state in found.items()})
@@ -63,13 +62,13 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
     for made in (later, earlier):
         made.write(tmp_path / "slurm" / f"{made.name}.json")
     assert read_submissions(tmp_path / "slurm") == [earlier, later]
-    assert {run_id: place.job for run_id, place in places([earlier, later]).items()} == {
+    assert {run_id: place.job for run_id, place in places([earlier, later], {}).items()} == {
         IDS["a"]: "7_0",
         IDS["b"]: "7_0",
         IDS["c"]: "7_1",
     }
-    assert places([earlier]) == {}
-    assert with_jobs([earlier], {"cxr-x-2": "9"})[0].task_job(0) == "9"
+    assert places([earlier], {}) == {}
+    assert places([earlier], {"cxr-x-2": "9"})[IDS["a"]].job == "9"
     for text in ("[]", "", '{"name": '):
         (tmp_path / "slurm" / "cxr-x-3.json").write_text(text)
         with pytest.raises(UnreachableError, match=r"cxr-x-3\.json: not a submission; once squeue shows no job of"):
@@ -137,7 +136,7 @@ def test_a_cancelled_run_is_called_so_once_it_has_left_the_queue(tmp_path: Path)
 
 def test_runs_of_an_edited_grid_are_told_apart(tmp_path: Path) -> None:
     made = submission("cxr-x-1", ("a",), ("b",), ("c",))
-    view = QueueView(folder=tmp_path, jobs={"7_0": queued("7_0"), "7_1": queued("7_1")}, places=places([made]))
+    view = QueueView(folder=tmp_path, jobs={"7_0": queued("7_0"), "7_1": queued("7_1")}, places=places([made], {}))
     merged = view.corrected([RUNS["b"]], {IDS["b"]: RunState()})
     assert {run_id: (state.state, state.job) for run_id, state in merged.items()} == {
         IDS["a"]: ("queued", "7_0"),
@@ -191,7 +190,7 @@ def test_a_job_that_left_no_log_is_told_by_accounting(tmp_path: Path, monkeypatc
 )
 def test_a_job_that_never_began_says_why(tmp_path: Path, state: RunState, words: str) -> None:
     made = submission("cxr-x-1", ("teacher",))
-    log = QueueView(folder=tmp_path / "slurm").log_of(places([made])[IDS["teacher"]])
+    log = QueueView(folder=tmp_path / "slurm").log_of(places([made], {})[IDS["teacher"]])
     log.parent.mkdir(parents=True)
     lines = ("Loading", words, "srun: error: task 0: Exited with exit code 2", "srun: Terminating StepId=7.0")
     log.write_text("\n".join(lines))
@@ -201,7 +200,7 @@ def test_a_job_that_never_began_says_why(tmp_path: Path, state: RunState, words:
 
 def test_a_job_that_never_reached_its_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = submission("cxr-x-1", ("teacher",), ("pretrain",))
-    log = QueueView(folder=tmp_path / "slurm").log_of(places([made])[IDS["teacher"]])
+    log = QueueView(folder=tmp_path / "slurm").log_of(places([made], {})[IDS["teacher"]])
     log.parent.mkdir(parents=True)
     log.write_text("module: command not found\n\n")
     tell_accounting(tmp_path, monkeypatch, "7_1|CANCELLED by 0|0:0|None assigned")
