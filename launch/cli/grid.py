@@ -17,7 +17,7 @@ import tyro
 
 from datasets.errors import InputError
 from launch.executors.registry import current_states
-from launch.grids.grid import Grid, GridRun
+from launch.grids.grid import GridRun
 from launch.grids.registry import GRIDS, load_grid
 from launch.grids.selection import Selection
 from launch.plan.cost import Estimate, Splits, estimate
@@ -68,7 +68,7 @@ class GridView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridOptions:
+class GridOptions(Selection):
     """What all commands of a grid have in common."""
 
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GRID")]
@@ -78,29 +78,11 @@ class GridOptions:
     """Folder of run folders."""
     data_dir: Path = Path()
     """Folder that holds DATASET.beton for each dataset of the grid."""
-    only: str | None = None
-    """Only runs whose name contains this. With any choice of runs, those that they need stay in."""
-    name: str | None = None
-    """Only runs whose whole name fits this pattern, such as 'chexpert_5k_*_r0'."""
-    dataset: tuple[str, ...] = ()
-    """Only runs on these datasets."""
-    size: tuple[str, ...] = ()
-    """Only runs of these training sizes, such as 1k 5k full, or the paper's 178k 5.6k."""
-    method: tuple[str, ...] = ()
-    """Only these methods: transfer_learning or tl, attention_transfer or at, with a teacher at-mimic, and so on."""
-    network: tuple[str, ...] = ()
-    """Only these networks."""
-
-    def chosen(self, grid: Grid | None = None, *, with_needs: bool = True) -> tuple[GridRun, ...]:
-        """Return the runs that the options choose of the grid, which is loaded unless it is given."""
-        names = ("only", "name", "dataset", "size", "method", "network")
-        selection = Selection(**{name: getattr(self, name) for name in names})
-        return selection.choose(grid or load_grid(self.grid), with_needs=with_needs)
 
     def look(self) -> GridView:
         """Return the chosen runs and where they stand by their folders and by the queues in use."""
         grid = load_grid(self.grid)
-        runs, ids = self.chosen(grid), {run.run_id for run in grid.runs}
+        runs, ids = self.choose(grid), {run.run_id for run in grid.runs}
         facts = dataset_facts(self.data_dir, {run.config.data.dataset for run in runs})
         states = current_states(runs, self.runs_dir, facts)
         others = {run_id: state for run_id, state in states.items() if run_id not in ids}

@@ -276,7 +276,7 @@ class Cancel(GridOptions):
     def run(self) -> None:
         """Cancel and print how many jobs."""
         grid = load_grid(self.grid)
-        chosen = {run.run_id for run in self.chosen(grid, with_needs=False)}
+        chosen = {run.run_id for run in self.choose(grid, with_needs=False)}
         for run in needs_first(grid.runs):
             if not chosen.isdisjoint(run.needs):
                 chosen.add(run.run_id)
@@ -300,7 +300,8 @@ class Clean(GridOptions):
 
     def run(self) -> None:
         """Remove, and print how much."""
-        freed = sum(drop_resume_files(RunFolder(self.runs_dir / run.run_id)) for run in self.chosen())
+        folders = [RunFolder(self.runs_dir / run.run_id) for run in self.choose(load_grid(self.grid))]
+        freed = sum(map(drop_resume_files, folders))
         logger.info("%.1f MB freed", freed / 1e6)
 
 
@@ -319,7 +320,7 @@ class Logs(GridOptions):
 
     def run(self) -> None:
         """Print the log."""
-        run = find_one(self.chosen(with_needs=False), self.wanted)
+        run = find_one(self.choose(load_grid(self.grid), with_needs=False), self.wanted)
         folder = RunFolder(self.runs_dir / run.run_id)
         starts = read_history(folder.path)
         for start in starts:

@@ -15,18 +15,20 @@ from launch.toml import known_words
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Conditions that a run must all meet; an empty one is met by every run."""
+    """Conditions that a run must all meet, options of the command line; an empty one is met by every run."""
 
     only: str | None = None
-    """Part of the run's name."""
+    """Only runs whose name contains this. With any choice of runs, those that they need stay in."""
     name: str | None = None
-    """Pattern of the run's whole name, with ``*``, ``?`` and ``[...]``."""
+    """Only runs whose whole name fits this pattern, such as 'chexpert_5k_*_r0'."""
     dataset: tuple[str, ...] = ()
+    """Only runs on these datasets."""
     size: tuple[str, ...] = ()
-    """Names of training sizes, as ``1k`` or ``full``, or as the paper prints them: ``178k``, ``5.6k``."""
+    """Only runs of these training sizes, such as 1k 5k full, or the paper's 178k 5.6k."""
     method: tuple[str, ...] = ()
-    """As ``attention_transfer``, ``at``, or ``at-mimic`` with the teacher."""
+    """Only these methods: transfer_learning or tl, attention_transfer or at, with a teacher at-mimic, and so on."""
     network: tuple[str, ...] = ()
+    """Only these networks."""
 
     def choose(self, grid: Grid, *, with_needs: bool = True) -> tuple[GridRun, ...]:
         """Return the runs that meet all conditions, in the grid's order, by default with all that these need.

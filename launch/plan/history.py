@@ -65,7 +65,7 @@ class History:
             self._write([*starts[:-1], {**starts[-1], "given_up": True}])
 
     def repeated(self, *, before: bool = False) -> int:
-        """Count the starts in a row, up to the last or the one ``before``, alike in a way that may be its own fault."""
+        """Count starts in a row, up to the last or the one ``before``, that ended alike, maybe by their own fault."""
         return same_way(self._starts()[: -1 if before else None], self._checkpoint())
 
     def interruptions(self) -> int:
