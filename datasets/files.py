@@ -64,11 +64,9 @@ def read_file(path: Path) -> bytes:
 
 def read_json(path: Path, *, unique_keys: bool = False) -> Any:
     """Read a JSON file; one clear error when it is absent, not JSON or, with ``unique_keys``, gives a key twice."""
+    data, hook = read_file(path), _unique if unique_keys else None
     try:
-        hook = _unique if unique_keys else None
-        return json.loads(read_file(path), object_pairs_hook=hook, parse_int=_whole)
-    except InputError:
-        raise
+        return json.loads(data, object_pairs_hook=hook, parse_int=_whole)
     except RecursionError:
         raise InputError(f"{path}: not a JSON file (nested too deep)") from None
     except ValueError as error:

@@ -94,15 +94,7 @@ def versions() -> dict[str, str]:
     """Versions of what decides the pixels."""
     from importlib.metadata import version
 
-    import PIL
-
-    return {
-        "cxr-harness": version("cxr-harness"),
-        "kornia-rs": version("kornia-rs"),
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "simplejpeg": version("simplejpeg"),
-    }
+    return {name: version(name) for name in ("cxr-harness", "kornia-rs", "numpy", "pillow", "simplejpeg")}
 
 
 def _describe(

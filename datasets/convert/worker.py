@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import warnings
 import zlib
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from PIL import Image
 
 from datasets.convert.protocol import DecodeSpec, Outcome, Page, Reject
 from datasets.errors import one_line
-from datasets.images import ImageError, ImageWarning
-from datasets.images.decode import decode_gray
+from datasets.images import ImageError
+from datasets.images.decode import decode_gray, decode_with_warnings
 from datasets.images.jpeg import encode_page
 from datasets.images.resize import fit
 from datasets.malloc import malloc_tuning
@@ -25,19 +24,15 @@ WARM_UP_PX = 576
 
 def decode_page(path: Path, spec: DecodeSpec) -> Outcome:
     """Decode one image file to the page that a beton stores, or say why it cannot be used."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ImageWarning)
-        try:
-            pixels = decode_gray(path, spec.at_least)
-        except ImageError as error:
-            return Reject(one_line(error))
+    try:
+        pixels, told = decode_with_warnings(path, spec.at_least)
+    except ImageError as error:
+        return Reject(one_line(error))
     page = fit(pixels, spec.size, spec.resize)
-    told = [one_line(warning.message) for warning in caught]
     if page.min() == page.max() and pixels.min() < pixels.max():
         told.append(f"its page is of one gray value, {page.min()}, but its pixels are not")
     stored = encode_page(page, spec.jpeg_quality)
-    return Page(stored, zlib.crc32(stored), hashlib.sha256(stored).digest(), "; ".join(told))
+    return Page(stored, zlib.crc32(stored), hashlib.sha256(stored).digest(), one_line("; ".join(told)))
 
 
 def warm_up() -> None:

@@ -7,13 +7,14 @@ and the luminance of a JPEG; a radiograph's channels are equal, so each is the g
 from __future__ import annotations
 
 import stat
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from datasets.images import ImageError, dicom, jpeg, png
+from datasets.images import ImageError, ImageWarning, dicom, jpeg, png
 
 MAX_PIXELS = 1 << 26
 """64 Mpx; the largest radiographs (stitched spines) have about 30."""
@@ -61,6 +62,14 @@ def decode_gray(source: bytes | Path, at_least: int | None = None) -> np.ndarray
     unknown = f"content that starts with {data[:8].hex(' ')}"
     kind = next((name for start, name in OTHER_FORMATS if data.startswith(start)), unknown)
     raise ImageError(f"neither PNG, JPEG nor DICOM but {kind}")
+
+
+def decode_with_warnings(path: Path, at_least: int | None = None) -> tuple[np.ndarray, list[str]]:
+    """``decode_gray``, and what it warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ImageWarning)
+        return decode_gray(path, at_least), [str(warning.message) for warning in caught]
 
 
 def is_image(path: Path) -> bool:

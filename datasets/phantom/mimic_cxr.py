@@ -82,7 +82,8 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, rows: Rows)
     # 1 patient in 10 test, 1 in 20 validate; the real parts hold 1 to 2 percent.
     part = "test" if number % 10 == 4 else "validate" if number % 20 == 9 else "train"
     for image, view in enumerate(shown.views):
-        dicom = _dicom_id(job.seed, number, study, image)
+        digits = hashlib.sha256(f"{job.seed}/{number}/{study}/{image}".encode()).hexdigest()
+        dicom = "-".join(digits[start : start + 8] for start in range(0, 40, 8))
         gray = draw_pixels(job, PROFILE, patient, study, image)
         save_jpeg(root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study_key}" / f"{dicom}.jpg", gray)
         # A quarter of the laterals are LL; pictures of patients 5, 45, 85, ... have no position.
@@ -93,12 +94,6 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, rows: Rows)
         row = (dicom, subject, study_key, procedure, position, height, width, day, clock, *meanings)
         rows[METADATA_TABLE].append(row)
         rows[SPLIT_TABLE].append((dicom, study_key, subject, part))
-
-
-def _dicom_id(seed: int, number: int, study: int, image: int) -> str:
-    """Five groups of eight hexadecimal digits."""
-    digits = hashlib.sha256(f"{seed}/{number}/{study}/{image}".encode()).hexdigest()
-    return "-".join(digits[start : start + 8] for start in range(0, 40, 8))
 
 
 LAYOUT = Layout(

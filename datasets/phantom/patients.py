@@ -206,15 +206,9 @@ def draw_patient(seed: int, profile: Profile, number: int) -> Patient:
         case = draw_case(rng, profile.prevalence)
         if studies and rng.random() < _PERSISTENCE:
             case = studies[-1].case
-        studies.append(Study(case=case, views=_draw_views(rng, profile)))
+        frontal: View = "AP" if rng.random() < profile.ap else "PA"
+        views = [frontal, frontal] if rng.random() < profile.second else [frontal]
+        if frontal == "PA" and rng.random() < profile.lateral:
+            views.append("LATERAL")
+        studies.append(Study(case=case, views=tuple(views)))
     return Patient(number=number, age=age, anatomy=anatomy, studies=tuple(studies))
-
-
-def _draw_views(rng: np.random.Generator, profile: Profile) -> tuple[View, ...]:
-    frontal: View = "AP" if rng.random() < profile.ap else "PA"
-    views: list[View] = [frontal]
-    if rng.random() < profile.second:
-        views.append(frontal)
-    if frontal == "PA" and rng.random() < profile.lateral:
-        views.append("LATERAL")
-    return tuple(views)

@@ -72,7 +72,7 @@ def write_phantom(
         InputError: for values out of range, a foreign folder, or a dataset that is there with other arguments.
     """
     _check_arguments(datasets, patients, seed, size, workers)
-    count = workers if workers is not None else len(os.sched_getaffinity(0))
+    count = workers or len(os.sched_getaffinity(0))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from datasets.errors import InputError
 from datasets.sources.labels import NO_FINDING, canonical, is_label
-from datasets.sources.tables import Table
+from datasets.sources.tables import Table, read_header, read_table
 
 UNCERTAIN = -1
 """Label value of 'uncertain' in the tables and in ``SourceRows.values``."""
@@ -64,6 +64,15 @@ def _parsed(table: Table, column: str, parse: Callable[[str], list[int]], width:
             row = int(table.frame.index[int(np.flatnonzero(codes == line)[0])])
             raise InputError(f"{table.where(row)}, column {column!r}: {error}") from None
     return lines[codes]
+
+
+def read_label_table(
+    path: Path, required: Sequence[str], labels: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[Table, npt.NDArray[np.int8]]:
+    """Read a table that has a column for each label: its other columns, and (N, L) values of the labels."""
+    columns = label_columns(path, read_header(path), labels)
+    table = read_table(path, [*required, *columns], optional)
+    return table, label_values(table, columns)
 
 
 def label_values(table: Table, columns: Sequence[str]) -> npt.NDArray[np.int8]:

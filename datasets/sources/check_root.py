@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.images import ImageError
-from datasets.images.decode import decode_gray
+from datasets.images.decode import decode_with_warnings
 from datasets.sources.records import read_records
 
 SAMPLED = 12
@@ -29,6 +29,8 @@ class RootFacts:
     first_refused: str
     undecodable: list[str]
     """Sampled images that do not decode, with the reason."""
+    doubtful: list[str]
+    """Sampled images that perhaps do not decode to what they were meant to show, with the reason."""
     decoded: int
     official_leaks: list[str]
     """Patients that the dataset's own lists put into two splits."""
@@ -44,10 +46,10 @@ def check_root(dataset: str, root: Path) -> RootFacts:
     records = read_records(dataset, root)
     count = len(records.frame)
     chosen = np.unique(np.linspace(0, count - 1, min(SAMPLED, count)).astype(int))
-    undecodable = []
+    undecodable, doubtful = list[str](), list[str]()
     for path in (records.root / name for name in records.frame["path"].iloc[chosen]):
         try:
-            decode_gray(path)
+            doubtful += [f"{path}: {told}" for told in decode_with_warnings(path)[1]]
         except ImageError as error:
             undecodable.append(f"{path}: {error}")
     refused = records.rejects
@@ -59,6 +61,7 @@ def check_root(dataset: str, root: Path) -> RootFacts:
         refused={str(reason): int(n) for reason, n in refused["reason"].value_counts().items()},
         first_refused=first,
         undecodable=undecodable,
+        doubtful=doubtful,
         decoded=len(chosen),
         official_leaks=_in_two_splits(records.frame),
         phantom=records.phantom,

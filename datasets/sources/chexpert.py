@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.sources.cells import ages_in_years, label_columns, label_values, named_parts, sexes
+from datasets.sources.cells import ages_in_years, named_parts, read_label_table, sexes
 from datasets.sources.folders import below, find_home, names_in, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.rows import SourceRows, source_rows, stack
-from datasets.sources.tables import read_header, read_table
 
 TABLES = ("train.csv", "valid.csv")
 PREFIX = r"CheXpert-v1\.0(?:-small)?/"
@@ -40,8 +39,7 @@ def read(root: Path, *, check_files: bool) -> SourceRows:
 
 
 def _read_one(file: Path, prefix: str, places: _PatientFolders | None) -> SourceRows:
-    labels = label_columns(file, read_header(file), CHEXPERT_LABELS)
-    table = read_table(file, ["Path", *labels], ["Sex", "Age", "Frontal/Lateral"])
+    table, values = read_label_table(file, ["Path"], CHEXPERT_LABELS, ["Sex", "Age", "Frontal/Lateral"])
     raw = table.frame["Path"]
     parts = named_parts(raw, PATH)
     names = raw.str.replace(rf"^{PREFIX}", "", regex=True)
@@ -57,7 +55,6 @@ def _read_one(file: Path, prefix: str, places: _PatientFolders | None) -> Source
         columns["age"] = ages_in_years(table.frame["Age"])
     reasons = refusals(raw, parts["patient"].notna(), EXPECTED)
     looked_in = "train/ and valid/ beside the tables and in 'CheXpert-v1.0*' folders"
-    values = label_values(table, labels)
     return source_rows(table, columns, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)
 
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.sources.cells import label_columns, label_values, named_parts
+from datasets.sources.cells import named_parts, read_label_table
 from datasets.sources.folders import below, find_home, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.rows import SourceRows, source_rows, stack
-from datasets.sources.tables import SourceTable, Table, read_header, read_table
+from datasets.sources.tables import SourceTable, Table, read_table
 
 LABELS, METADATA, SPLIT = (f"mimic-cxr-2.0.0-{part}.csv" for part in ("chexpert", "metadata", "split"))
 STUDY = ("subject_id", "study_id")
@@ -82,8 +82,7 @@ def _needed(home: Path, name: str) -> Path:
 
 def _study_labels(file: Path) -> tuple[Table, npt.NDArray[np.int8]]:
     """The label table and its values, one row a study, in the order of ``CHEXPERT_LABELS``."""
-    columns = label_columns(file, read_header(file), CHEXPERT_LABELS)
-    table = read_table(file, [*STUDY, *columns])
+    table, values = read_label_table(file, STUDY, CHEXPERT_LABELS)
     for column in STUDY:
         table.check(column, r"\d+", "a number")
     again = table.frame.duplicated(list(STUDY))
@@ -91,7 +90,7 @@ def _study_labels(file: Path) -> tuple[Table, npt.NDArray[np.int8]]:
         row = table.first(again)
         subject, study = table.frame.loc[row, list(STUDY)]
         raise InputError(f"{table.where(row)}: subject {subject}, study {study} has a label row already")
-    return table, label_values(table, columns)
+    return table, values
 
 
 def _label_row(labels: Table, images: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -129,13 +128,12 @@ def _official_split(home: Path, dicoms: pd.Series) -> tuple[pd.Series, list[Sour
 
 
 def _read_v1(file: Path, prefix: str) -> SourceRows:
-    columns = label_columns(file, read_header(file), CHEXPERT_LABELS)
-    table = read_table(file, ["path", *columns])
+    table, values = read_label_table(file, ["path"], CHEXPERT_LABELS)
     raw = table.frame["path"]
     parts = named_parts(raw, V1_PATH)
     view = parts["view"].where(parts["view"].isin(["frontal", "lateral"]), "unknown")
     common = {"raw": raw, "path": prefix + raw, "name": raw, "patient": parts["patient"], "study": parts["study"]}
     common |= {"view": view, "official_split": parts["split"].map(V1_OFFICIAL)}
     reasons = refusals(raw, parts["patient"].notna(), "train/pNNNNNNNN/sNN/viewN_frontal.jpg or the like")
-    values, looked_in = label_values(table, columns), "train/ and valid/ beside the tables"
+    looked_in = "train/ and valid/ beside the tables"
     return source_rows(table, common, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)

@@ -60,6 +60,8 @@ def check_roots(roots: dict[str, Path]) -> Iterator[Finding]:
             some = ", ".join(facts.official_leaks[:3])
             what = f"{len(facts.official_leaks):,} patients are in two of the dataset's own splits, such as {some}"
             yield warn(area, what, "convert with --split random, which splits by patient")
+        for line in facts.doubtful:
+            yield warn(area, line, "look at the image; convert names all such images")
         for line in facts.undecodable:
             yield warn(area, line, "fetch the file again; convert leaves it out and lists it")
 

@@ -18,22 +18,19 @@ from launch.plan.cost import run_work
 from launch.report.read.names import word
 
 READER = """
-from datasets.sources.cells import label_columns, label_values
+from datasets.sources.cells import read_label_table
 from datasets.sources.folders import refusals
 from datasets.sources.rows import source_rows
-from datasets.sources.tables import read_header, read_table
 
 LABELS = ("Scoliosis", "Cardiomegaly")
 
 
 def read(root, *, check_files):
     file = root / "spines.csv"
-    labels = label_columns(file, read_header(file), LABELS)
-    table = read_table(file, ["file", "patient", *labels])
+    table, values = read_label_table(file, ["file", "patient"], LABELS)
     raw = table.frame["file"]
     columns = {"raw": raw, "path": raw, "name": raw, "patient": table.frame["patient"]}
     reasons = refusals(raw, raw.str.endswith(".png"), "a .png")
-    values = label_values(table, labels)
     return source_rows(table, columns, reasons, values, labels=LABELS, looked_in="the root")
 """
 

@@ -254,3 +254,13 @@ def test_kernels_in_a_temporary_folder_are_named_and_not_blamed_on_ffcv(monkeypa
     ffcv, numba = check_ffcv_here()
     assert (ffcv.level, numba.level) == ("ok", "warn")
     assert numba.what.startswith("neither the package's nor the home folder can be written; kernels are kept in /tmp")
+
+
+def test_an_image_that_may_not_look_as_meant_is_a_finding(tmp_path: Path) -> None:
+    header = "Image Index,Finding Labels,Patient ID"
+    (tmp_path / "Data_Entry_2017.csv").write_text(f"{header}\n00000001_000.png,Mass,1\n")
+    (tmp_path / "images").mkdir()
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64) % 200
+    Image.fromarray(values).save(tmp_path / "images" / "00000001_000.png")
+    _, doubtful = check_roots({"chestxray14": tmp_path})
+    assert doubtful.level == "warn" and doubtful.what.endswith("have the same upper byte: one gray value")
