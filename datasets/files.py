@@ -27,9 +27,32 @@ DISK_FULL_REASONS = {
 }
 
 
+def regular(path: Path) -> Path:
+    """``path``, once it is known to be a regular file: of a FIFO or a device no end may ever come.
+
+    Raises:
+        InputError: when it is absent or something else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    return path
+
+
+def output_file(path: Path) -> Path:
+    """The file that writing to ``path`` makes or replaces: links are followed, so that they stay.
+
+    Raises:
+        InputError: when it is a folder or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file, so it cannot be replaced; give another path")
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path``; on success flush it to disk and rename it to ``path``, else remove it."""
+    path = output_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -55,9 +78,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_file(path: Path) -> bytes:
     """Read a file's bytes; one clear error when it is absent or cannot be read."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        return regular(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 

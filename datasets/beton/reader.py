@@ -30,6 +30,7 @@ from datasets.beton.format import (
 )
 from datasets.beton.sidecar import Sidecar, read_sidecar, samples_path
 from datasets.errors import InputError
+from datasets.files import regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,7 +225,7 @@ def _parse_subset(subset: str) -> int:
 def _read_header(path: Path) -> np.void:
     """The header of an FFCV file that is whole as far as its length says."""
     try:
-        with path.open("rb") as handle:
+        with (regular(path) if path.exists() else path).open("rb") as handle:
             start = handle.read(METADATA_START)
         file_bytes = path.stat().st_size
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from datasets.sources.labels import POSITIVE, SPLITS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 SHOWN_REJECTS = 10
 
@@ -60,11 +61,19 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _label_table(beton: Beton) -> RenderableType:
+def _table(*heads: str) -> Table:
+    """A table that cuts nothing: on a narrow terminal too each label and path can be told from the others."""
     from rich.table import Table
 
+    table = Table(*heads)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _label_table(beton: Beton) -> RenderableType:
     sidecar, by_split = beton.sidecar, label_counts(beton)
-    table = Table("", *SPLITS, "all", "prevalence")
+    table = _table("", *SPLITS, "all", "prevalence")
     for column in table.columns[1:]:
         column.justify = "right"
     counts = [f"{sidecar.splits.get(name, 0):,}" for name in SPLITS]
@@ -78,10 +87,9 @@ def _label_table(beton: Beton) -> RenderableType:
 
 
 def _left_out_table(sidecar: Sidecar) -> RenderableType:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("left out", "why")
+    table = _table("left out", "why")
     for reason, count in sidecar.dropped.items():
         table.add_row(f"{count:,} images", Text(reason))
     for reject in sidecar.rejects[:SHOWN_REJECTS]:

@@ -18,7 +18,7 @@ from datasets.convert.protocol import Reject
 from datasets.convert.publish import publish, settle, versions
 from datasets.convert.request import ConvertOptions, Request
 from datasets.errors import InputError, one_line
-from datasets.files import disk_full_as_input_error
+from datasets.files import disk_full_as_input_error, output_file
 from datasets.malloc import return_freed_memory
 from datasets.progress import progress
 from datasets.sources.records import SHOWN, Records, RejectGuard
@@ -44,7 +44,7 @@ def convert(
     Raises:
         InputError: too many rejects, ``out`` exists and is another beton, the disk is full.
     """
-    options, out = options or ConvertOptions(), Path(out)
+    options, out = options or ConvertOptions(), output_file(Path(out))
     request = Request(records, np.asarray(splits), np.asarray(ranks), options)
     settle(out)
     existing = None if options.overwrite else _existing(out, request)

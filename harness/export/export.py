@@ -17,7 +17,7 @@ from safetensors.torch import save
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
-from datasets.files import write_json
+from datasets.files import regular, write_json
 from harness.evaluation.metrics import Interval, auroc_intervals
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
 from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_model
@@ -118,7 +118,7 @@ def _intervals(
     """AUROC intervals of the stored test predictions, and how many patients they are of."""
     if not folder.predictions_file.exists():
         return {}, None, None
-    frame = pd.read_parquet(folder.predictions_file)
+    frame = pd.read_parquet(regular(folder.predictions_file))
     logits = frame[[f"logit:{label}" for label in model.labels]].to_numpy()
     targets = frame[[f"target:{label}" for label in model.labels]].to_numpy()
     by_label, mean = auroc_intervals(logits, targets, frame["patient"].to_numpy(), model.labels)

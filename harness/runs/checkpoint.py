@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from datasets.errors import InputError
-from datasets.files import disk_full_as_input_error, read_json, write_json
+from datasets.files import disk_full_as_input_error, read_json, regular, write_json
 from harness.config.schedule import Validated
 from harness.runs.checkpoint_folder import (
     UnusableCheckpointError,
@@ -178,7 +178,7 @@ def read_weights(path: Path, advice: str = "") -> tuple[Tensors, dict[str, str]]
         InputError: when it is not a whole one; with ``advice``.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             metadata = dict(file.metadata() or {})
         return load_file(path), metadata
     except (SafetensorError, OSError) as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from datasets.files import sha256_file
+from datasets.files import regular, sha256_file
 
 COMPLETE_NAME = "COMPLETE"
 
@@ -80,7 +80,8 @@ def check_seal(folder: Path, identity: Mapping[str, str]) -> None:
         UnusableCheckpointError: when there is no whole seal, a file differs from it, or it is not ``identity``'s.
     """
     try:
-        seal = json.loads((folder / COMPLETE_NAME).read_text(encoding="utf-8"))
+        complete = folder / COMPLETE_NAME
+        seal = json.loads((regular(complete) if complete.exists() else complete).read_text(encoding="utf-8"))
         owner, listed = dict(seal["identity"]), dict(seal["files"])
     except FileNotFoundError:
         raise UnusableCheckpointError(f"it is torn: it has no {COMPLETE_NAME}") from None

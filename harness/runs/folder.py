@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
-from datasets.files import read_json, read_json_object
+from datasets.files import read_json, read_json_object, regular
 from harness.config import RunConfig, from_dict
 
 NUMBER = (int, float)
@@ -104,7 +104,7 @@ class RunFolder:
         """
         if not self.metrics_file.exists():
             return
-        for line in self.metrics_file.read_bytes().splitlines(keepends=True):
+        for line in regular(self.metrics_file).read_bytes().splitlines(keepends=True):
             try:
                 record = json.loads(line)
             except (json.JSONDecodeError, UnicodeDecodeError):

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from datasets.errors import InputError
+from datasets.files import regular
 from harness.config import NetworkConfig, RunConfig
 from harness.networks import Network, construct
 from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, weights_hash
@@ -151,9 +152,7 @@ def _kind(path: Path) -> Literal["safetensors", "torch"]:
     Raises:
         InputError: naming what the file is, when it is none of weights.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         start = file.read(512)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER_BYTES:
         return "safetensors"

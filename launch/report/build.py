@@ -11,7 +11,7 @@ from datasets.files import write_text
 from launch.report.content import Item, Note, Options, Picture, ReportData
 from launch.report.grouping import grouped
 from launch.report.parts import PARTS, ReportPart
-from launch.report.read.collect import collect
+from launch.report.read.collect import MARK, collect, is_report
 from launch.report.statistics.bootstrap import CACHE_NAME, Bootstrap
 from launch.report.statistics.cells import comparable_scores, group_cells
 from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
@@ -22,6 +22,7 @@ from launch.report.write.documents import Section, html_page, latex_document, ma
 
 MANY_TABLES = 3
 """Tables of a section beyond which they open on a click, where a part says so."""
+DOCUMENTS = ("index.html", "tables.md", "tables.csv", "tables.tex", "paired.csv")
 Parts = Sequence[tuple[ReportPart, tuple[Item, ...]]]
 
 
@@ -69,10 +70,10 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
     Raises:
         InputError: when there is no run folder to report on, or ``out`` cannot be a folder.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the report with --out")
+    _check_place(out)
     data = read_data(directory, out, options)
     out.mkdir(parents=True, exist_ok=True)
+    write_text(out / MARK, "This folder is written by cxr report, which replaces its files.\n")
     parts = [(part, part.build(data)) for part in sorted(PARTS.values(), key=lambda part: part.order)]
     title = f"Results of the runs in {directory.resolve().name}"
     paths = _write_tables(title, parts, data)
@@ -96,6 +97,14 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
         main_markdown="\n".join(to_markdown(table, links=False) for table in _tables(parts, "terminal")),
         notes=(*data.notes, *said),
     )
+
+
+def _check_place(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the report with --out")
+    foreign = [name for name in DOCUMENTS if (out / name).exists()]
+    if foreign and not is_report(out):
+        raise InputError(f"{out / foreign[0]}: not of a cxr report, so it is kept; give another folder with --out")
 
 
 def _tables(parts: Parts, where: str = "") -> tuple[Table, ...]:

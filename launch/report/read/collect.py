@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets.errors import InputError
-from datasets.files import parse_as, read_json
+from datasets.files import parse_as, read_json, regular
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
 from launch.report.read.documents import EpochScores, Result, parse_epochs, says_phantom
 
 GENERATOR = '<meta name="generator" content="cxr report">'
-"""Stands at the head of every page of a report, so that its folder is known again."""
+"""Stands at the head of every page of a report."""
+MARK = ".cxr-report"
+"""File in the folder of a report, from its first writing on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +108,13 @@ def collect(directory: Path, *, skip: Path | None = None) -> Collection:
 
 
 def is_report(path: Path) -> bool:
-    """Whether a folder holds a report of ours, or leads to one: then it is no foreign folder."""
+    """Whether a folder is marked as a report's, or holds a page of ours: then it is no foreign folder."""
+    if (path / MARK).is_file():
+        return True
     try:
-        with (path / "index.html").open("rb") as page:
+        with regular(path / "index.html").open("rb") as page:
             return GENERATOR.encode() in page.read(2000)
-    except OSError:
+    except (InputError, OSError):
         return False
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from datasets.errors import InputError
-from datasets.files import replacing
+from datasets.files import regular, replacing
 from harness.evaluation.metrics import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
 
@@ -33,10 +33,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Raises:
         InputError: when it is absent, no parquet file, or lacks what it must hold.
     """
+    regular(path)
     try:
         frame = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(f"{path.name}: no such file") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path.name}: not a parquet file that can be read ({reason})") from None

@@ -161,3 +161,16 @@ def test_a_missing_beton_is_one_line_and_status_2(tmp_path: Path, capsys: pytest
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"error: {tmp_path / 'no.beton'}: no such file; make it with 'cxr convert'\n"
+
+
+def test_on_a_narrow_terminal_no_label_and_no_number_is_cut(
+    original: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run(str(original)) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "..." not in out
+    table = [line for line in out.splitlines() if line[:1] in "│┃|" and len(line) > 1]
+    first = "".join(line[1:].split(line[0])[0].strip() for line in table)
+    assert all(label in first for label in Beton.open(original).labels)

@@ -118,6 +118,19 @@ def test_a_folder_stands_for_its_images_and_the_table_shows_each_label(
         image_files([finished_run.folder.path / "checkpoint"])
 
 
+def test_on_a_narrow_terminal_no_label_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from launch.cli.predict import _print_table
+
+    monkeypatch.setenv("COLUMNS", "24")
+    _print_table(("Pneumonia", "Pneumothorax"), [("/a/a_long_name_of_a_file.png", (0.25, 0.5))])
+    out = capsys.readouterr().out
+    assert "…" not in out
+    heads = "".join(line[1:].split(line[0])[0].strip() for line in out.splitlines() if line[:1] in "│┃|")
+    assert heads.endswith("PneumoniaPneumothorax")
+
+
 def test_content_decides_links_are_followed_and_what_was_passed_over_is_named(
     finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -293,3 +294,20 @@ def test_looking_at_the_papers_grid_is_fast_and_loads_nothing_heavy(command: str
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["result.json", "status.json", "attempts.json", "provenance.json"])
+def test_a_fifo_in_a_run_folder_flags_that_run_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    finish_all(tmp_path)
+    first = DEMO.runs[0]
+    folder = RunFolder(tmp_path / first.run_id)
+    folder.result_file.unlink()
+    (folder.path / name).unlink(missing_ok=True)
+    os.mkfifo(folder.path / name)
+    document = run_json(capsys, "grid", "status", "demo", "--runs-dir", str(tmp_path))
+    states = {run["name"]: run["state"] for run in document["runs"]}
+    assert states.pop(first.name) == "damaged"
+    assert set(states.values()) == {"done"}

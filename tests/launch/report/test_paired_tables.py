@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,15 @@ def test_a_pair_is_named_with_what_tells_it_apart(tmp_path: Path) -> None:
     write_run(tmp_path, student(teacher="mimic_cxr", beta=2.0), 0.7)
     texts = [pair.text for pair in compare(tmp_path, tmp_path / "report", resamples=0).pairs]
     assert sorted(text.partition(" (")[2] for text in texts) == ["objective.beta=1)", "objective.beta=2)"]
+
+
+@pytest.mark.timeout(60)
+def test_predictions_that_are_a_fifo_are_passed_over(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    write_pair(runs)
+    predictions = next(path for path in runs.iterdir() if "_at-" in path.name) / "predictions.parquet"
+    predictions.unlink()
+    os.mkfifo(predictions)
+    data = compare(runs, tmp_path / "kept")
+    assert [len(item.other_runs) for item in data.compared] == [1]
+    assert "not a regular file" in str(data.collection.passed_over[0])

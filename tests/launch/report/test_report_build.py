@@ -145,3 +145,37 @@ def test_two_hundred_folders_take_seconds(tmp_path: Path) -> None:
     built = build_report(tmp_path, tmp_path / "report")
     assert time.process_time() - started < 20.0
     assert len(built.data.collection.runs) == 200
+
+
+@pytest.mark.parametrize("name", ["index.html", "tables.csv"])
+def test_a_foreign_folder_is_kept_and_ours_is_known_again(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "site"
+    write_run(runs, student(), 0.5)
+    out.mkdir()
+    (out / name).write_text("a page of my own")
+    assert report(runs, "--out", out) == 2
+    assert f"error: {out / name}: not of a cxr report" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "a page of my own")]
+    (out / name).unlink()
+    for _ in range(2):
+        assert report(runs, "--out", out) == 0
+    (out / "index.html").unlink()  # as after a report that was interrupted before its last file
+    assert report(runs, "--out", out) == 0
+    (out / ".cxr-report").unlink()  # as an earlier version left it
+    assert report(runs, "--out", out) == 0
+
+
+def test_links_in_a_report_and_to_one_stay(tmp_path: Path) -> None:
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    write_run(runs, student(), 0.5)
+    kept.mkdir()
+    (tmp_path / "link").symlink_to(kept)
+    (tmp_path / "table.csv").write_text("")
+    assert report(runs, "--out", tmp_path / "link") == 0
+    (kept / "tables.csv").unlink()
+    (kept / "tables.csv").symlink_to(tmp_path / "table.csv")
+    assert report(runs, "--out", tmp_path / "link") == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "table.csv").read_text().startswith("table,dataset")

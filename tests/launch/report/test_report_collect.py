@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,22 @@ def test_a_phantom_mark_is_found_at_any_depth() -> None:
     assert says_phantom({"beton": {"settings": {"phantom": True}}}, None)
     assert says_phantom({"data": [{"phantom": {"seed": 0}}]})
     assert not says_phantom({"phantom": False, "labels": list(LABELS)}, None, {})
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.jsonl", "provenance.json", "status.json"])
+def test_a_fifo_or_device_flags_its_run_alone(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path, student(), 0.8)
+    for seed, place in ((1, "fifo"), (2, "device")):
+        folder = write_run(tmp_path, student(seed=seed), None, name=place)
+        (folder / name).unlink(missing_ok=True)
+        if place == "fifo":
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "fifo" / "index.html")
+    found = passed_over(tmp_path)
+    assert {place: (item.kind, item.reason) for place, item in found.items()} == dict.fromkeys(
+        ("fifo", "device"), ("damaged", f"{name}: not a regular file")
+    )
+    assert [run.config.seed for run in collect(tmp_path).runs] == [0]
