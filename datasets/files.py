@@ -34,7 +34,7 @@ def regular(path: Path) -> Path:
         InputError: when it is absent or something else.
     """
     if not path.is_file():
-        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        raise InputError(f"{path}: {'not a regular file, so it cannot be read' if path.exists() else 'no such file'}")
     return path
 
 

@@ -77,6 +77,6 @@ def test_a_fifo_or_device_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.json")
     for path in (tmp_path / "fifo.json", Path("/dev/zero")):
         for read in (regular, read_json, read_json_object):
-            with pytest.raises(InputError, match=f"^{path}: not a regular file$"):
+            with pytest.raises(InputError, match=f"^{path}: not a regular file, so it cannot be read$"):
                 read(path)
     assert read_json_object(tmp_path / "absent.json") == {}

@@ -135,6 +135,6 @@ def test_a_fifo_or_device_flags_its_run_alone(tmp_path: Path, name: str) -> None
     os.mkfifo(tmp_path / "fifo" / "index.html")
     found = passed_over(tmp_path)
     assert {place: (item.kind, item.reason) for place, item in found.items()} == dict.fromkeys(
-        ("fifo", "device"), ("damaged", f"{name}: not a regular file")
+        ("fifo", "device"), ("damaged", f"{name}: not a regular file, so it cannot be read")
     )
     assert [run.config.seed for run in collect(tmp_path).runs] == [0]
