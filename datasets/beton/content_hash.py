@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from datasets.sources.columns import values_of
 from datasets.sources.labels import SPLITS
+from datasets.sources.tables import values_of
 
 
 def content_hash(

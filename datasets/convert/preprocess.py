@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,6 @@ from datasets.beton.sidecar import Sidecar
 from datasets.convert.pool import DecodePool, default_workers
 from datasets.convert.protocol import DECODER, DecodeSpec, Page, Reject
 from datasets.errors import one_line
-from datasets.files import parse_as
 from datasets.images.jpeg import decode_jpeg
 
 logger = logging.getLogger(__name__)
@@ -41,19 +40,6 @@ class Preprocessing(DecodeSpec):
             jpeg_quality=settings["quality"] if sidecar.encoding == "jpeg" else None,
             decoder=settings["decoder"],
         )
-
-    @classmethod
-    def from_dict(cls, values: Any, *, where: str) -> Preprocessing:
-        """The inverse of ``to_dict``; ``where`` names the file in the error.
-
-        Raises:
-            InputError: for a key that is unknown or missing, or a value of another kind.
-        """
-        return parse_as(cls, values, where=where)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
     @property
     def is_current(self) -> bool:

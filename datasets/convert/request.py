@@ -16,8 +16,8 @@ from datasets.beton.sidecar import FORMAT_VERSION
 from datasets.convert.protocol import DECODER, DecodeSpec
 from datasets.errors import InputError
 from datasets.images.resize import LargeJpeg, Resize
-from datasets.sources.columns import values_of
 from datasets.sources.records import Records
+from datasets.sources.tables import values_of
 
 OnError = Literal["reject", "stop"]
 

@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 
 from datasets.errors import InputError
 from datasets.sources.cells import ages_in_years, finding_values, sexes
-from datasets.sources.columns import packed
-from datasets.sources.folders import below, find_home, refusals, table_file
+from datasets.sources.folders import below, find_home, packed, refusals, table_file
 from datasets.sources.labels import CHESTXRAY14_LABELS
 from datasets.sources.rows import SourceRows, source_rows
 from datasets.sources.tables import SourceTable, Table, read_lines, read_table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.sources.columns import packed, values_of
-from datasets.sources.tables import read_header
+from datasets.sources.tables import ROWS_AT_ONCE, read_header, values_of
 
 LIST_FROM = 4
 """From this many wanted files on, listing a folder is cheaper than asking for each of them."""
@@ -82,6 +82,13 @@ def refusals(paths: pd.Series, well_formed: pd.Series, expected: str) -> pd.Seri
     reasons = reasons.mask(~well_formed, f"expected {expected}")
     reasons = reasons.mask(climbs, "points outside the root: '..'")
     return reasons.mask(absolute, "points outside the root: an absolute path")
+
+
+def packed(texts: Iterable[str]) -> pa.ChunkedArray:
+    """Many texts in a quarter of the memory that they take as Python objects."""
+    waiting = iter(texts)
+    pieces = iter(lambda: list(islice(waiting, ROWS_AT_ONCE)), [])
+    return pa.chunked_array([pa.array(piece, type=pa.large_string()) for piece in pieces], type=pa.large_string())
 
 
 def existing(root: Path, paths: pd.Series) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def _intervals(
 def _write_onnx(model: SavedModel, path: Path, beton: Beton | None) -> OnnxCheck:
     size = model.preprocessing.size
     logger.info("writing %s and comparing it with torch; half a minute or more", ONNX_NAME)
-    facts = {"run_id": model.config.run_id, "preprocessing": model.preprocessing.to_dict()}
+    facts = {"run_id": model.config.run_id, "preprocessing": asdict(model.preprocessing)}
     opset = write_onnx(model.network, path, size=size, labels=model.labels, facts=facts)
     real = np.empty((0, 1, size, size), dtype=np.uint8)
     if beton is not None:
@@ -158,7 +158,7 @@ def _write_files(model: SavedModel, folder: RunFolder, out: Path, check: OnnxChe
     # Not by safetensors' own writer, whose files no other user may read.
     (out / WEIGHTS_NAME).write_bytes(save(model.tensors, metadata=metadata))
     write_json(out / LABELS_NAME, labels)
-    document: dict[str, Any] = {"settings": model.preprocessing.to_dict(), "steps": model.preprocessing.steps()}
+    document: dict[str, Any] = {"settings": asdict(model.preprocessing), "steps": model.preprocessing.steps()}
     if check is not None:
         document["onnx"] = {
             "input": {"name": INPUT, "type": "uint8", "shape": ["batch", 1, size, size], "holds": "gray pages"},

@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets.beton.sidecar import read_sidecar
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
-from datasets.files import read_json
+from datasets.files import parse_as, read_json
 from harness.config import RunConfig
 from harness.networks import Network
 from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, read_weights
@@ -52,7 +52,7 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
         tensors, metadata = read_weights(path / WEIGHTS_NAME, "; export the run again")
         values = read_json(path / PREPROCESSING_NAME)
         settings = values.get("settings") if isinstance(values, dict) else None
-        preprocessing = Preprocessing.from_dict(settings, where=f"{path / PREPROCESSING_NAME}: settings")
+        preprocessing = parse_as(Preprocessing, settings, where=f"{path / PREPROCESSING_NAME}: settings")
         precision, found = str(metadata.get("precision", "fp32")), None
     else:
         tensors, metadata = load_weights(RunFolder(path).best_dir)
@@ -93,7 +93,7 @@ def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing
             )
     settings = provenance.get("preprocessing")
     if settings is not None:
-        return Preprocessing.from_dict(settings, where=f"{RunFolder(path).provenance_file}: preprocessing"), None
+        return parse_as(Preprocessing, settings, where=f"{RunFolder(path).provenance_file}: preprocessing"), None
     missing = beton or recorded or "its beton"
     raise InputError(
         f"{path}: how its images were made is told by the sidecar of its beton, {missing}.json, which was not found; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
@@ -207,7 +208,7 @@ def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) ->
         "config_hash": run.config.hash,
         "beton": str(run.beton.path),
         "content_hash": run.beton.sidecar.content_hash,
-        "preprocessing": Preprocessing.of(run.beton.sidecar).to_dict(),
+        "preprocessing": asdict(Preprocessing.of(run.beton.sidecar)),
         "phantom": bool(run.beton.sidecar.settings.get("phantom", False)),
         "started_from": origin,
         "attention_weight": run.weight,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_the_folder_holds_the_runs_weights_labels_and_preprocessing(folder: Path
     assert all(torch.equal(tensors[name], own[name]) for name in own)
     assert json.loads((folder / "labels.json").read_text()) == list(LABELS)
     document = json.loads((folder / "preprocessing.json").read_text())
-    assert document["settings"] == Preprocessing(size=SIZE).to_dict()
+    assert document["settings"] == asdict(Preprocessing(size=SIZE))
     assert document["steps"]["mean"] == [0.485, 0.456, 0.406]
     assert document["steps"]["std"] == [0.229, 0.224, 0.225]
     assert document["onnx"]["input"]["shape"] == ["batch", 1, SIZE, SIZE]

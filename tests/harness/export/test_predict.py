@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_without_its_beton_a_run_says_what_it_lacks(finished_run: FinishedRun, t
     (copy / "provenance.json").write_text(json.dumps({**document, "content_hash": "sha256:00"}))
     with pytest.raises(InputError, match="holds other images"):
         open_model(copy, beton=own)
-    recorded = {**document, "beton": "gone.beton", "preprocessing": Preprocessing(size=64).to_dict()}
+    recorded = {**document, "beton": "gone.beton", "preprocessing": asdict(Preprocessing(size=64))}
     (copy / "provenance.json").write_text(json.dumps(recorded))
     assert open_model(copy).preprocessing == Preprocessing(size=64)
 
