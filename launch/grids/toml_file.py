@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,15 +21,13 @@ from harness.config import (
     SCHEDULE_PRESETS,
     AttentionTransfer,
     BetaSearch,
-    DataConfig,
-    NetworkConfig,
     RunConfig,
     Schedule,
     TransferLearning,
-    Weights,
     from_dict,
     to_dict,
 )
+from harness.config.parse import TABLES
 from launch.grids.grid import Grid, GridRun, Kind
 from launch.grids.selection import methods_of
 from launch.toml import check_keys, did_you_mean, known_words
@@ -47,10 +45,7 @@ def _fields(owner: type) -> tuple[str, ...]:
 
 CONFIG_KEYS = _fields(RunConfig)
 TABLE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "data": _fields(DataConfig),
-    "network": _fields(NetworkConfig),
-    "init": _fields(Weights),
-    "teacher": _fields(Weights),
+    **{name: _fields(owner) for name, owner in TABLES.items()},
     "schedule": (*_fields(Schedule), "preset"),
     "beta": ("points",),
 }
@@ -75,13 +70,16 @@ def load_grid_toml(path: Path) -> Grid:
         raise InputError(f"{path}: has no runs; expected at least one [[runs]] table")
     defaults = as_table(values.get("defaults", {}), f"{path}: defaults")
     check_keys(defaults, CONFIG_KEYS, f"{path}: defaults")
+    name = values.get("name", path.stem)
+    if not isinstance(name, str):
+        raise InputError(f"{path}: name = {name!r}; expected a text")
     runs: dict[str, GridRun] = {}
     for number, row in enumerate(rows, start=1):
         for run in _Row(as_table(row, f"{path}: runs[{number}]"), defaults, f"{path}: runs[{number}]").runs(runs):
             runs[run.name] = run
     try:
         ordered = sorted(runs.values(), key=lambda run: get_args(Kind).index(run.kind))
-        return Grid(name=str(values.get("name", path.stem)), runs=tuple(ordered))
+        return Grid(name=name, runs=tuple(ordered))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -92,7 +90,9 @@ class _Row:
     def __init__(self, row: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
         self.where = f"{where} ({row['name']})" if "name" in row else where
         check_keys(row, (*ROW_KEYS, *CONFIG_KEYS), self.where)
-        self.template = row.get("name")
+        self.template: str | None = row.get("name")
+        if not isinstance(row.get("name", ""), str):
+            raise InputError(f"{where}: name = {self.template!r}; expected a text")
         self.kind: Kind = row.get("kind", "repetition")
         cells = row.get("cells", [])
         if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
@@ -122,8 +122,8 @@ class _Row:
         """Yield the row's runs and the points of their searches; ``above`` are the grid's runs so far, by name."""
         points = {run.run_id for run in above.values()}
         taken: dict[str, RunConfig] = {}
-        if (count := num_values(self.config)) > MAX_RUNS:
-            raise InputError(f"{self.where}: its lists make {count:.3g} runs; expected no more than {MAX_RUNS:,}")
+        if not 1 <= (count := num_values(self.config)) <= MAX_RUNS:
+            raise InputError(f"{self.where}: its lists make {count:.3g} runs; expected 1 to {MAX_RUNS:,}")
         for values in expand(self.config):
             config = self._config(values, above)
             name = self._name(config)
@@ -141,9 +141,7 @@ class _Row:
         """Return the config of one point of the product."""
         check_config_keys(values, self.where)
         values = {**values, "schedule": self._schedule(values.get("schedule", {}))}
-        simple: dict[str, Any] = {
-            key: values[key] for key in ("data", "network", "schedule", "seed") if key in values
-        }
+        simple = {key: value for key, value in values.items() if key in ("data", "network", "schedule", "seed")}
         if "data" not in simple:
             raise InputError(f"{self.where}: data is missing; expected a table with at least dataset")
         words = words_of(from_dict(simple, where=self.where))
@@ -188,11 +186,8 @@ class _Row:
         """Return the config with its beta chosen by a search at its own size with seed 0."""
         if not isinstance(config.objective, AttentionTransfer):
             raise InputError(f"{self.where}: objective.beta: only attention_transfer has one")
-        if (
-            not isinstance(points, list)
-            or not all(type(point) in (int, float) and 0 < point < MAX_BETA for point in points)
-            or not points
-        ):
+        numbers: list[Any] = points if isinstance(points, list) else []
+        if not numbers or not all(type(point) in (int, float) and 0 < point < MAX_BETA for point in numbers):
             raise InputError(f"{self.where}: objective.beta.points: expected a list of numbers above 0")
         search = BetaSearch(template=dataclasses.replace(config, seed=0), points=tuple(map(float, points)))
         return dataclasses.replace(config, objective=dataclasses.replace(config.objective, beta=search))
@@ -201,7 +196,7 @@ class _Row:
         """Yield the runs of the search that chooses the config's beta, if one does, named after the row."""
         if isinstance(config.objective, AttentionTransfer) and isinstance(config.objective.beta, BetaSearch):
             search = config.objective.beta
-            own = search.template.name if self.template is None else str(self.template)
+            own = search.template.name if self.template is None else self.template
             name = f"search_{self._filled(own, words_of(search.template))}"
             for beta, point in zip(search.points, search.runs, strict=True):
                 yield GridRun(name=f"{name}_beta{beta:g}", kind="search", config=point)
@@ -209,11 +204,8 @@ class _Row:
     def _name(self, config: RunConfig) -> str:
         if self.template is None:
             return config.name
-        template = str(self.template)
-        several_seeds = isinstance(self.config.get("seed"), list)
-        if several_seeds and "{seed}" not in template:
-            template += "_r{seed}"
-        return self._filled(template, words_of(config))
+        seeds = isinstance(self.config.get("seed"), list) and "{seed}" not in self.template
+        return self._filled(self.template + "_r{seed}" * seeds, words_of(config))
 
     def _filled(self, template: str, words: Mapping[str, str]) -> str:
         """Return the template with each ``{key}`` replaced by the run's own value."""
@@ -284,38 +276,22 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def check_config_keys(values: Mapping[str, Any], where: str) -> None:
-    """Refuse keys that no config has, with the known ones; ``values`` are one run's, without lists.
-
-    Raises:
-        InputError: for the first unknown key, or a value in place of a table.
-    """
-    check_keys(values, CONFIG_KEYS, where)
-    for key, table in values.items():
-        if key == "objective" or key in TABLE_KEYS:
-            _check_table(key, table, f"{where}.{key}")
-
-
-def _check_table(name: str, value: Any, where: str) -> None:
-    table = as_table(value, where)
-    keys = TABLE_KEYS.get(name, ())
-    if name == "objective":
-        method = table.get("method", TransferLearning.method)
-        if not isinstance(method, str) or method not in OBJECTIVES:
-            raise InputError(f"{where}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
-        keys = _fields(OBJECTIVES[method].config)
-    check_keys(table, keys, where)
-    for key, inner in table.items():
-        if key == "teacher" or (key == "beta" and isinstance(inner, Mapping)):
-            _check_table(key, inner, f"{where}.{key}")
+def check_config_keys(values: Mapping[str, Any], where: str, known: Sequence[str] = CONFIG_KEYS) -> None:
+    """Refuse the first key that no config has, or value in place of a table; values are one run's, without lists."""
+    check_keys(values, known, where)
+    for key, inner in values.items():
+        place = f"{where}.{key}"
+        if key == "objective":
+            method = as_table(inner, place).get("method", TransferLearning.method)
+            if not isinstance(method, str) or method not in OBJECTIVES:
+                raise InputError(f"{place}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
+            check_config_keys(inner, place, _fields(OBJECTIVES[method].config))
+        elif key in TABLE_KEYS and (key != "beta" or isinstance(inner, Mapping)):
+            check_config_keys(as_table(inner, place), place, TABLE_KEYS[key])
 
 
 def as_table(value: Any, where: str) -> Mapping[str, Any]:
-    """Return the value, which must be a table.
-
-    Raises:
-        InputError: when it is none.
-    """
+    """Return the value, which must be a table; raise InputError where it is none."""
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: expected a table of keys, found {value!r}")
     return value

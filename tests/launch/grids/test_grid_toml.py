@@ -139,6 +139,9 @@ def test_tables_may_be_listed_and_choosers_take_nothing_from_the_defaults(tmp_pa
             ROW + 'kind = "serch"\n',
             r"kind 'serch' is unknown; did you mean search\? known: prerequisite, search, repeti",
         ),
+        ("name = [1]\n" + ROW, r"mine\.toml: name = \[1\]; expected a text"),
+        (ROW.replace('"a"', "3"), r"runs\[1\]: name = 3; expected a text"),
+        (ROW + "data.subset = []\n", r"runs\[1\] \(a\): its lists make 0 runs; expected 1 to 100,000"),
         (ROW + "seed = 1\nseeds = 2\n", "give seed or seeds, not both"),
         (
             ROW + "seeds = 1000000000000000000\n",
@@ -152,7 +155,7 @@ def test_tables_may_be_listed_and_choosers_take_nothing_from_the_defaults(tmp_pa
         (
             ROW
             + "".join(f"schedule.{key} = [{', '.join('1' * 99)}]\n" for key in ("epochs", "patience", "batch_size")),
-            r"its lists make 9\.7e\+05 runs; expected no more than 100,000",
+            r"its lists make 9\.7e\+05 runs; expected 1 to 100,000",
         ),
         (ROW + "seeds = 0\n", "seeds = 0; expected a count of at least 1 or a list of seeds"),
         (ROW + 'init.run = "b"\n', r"run = 'b' names no run above this row; runs above: none$"),
