@@ -41,14 +41,8 @@ def augmented_input(
 ) -> Tensor:
     """Mirror, rotate and normalise images (B, 1, S, S) uint8 to (B, 3, S, S) ``dtype`` in channels_last.
 
-    Args:
-        images: pages as stored, on the device that is to do the work.
-        indices: (B,) int64 sample indices on the same device; with seed and epoch they decide the augmentation.
-        seed: of the run.
-        epoch: number of the epoch.
-        augment: None leaves the pixels as they are.
-        dtype: of the result; the arithmetic is float32.
-        compiled: whether to run ``torch.compile``'s kernel; None does so on CUDA.
+    ``indices`` (B,) int64 on the same device decide the augmentation with seed and epoch; without ``augment`` pixels
+    stay as they are. The arithmetic is float32. ``compiled`` None runs ``torch.compile``'s kernel on CUDA alone.
     """
     checked_images(images)
     use_compiled = images.is_cuda if compiled is None else compiled
@@ -63,20 +57,11 @@ def augmented_input(
         return function(_any_length(images), _any_length(indices), key, ranges, scale, shift, dtype)
 
 
-def augmented_pages(images: Tensor, indices: Tensor, *, seed: int, epoch: int, augment: Augment) -> Tensor:
-    """Images (B, 1, S, S) uint8 mirrored and rotated, still uint8; not compiled."""
-    checked_images(images)
-    angles, flips = draw_on_device(indices, *_stream(seed, epoch, augment, images.device))
-    return _warp(images, angles, flips)[:, None]
-
-
 def draw_on_device(indices: Tensor, key: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
     """Angles in degrees (B,) float32 and flips (B,) bool of samples (B,) int64: the numbers of ``policy.draw``.
 
-    Args:
-        indices: sample indices.
-        key: () int64, the bits of the stream key of seed and epoch.
-        ranges: (2,) float64, the largest angle in degrees and the probability of a flip.
+    ``key`` () int64 is the stream key of seed and epoch, ``ranges`` (2,) float64 the largest angle in degrees and the
+    probability of a flip.
     """
     first = _mix(indices ^ key)
     angles = (2.0 * _uniform(first) - 1.0) * ranges[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +10,6 @@ from torch import Tensor
 
 from datasets.errors import InputError
 from datasets.images.jpeg import encode_page
-
-logger = logging.getLogger(__name__)
 
 
 def decode_on_device(jpegs: Sequence[Tensor], side: int, device: torch.device) -> Tensor:
@@ -35,14 +32,6 @@ def decode_on_device(jpegs: Sequence[Tensor], side: int, device: torch.device) -
     if wrong:
         raise InputError(f"a JPEG of the batch has shape {wrong[0]}, not (1, {side}, {side}); convert again")
     return torch.stack(images)
-
-
-def can_decode(device: torch.device) -> bool:
-    """Whether JPEGs can be decoded on ``device``; logs a warning with the reason if not."""
-    problem = decoding_problem(device)
-    if problem:
-        logger.warning(problem)
-    return not problem
 
 
 def decoding_problem(device: torch.device) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import torch
 
 DEVICE_SHARE = 0.4
@@ -24,19 +25,9 @@ def room_for_pages(device: torch.device) -> int:
 
 def free_host_memory() -> int:
     """Bytes that this process could still take: what the system has, within the limit of its control group."""
-    free = _available()
+    free = int(psutil.virtual_memory().available)
     left = _left_in_cgroup(CGROUP_ROOT)
     return free if left is None else min(free, left)
-
-
-def _available() -> int:
-    """What the system could hand out, file caches that it would drop included."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _left_in_cgroup(root: Path) -> int | None:

@@ -17,7 +17,7 @@ from datasets.beton.format import Encoding
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.batch import Loader
-from datasets.loading.device_jpeg import can_decode
+from datasets.loading.device_jpeg import decoding_problem
 from datasets.loading.epoch_plan import EpochPlan
 from datasets.loading.free_memory import room_for_pages
 from datasets.loading.options import SINGLE_PROCESS, LoaderOptions, ShardOptions
@@ -78,8 +78,10 @@ def open_tier(
     if chosen == "resident":
         plan = EpochPlan.make(indices, beton.num_samples, str(beton.path), options, shard)
         return ResidentLoader(beton, plan, options, device)
-    decodes = chosen == "jpeg" and options.augment_on == "device" and device.type == "cuda"
-    decode_on = device if decodes and can_decode(device) else None
+    decode_on = device if chosen == "jpeg" and options.augment_on == "device" and device.type == "cuda" else None
+    if decode_on is not None and (problem := decoding_problem(device)):
+        logger.warning(problem)
+        decode_on = None
     pin_memory = device.type == "cuda"
     return BetonLoader(beton, indices, options, shard=shard, pin_memory=pin_memory, decode_on=decode_on)
 

@@ -1,8 +1,14 @@
 """Networks that return logits and attention planes, their random weights and their scopes."""
 
-from harness.networks.build import NetworkSummary, build_network, construct, summaries
+from harness.networks.build import (
+    TEACHER_SEED,
+    NetworkSummary,
+    build_network,
+    construct,
+    draw_weights,
+    summaries,
+)
 from harness.networks.network import ATTENTION_PLANES, Network, NetworkOutput, apply_scope, trainable_parameters
-from harness.networks.random_weights import TEACHER_SEED, draw_weights
 
 __all__ = [
     "ATTENTION_PLANES",

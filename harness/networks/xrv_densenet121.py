@@ -26,11 +26,6 @@ class XrvDenseNet121(DenseNet121):
         self.features.conv0 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
 
     def to_range(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) as (B, 1, S, S) in torchxrayvision's range."""
-        return to_xrv_range(images)
-
-
-def to_xrv_range(images: Tensor) -> Tensor:
-    """Normalised images (B, 3, S, S), three copies of one gray channel, as (B, 1, S, S) in [-1024, 1024]."""
-    gray = images[:, :1] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
-    return (gray * 2.0 - 1.0) * PIXEL_RANGE
+        """Normalised images (B, 3, S, S), three copies of one gray channel, as (B, 1, S, S) in [-1024, 1024]."""
+        gray = images[:, :1] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
+        return (gray * 2.0 - 1.0) * PIXEL_RANGE

@@ -1,4 +1,4 @@
-"""Build the components of a training run: network, objective, optimiser and loaders."""
+"""Build the components of a training run: network, objective and its weight, optimiser and loaders."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import torch
 from torch import nn
 
 from datasets.augment.policy import Augment
+from datasets.errors import InputError
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
+from harness.config import AttentionTransfer, BetaSearch, RunConfig
 from harness.devices.accelerator import Accelerator, loader_threads
 from harness.evaluation.evaluate import split_loader
 from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
-from harness.runs.runtime import RuntimeConfig
+from harness.runs.runtime import FolderOf, RuntimeConfig
 from harness.training.guards import BatchNormSnapshot
 from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_adam
@@ -50,6 +52,34 @@ class Run(CheckedRun):
             "run_id": self.config.run_id,
             "dataset": self.config.data.dataset,
         }
+
+
+def resolve_beta(search: BetaSearch, folder_of: FolderOf) -> float:
+    """The point whose run has the highest best validation mean AUROC; the smaller beta on a tie.
+
+    Raises:
+        InputError: when a run of the search is not finished or has no mean AUROC.
+    """
+    scored: list[tuple[float, float]] = []
+    for beta, run in zip(search.points, search.runs, strict=True):
+        folder = folder_of(run)
+        result = folder.result()
+        if result is None:
+            raise InputError(f"{folder.path}: the beta search needs this run (beta {beta:g}), which is not finished")
+        value = result["validation"]["mean_auroc"]
+        if value is None:
+            raise InputError(f"{folder.result_file}: no validation mean AUROC, so beta cannot be chosen by it")
+        scored.append((-float(value), beta))
+    return min(scored)[1]
+
+
+def resolve_weight(config: RunConfig, folder_of: FolderOf) -> tuple[float | None, float | None]:
+    """The canonical weight of a run's transfer loss and the beta behind it; None for what the run does not have."""
+    objective = config.objective
+    if objective.weight is not None or not isinstance(objective, AttentionTransfer):
+        return objective.weight, None
+    beta = resolve_beta(objective.beta, folder_of) if isinstance(objective.beta, BetaSearch) else objective.beta
+    return objective.attention_weight(beta), beta
 
 
 def build_components(run: Run, network: Network) -> TrainingComponents:

@@ -71,15 +71,7 @@ class TrainingCallbacks:
 
 
 def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCallbacks) -> TrainState:
-    """Train from ``state`` to the schedule's end.
-
-    Args:
-        components: what to train, and with what.
-        state: how far the run has come; ``TrainState()`` for a new run.
-        callbacks: keeps what it is given, and says when to stop.
-
-    Returns:
-        The final state; its history holds every validation.
+    """Train from ``state`` to the schedule's end; return the final state, whose history holds every validation.
 
     Raises:
         Interrupted: when a signal asked for it; a checkpoint of the last step is written.
@@ -123,7 +115,6 @@ def train_epoch(
     take_step = OptimizerStep(
         accelerator, optimizer, components.network, components.schedule.clip_value, components.runtime
     )
-    auroc = state.history[-1].mean_auroc if state.history else None
 
     def checkpoint() -> PartialEpoch:
         losses_guard.check()
@@ -145,13 +136,7 @@ def train_epoch(
                 losses_guard.watch(meter.batches, batch.host, losses.total)
                 meter.add(batch.host, logits, losses, stepped=stepped)
             callbacks.step_done()
-            callbacks.watch.step(
-                batch.global_size,
-                epoch=state.epoch,
-                waited_s=meter.data_wait_s,
-                seconds=meter.seconds,
-                mean_auroc=auroc,
-            )
+            callbacks.watch.step(batch.global_size, state, waiting=meter.data_wait_s / max(meter.seconds, 1e-9))
             if control.due():
                 checkpoint()
         if control.settle():

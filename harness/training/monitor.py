@@ -14,6 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from datasets.progress import Advance
+from harness.runs.train_state import TrainState
 
 
 @dataclass(kw_only=True)
@@ -27,21 +28,13 @@ class ProgressMonitor:
     _done: int = 0
     _started: float = field(default_factory=time.perf_counter)
 
-    def step(self, images: int, *, epoch: int, waited_s: float, seconds: float, mean_auroc: float | None) -> None:
-        """Another step of ``images`` images is done.
-
-        Args:
-            images: over all processes.
-            epoch: under way, from 0.
-            waited_s: seconds of this epoch without a batch to work on.
-            seconds: of this epoch so far.
-            mean_auroc: last one on validation.
-        """
+    def step(self, images: int, state: TrainState, *, waiting: float) -> None:
+        """Tell of another step of ``images`` images; ``waiting`` is the share of the epoch spent without data."""
         self._done += images
         left_s = (time.perf_counter() - self._started) / self._done * max(0, self.images - self._done)
-        note = f"epoch {epoch + 1}, {waited_s / max(seconds, 1e-9):.1%} waiting for data, {clock(left_s)} left"
-        if mean_auroc is not None:
-            note += f", validation AUROC {mean_auroc:.4f}"
+        note = f"epoch {state.epoch + 1}, {waiting:.1%} waiting for data, {clock(left_s)} left"
+        if state.history and state.history[-1].mean_auroc is not None:
+            note += f", validation AUROC {state.history[-1].mean_auroc:.4f}"
         self.advance(images, note)
 
 

@@ -33,8 +33,7 @@ from harness.runs.provenance import write_provenance
 from harness.runs.runtime import RuntimeConfig
 from harness.runs.status import Status, reporting
 from harness.runs.train_state import TrainState
-from harness.training.beta_search import resolve_weight
-from harness.training.build import Run, build_components
+from harness.training.build import Run, build_components, resolve_weight
 from harness.training.guards import out_of_memory_as_memory_error
 from harness.training.loop import TrainingCallbacks, TrainingComponents, fit
 from harness.training.monitor import ProgressMonitor, step_trace

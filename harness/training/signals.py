@@ -84,14 +84,7 @@ class StopControl:
     """
 
     def __init__(self, signals: StopSignals, *, checkpoint_minutes: float, num_processes: int, owner: bool) -> None:
-        """Set up; a collective call when there is more than one process.
-
-        Args:
-            signals: of this process.
-            checkpoint_minutes: time between checkpoints; 0 for none inside an epoch.
-            num_processes: how many decide.
-            owner: whether this process's clock is the one that counts.
-        """
+        """Set up; a collective call. The clock of the ``owner`` counts, 0 minutes mean no checkpoint in an epoch."""
         self.signals = signals
         self.stop: int | None = None
         """The signal that ends the run, once all processes know of it."""

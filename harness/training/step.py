@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,13 +83,7 @@ class GraphedForwardBackward:
     """
 
     def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], batch_size: int) -> None:
-        """Set up; nothing is recorded before the first whole batch.
-
-        Args:
-            eager: what to record.
-            modules: all that it trains; their parameters get the gradients.
-            batch_size: images of a whole batch.
-        """
+        """Set up to record ``eager``, which trains ``modules``, at the first whole batch of ``batch_size`` images."""
         self._eager = eager
         self._modules = tuple(modules)
         self._batch_size = batch_size
@@ -194,8 +189,9 @@ def keep_compiled_code() -> None:
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen is None or _is_torchs_own(Path(chosen)):
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
-        os.environ[CACHE_VARIABLE] = str(cache / "cxr-harness" / "inductor")
+        with suppress(RuntimeError):  # of a user without a home folder, for whom PyTorch's own place serves
+            cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
+            os.environ[CACHE_VARIABLE] = str(cache / "cxr-harness" / "inductor")
 
 
 def _is_torchs_own(folder: Path) -> bool:

@@ -5,35 +5,25 @@ torch's own SyncBatchNorm trains on GPUs alone. Weights, their names and the run
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from harness.networks import Network
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def synchronised(network: Network, num_processes: int) -> Network:
+def synchronised(network: Module, num_processes: int) -> Module:
     """The network itself, every batch norm in it normalising by the statistics of the whole global batch."""
-    for name, module in list(network.named_modules()) if num_processes > 1 else ():
+    for module in network.modules() if num_processes > 1 else ():
         if isinstance(module, nn.BatchNorm2d):
-            owner, _, attribute = name.rpartition(".")
-            setattr(network.get_submodule(owner), attribute, SyncBatchNorm2d.of(module))
+            module.__class__ = SyncBatchNorm2d  # which has the same state
     return network
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch norm of planes (B, C, H, W) whose training statistics are those of all processes' shares together."""
-
-    @classmethod
-    def of(cls, plain: nn.BatchNorm2d) -> SyncBatchNorm2d:
-        """A synchronised batch norm with the parameters, statistics and mode of ``plain``."""
-        made = cls(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
-        made.weight, made.bias = plain.weight, plain.bias
-        made.running_mean, made.running_var = plain.running_mean, plain.running_var
-        made.num_batches_tracked = plain.num_batches_tracked
-        return made.train(plain.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """As in PyTorch; in training mode a collective call."""

@@ -21,7 +21,7 @@ from harness.objectives import Losses
 from harness.objectives.base import masked_cross_entropy
 from harness.training.run import train_run
 from harness.training.step import share_of_global_mean
-from harness.training.sync_batch_norm import SyncBatchNorm2d
+from harness.training.sync_batch_norm import synchronised
 
 
 def gathered(accelerator: Accelerator) -> list[Any]:
@@ -60,7 +60,7 @@ def norms(accelerator: Accelerator) -> list[dict[str, list[float]]]:
     weight = torch.randn(5, 4, 2, 2, generator=generator)
     share = slice(0, 3) if accelerator.process_index == 0 else slice(3, 5)
     found = []
-    for part, norm in ((share, SyncBatchNorm2d.of(nn.BatchNorm2d(4))), (slice(0, 5), nn.BatchNorm2d(4))):
+    for part, norm in ((share, synchronised(nn.BatchNorm2d(4), 2)), (slice(0, 5), nn.BatchNorm2d(4))):
         inputs = images[part].clone().requires_grad_()
         planes = norm(inputs)
         (planes.square() * weight[part]).sum().backward()

@@ -13,12 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rotated_pages import augmented_pages
 from small_beton import small_pages
 
 from datasets.augment.network_input import to_network_input
 from datasets.augment.policy import Augment, draw
 from datasets.augment.warp_cpu import warp_batch
-from datasets.augment.warp_device import augmented_input, augmented_pages
+from datasets.augment.warp_device import augmented_input
 
 REAL_IMAGES = sorted((Path(__file__).parents[4] / "shared" / "nih_sample" / "images").glob("*.png"))
 SEED, EPOCH = 3, 4

@@ -7,11 +7,11 @@ import threading
 import numpy as np
 import pytest
 import torch
+from rotated_pages import augmented_pages
 from small_beton import small_targets, write_small_beton
 
 from datasets.augment.network_input import to_network_input
 from datasets.augment.policy import Augment
-from datasets.augment.warp_device import augmented_pages
 from datasets.beton.reader import Beton
 from datasets.loading.batch import Loader
 from datasets.loading.ffcv.producer import LoaderFailedError

@@ -12,7 +12,7 @@ from datasets.errors import InputError
 from datasets.files import write_json
 from harness.config import AttentionTransfer, BetaSearch, Weights
 from harness.runs.runtime import RuntimeConfig
-from harness.training.beta_search import resolve_beta, resolve_weight
+from harness.training.build import resolve_beta, resolve_weight
 
 
 def test_beta_is_the_point_with_the_best_validation(tmp_path: Path) -> None:

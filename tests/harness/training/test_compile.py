@@ -60,6 +60,17 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path) -> None:
     assert not list((tmp_path / "tmp").glob("torchinductor_*/**/*.cpp"))
 
 
+def test_without_a_home_folder_compiled_code_stays_where_pytorch_puts_it(monkeypatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in (CACHE_VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    keep_compiled_code()
+    assert CACHE_VARIABLE not in os.environ
+
+
 def test_a_place_that_the_user_chose_for_compiled_code_is_kept(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     keep_compiled_code()
