@@ -41,10 +41,7 @@ def leaks_between_splits(beton: Beton) -> list[Leak]:
     for first, second in combinations(SPLITS, 2):
         between = f"both {first} and {second}"
         here, there = np.flatnonzero(split == first), np.flatnonzero(split == second)
-        shared = set(samples["patient"].iloc[here]) & set(samples["patient"].iloc[there])
-        if shared:
-            examples = tuple(sorted(map(str, shared))[:SHOWN])
-            found.append(Leak(kind="patients", between=between, count=len(shared), examples=examples))
+        found += shared_names(samples["patient"].iloc[here], samples["patient"].iloc[there], "patients", between)
         found += shared_images(beton, here, beton, there, between)
     return found
 

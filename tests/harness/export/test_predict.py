@@ -20,6 +20,7 @@ from tiny_runs import LABELS, FinishedRun
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
 from datasets.convert.preprocess import Preprocessing
+from datasets.convert.protocol import Reject
 from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.sources.records import read_records
@@ -154,6 +155,14 @@ def test_content_decides_links_are_followed_and_what_was_passed_over_is_named(
     assert len(json.loads(captured.out)) == 3
     told = f"passed over 2 files that are no PNG, JPEG or DICOM: {folder / 'loop'}, {folder / 'notes'}"
     assert told in captured.err
+
+
+def test_an_image_that_may_not_look_as_meant_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64) % 200).save(tmp_path / "x.png")
+    with caplog.at_level("WARNING"):
+        (page,) = Preprocessing(size=32).pages([tmp_path / "x.png"], workers=1)
+    assert not isinstance(page, Reject) and not page.any()
+    assert f"{tmp_path / 'x.png'}: its 16-bit values, 0 to 199, have the same upper byte" in caplog.text
 
 
 def test_without_its_beton_a_run_says_what_it_lacks(finished_run: FinishedRun, tmp_path: Path) -> None:
