@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,22 +58,19 @@ def started(
     """Start contenders one after another; yields those that run and, by name, why the others do not."""
     running: list[Running] = []
     failed: dict[str, str] = {}
-    try:
+    with ExitStack() as stack:
         for contender in contenders:
             print(f"starting {contender.name}", file=sys.stderr, flush=True)
             one = Running(contender, pictures, folder / f"{contender.name}.log")
-            running.append(one)
+            stack.callback(one.end)
             try:
                 one.start()
+                running.append(one)
             except ContenderError as error:
-                running.remove(one)
                 one.end()
                 failed[contender.name] = str(error)
                 print(f"  {contender.name}: {error}", file=sys.stderr, flush=True)
         yield running, failed
-    finally:
-        for one in running:
-            one.end()
 
 
 def measure_rounds(running: Sequence[Running], *, rounds: int, seconds: float | None) -> dict[str, list[float]]:

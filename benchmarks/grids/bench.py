@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.common.environment import describe, load_average
 from benchmarks.common.results import spread
 from benchmarks.common.settings import check_names, check_positive
@@ -237,10 +239,8 @@ def grid_ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 def table(measured: Mapping[str, Any]) -> str:
     """The rows as text."""
-    lines = [f"{'command':<16}{'runs':>8}{'median s':>12}{'spread':>10}{'CPU s':>10}{'rounds':>8}"]
-    for row in measured["rows"]:
-        figures = f"{row['seconds']:>12.2f}{row['spread']:>10.2f}{row['cpu_seconds']:>10.2f}{row['rounds']:>8}"
-        calls = ", ".join(f"{count} x {name}" for name, count in row.get("calls", {}).items())
-        lines.append(f"{row['command']:<16}{row['runs']:>8}{figures}  {calls}".rstrip())
+    shown = pd.DataFrame(measured["rows"])[["command", "runs", "seconds", "spread", "cpu_seconds", "rounds"]]
+    calls = [", ".join(f"{count} x {name}" for name, count in r.get("calls", {}).items()) for r in measured["rows"]]
+    lines = [shown.assign(calls=calls).to_string(index=False, float_format="%.2f")]
     lines += [f"{name:<40}{value:>8.2f}" for name, value in measured["ratios"].items() if value is not None]
     return "\n".join(lines)

@@ -6,7 +6,6 @@ with the collector of ``cxr``, in turns, after one start each with an empty cach
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -76,19 +75,8 @@ def measure(beton: Path, rounds: int = ROUNDS) -> dict[str, object]:
     return {"environment": {**about, "kind": "first_batch"}, "rows": rows}
 
 
-def main() -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.loaders.first_batch", description="Time to the first batch."
-    )
-    parser.add_argument("beton", type=Path, help="a beton with a train split")
-    parser.add_argument("folder", type=Path, help="folder of first_batch.json")
-    arguments = parser.parse_args()
+if __name__ == "__main__":
     try:
-        write_json(arguments.folder / "first_batch.json", measure(arguments.beton))
+        write_json(Path(sys.argv[2]) / "first_batch.json", measure(Path(sys.argv[1])))
     except InputError as error:
         sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

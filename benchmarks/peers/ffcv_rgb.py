@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
-import numpy as np
 
 from benchmarks.common.pictures import JPEG_QUALITY, Pictures
 from benchmarks.common.timing import EPOCH_STARTS
+from benchmarks.peers.data_loader import Files
 
 
-class Rgb:
-    """The pictures as (S, S, 3) uint8, as FFCV's writer asks for them."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray]:
-        image: np.ndarray = cv2.cvtColor(cv2.imread(self.paths[index], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        return (image,)
+def as_rgb(path: str) -> Any:
+    """A picture as (S, S, 3) uint8, as FFCV's writer asks for it."""
+    return (cv2.cvtColor(cv2.imread(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB),)
 
 
 def batches(pictures: Pictures) -> Iterator[int]:
@@ -36,7 +28,7 @@ def batches(pictures: Pictures) -> Iterator[int]:
 
     path = Path(pictures.folder) / "rgb.beton"
     field = RGBImageField(write_mode="jpg", jpeg_quality=JPEG_QUALITY)
-    DatasetWriter(str(path), {"image": field}, num_workers=1).from_indexed_dataset(Rgb(pictures.jpeg))
+    DatasetWriter(str(path), {"image": field}, num_workers=1).from_indexed_dataset(Files(pictures.jpeg, as_rgb))
     loader = Loader(
         str(path),
         batch_size=pictures.batch_size,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -46,13 +44,9 @@ def _sample(size: int, sample: tuple[bytes]) -> torch.Tensor:
 
 def write_shards(pictures: Pictures) -> list[str]:
     """The JPEG files in some tar files for each worker."""
-    num_shards = SHARDS_PER_WORKER * pictures.workers
-    shards = [Path(pictures.folder) / f"shard-{number:03d}.tar" for number in range(num_shards)]
-    for number, shard in enumerate(shards):
-        with tarfile.open(shard, "w") as tar:
-            for position in range(number, len(pictures.jpeg), num_shards):
-                data = Path(pictures.jpeg[position]).read_bytes()
-                entry = tarfile.TarInfo(f"{position:08d}.jpg")
-                entry.size = len(data)
-                tar.addfile(entry, io.BytesIO(data))
-    return [str(shard) for shard in shards]
+    folder = Path(pictures.folder)
+    in_each = -(-len(pictures.jpeg) // (SHARDS_PER_WORKER * pictures.workers))
+    with wds.ShardWriter(str(folder / "shard-%03d.tar"), maxcount=in_each, verbose=0) as shards:
+        for position, path in enumerate(pictures.jpeg):
+            shards.write({"__key__": f"{position:08d}", "jpg": Path(path).read_bytes()})
+    return sorted(map(str, folder.glob("shard-*.tar")))

@@ -20,7 +20,7 @@ from benchmarks.common.pictures import Pictures
 from benchmarks.peers.data_loader import EndlessBatches, Files
 from benchmarks.peers.torch_files import PillowImage
 from benchmarks.step.case import NUM_LABELS, Case
-from benchmarks.step.device import cycles_on, settled
+from benchmarks.step.cycles import cycles_on, settled
 
 
 class BaselineNetwork(nn.Module):

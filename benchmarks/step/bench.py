@@ -151,7 +151,7 @@ class BenchStep:
         """What the object says of the measurement beside the machine."""
         import torch
 
-        from benchmarks.step.device import mixed_dtype
+        from benchmarks.step.cycles import mixed_dtype
 
         return {
             "kind": "step",

@@ -23,7 +23,7 @@ from benchmarks.peers.opencv import Output, sample_of
 from benchmarks.peers.pixels import normalise, read, start_worker
 from benchmarks.step.baseline import BaselineNetwork, HandWrittenLoop, attention_loss
 from benchmarks.step.case import VALIDATION_BATCHES, Case
-from benchmarks.step.device import mixed_dtype
+from benchmarks.step.cycles import mixed_dtype
 
 
 def unaugmented(output: Output, path: str) -> Tensor:

@@ -7,9 +7,15 @@ two a GPU is not waited for, so that it works beside the host as it does in trai
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
+
+import torch
+
+from harness.devices.precision import chosen_precision
 
 Item = TypeVar("Item")
 
@@ -26,14 +32,10 @@ class Cycles(Iterator[Item]):
         clock: Callable[[], float] = time.perf_counter,
         settled: Callable[[], float] | None = None,
     ) -> None:
-        """Set up.
+        """Time ``steps`` cycles of ``stream``, which may go on afterwards.
 
-        Args:
-            stream: what is measured; it may go on afterwards.
-            steps: cycles to time.
-            passes_last: hand out the item after the last timed one, too, to a caller who has to have them all.
-            clock: seconds.
-            settled: seconds after waiting for the device, for start and end; ``clock`` when None.
+        With ``passes_last`` the item after the last timed one is handed out too, to a caller who has to have them
+        all. ``settled`` gives the seconds after waiting for the device, for start and end; ``clock`` when None.
         """
         self._stream = stream
         self._clock = clock
@@ -76,3 +78,28 @@ class Cycles(Iterator[Item]):
     def measured(self, images: int) -> dict[str, float]:
         """What a loop reports of cycles that took so many images."""
         return {"seconds": self.seconds, "images": images, "data_wait_s": self.waited_s}
+
+
+def mixed_dtype(device: torch.device) -> torch.dtype:
+    """What ours and the careful loop compute in: bfloat16 where the device has arithmetic for it, else float32."""
+    precision = chosen_precision("auto", use_cuda=device.type == "cuda")
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def settled(device: torch.device) -> float:
+    """Seconds of the clock when all that the device was asked for is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def cycles_on(device: torch.device, stream: Iterator[Item], steps: int, *, passes_last: bool = False) -> Cycles[Item]:
+    """``steps`` batches of a stream, timed until the device has done what they asked of it."""
+    return Cycles(stream, steps, passes_last=passes_last, settled=partial(settled, device))
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory so far: of tensors on a GPU, else resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

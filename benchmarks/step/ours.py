@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.common.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
 from benchmarks.step.case import NUM_LABELS, VALIDATION_BATCHES, Case
-from benchmarks.step.device import cycles_on, settled
+from benchmarks.step.cycles import cycles_on, settled
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.loading.batch import Batch, Batches, Loader

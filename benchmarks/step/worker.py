@@ -17,7 +17,7 @@ import torch
 from benchmarks.common.pictures import Pictures
 from benchmarks.common.process import answer_questions
 from benchmarks.step.case import Case
-from benchmarks.step.device import peak_bytes
+from benchmarks.step.cycles import peak_bytes
 from datasets.malloc import return_freed_memory
 
 
