@@ -67,12 +67,10 @@ class Picture:
 
     @property
     def pdf(self) -> Path:
-        """The same figure for print."""
         return self.path.with_suffix(".pdf")
 
     @property
     def data_uri(self) -> str:
-        """The file's bytes as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode("ascii")
 
 

@@ -16,8 +16,7 @@ from typing import Literal
 
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
 from launch.report.grouping import grouped
-from launch.report.read.collect import Run
-from launch.report.read.documents import TestScore
+from launch.report.read.collect import Run, TestScore
 from launch.report.read.names import CellLabel, cell_label, flat_fields, word
 
 POINTS = 100.0
@@ -100,12 +99,10 @@ class Cell:
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        """Repetitions that are done."""
         return tuple(run for run in self.runs if run.result is not None)
 
     @property
     def phantom(self) -> bool:
-        """Whether a repetition's images are made up."""
         return any(run.phantom for run in self.runs)
 
     @property

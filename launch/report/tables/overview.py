@@ -74,8 +74,7 @@ def _overview_row(cell: Cell, differing: bool) -> tuple[Value, ...]:
     weights = ", ".join(f"{weight:.4g}" for weight in cell.weights)
     values = ", ".join("..." if value is None else f"{value:.2f}" for value in cell.points)
     return row(
-        *(word(label.dataset), label.subset, word(label.init), word(label.method), label.teacher_text),
-        *(word(label.network), word(label.scope)),
+        *(*map(word, label.group), word(label.method), label.teacher_text, word(label.network), word(label.scope)),
         *([cell.differs] if differing else []),
         Value((weights or "-",), sort=cell.weights[0] if cell.weights else None),
         Value((f"{done} (+{cell.num_unfinished})" if cell.num_unfinished else f"{done}",), sort=float(done)),
@@ -127,8 +126,7 @@ def prerequisites(data: ReportData) -> list[Table]:
     found = [cell for cell in data.cells if cell.role == "prerequisite"]
     rows = []
     for cell in found:
-        label = cell.label
-        words = (word(label.dataset), label.subset, word(label.init), cell.method_text, word(label.network))
+        words = (*map(word, cell.label.group), cell.method_text, word(cell.label.network))
         rows.append(row(*words, score_value(cell)))
     names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
     columns = (*text_columns(*names), *number_columns("Own test AUROC (points)"))

@@ -43,7 +43,7 @@ def paired_means(data: ReportData) -> list[Table]:
     rows = []
     for item in data.compared:
         label, mean = item.cell.label, item.intervals[-1]
-        words = (word(label.dataset), label.subset, word(label.init), word(label.network), item.cell.method_text)
+        words = (*map(word, label.group), word(label.network), item.cell.method_text)
         values = (_points(value) for value in (mean.base, mean.other))
         rows.append(row(*words, *values, _value(mean, _links(item))))
     table = Table(

@@ -31,7 +31,6 @@ class Value:
 
     @property
     def text(self) -> str:
-        """All lines in one."""
         return " / ".join(self.lines)
 
 
@@ -44,7 +43,6 @@ class Column:
 
     @property
     def text(self) -> str:
-        """All lines in one."""
         return ", ".join(self.lines)
 
 

@@ -68,25 +68,9 @@ class Section:
     folded: bool = False
 
 
-def html_page(
-    *,
-    title: str,
-    summary: str,
-    notes: Sequence[str],
-    sections: Sequence[Section],
-    downloads: Sequence[Path],
-    refresh_s: float | None = None,
-) -> str:
-    """The page, which a browser loads again after ``refresh_s``."""
-    return template("page.html.j2").render(
-        title=title,
-        summary=summary,
-        notes=notes,
-        sections=sections,
-        downloads=downloads,
-        refresh_s=refresh_s,
-        generator=GENERATOR,
-    )
+def html_page(*, refresh_s: float | None = None, **values: object) -> str:
+    """The page, which a browser loads again after ``refresh_s``, of title, summary, notes, sections and downloads."""
+    return template("page.html.j2").render(**values, refresh_s=refresh_s, generator=GENERATOR)
 
 
 def without_refresh(page: str) -> str:

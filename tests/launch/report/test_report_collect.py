@@ -10,8 +10,7 @@ import pytest
 from report_fixtures import LABELS, epoch_line, student, write, write_run
 
 from datasets.errors import InputError
-from launch.report.read.collect import PassedOver, collect
-from launch.report.read.documents import says_phantom
+from launch.report.read.collect import PassedOver, collect, says_phantom
 
 
 def passed_over(directory: Path) -> dict[str, PassedOver]:
