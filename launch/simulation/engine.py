@@ -159,15 +159,15 @@ class _Simulation:
 
     def _strike(self, trouble: Trouble) -> None:
         """End what runs where trouble strikes: on the GPU, or after a failure on its whole node."""
-        allocation, node = self._allocation, self._allocation.node_of(trouble.gpu)
-        gpus = range(allocation.gpus) if trouble.kind == "failure" else [trouble.gpu]
-        struck = [gpu for gpu in gpus if allocation.node_of(gpu) == node and gpu not in self._away]
+        first = trouble.gpu - trouble.gpu % self._allocation.gpus_per_node
+        node = range(first, min(first + self._allocation.gpus_per_node, self._allocation.gpus))
+        struck = [gpu for gpu in (node if trouble.kind == "failure" else [trouble.gpu]) if gpu not in self._away]
         for slot in sorted(slot for slot in self._running if slot[0] in struck):
             self._interrupt(self._running[slot], trouble)
         self._free = [slot for slot in self._free if slot[0] not in struck]
         heapq.heapify(self._free)
         for gpu in struck:
-            self._away[gpu] = trouble.time_h + allocation.away_h
+            self._away[gpu] = trouble.time_h + self._allocation.away_h
             self._at(self._away[gpu], "back", None, gpu)
 
     def _interrupt(self, progress: _Progress, trouble: Trouble) -> None:

@@ -53,25 +53,23 @@ class Allocation:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning or no end."""
-        for name in ("gpus", "gpus_per_node", "runs_per_gpu"):
-            _check(getattr(self, name) >= 1, f"{name} must be at least 1")
-        for name in ("failures", "preemptions", "checkpoint_h", "queue_wait_h", "start_h", "away_h"):
-            _check(0.0 <= getattr(self, name) < math.inf, f"{name} must not be negative")
-        _check(0.0 <= self.sharing_gain <= 1.0, "sharing_gain must lie in 0..1")
-        _check(
-            self.gpus <= self.gpus_per_node or self.gpus % self.gpus_per_node == 0,
-            f"gpus = {self.gpus} must be a multiple of gpus_per_node = {self.gpus_per_node}",
-        )
-        _check(self.time_limit_h > self.start_h, "time_limit_h must be longer than start_h, or no run gets anywhere")
+        counts = ("gpus", "gpus_per_node", "runs_per_gpu")
+        amounts = ("failures", "preemptions", "checkpoint_h", "queue_wait_h", "start_h", "away_h")
+        wrong = [f"{name} must be at least 1" for name in counts if not getattr(self, name) >= 1]
+        wrong += [f"{name} must not be negative" for name in amounts if not 0.0 <= getattr(self, name) < math.inf]
+        if not 0.0 <= self.sharing_gain <= 1.0:
+            wrong.append("sharing_gain must lie in 0..1")
+        if not wrong and self.gpus > self.gpus_per_node and self.gpus % self.gpus_per_node:
+            wrong.append(f"gpus = {self.gpus} must be a multiple of gpus_per_node = {self.gpus_per_node}")
+        if not self.time_limit_h > self.start_h:
+            wrong.append("time_limit_h must be longer than start_h, or no run gets anywhere")
+        if wrong:
+            raise ValueError(wrong[0])
 
     @property
     def speed(self) -> float:
         """Of one run, relative to a run with a GPU of its own."""
         return (1.0 + self.sharing_gain * (self.runs_per_gpu - 1)) / self.runs_per_gpu
-
-    def node_of(self, gpu: int) -> int:
-        """Return the node that holds the GPU."""
-        return gpu // self.gpus_per_node
 
     def lower_bound_h(self, runs: Sequence[SimulatedRun]) -> float:
         """Return a time before which no schedule ends: the longest chain, or all work over all GPUs."""
@@ -117,8 +115,3 @@ def runs_left(runs: Sequence[GridRun], hours: Mapping[str, float]) -> tuple[Simu
         )
         for run in left
     )
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
