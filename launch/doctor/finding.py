@@ -40,15 +40,15 @@ def fail(area: str, what: str, fix: str) -> Finding:
     return Finding(area=area, level="fail", what=what, fix=fix)
 
 
-def ask(*command: str) -> subprocess.CompletedProcess[str] | str:
-    """What a command printed, or in one line why it failed."""
+def ask(*command: str) -> tuple[str | None, str]:
+    """What a command printed, or None and in one line why it failed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return f"no answer in {TIMEOUT_S:.0f} s"
+        return None, f"no answer in {TIMEOUT_S:.0f} s"
     except OSError as error:
-        return str(error.strerror)
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        return lines[-1] if lines else f"exit status {done.returncode}"
-    return done
+        return None, str(error.strerror)
+    if done.returncode == 0:
+        return done.stdout.strip(), ""
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return None, lines[-1] if lines else f"exit status {done.returncode}"

@@ -62,18 +62,15 @@ def check_shared_memory(folder: Path) -> Finding:
         return warn("/dev/shm", f"{folder} is absent", "mount a tmpfs there for training by several processes")
     total = shutil.disk_usage(folder).total
     text = f"{total / GIGA:.2f} GiB in {folder}"
-    if total <= LEAST_SHARED:
-        fix = "docker run --shm-size 1g (or --ipc host), for training by several processes"
-        return warn("/dev/shm", text, fix)
-    return ok("/dev/shm", text)
+    fix = "docker run --shm-size 1g (or --ipc host), for training by several processes"
+    return warn("/dev/shm", text, fix) if total <= LEAST_SHARED else ok("/dev/shm", text)
 
 
 def check_open_files(limit: int) -> Finding:
     """The soft limit of open files."""
-    if limit == resource.RLIM_INFINITY:
-        return ok("open files", "no limit")
-    text = f"at most {limit:,} open files"
-    return warn("open files", text, f"ulimit -n {GOOD_FILES * 4}") if limit < GOOD_FILES else ok("open files", text)
+    text = "no limit" if limit == resource.RLIM_INFINITY else f"at most {limit:,} open files"
+    few = limit != resource.RLIM_INFINITY and limit < GOOD_FILES
+    return warn("open files", text, f"ulimit -n {GOOD_FILES * 4}") if few else ok("open files", text)
 
 
 def check_folder(role: str, folder: Path) -> Finding:
@@ -165,5 +162,5 @@ def _judge_one(number: int, gpu: GpuFacts) -> Iterator[Finding]:
 
 def driver_gpus() -> list[str] | None:
     """Names of the GPUs by nvidia-smi; None where it is absent or does not answer."""
-    done = ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return None if isinstance(done, str) else [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    found, _ = ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return None if found is None else [line.strip() for line in found.splitlines() if line.strip()]

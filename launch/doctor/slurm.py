@@ -22,37 +22,35 @@ def check_slurm() -> Iterator[Finding]:
     if missing:
         yield fail("slurm", f"{', '.join(missing)} not found, though {', '.join(there)} are", "load SLURM's module")
         return
-    done = ask("squeue", "--noheader", "--me")
-    if isinstance(done, str) and "configuration source" in done:
+    jobs, why = ask("squeue", "--noheader", "--me")
+    if jobs is None and "configuration source" in why:
         fix = "load the cluster's module or set SLURM_CONF; cxr grid submit without --cluster runs on this machine"
         yield warn("slurm", "its commands are installed, but belong to no cluster", fix)
-        return
-    if isinstance(done, str):
-        yield fail("slurm", f"squeue does not answer ({done})", "try 'sinfo'; the controller may be down")
-        return
-    yield _check_version()
-    yield ok("slurm", f"the queue answers; {len(done.stdout.splitlines())} jobs of yours")
-    yield _check_partitions()
-    yield _check_accounting()
+    elif jobs is None:
+        yield fail("slurm", f"squeue does not answer ({why})", "try 'sinfo'; the controller may be down")
+    else:
+        yield _check_version()
+        yield ok("slurm", f"the queue answers; {len(jobs.splitlines())} jobs of yours")
+        yield _check_partitions()
+        yield _check_accounting()
 
 
 def _check_version() -> Finding:
-    done = ask("sinfo", "--version")
-    text = done if isinstance(done, str) else done.stdout.strip()
-    match = re.search(r"(\d+)\.(\d+)", text)
+    found, why = ask("sinfo", "--version")
+    match = re.search(r"(\d+)\.(\d+)", found or "")
     if match is None:
-        return warn("slurm", f"sinfo --version says {text!r}", "tell the cluster's administrators")
+        return warn("slurm", f"sinfo --version says {found or why!r}", "tell the cluster's administrators")
     if (int(match[1]), int(match[2])) < OLDEST:
-        return warn("slurm", f"{text}; tried with 22.05", "job arrays may behave otherwise: begin with a small grid")
-    return ok("slurm", text)
+        return warn("slurm", f"{found}; tried with 22.05", "job arrays may behave otherwise: begin with a small grid")
+    return ok("slurm", str(found))
 
 
 def _check_partitions() -> Finding:
-    done = ask("sinfo", "--noheader", "--format=%P %a %D %G")
-    if isinstance(done, str) or not done.stdout.strip():
-        why = done if isinstance(done, str) else "it names none"
-        return warn("slurm", f"no partitions ({why})", "ask the cluster's administrators which one you may use")
-    rows = [line.split() for line in done.stdout.splitlines()]
+    found, why = ask("sinfo", "--noheader", "--format=%P %a %D %G")
+    if not found:
+        fix = "ask the cluster's administrators which one you may use"
+        return warn("slurm", f"no partitions ({why or 'it names none'})", fix)
+    rows = [line.split() for line in found.splitlines()]
     shown = [f"{row[0]} ({row[2]} nodes, {row[3].replace('(null)', 'no GPU')})" for row in rows if len(row) > 3]
     return ok("slurm", f"partitions: {', '.join(shown)}")
 
@@ -61,7 +59,7 @@ def _check_accounting() -> Finding:
     fix = "nothing to do: states are read from run folders and squeue"
     if shutil.which("sacct") is None:
         return warn("slurm", "no sacct", fix)
-    done = ask("sacct", "--noheader", "--format=JobID")
-    if isinstance(done, str):
-        return warn("slurm", f"accounting is off ({done})", f"{fix}; past jobs' memory and time are not to be had")
+    found, why = ask("sacct", "--noheader", "--format=JobID")
+    if found is None:
+        return warn("slurm", f"accounting is off ({why})", f"{fix}; past jobs' memory and time are not to be had")
     return ok("slurm", "accounting answers")
