@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from launch.cli.commands import COMMANDS, Command, groups
+from launch.cli.commands import COMMANDS, groups
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 SHOW_TRACEBACK = "CXR_TRACEBACK"
@@ -73,7 +73,7 @@ def _run(arguments: list[str]) -> None:
     tyro.cli(command_class, prog=f"cxr {name}", args=rest).run()
 
 
-def _refuse_unknown_option(command_class: Any, name: str, words: Sequence[str]) -> None:
+def _refuse_unknown_option(command_class: type[Any], name: str, words: Sequence[str]) -> None:
     """Name the nearest option; tyro would take the value of an unknown one for an argument, and complain of that."""
     from datasets.errors import InputError
     from launch.toml import did_you_mean
@@ -87,7 +87,7 @@ def _refuse_unknown_option(command_class: Any, name: str, words: Sequence[str]) 
             raise InputError(f"cxr {name}: no such option {option}; {hint}see 'cxr {name} --help'")
 
 
-def help_page(command_class: type[Command], name: str) -> str:
+def help_page(command_class: type[Any], name: str) -> str:
     """Return tyro's help, its paragraphs wrapped to the terminal; tyro wraps its boxes alone."""
     import tyro
 
@@ -151,15 +151,15 @@ def _discard_stdout() -> None:
 
 def _unknown(arguments: list[str]) -> str:
     """Say what is wrong with the first words: the nearest command, or all of them."""
-    first = arguments[0]
-    if first in groups() and (len(arguments) == 1 or arguments[1].startswith("-")):
-        return f"cxr {first}: which one? {', '.join(name for name in COMMANDS if name.startswith(f'{first} '))}"
-    two = " ".join(arguments[:2])
-    near = difflib.get_close_matches(two, [name for name in COMMANDS if " " in name], n=1, cutoff=0.75)
-    near = near or difflib.get_close_matches(first, [*COMMANDS, *groups()], n=1)
-    asked = two if first in groups() or (near and " " in near[0]) else first
-    hint = f"did you mean 'cxr {near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
-    return f"cxr {asked}: no such command; {hint}"
+    first, two = arguments[0], " ".join(arguments[:2])
+    inside = [name for name in COMMANDS if name.startswith(f"{first} ")]
+    if inside and (len(arguments) == 1 or arguments[1].startswith("-")):
+        return f"cxr {first}: which one? {', '.join(inside)}"
+    near = difflib.get_close_matches(two, COMMANDS, n=1, cutoff=0.75)
+    if not near and not inside:
+        near = difflib.get_close_matches(first, [*COMMANDS, *groups()], n=1)
+    hint = f"did you mean 'cxr {near[0]}'?" if near else f"known: {', '.join(inside or COMMANDS)}"
+    return f"cxr {two if inside else first}: no such command; {hint}"
 
 
 def _print_commands(group: str = "") -> None:

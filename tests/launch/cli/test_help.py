@@ -112,6 +112,13 @@ def test_a_mistyped_command_leads_to_the_nearest(typed: str, meant: str, capsys:
     assert capsys.readouterr().err.endswith(f"did you mean 'cxr {meant}'?\n")
 
 
+def test_an_unknown_command_of_a_group_lists_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("grid", "frobnicate") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: cxr grid frobnicate: no such command; known: grid plan, grid submit, ")
+    assert "doctor" not in error
+
+
 @pytest.mark.parametrize(
     ("typed", "error"),
     [
