@@ -27,7 +27,7 @@ from launch.executors.slurm.queue import (
     cancel_jobs,
     max_array_size,
 )
-from launch.executors.slurm.sbatch import queue_jobs, refuse_what_never_starts, render
+from launch.executors.slurm.sbatch import queue_jobs, refuse_what_no_node_has, render
 from launch.executors.slurm.stages import Task, chunks, coarse_dependency, exact_dependencies, make_stages
 from launch.executors.slurm.states import QueueView
 from launch.executors.slurm.submission import Submission, new_submission, read_cancelled, write_cancelled
@@ -69,7 +69,7 @@ class SlurmExecutor(Executor):
             jobs = {run_id: state.job for run_id, state in found.items() if state.state in HELD and state.job}
             batch = _Batch(self.folder, request, cluster, jobs)
             if missing:
-                refuse_what_never_starts(cluster, self.folder)
+                refuse_what_no_node_has(cluster)
             write_cancelled(self.folder, read_cancelled(self.folder) - {run.run_id for run in missing})
             batch.submit(missing)
             for run in missing:

@@ -112,7 +112,7 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
         ask("scancel", *jobs[start : start + IDS_PER_CALL])
 
 
-def ask(*command: str, timeout_s: float = TIMEOUT_S, script: str | None = None) -> str:
+def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
     """Return the output of a SLURM command, which itself waits for a controller that does not answer at once.
 
     Raises:
@@ -125,13 +125,7 @@ def ask(*command: str, timeout_s: float = TIMEOUT_S, script: str | None = None) 
         )
     try:
         done = subprocess.run(
-            command,
-            env=command_environment(),
-            input=script or "",
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
+            command, env=command_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
         raise QueueError(f"{command[0]}: no answer in {timeout_s:.0f} s") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.queue import ask
 from launch.executors.slurm.worker import Job
+from launch.plan.tables import plural
 
 MAX_NUM_TIMEOUT = 1_000_000
 """submitit guesses time-outs from the elapsed time; restarts are counted by the job itself."""
@@ -46,18 +48,33 @@ def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: 
     return str(handles[0].job_id).partition("_")[0]
 
 
-def refuse_what_never_starts(cluster: ClusterConfig, folder: Path) -> None:
-    """Ask sbatch whether such a job could start, since it queues also what no node can ever run.
+def refuse_what_no_node_has(cluster: ClusterConfig) -> None:
+    """Compare what a run asks for with the partition's nodes, up or down: sbatch queues it also when none fits.
 
     Raises:
-        InputError: when there is no such node.
+        InputError: when too few nodes have as many cores, as much memory and as many GPUs.
     """
-    try:
-        ask("sbatch", "--test-only", script=render(1, cluster, folder, "cxr-test"))
-    except QueueError as error:
-        if "node configuration is not available" in str(error):
-            advice = "no node of the partition has what the profile asks for one run; see sinfo"
-            raise InputError(f"sbatch refused the jobs: {str(error).removeprefix('sbatch: ')}: {advice}") from None
+    partition = [f"--partition={cluster.partition}"] if cluster.partition else []
+    cores, gpus = cluster.tasks_per_node * cluster.cpus_per_task, cluster.gpus_per_run // cluster.nodes
+    wanted = (1 if cluster.sbatch.get("overcommit") else cores, 1024 * (cluster.mem_gb or 0), gpus)
+    nodes = {}
+    for line in ask("sinfo", "--noheader", "--Node", "--format=%N|%c|%m|%G", *partition).splitlines():
+        name, has_cores, memory_mb, gres = line.split("|")
+        nodes[name.strip()] = (int(has_cores), int(memory_mb), gpus_of(gres))
+    fitting = [name for name, has in nodes.items() if all(a >= b for a, b in zip(has, wanted, strict=True))]
+    if nodes and len(fitting) < cluster.nodes:
+        memory = f"{cluster.mem_gb:g} GB, " if cluster.mem_gb else ""
+        asked = f"{plural(cluster.nodes, 'node')} with {memory}{plural(cores, 'core')} and {plural(gpus, 'GPU')}"
+        raise InputError(
+            f"the profile asks for {asked}; of the partition's {plural(len(nodes), 'node')} {len(fitting)} are so "
+            "large: the jobs would wait for ever"
+        )
+
+
+def gpus_of(gres: str) -> int:
+    """Return the GPUs in a node's generic resources: 6 of ``gpu:a100:4(S:0-1),gpu:2``."""
+    counts = re.findall(r"(?:^|,)gpu(?::[^:,(]*[^\d:,(][^:,(]*)?(?::(\d+))?(?![\w:])", gres.strip())
+    return sum(int(count or 1) for count in counts)
 
 
 def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> str:

@@ -11,7 +11,7 @@ import launch.executors.slurm
 from datasets.errors import InputError
 from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import ClusterConfig, load_profile
-from launch.executors.slurm.sbatch import sbatch_parameters
+from launch.executors.slurm.sbatch import gpus_of, sbatch_parameters
 from launch.grids.registry import load_grid
 
 EXAMPLE = Path(str(launch.executors.slurm.__file__)).parent / "example.toml"
@@ -83,6 +83,11 @@ def test_sbatch_is_asked_for_what_the_profile_says(tmp_path: Path) -> None:
 )
 def test_a_run_that_asks_for_gpus_does_not_train_without(tmp_path: Path, text: str, device: str) -> None:
     assert profile(tmp_path, text).train_device == device
+
+
+def test_gpus_of_a_node() -> None:
+    texts = ("gpu:2", "gpu:a100:4(S:0-1)", "gpu:a100:4(S:0-1),gpu:2,license:9", "gpu", "(null)", "shard:gpux:8")
+    assert [gpus_of(text) for text in texts] == [2, 4, 6, 1, 0, 0]
 
 
 def test_new_jobs_inherit_nothing_of_an_enclosing_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,9 +58,14 @@ def test_a_failed_need_fails_its_dependants_with_a_reason(shell: Shell) -> None:
     ("change", "status", "message"),
     [
         (('"gpu"', '"nope"'), 2, "error: sbatch refused the jobs: invalid partition specified: nope"),
-        (("gpus_per_run = 1", "gpus_per_run = 3"), 2, "error: sbatch refused the jobs: "),
-        (("cpus_per_task = 1", "cpus_per_task = 500"), 2, "no node of the partition has what the profile asks for"),
-        (("gpus_per_run = 1", "nodes = 40\ngpus_per_run = 40"), 2, "no node of the partition has what the profile"),
+        (
+            ("gpus_per_run = 1", "gpus_per_run = 3"),
+            2,
+            "asks for 1 node with 3 cores and 3 GPUs; of the partition's 4",
+        ),
+        (("cpus_per_task = 1", "cpus_per_task = 500"), 2, "500 cores and 1 GPU; of the partition's 4 nodes 0 are so"),
+        (("time_min", "mem_gb = 9000\ntime_min"), 2, "1 node with 9000 GB, 1 core and 1 GPU; of the partition's 4"),
+        (("gpus_per_run = 1", "nodes = 40\ngpus_per_run = 40"), 2, "asks for 40 nodes with 1 core and 1 GPU; of "),
         (("time_min", "time_mim"), 2, "key 'time_mim' is unknown; did you mean time_min?"),
     ],
 )
