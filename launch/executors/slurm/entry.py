@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from datasets.logging_setup import set_up_logging
 from launch.executors.base import UnreachableError
@@ -86,9 +86,7 @@ def run_job(job: Job) -> list[str]:
             _end_stopped_job(job, workers, announced[1] if announced and known else find_cause(), signals)
         if any(worker.wants_requeue for worker in workers):
             logger.info("the job is queued again, to start all processes anew")
-            _requeue()
-            _wait_for_end(signals)
-            sys.exit(TERMINATED)
+            _go_back(signals, as_first=True)
     failures = [f"{worker.run.name}: {worker.failure}" for worker in workers if worker.failure]
     if failures:
         if start.rank:
@@ -143,19 +141,25 @@ def _end_stopped_job(job: Job, workers: Sequence[RunWorker], ending: Ending, sig
     stopped = [worker for worker in workers if worker.stopped]
     for worker in stopped:
         worker.record_ending(ending.name)
-    if ending.goes_back:
-        if stopped[0].rank == 0:
-            _refuse_endless_restarts(job, stopped, ending.name)
-            _requeue()
-        _wait_for_end(signals)
-    sys.exit(TERMINATED)
+    if not ending.goes_back:
+        sys.exit(TERMINATED)
+    is_first = stopped[0].rank == 0
+    if is_first:
+        _refuse_endless_restarts(job, stopped, ending.name)
+    _go_back(signals, as_first=is_first)
 
 
-def _wait_for_end(signals: StopSignals) -> None:
-    """Wait until SLURM ends this process, now that the job is queued again; leaving by itself would end the job."""
+def _go_back(signals: StopSignals, *, as_first: bool) -> NoReturn:
+    """Let the first process queue the job again, and wait until SLURM ends this one: leaving would end the job."""
+    if as_first:
+        try:
+            ask("scontrol", "requeue", JobStart.here().job, timeout_s=60.0)
+        except UnreachableError as error:
+            raise JobFailedError(f"could not be queued again ({error}); cxr grid submit goes on with it") from None
     before, deadline = signals.count, time.monotonic() + REQUEUE_WAIT_S
     while signals.count == before and time.monotonic() < deadline:
         time.sleep(POLL_S)
+    sys.exit(TERMINATED)
 
 
 def _refuse_endless_restarts(job: Job, stopped: Sequence[RunWorker], ending: str) -> None:
@@ -165,10 +169,3 @@ def _refuse_endless_restarts(job: Job, stopped: Sequence[RunWorker], ending: str
         for worker in stopped:
             worker.fail(reason)
         raise JobFailedError(reason)
-
-
-def _requeue() -> None:
-    try:
-        ask("scontrol", "requeue", JobStart.here().job, timeout_s=60.0)
-    except UnreachableError as error:
-        raise JobFailedError(f"could not be queued again ({error}); cxr grid submit goes on with it") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -186,10 +187,14 @@ def test_a_student_takes_weights_and_teacher_from_runs_given_by_path(tiny_beton:
     assert config.init.run.run_id in provenance["started_from"]
 
 
-def test_validating_seldom_keeps_the_last_epoch(tiny_beton: Path, tmp_path: Path) -> None:
+def test_validating_seldom_keeps_the_last_epoch_and_the_device_is_named(
+    tiny_beton: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     config = tiny_config(schedule=tiny_schedule(3, validate_every=2))
     runtime = tiny_runtime(tiny_beton, tmp_path, tensorboard=True)
     result = train_run(config, runtime)
+    assert any(re.fullmatch(r"training on cpu, \d+ threads", message) for message in caplog.messages)
     lines = list(runtime.folder_of(config).metrics())
     assert [line["validation"] is None for line in lines] == [True, False, False]
     assert result["best_epoch"] in (1, 2)
