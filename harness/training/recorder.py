@@ -14,7 +14,6 @@ from harness.runs.metrics_log import MetricsLog
 from harness.runs.status import Status
 from harness.runs.train_state import TrainState
 from harness.training.build import Run
-from harness.training.loop import TrainingComponents
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +47,6 @@ class CheckpointRecorder:
         """Write the checkpoint from which the run resumes, between or inside epochs."""
         if self.run.owner:
             save_last(self.run.folder.last_dir, self.learner, state, self.run.metadata)
-
-
-def make_learner(run: Run, components: TrainingComponents) -> Learner:
-    """What a checkpoint of the run holds."""
-    return Learner(
-        network=components.network,
-        optimizer=components.optimizer.optimizer,
-        scaler=run.accelerator.scaler,
-        objective_module=components.objective.module,
-    )
 
 
 def keep_best(run: Run, state: TrainState) -> None:

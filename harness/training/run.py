@@ -24,7 +24,7 @@ from harness.devices.precision import effective_precision
 from harness.evaluation.evaluate import predict_split, write_predictions
 from harness.evaluation.metrics import score
 from harness.networks import Network, build_network
-from harness.runs.checkpoint import best_epoch, load_weights, weights_hash
+from harness.runs.checkpoint import Learner, best_epoch, load_weights, weights_hash
 from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer
@@ -38,7 +38,7 @@ from harness.training.guards import out_of_memory_as_memory_error
 from harness.training.loop import TrainingCallbacks, TrainingComponents, fit
 from harness.training.monitor import ProgressMonitor, step_trace
 from harness.training.preflight import CheckedRun, finished_result, preflight, write_config
-from harness.training.recorder import CheckpointRecorder, make_learner, restore
+from harness.training.recorder import CheckpointRecorder, restore
 from harness.training.signals import StopControl, StopSignals
 from harness.training.sync_batch_norm import synchronised
 from harness.weights.initialise import initialise
@@ -117,7 +117,12 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
     if run.config.network.sync_bn:
         network = synchronised(network, run.accelerator.num_processes)
     components = build_components(run, network)
-    learner = make_learner(run, components)
+    learner = Learner(
+        network=network,
+        optimizer=components.optimizer.optimizer,
+        scaler=run.accelerator.scaler,
+        objective_module=components.objective.module,
+    )
     state = restore(run, learner)
     devices = device_names(run.accelerator)
     if run.owner:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
@@ -118,22 +117,18 @@ class FinishedRun:
 
 
 def interrupted(config: RunConfig, runtime: RuntimeConfig, *, after_epochs: int) -> None:
-    """Train, and let SIGTERM arrive as soon as that many epochs are in the checkpoint."""
+    """Train, and let SIGTERM arrive in the first step after that many epochs are in the checkpoint."""
 
-    def send() -> None:
-        while read_status(runtime.folder_of(config)).get("epoch", 0) < after_epochs:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def send(*_: object) -> None:
+        if read_status(runtime.folder_of(config)).get("epoch", 0) >= after_epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    sender = threading.Thread(target=send)
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # one that comes too late must not end the tests
+    hook = register_optimizer_step_post_hook(send)
     try:
-        sender.start()
         with pytest.raises(KeyboardInterrupt):
             train_run(config, runtime)
-        sender.join()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        hook.remove()
 
 
 def read_status(folder: RunFolder) -> dict[str, Any]:
