@@ -131,5 +131,5 @@ def _png_names(folder: Path, children: list[Path]) -> Iterator[str]:
         for entry in entries:
             if entry.name.endswith(".png"):
                 yield entry.name
-            elif IMAGE_FOLDER.fullmatch(entry.name) and entry.is_dir():
+            elif IMAGE_FOLDER.fullmatch(entry.name) and (folder / entry.name).is_dir():  # no for a link to itself
                 children.append(folder / entry.name)

@@ -72,12 +72,7 @@ class Records:
 
 
 def read_records(
-    dataset: str,
-    root: Path,
-    *,
-    uncertain: Uncertain = "zero",
-    views: Views = "all",
-    check_files: bool = True,
+    dataset: str, root: Path, *, uncertain: Uncertain = "zero", views: Views = "all", check_files: bool = True
 ) -> Records:
     """Read a dataset's tables and, with ``check_files``, look for its images.
 

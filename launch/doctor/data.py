@@ -47,7 +47,7 @@ def check_roots(roots: dict[str, Path]) -> Iterator[Finding]:
         area = f"root {dataset}"
         try:
             facts = check_root(dataset, root)
-        except InputError as error:
+        except (InputError, OSError) as error:
             yield fail(area, str(error), f"give the folder that holds {dataset} as it was downloaded")
             continue
         tables = ", ".join(f"{name} {rows:,} rows" for name, rows in facts.tables.items())

@@ -201,3 +201,10 @@ def test_linked_image_folder_is_followed(tmp_path):
     put(tmp_path / "nih" / "Data_Entry_2017.csv", table())
     (tmp_path / "nih" / "images").symlink_to(tmp_path / "elsewhere" / "images")
     assert len(read_records("chestxray14", tmp_path / "nih").frame) == 4
+
+
+def test_a_link_that_leads_back_to_itself_is_passed_over(tmp_path):
+    make(tmp_path)
+    (tmp_path / "images_002").symlink_to(tmp_path / "images_002")
+    (tmp_path / "images_003").symlink_to(tmp_path)
+    assert len(read_records("chestxray14", tmp_path).frame) == len(ROWS)
