@@ -211,7 +211,8 @@ class Beton:
             return found
         count = _parse_subset(subset)
         if split != "train" or count > len(found):
-            raise InputError(f"{self.path}: subset {subset} of split {split}, which has {len(found):,} images")
+            had = f"subset {subset} of split {split}, which has {len(found):,} images"
+            raise InputError(f"{self.path}: {had}; choose a smaller number, or full")
         return found[np.sort(np.argsort(ranks[found], kind="stable")[:count])]
 
 

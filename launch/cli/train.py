@@ -111,7 +111,7 @@ class Train:
             sys.exit(run_ranks(command, runtime.num_processes or 1))
         if started_alone(os.environ):
             raise InputError(
-                "accelerate launch --cpu started this process alone, whatever its --num_processes; "
+                "accelerate launch was asked for several processes but started this one alone, as with --cpu; "
                 "give cxr train --num-processes N, or use torchrun"
             )
         _train(config, runtime)

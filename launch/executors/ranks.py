@@ -31,7 +31,7 @@ def started_by_launcher(environment: Mapping[str, str]) -> bool:
 
 
 def started_alone(environment: Mapping[str, str]) -> bool:
-    """Return whether ``accelerate launch --cpu`` was asked for several processes: it starts one, in silence."""
+    """Return whether ``accelerate launch``, asked for several processes, started one alone, as with ``--cpu``."""
     mpi = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # with a file of hosts it starts them by mpirun
     asked = "ACCELERATE_USE_CPU" in environment and "MASTER_ADDR" in environment
     return asked and not started_by_launcher(environment) and not any(name in environment for name in mpi)
