@@ -68,9 +68,9 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
     """Read the runs below ``directory`` and write the report into ``out``; the page last.
 
     Raises:
-        InputError: when there is no run folder to report on, or ``out`` cannot be a folder.
+        InputError: when there is no run folder to report on, or ``out`` cannot be its folder.
     """
-    _check_place(out)
+    check_place(out)
     data = read_data(directory, out, options)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / MARK, "This folder is written by cxr report, which replaces its files.\n")
@@ -99,7 +99,12 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
     )
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
+    """Refuse a folder for the report that holds files of its names from elsewhere.
+
+    Raises:
+        InputError: then, and when ``out`` is a file.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the report with --out")
     foreign = [name for name in DOCUMENTS if (out / name).exists()]

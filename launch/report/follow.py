@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets.errors import InputError
 from datasets.files import write_text
-from launch.report.build import Built, build_report
+from launch.report.build import Built, build_report, check_place
 from launch.report.content import Options
 from launch.report.read.collect import run_folders
 from launch.report.write.documents import without_refresh
@@ -46,10 +46,11 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     waited for.
 
     Raises:
-        InputError: when there is no such folder.
+        InputError: when there is no such folder, or ``out`` cannot be the report's.
     """
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the folder that holds the run folders")
+    check_place(out)
     live = replace(options, refresh_s=max(1.0, every_s))
     last: Fingerprint | None = None
     built: Built | None = None

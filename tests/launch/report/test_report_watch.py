@@ -126,3 +126,14 @@ def test_the_report_itself_and_heartbeats_are_no_change(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     assert fingerprint(tmp_path, out) != changed
     assert fingerprint(tmp_path / "absent", out) == ()
+
+
+def test_a_foreign_folder_is_refused_before_it_waits(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", student(), 0.7)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("a page of my own")
+    arguments = ["report", str(tmp_path / "runs"), "--watch", "--out", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "launch.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "index.html: not of a cxr report" in done.stderr
