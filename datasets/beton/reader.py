@@ -28,7 +28,7 @@ from datasets.beton.format import (
     descriptors,
     metadata_dtype,
 )
-from datasets.beton.sidecar import Sidecar, read_sidecar, samples_path
+from datasets.beton.sidecar import Sidecar, read_sidecar, samples_path, sidecar_path
 from datasets.errors import InputError
 from datasets.files import regular
 
@@ -57,6 +57,8 @@ class Beton:
             InputError: if it is absent, foreign, unfinished, truncated, or its companions are absent or of another.
         """
         path = Path(path)
+        if path.is_symlink() and not sidecar_path(path).exists():  # its companions lie where the link leads
+            path = path.resolve()
         header = _read_header(path)
         sidecar = read_sidecar(path)
         num_samples = int(header["num_samples"])

@@ -11,7 +11,6 @@ from datasets.sources.labels import POSITIVE, SPLITS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 SHOWN_REJECTS = 10
 
@@ -61,19 +60,11 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _table(*heads: str) -> Table:
-    """A table that cuts nothing: on a narrow terminal too each label and path can be told from the others."""
+def _label_table(beton: Beton) -> RenderableType:
     from rich.table import Table
 
-    table = Table(*heads)
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _label_table(beton: Beton) -> RenderableType:
     sidecar, by_split = beton.sidecar, label_counts(beton)
-    table = _table("", *SPLITS, "all", "prevalence")
+    table = Table("", *SPLITS, "all", "prevalence")
     for column in table.columns[1:]:
         column.justify = "right"
     counts = [f"{sidecar.splits.get(name, 0):,}" for name in SPLITS]
@@ -87,9 +78,10 @@ def _label_table(beton: Beton) -> RenderableType:
 
 
 def _left_out_table(sidecar: Sidecar) -> RenderableType:
+    from rich.table import Table
     from rich.text import Text
 
-    table = _table("left out", "why")
+    table = Table("left out", "why")
     for reason, count in sidecar.dropped.items():
         table.add_row(f"{count:,} images", Text(reason))
     for reject in sidecar.rejects[:SHOWN_REJECTS]:

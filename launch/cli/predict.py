@@ -130,8 +130,7 @@ def _print_table(labels: tuple[str, ...], rows: list[tuple[str, tuple[float, ...
 
     across = max(1, (Console().width - max(map(len, labels)) - 4) // 19)
     for start in range(0, len(rows), across):
-        table = Table()
-        table.add_column("probability of", overflow="fold")
+        table = Table("probability of")
         for path, _ in rows[start : start + across]:
             table.add_column(Text(Path(path).name), justify="right", overflow="fold", max_width=16)
         for place, label in enumerate(labels):

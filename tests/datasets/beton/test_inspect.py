@@ -171,6 +171,14 @@ def test_on_a_narrow_terminal_no_label_and_no_number_is_cut(
     out = capsys.readouterr().out
     assert "…" not in out
     assert "..." not in out
-    table = [line for line in out.splitlines() if line[:1] in "│┃|" and len(line) > 1]
-    first = "".join(line[1:].split(line[0])[0].strip() for line in table)
-    assert all(label in first for label in Beton.open(original).labels)
+    assert all(label in out for label in Beton.open(original).labels)
+
+
+def test_a_beton_is_converted_and_opened_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "link.beton"
+    link.symlink_to(tmp_path / "far" / "nih.beton")
+    convert(*read_dataset(write_dataset(tmp_path / "root", 6)), link, ConvertOptions(size=32, workers=1))
+    assert link.is_symlink()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["link.beton"]
+    assert Beton.open(link).sidecar == Beton.open(tmp_path / "far" / "nih.beton").sidecar
