@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.errors import InputError
-from datasets.sources.labels import NO_FINDING, canonical, is_label
+from datasets.sources.labels import NO_FINDING, canonical
 from datasets.sources.tables import Table, read_header, read_table
 
 UNCERTAIN = -1
@@ -41,10 +41,8 @@ def label_columns(path: Path, header: Sequence[str], labels: Sequence[str]) -> l
     """
     found: dict[str, str] = {}
     for column in header:
-        if not is_label(column) and column not in labels:
-            continue
-        label = canonical(column) if is_label(column) else column
-        if label in found:
+        label = canonical(column)
+        if label in labels and label in found:
             raise InputError(f"{path}: columns {found[label]!r} and {column!r} are the same label; keep one")
         found[label] = column
     missing = [label for label in labels if label not in found]
@@ -107,7 +105,7 @@ def _finding_line(text: str, labels: Sequence[str]) -> list[int]:
     if not text:
         raise InputError(f"blank; expected one or more of {known}, with '|' between")
     tokens = [token.strip() for token in text.split("|")]
-    names = {canonical(token) if is_label(token) else token for token in tokens}
+    names = set(map(canonical, tokens))
     unknown = sorted(names - {*labels, NO_FINDING})
     if unknown:
         raise InputError(f"unknown label {unknown[0]!r}; known labels: {known}")

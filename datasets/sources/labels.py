@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from datasets.errors import InputError
-
 CHEXPERT_LABELS: tuple[str, ...] = (
     *("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
     *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other"),
@@ -52,17 +50,6 @@ def canonical(name: str) -> str:
     """Canonical spelling of a label: 'Airspace Opacity' is 'Lung Opacity', 'Pleural Thickening' 'Pleural_Thickening'.
 
     Letter case, underscores and surrounding blanks do not matter. 'Effusion' (ChestX-ray14) and 'Pleural Effusion'
-    (CheXpert) stay apart: they were annotated differently.
-
-    Raises:
-        InputError: for a name that no dataset here uses.
+    (CheXpert) stay apart: they were annotated differently. A name that no dataset here uses is left as it is.
     """
-    found = _CANONICAL.get(_key(name))
-    if found is None:
-        raise InputError(f"unknown label {name!r}; known labels: {', '.join(dict.fromkeys(_CANONICAL.values()))}")
-    return found
-
-
-def is_label(name: str) -> bool:
-    """Whether ``canonical`` knows the name."""
-    return _key(name) in _CANONICAL
+    return _CANONICAL.get(_key(name), name)
