@@ -81,7 +81,7 @@ def _write(request: Request, out: Path) -> Sidecar:
     ):
         if unfinished:
             note = (
-                f"resuming after {writer.next:,} images" if writer.next else "it begins anew, as no block was whole"
+                f"resuming after {writer.next:,} images" if writer.next else "no part of it is whole, it begins anew"
             )
             logger.info("%s: an earlier conversion was not finished; %s", out, note)
         stop = request.options.on_error == "stop"

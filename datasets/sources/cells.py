@@ -42,7 +42,7 @@ def label_columns(path: Path, header: Sequence[str], labels: Sequence[str]) -> l
     found: dict[str, str] = {}
     for column in header:
         label = canonical(column)
-        if label in labels and label in found:
+        if label and label in found:
             raise InputError(f"{path}: columns {found[label]!r} and {column!r} are the same label; keep one")
         found[label] = column
     missing = [label for label in labels if label not in found]
