@@ -2,7 +2,6 @@
 
 from harness.networks.build import (
     TEACHER_SEED,
-    NetworkSummary,
     build_network,
     construct,
     draw_weights,
@@ -15,7 +14,6 @@ __all__ = [
     "TEACHER_SEED",
     "Network",
     "NetworkOutput",
-    "NetworkSummary",
     "apply_scope",
     "build_network",
     "construct",

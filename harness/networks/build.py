@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,34 +73,18 @@ def _generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkSummary:
-    """Parameter counts of one network under one scope."""
-
-    network: str
-    scope: str
-    num_outputs: int
-    num_parameters: int
-    """All parameters, frozen ones too."""
-    num_trainable: int
-    """Parameters inside the scope."""
-
-
-def summaries(num_outputs: int) -> list[NetworkSummary]:
-    """Parameter counts of every network under each of its scopes; no weights are drawn."""
-    found = []
+def summaries(num_outputs: int) -> list[dict[str, Any]]:
+    """Counts of all parameters and of those in scope, of each network and scope; no weights are drawn."""
+    rows = []
     for config in (
         NetworkConfig(name=name, scope=scope) for name, entry in NETWORKS.items() for scope in entry.scopes
     ):
         with torch.device("meta"):
             network = construct(config, num_outputs)
-        found.append(
-            NetworkSummary(
-                network=config.name,
-                scope=config.scope,
-                num_outputs=num_outputs,
-                num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-                num_trainable=sum(parameter.numel() for parameter in trainable_parameters(network, config)),
-            )
+        total, trainable = (
+            sum(parameter.numel() for parameter in parameters)
+            for parameters in (network.parameters(), trainable_parameters(network, config))
         )
-    return found
+        row = {"network": config.name, "scope": config.scope, "num_outputs": num_outputs}
+        rows.append(row | {"num_parameters": total, "num_trainable": trainable})
+    return rows

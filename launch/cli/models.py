@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 
@@ -32,7 +31,7 @@ class Models:
             raise InputError(f"--num-outputs {self.num_outputs}: a network needs at least one output")
         from harness.networks import summaries
 
-        rows = [dataclasses.asdict(row) for row in summaries(self.num_outputs)]
+        rows = summaries(self.num_outputs)
         if self.json:
             print(json.dumps(rows, indent=2))
             return
