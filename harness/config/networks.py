@@ -6,10 +6,8 @@ another package is registered by an entry point of the group ``cxr_harness.netwo
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from datasets.registry import Registry
 
@@ -47,14 +45,6 @@ class NetworkEntry:
     """Of the whole network, about: by it a plan reckons the disk that runs take."""
     can_teach: bool = False
     """Whether a run of it can be a teacher: its attention planes are as many, and as large, as every student's."""
-
-    def load(self) -> Any:
-        """Import the class.
-
-        Raises:
-            ImportError, AttributeError: when there is no such class.
-        """
-        return pkgutil.resolve_name(self.constructor)
 
 
 NETWORKS = Registry[NetworkEntry]("network", "cxr_harness.networks")

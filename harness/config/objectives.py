@@ -7,7 +7,6 @@ registered by an entry point of the group ``cxr_harness.objectives`` (see ``docs
 from __future__ import annotations
 
 import dataclasses
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, Union
@@ -30,15 +29,6 @@ class ObjectiveEntry:
     """In reports."""
     builder: str
     """``module:function`` that makes the objective of a config and ``harness.objectives.Sources``."""
-
-    def load(self) -> Callable[..., Any]:
-        """Import the builder.
-
-        Raises:
-            ImportError, AttributeError: when there is no such function.
-        """
-        found: Callable[..., Any] = pkgutil.resolve_name(self.builder)
-        return found
 
 
 OBJECTIVES = Registry[ObjectiveEntry]("objective", "cxr_harness.objectives")

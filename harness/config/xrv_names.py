@@ -23,24 +23,9 @@ XRV_IMAGE_SIZE = 224
 """Side in pixels of the images that all of them were trained on."""
 
 OUTPUTS = (
-    "Atelectasis",
-    "Consolidation",
-    "Infiltration",
-    "Pneumothorax",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Effusion",
-    "Pneumonia",
-    "Pleural_Thickening",
-    "Cardiomegaly",
-    "Nodule",
-    "Mass",
-    "Hernia",
-    "Lung Lesion",
-    "Fracture",
-    "Lung Opacity",
-    "Enlarged Cardiomediastinum",
+    *("Atelectasis", "Consolidation", "Infiltration", "Pneumothorax", "Edema", "Emphysema", "Fibrosis"),
+    *("Effusion", "Pneumonia", "Pleural_Thickening", "Cardiomegaly", "Nodule", "Mass", "Hernia"),
+    *("Lung Lesion", "Fracture", "Lung Opacity", "Enlarged Cardiomediastinum"),
 )
 """The outputs of every one of them, in order; which of them were trained depends on the dataset."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pkgutil
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def construct(config: NetworkConfig, num_outputs: int) -> Network:
     if num_outputs < 1:
         raise ValueError(f"num_outputs = {num_outputs}; a network needs at least one output")
     with torch.random.fork_rng(devices=[]):
-        network: Network = NETWORKS[config.name].load()(config, num_outputs)
+        network: Network = pkgutil.resolve_name(NETWORKS[config.name].constructor)(config, num_outputs)
     apply_scope(network, config)
     return network
 

@@ -7,6 +7,8 @@ them.
 
 from __future__ import annotations
 
+import pkgutil
+
 from harness.config import OBJECTIVES
 from harness.config import Objective as ObjectiveConfig
 from harness.objectives.base import (
@@ -42,5 +44,5 @@ def build_objective(config: ObjectiveConfig, sources: Sources) -> Objective:
         InputError: when the teacher's weights are not there or do not fit, or its labels are none of the student's.
         ValueError: when no weight is given and the config's beta is a search.
     """
-    built: Objective = OBJECTIVES[config.method].load()(config, sources)
+    built: Objective = pkgutil.resolve_name(OBJECTIVES[config.method].builder)(config, sources)
     return built
