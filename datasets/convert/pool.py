@@ -14,7 +14,7 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
@@ -43,16 +43,6 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0))
 
 
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Block SIGINT here and in what is started meanwhile: on Ctrl-C the parent decides when its workers end."""
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
 def start_fork_server() -> None:
     """Start the fork server, or do nothing if it runs; it loads the decoders beside whatever the caller does next.
 
@@ -60,8 +50,12 @@ def start_fork_server() -> None:
     """
     _context.set_forkserver_preload(["datasets.convert.preload"])
     resource_tracker.ensure_running()  # first, since starting it unblocks SIGINT
-    with _sigint_blocked():
+    # Blocked here, SIGINT is blocked in all that the server forks: on Ctrl-C the parent decides when its workers end.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
         forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 Image = tuple[int, str]

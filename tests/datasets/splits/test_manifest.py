@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from datasets.errors import InputError
+from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.records import read_records
 from datasets.splits.manifest import apply_manifest, read_manifest, write_manifest
 from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
@@ -237,3 +238,19 @@ def test_tables_of_old_macs_and_open_quotes_are_read_or_named(tmp_path, capsys):
         code, stdout, stderr = cxr(capsys, "split", *arguments)
         assert (code, stdout) == (2, "") and "not a readable CSV table" in stderr and "quote" in stderr
         assert len(stderr) < 1000
+
+
+def test_a_table_whose_rows_are_all_refused_is_not_made_up_for_by_another(tmp_path, capsys):
+    header = ",".join(["Path", *CHEXPERT_LABELS])
+    cells = ",0" * len(CHEXPERT_LABELS)
+    for part, prefix in (("train", "elsewhere/"), ("valid", "")):
+        names = [f"{part}/patient{number:05d}/study1/view1_frontal.jpg" for number in range(1, 9)]
+        rows = [f"{prefix}{name}{cells}" for name in names]
+        (tmp_path / f"{part}.csv").write_text("\n".join([header, *rows]) + "\n")
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).touch()
+    code, stdout, stderr = cxr(capsys, "split", "chexpert", "--root", tmp_path, "--out", tmp_path / "m.csv")
+    assert (code, stdout) == (2, "")
+    assert "elsewhere/train/patient00001/study1/view1_frontal.jpg: expected CheXpert-v1.0/train" in stderr
+    assert not (tmp_path / "m.csv").exists()
