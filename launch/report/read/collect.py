@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
-from datasets.files import parse_as, read_json, regular
+from datasets.files import parse_as, read_json, read_json_object, regular
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
 
@@ -214,7 +214,8 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
     if recorded != config.run_id:
         changed = "it was changed afterwards or written by another version"
         raise InputError(f"config.json: run_id is {recorded!r} but the config's is {config.run_id}: {changed}")
-    document, provenance = folder.result(), folder.provenance()
+    document = folder.result()
+    provenance = read_json_object(folder.provenance_file)  # unchecked: no score rests on it
     result = None if document is None else parse_as(Result, document, where="result.json")
     if result is not None and result.run_id != config.run_id:
         raise InputError(f"result.json: belongs to run {result.run_id!r}, not to {config.run_id}")
