@@ -193,12 +193,8 @@ def _used_bits(dataset: Dataset, words: np.ndarray) -> np.ndarray:
     beyond = OVERLAY_BIT not in dataset and end < size and codes.max() >> end
     # Above a negative value there may be copies of its sign.
     if beyond and np.any((codes >> end != 0) & (values != words >> (end - used))):
-        _warn(f"DICOM with stored values beyond its {used} bits, which are cut off")
+        warnings.warn(f"DICOM with stored values beyond its {used} bits: cut off", ImageWarning, stacklevel=2)
     return values
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, ImageWarning, stacklevel=3)
 
 
 def _first_channel(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
@@ -259,7 +255,8 @@ def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
         entries, first, bits = _read_lut(dataset, dataset.VOILUTSequence[0], signed=values.min() < 0)
         places = np.clip(np.floor(values) - first, 0, len(entries) - 1).astype(np.int64)
         if entries.max() >= 1 << bits:
-            _warn(f"DICOM with a VOI LUT of {bits} bits whose entries reach {entries.max()}, which are shown white")
+            told = f"DICOM with a VOI LUT of {bits} bits whose entries reach {entries.max()}: shown white"
+            warnings.warn(told, ImageWarning, stacklevel=2)
         return np.asarray(entries[places] / ((1 << bits) - 1))
     centre, width = (_first_number(dataset, name, math.nan) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
