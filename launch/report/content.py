@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from launch.report.read.collect import Collection
 from launch.report.statistics.cells import Cell
@@ -74,8 +75,7 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode("ascii")
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """A line at the head of a section; ``terminal`` has the command print it too."""
 
     text: str

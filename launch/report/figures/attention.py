@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -116,8 +115,7 @@ def _findings(beton: Beton, index: int) -> str:
     return f"Test image {index}\n" + textwrap.shorten(found, 34, placeholder=" ...")
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
+class Seen(NamedTuple):
     """What one network attends to on N radiographs."""
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -125,8 +125,7 @@ class Run:
 Kind = Literal["foreign", "damaged", "duplicate", "unfinished", "incomplete"]
 
 
-@dataclass(frozen=True)
-class PassedOver:
+class PassedOver(NamedTuple):
     """A folder, or a part of one, that the report does not use."""
 
     path: Path
@@ -134,7 +133,6 @@ class PassedOver:
     reason: str
 
     def __str__(self) -> str:
-        """One line for standard error."""
         return f"{self.kind}: {self.path}: {self.reason}"
 
 

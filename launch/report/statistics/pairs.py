@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from datasets.errors import InputError
 from harness.config import TransferLearning
@@ -19,8 +20,7 @@ MEAN = "Mean of the labels"
 GO_ON = "re-run the same command to continue, or give it more --bootstrap-seconds"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pair:
+class Pair(NamedTuple):
     """A method with a teacher and transfer learning, all else in their configs the same."""
 
     base: Cell
@@ -69,8 +69,7 @@ def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
     return found
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """All pairs that were compared, and what was left out."""
 
     compared: tuple[Compared, ...] = ()

@@ -75,21 +75,14 @@ class Place:
 @cache
 def printed_places() -> tuple[Place, ...]:
     """All 79 printed places in the order of the tables."""
-    return tuple(_place(table, row) for table in TITLES for row in paper_configurations() if table in row.tables)
-
-
-def _place(table: str, printed: PaperConfiguration) -> Place:
-    dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
-    label = CellLabel(
-        dataset=dataset,
-        subset="full" if FULL_SIZE[dataset] == printed.train_size else printed.train_size,
-        init=printed.init,
-        method=printed.method,
-        teacher=printed.teacher,
-        network=printed.student,
-        scope=printed.scope,
-    )
-    return Place(table=table, printed=printed, label=label)
+    places = []
+    cells = ((table, one) for table in TITLES for one in paper_configurations() if table in one.tables)
+    for table, printed in cells:
+        dataset = "chestxray14_5.6k" if printed.train_size == "5.6k" else printed.dataset
+        subset = "full" if FULL_SIZE[dataset] == printed.train_size else printed.train_size
+        columns = (printed.method, printed.teacher, printed.student, printed.scope)
+        places.append(Place(table=table, printed=printed, label=CellLabel(dataset, subset, printed.init, *columns)))
+    return tuple(places)
 
 
 def matching_cells(cells: Sequence[Cell]) -> tuple[dict[CellLabel, Cell], dict[CellLabel, str]]:
