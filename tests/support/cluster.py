@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from slurm_files import GPUS_PER_NODE, slurm_conf, slurmdbd_conf
+from slurm_files import GPUS_PER_NODE, SMALL_NODE, slurm_conf, slurmdbd_conf
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "slurmdbd", "mariadbd", "mariadb-install-db", "mknod")
@@ -42,8 +42,8 @@ def why_not() -> str | None:
 class Cluster:
     """The running daemons; ``environment`` points every SLURM command at them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, node: str = SMALL_NODE) -> None:
+        self.folder, self.node = folder, node
         self.conf = folder / "slurm.conf"
         self.ports = free_ports(2 + NUM_NODES)
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -90,11 +90,17 @@ class Cluster:
         for number in range(GPUS_PER_NODE):
             subprocess.run(["mknod", str(self.folder / f"gpu{number}"), "c", "1", "3"], check=True)
         nodes = f"n[1-{NUM_NODES}]"
-        self.conf.write_text(slurm_conf(self.folder, self.nodes, self.ports, has_accounting=self.has_accounting))
+        self.write_conf()
         gpus = f"{self.folder}/gpu[0-{GPUS_PER_NODE - 1}]"
         (self.folder / "gres.conf").write_text(f"NodeName={nodes} Name=gpu File={gpus}\n")
         with HOSTS.open("a") as hosts:
             hosts.write(f"127.0.0.1 {' '.join(self.nodes)} {self.hosts_mark}\n")
+
+    def write_conf(self) -> None:
+        """Write slurm.conf."""
+        has_accounting = self.has_accounting
+        text = slurm_conf(self.folder, self.nodes, self.ports, has_accounting=has_accounting, node=self.node)
+        self.conf.write_text(text)
 
     def start_munge(self) -> None:
         """Start munged with a key of its own."""
@@ -145,7 +151,7 @@ class Cluster:
         """Stop slurmctld and start it again, with accounting or without; jobs go on meanwhile."""
         self.stop_daemon("slurmctld")
         self.has_accounting = has_accounting
-        self.conf.write_text(slurm_conf(self.folder, self.nodes, self.ports, has_accounting=self.has_accounting))
+        self.write_conf()
         self.start_controller()
 
     def start_node(self, node: str) -> None:
@@ -240,11 +246,11 @@ def answers(host: str, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """A cluster in a new folder, both gone at the end."""
+def running_cluster(node: str = SMALL_NODE) -> Iterator[Cluster]:
+    """A cluster of such nodes in a new folder, both gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="cxr-slurm-"))
     folder.chmod(0o755)
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, node)
     try:
         cluster.start()
         yield cluster

@@ -6,10 +6,15 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-GPUS_PER_NODE, CPUS_PER_NODE = 2, 2
+GPUS_PER_NODE = 2
+SMALL_NODE = f"CPUs=2 RealMemory=8000 Feature=fast Gres=gpu:{GPUS_PER_NODE}"
+GPU_NODE = f"CPUs=64 RealMemory=256000 Feature=a100 Gres=gpu:{GPUS_PER_NODE}"
+"""As a GPU cluster has it; SLURM is told to believe it."""
 
 
-def slurm_conf(folder: Path, names: Sequence[str], ports: Sequence[int], *, has_accounting: bool) -> str:
+def slurm_conf(
+    folder: Path, names: Sequence[str], ports: Sequence[int], *, has_accounting: bool, node: str = SMALL_NODE
+) -> str:
     """Text of slurm.conf; neither cgroups nor a network are needed.
 
     Args:
@@ -17,6 +22,7 @@ def slurm_conf(folder: Path, names: Sequence[str], ports: Sequence[int], *, has_
         names: the nodes.
         ports: of the controller, of accounting, and of each node.
         has_accounting: whether job states are also kept by slurmdbd.
+        node: what each node has.
     """
     host = socket.gethostname()
     controller, accounting, *node_ports = ports
@@ -58,7 +64,8 @@ MaxArraySize=1001
 SlurmctldTimeout=30
 SlurmdTimeout=30
 {store if has_accounting else ""}AccountingStoragePort={accounting}
-{_node_lines(host, names, node_ports)}
+SlurmdParameters=config_overrides
+{_node_lines(host, names, node_ports, node)}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=gpu Nodes={nodes} Default=YES PriorityTier=1 PreemptMode=REQUEUE
@@ -68,10 +75,9 @@ PartitionName=urgent Nodes={nodes} PriorityTier=9 PreemptMode=OFF
 """
 
 
-def _node_lines(host: str, names: Sequence[str], ports: Sequence[int]) -> str:
+def _node_lines(host: str, names: Sequence[str], ports: Sequence[int], node: str) -> str:
     return "\n".join(
-        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
-        f"RealMemory=8000 Feature=fast Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {node} State=UNKNOWN"
         for name, port in zip(names, ports, strict=True)
     )
 
