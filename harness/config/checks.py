@@ -40,12 +40,12 @@ def check_count(key: str, value: int | None, most: int = MAX_COUNT) -> None:
 
 def check_positive(key: str, value: float | None, advice: str = "") -> None:
     """Raise ValueError unless the number, if there is one, is above 0 and finite."""
-    check(value is None or 0.0 < value < math.inf, f"{key} must be positive{advice}")
+    check(value is None or 0.0 < value < math.inf, f"{key} must be positive and finite, found {value}{advice}")
 
 
 def check_not_negative(key: str, value: float | None, advice: str = "") -> None:
     """Raise ValueError unless the number, if there is one, is at least 0 and finite."""
-    check(value is None or 0.0 <= value < math.inf, f"{key} must not be negative{advice}")
+    check(value is None or 0.0 <= value < math.inf, f"{key} must not be negative, infinite or NaN, found {value}{advice}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
