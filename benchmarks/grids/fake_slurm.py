@@ -1,6 +1,7 @@
 """Write stand-ins for SLURM's commands that record what they are asked.
 
-``sbatch`` gives out job numbers and keeps the jobs; ``squeue`` lists them all as pending; ``scontrol`` says yes.
+``sbatch`` gives out job numbers and keeps the jobs; ``squeue`` lists them all as pending; ``sinfo`` knows one large
+node; ``scontrol`` says yes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ fi
 echo "Submitted batch job $number"
 """,
     "squeue": 'cat "$here/queue.txt"\n',
+    "sinfo": 'echo "node1|64|256000|gpu:8"\n',
     "scontrol": 'if [ "$1" = show ]; then echo "MaxArraySize = 1001"; fi\n',
     "srun": "exit 1\n",
     "scancel": "exit 0\n",

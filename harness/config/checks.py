@@ -45,7 +45,10 @@ def check_positive(key: str, value: float | None, advice: str = "") -> None:
 
 def check_not_negative(key: str, value: float | None, advice: str = "") -> None:
     """Raise ValueError unless the number, if there is one, is at least 0 and finite."""
-    check(value is None or 0.0 <= value < math.inf, f"{key} must not be negative, infinite or NaN, found {value}{advice}")
+    check(
+        value is None or 0.0 <= value < math.inf,
+        f"{key} must not be negative, infinite or NaN, found {value}{advice}",
+    )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_a_network_and_an_objective_of_another_package_train(tiny_beton: Path, t
     assert result["status"] == "done"
     (line,) = runtime.folder_of(config).metrics()
     assert line["train"]["attention"] > 0.0
-    assert [row.num_parameters for row in summaries(14) if row.network == "tinynet"] == [6240 + 14 * 33]
+    assert [row["num_parameters"] for row in summaries(14) if row["network"] == "tinynet"] == [6240 + 14 * 33]
     assert (word("tinynet"), word("mean_planes")) == ("TinyNet", "Mean planes")
     assert cell_label(config).method_text == "Mean planes, random teacher"
     assert 0.0 < run_work(config, {}).passes < run_work(tiny_config(epochs=1, objective=config.objective), {}).passes
