@@ -17,7 +17,7 @@ from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
 from datasets.malloc import malloc_tuning
 from harness.devices.precision import chosen_precision, set_cuda_arithmetic
-from harness.runs.runtime import RuntimeConfig
+from harness.runs.runtime import RuntimeConfig, launched_processes
 
 
 def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
@@ -30,7 +30,7 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
             the others' files.
     """
     use_cuda = _uses_cuda(runtime)
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = launched_processes()
     if runtime.num_processes not in (None, started):
         raise InputError(
             f"num_processes = {runtime.num_processes}, but {started} were started; start as many, or leave the "

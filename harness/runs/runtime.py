@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.config.checks import check, check_choice, check_count
 from harness.runs.folder import RunFolder
@@ -93,3 +95,21 @@ class RuntimeConfig:
         """Plain JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         return values
+
+
+def launched_processes() -> int:
+    """Processes that a launcher started together with this one; 1 without a launcher.
+
+    Raises:
+        InputError: when WORLD_SIZE is no count, or what else the processes need to find each other is not set.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"WORLD_SIZE = {text!r} in the environment: expected a number of processes; unset it")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if int(text) > 1 and missing:
+        raise InputError(
+            f"WORLD_SIZE = {text} in the environment, but {missing[0]} is not set; a launcher such as torchrun sets "
+            "both: unset WORLD_SIZE and use --num-processes"
+        )
+    return int(text)

@@ -6,7 +6,6 @@ Everything here is quick and reads no weights, so bad input is refused within se
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from datasets.sources.registry import DATASETS
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
 from harness.runs.folder import RunFolder
-from harness.runs.runtime import RuntimeConfig
+from harness.runs.runtime import RuntimeConfig, launched_processes
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ def check_batches(config: RunConfig, beton: Beton) -> None:
     Raises:
         InputError: when a process would have one image of 32 px, whose last planes are 1x1, in a step.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = launched_processes()
     full, rest = divmod(len(beton.indices("train", config.data.subset)), config.schedule.batch_size)
     sizes = [config.schedule.batch_size] * min(full, 1) + [rest] * (rest >= world_size)
     smallest = min((size // world_size for size in sizes), default=0)

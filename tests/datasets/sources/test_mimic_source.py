@@ -1,9 +1,11 @@
 """MIMIC-CXR: labels joined by study and mapped by name, both layouts, official split, and what is refused."""
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from dicom_kinds import dicom_file
 from image_kinds import encode, picture
@@ -14,6 +16,7 @@ from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.resize import fit
+from datasets.sources.folders import existing
 from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.records import read_records
 from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
@@ -231,3 +234,20 @@ def test_v1_layout(tmp_path):
     assert frame["official_split"].tolist() == ["train"] * 3 + ["validation"]
     positives = [[CHEXPERT_LABELS[i] for i in np.flatnonzero(row)] for row in records.targets]
     assert positives == [["Lung Opacity"], ["Lung Opacity"], ["Lung Lesion"], ["Edema"]]
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_folder_that_nobody_may_read_is_named(tmp_path, monkeypatch, count):
+    folder = tmp_path / "files"
+    refused = PermissionError(13, "Permission denied", str(folder))
+
+    def refuse(path, *_, **__):
+        if str(path).startswith(str(folder)):
+            raise refused
+        return found(path)
+
+    found = os.stat
+    monkeypatch.setattr(os, "stat", refuse)  # root may read everything
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="files"):
+        existing(tmp_path, pd.Series([f"files/{number}.jpg" for number in range(count)]))

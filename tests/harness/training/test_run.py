@@ -127,7 +127,13 @@ def test_one_image_of_32_px_is_no_batch(
     refused: bool,
 ) -> None:
     """Of 40 images: 13 leaves a last batch of 1, 16 one of 8."""
-    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+    for name, value in {
+        "RANK": "0",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "1",
+        "WORLD_SIZE": world_size,
+    }.items():
+        monkeypatch.setenv(name, str(value))
     config = tiny_config(
         data=DataConfig(dataset="chestxray14", image_size=image_size, subset="40"),
         schedule=tiny_schedule(1, batch_size=batch_size),
