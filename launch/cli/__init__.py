@@ -107,15 +107,12 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> int:
     from datasets.files import DISK_FULL_REASONS
 
     if isinstance(error, InputError):
-        text = str(error)
-        for argument in arguments:  # a line end in a name would make two lines of one
-            text = text.replace(argument, one_line(argument))
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)  # a line end in a name would make two lines of one
         return EXIT_BAD_INPUT
     if isinstance(error, OSError) and error.errno is not None:
         reason = DISK_FULL_REASONS.get(error.errno, error.strerror)
         places = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
-        place = " -> ".join(places) or f"cxr {_name(arguments)}"
+        place = one_line(" -> ".join(places)) or f"cxr {_name(arguments)}"
         print(f"error: {place}: {reason}", file=sys.stderr)
         _discard_stdout()  # else Python would try once more, as it ends, to write what a full disk refused
         return EXIT_BAD_INPUT

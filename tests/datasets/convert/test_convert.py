@@ -15,6 +15,7 @@ from datasets.beton.sidecar import sidecar_path
 from datasets.beton.verify import verify
 from datasets.beton.writer import journal_path
 from datasets.convert.convert import convert
+from datasets.convert.pool import DecodePool
 from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.images.decode import decode_gray
@@ -278,3 +279,20 @@ def test_labels_that_every_image_ignores_are_named(tmp_path: Path, caplog: pytes
     with caplog.at_level("WARNING"):
         convert(records, splits, ranks, tmp_path / "nih.beton", ConvertOptions(size=32, workers=1))
     assert f"ignored in every image, so never learnt: {records.labels[3]}" in caplog.text
+
+
+def test_a_conversion_stopped_before_its_first_whole_part_says_that_it_begins_anew(
+    root: Path, beton: Beton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stopped(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    out, options = tmp_path / "nih.beton", ConvertOptions(size=32, workers=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DecodePool, "decode", stopped)
+        convert(*read_dataset(root), out, options)
+    assert journal_path(out).exists()
+    with caplog.at_level("INFO"):
+        convert(*read_dataset(root), out, options)
+    assert "an earlier conversion was not finished; no part of it is whole, it begins anew" in caplog.text
+    assert Beton.open(out).sidecar.content_hash == beton.sidecar.content_hash
