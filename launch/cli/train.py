@@ -15,7 +15,7 @@ import tyro
 from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.runs.runtime import Precision, RuntimeConfig
-from launch.executors.prepare import as_arguments, drop_resume_files
+from launch.executors.prepare import as_arguments
 from launch.executors.ranks import run_ranks, started_alone, started_by_launcher
 from launch.executors.slurm.environment import adopt_srun_ranks
 
@@ -144,10 +144,7 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    folder = runtime.folder_of(config)
-    if os.environ.get("RANK", "0") == "0":
-        drop_resume_files(folder)
-    _print(folder.path, result)
+    _print(runtime.folder_of(config).path, result)
 
 
 def _print(folder: Path, result: dict[str, Any]) -> None:
