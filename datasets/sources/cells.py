@@ -19,6 +19,8 @@ from datasets.sources.tables import Table, read_header, read_table
 
 UNCERTAIN = -1
 """Label value of 'uncertain' in the tables and in ``SourceRows.values``."""
+MISSING = -2
+"""Value in ``SourceRows.values`` of a label that nobody gave: it is left out of loss and score, never negative."""
 
 _BLANK = {"", "nan", "none", "null"}
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "D": 1 / 365}

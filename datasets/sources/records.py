@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError, one_line
-from datasets.sources.cells import UNCERTAIN
+from datasets.sources.cells import MISSING, UNCERTAIN
 from datasets.sources.folders import existing
 from datasets.sources.labels import IGNORED, POSITIVE, Uncertain, Views
 from datasets.sources.registry import Reader, dataset_entry
@@ -163,7 +163,7 @@ def _is_phantom(root: Path, paths: pd.Series[str]) -> bool:
 
 
 def to_targets(values: npt.NDArray[np.int8], uncertain: Uncertain) -> npt.NDArray[np.uint8]:
-    """(N, L) of 1, 0, -1 to (N, L) of 1, 0, 255 under a policy for -1; a label not mentioned is negative.
+    """(N, L) of 1, 0, -1, -2 to (N, L) of 1, 0, 255 under a policy for -1; -2, a missing label, is always 255.
 
     Raises:
         InputError: for an unknown policy.
@@ -171,7 +171,9 @@ def to_targets(values: npt.NDArray[np.int8], uncertain: Uncertain) -> npt.NDArra
     policies = {"zero": 0, "one": POSITIVE, "ignore": IGNORED}
     if uncertain not in policies:
         raise InputError(f"uncertain = {uncertain!r} is unknown; known: {', '.join(policies)}")
-    return np.where(values == UNCERTAIN, policies[uncertain], values).astype(np.uint8)
+    table = np.zeros(256, dtype=np.uint8)
+    table[[POSITIVE, UNCERTAIN, MISSING]] = POSITIVE, policies[uncertain], IGNORED
+    return table[values.astype(np.uint8)]
 
 
 def _check_listed_once(rows: SourceRows) -> None:

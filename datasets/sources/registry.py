@@ -7,12 +7,13 @@ dataset of another package is registered by an entry point of the group ``cxr_ha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from datasets.errors import InputError
+from datasets.errors import InputError, known_words
 from datasets.registry import Registry
 from datasets.sources.labels import CHESTXRAY14_LABELS, CHEXPERT_LABELS
 
@@ -47,6 +48,8 @@ class DatasetEntry:
 
 
 DATASETS = Registry[DatasetEntry]("dataset", "cxr_harness.datasets")
+WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""Names that datasets may have: they become names of files and of run folders."""
 
 _ENTRIES = {
     "chexpert": DatasetEntry(
@@ -95,3 +98,26 @@ def dataset_entry(name: str) -> DatasetEntry:
     if name not in DATASETS:
         raise InputError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def entry_or_own(name: str) -> DatasetEntry:
+    """The entry of a dataset; of a user's own one, which only its beton describes, what can be said of any."""
+    if name in DATASETS:
+        return DATASETS[name]
+    return DatasetEntry(title=name, reader="", labels=(), split_sizes={})
+
+
+def beton_of(dataset: str, data_dir: Path) -> Path:
+    """Where the beton of a dataset lies in a folder of betons, or would lie.
+
+    Raises:
+        InputError: for a name that is not registered and has no beton there, with the known ones.
+    """
+    path = data_dir / f"{dataset}.beton"
+    if dataset not in DATASETS and not path.exists() and not path.with_name(f"{path.name}.json").exists():
+        own = (found.name.removesuffix(".beton.json") for found in sorted(data_dir.glob("*.beton.json")))
+        raise InputError(
+            f"data.dataset = {dataset!r} is unknown: it is not registered, and {data_dir} holds no {path.name}; "
+            f"{known_words(dataset, dict.fromkeys([*DATASETS, *own]))}"
+        )
+    return path

@@ -24,7 +24,7 @@ class SourceRows:
     frame: pd.DataFrame
     """Columns ``COLUMNS``, then ``table`` and ``row``: where each row came from."""
     values: npt.NDArray[np.int8]
-    """(N, L): 1 positive, 0 negative or not mentioned, -1 uncertain."""
+    """(N, L): 1 positive, 0 negative or not mentioned, -1 uncertain, -2 missing."""
     tables: tuple[SourceTable, ...]
     looked_in: str
     """Where images are looked for, as the end of a sentence."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from datasets.sources.registry import DATASETS
+from datasets.sources.registry import WELL_FORMED
 from harness.config.checks import (
     OMIT_DEFAULT,
     KnownKeysOnly,
@@ -55,7 +55,7 @@ class DataConfig(KnownKeysOnly):
     """Which images, and how they are augmented while training."""
 
     dataset: str
-    """Name of a registered dataset; its beton is looked up by this name."""
+    """Name of a dataset, registered or of one's own; its beton is looked up by this name."""
     subset: str = "full"
     """``full`` or a number of training images: 1k, 5k, 50k, 200. Subsets are nested."""
     image_size: int = 256
@@ -66,8 +66,9 @@ class DataConfig(KnownKeysOnly):
     """Probability of a horizontal flip of a training image."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        DATASETS.check("data.dataset", self.dataset)
+        """Refuse values outside their range; whether there is the dataset is told where its beton is looked for."""
+        name = isinstance(self.dataset, str) and WELL_FORMED.fullmatch(self.dataset)
+        check(bool(name), f"data.dataset = {self.dataset!r}: expected up to 64 letters, digits, '.', '_' and '-'")
         parse_subset(self.subset)
         check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
         check(self.image_size <= MAX_IMAGE_SIZE, f"data.image_size must be at most {MAX_IMAGE_SIZE}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets.errors import InputError
+from datasets.sources.registry import beton_of
 from harness.config import RunConfig
 from harness.config.checks import check, check_choice, check_count
 from harness.runs.folder import RunFolder
@@ -84,8 +85,12 @@ class RuntimeConfig:
             check_count(name, getattr(self, name), MAX_THREADS)
 
     def beton_for(self, dataset: str) -> Path:
-        """Path of the beton that holds ``dataset``."""
-        return self.beton if self.beton is not None else self.data_dir / f"{dataset}.beton"
+        """Path of the beton that holds ``dataset``.
+
+        Raises:
+            InputError: when it is to lie in ``data_dir``, and nothing is known of a dataset of this name.
+        """
+        return self.beton if self.beton is not None else beton_of(dataset, self.data_dir)
 
     def folder_of(self, config: RunConfig) -> RunFolder:
         """Folder of a run: the one it was given by, or runs_dir/run_id."""

@@ -13,7 +13,7 @@ from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.sources.labels import POSITIVE
-from datasets.sources.registry import DATASETS
+from datasets.sources.registry import DATASETS, entry_or_own
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
 from harness.runs.folder import RunFolder
@@ -150,7 +150,7 @@ def check_batches(config: RunConfig, beton: Beton) -> None:
 
 def warn_of_leaks(config: RunConfig) -> None:
     """Warn when the initial weights were trained on images that this run is scored on."""
-    init, dataset = config.init.run, DATASETS[config.data.dataset]
+    init, dataset = config.init.run, entry_or_own(config.data.dataset)
     if init is not None and init.data.dataset == dataset.part_of:
         logger.warning(
             f"{dataset.title} is a part of {DATASETS[dataset.part_of].title}: the initial weights have seen images "

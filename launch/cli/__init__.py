@@ -75,8 +75,7 @@ def _run(arguments: list[str]) -> None:
 
 def _refuse_unknown_option(command_class: type[Any], name: str, words: Sequence[str]) -> None:
     """Name the nearest option; tyro would take the value of an unknown one for an argument, and complain of that."""
-    from datasets.errors import InputError
-    from launch.toml import did_you_mean
+    from datasets.errors import InputError, did_you_mean
 
     names = [item.name.replace("_", "-") for item in dataclasses.fields(command_class)]
     known = [f"--{prefix}{option}" for prefix in ("", "no-") for option in names]

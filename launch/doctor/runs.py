@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasets.errors import InputError
-from datasets.sources.registry import DATASETS
+from datasets.sources.registry import entry_or_own
 from harness.config import RunConfig, Weights
 from harness.config.xrv_names import XRV_PREFIX
 from harness.runs.folder import RunFolder
@@ -125,7 +125,7 @@ def _judge(
     theirs, other = seen.run.data.dataset, hashes.get(seen.run.run_id)
     if ours == theirs and own is not None and own == other:
         return  # one beton, one split: what one trained on no other is scored on
-    related = (DATASETS[ours].part_of or ours) == (DATASETS[theirs].part_of or theirs)
+    related = (entry_or_own(ours).part_of or ours) == (entry_or_own(theirs).part_of or theirs)
     test, train = (open_beton(data_dir / f"{dataset}.beton") for dataset in (ours, theirs))
     source = f"{seen.run.name}, {seen.role} of {users}"
     if test and train and (own, other) == (test.sidecar.content_hash, train.sidecar.content_hash):
@@ -157,6 +157,6 @@ def overlap(train: Beton, subset: str, test: Beton, *, related: bool) -> list[Le
 def xrv_that_saw(config: RunConfig) -> Iterator[tuple[str, str]]:
     """Role and name of torchxrayvision's weights that were trained on the run's dataset, by splits of their own."""
     for role, weights in _weights(config):
-        seen = DATASETS[config.data.dataset].xrv_weights
+        seen = entry_or_own(config.data.dataset).xrv_weights
         if weights.name is not None and weights.name.removeprefix(XRV_PREFIX) in seen:
             yield role, weights.name

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import InputError
+from datasets.errors import InputError, did_you_mean
 from datasets.registry import Registry
 from launch.grids.grid import Grid
 from launch.grids.toml_file import load_grid_toml
-from launch.toml import did_you_mean
 
 FUNCTION = "grid"
 

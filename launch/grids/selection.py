@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from datasets.errors import InputError
+from datasets.errors import InputError, known_words
 from harness.config import RunConfig
 from launch.grids.grid import Grid, GridRun
 from launch.grids.paper.grid import TRAIN_SIZES
-from launch.toml import known_words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from datasets.errors import InputError
+from datasets.errors import InputError, did_you_mean, known_words
 from datasets.files import read_toml
 from harness.config import (
     OBJECTIVES,
@@ -30,7 +30,7 @@ from harness.config import (
 from harness.config.parse import TABLES
 from launch.grids.grid import Grid, GridRun, Kind
 from launch.grids.selection import methods_of
-from launch.toml import check_keys, did_you_mean, known_words
+from launch.toml import check_keys
 
 TOP_KEYS = ("name", "defaults", "runs")
 ROW_KEYS = ("name", "kind", "cells", "seeds")

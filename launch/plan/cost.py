@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from datasets.sources.registry import DATASETS
+from datasets.sources.registry import entry_or_own
 from harness.config import NETWORKS, RunConfig, parse_subset
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
@@ -44,7 +44,7 @@ class Work:
 def run_work(config: RunConfig, splits: Splits) -> Work:
     """Return what a run computes when it stops at its last epoch and no earlier."""
     dataset, epochs = config.data.dataset, config.schedule.epochs
-    sizes = {**DATASETS[dataset].split_sizes, **splits.get(dataset, {})}
+    sizes = {**entry_or_own(dataset).split_sizes, **splits.get(dataset, {})}
     asked = parse_subset(config.data.subset)
     train = epochs * (sizes["train"] if asked is None else min(asked, sizes["train"]))
     validation = -(-epochs // config.schedule.validate_every) * sizes["validation"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets.errors import InputError
-from launch.toml import did_you_mean
+from datasets.errors import InputError, did_you_mean
 
 LISTED = 5
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from datasets.errors import InputError
 from datasets.files import read_json_object
+from datasets.sources.registry import beton_of
 from harness.runs.folder import RunFolder
 from harness.runs.lock import NoFileLocksError, is_locked
 from launch.grids.grid import GridRun
@@ -82,10 +83,14 @@ class DatasetFacts:
 
 
 def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetFacts]:
-    """Return the facts of those datasets whose beton lies in ``data_dir``."""
+    """Return the facts of those datasets whose beton lies in ``data_dir``.
+
+    Raises:
+        InputError: for a dataset that is not registered and has no beton there.
+    """
     facts = {}
-    for dataset in datasets:
-        sidecar = data_dir / f"{dataset}.beton.json"
+    for dataset in sorted(datasets):
+        sidecar = beton_of(dataset, data_dir).with_suffix(".beton.json")
         if sidecar.exists():
             values = read_json_object(sidecar)
             if "content_hash" not in values:

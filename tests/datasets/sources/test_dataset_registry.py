@@ -12,9 +12,11 @@ import pytest
 from datasets.errors import InputError
 from datasets.phantom.write import phantom_datasets
 from datasets.sources.records import read_records
-from datasets.sources.registry import DATASETS, DatasetEntry, dataset_entry
+from datasets.sources.registry import DATASETS, DatasetEntry, dataset_entry, entry_or_own
 from harness.config import DataConfig, RunConfig
+from harness.runs.runtime import RuntimeConfig
 from launch.plan.cost import run_work
+from launch.plan.run_state import dataset_facts
 from launch.report.read.names import word
 
 READER = """
@@ -69,8 +71,22 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     known = "known: chexpert, chestxray14, chestxray14_5.6k, mimic_cxr"
     with pytest.raises(InputError, match=f"unknown dataset 'padchest'; {known}"):
         dataset_entry("padchest")
-    with pytest.raises(ValueError, match=f"data.dataset = 'padchest' is unknown; {known}"):
-        DataConfig(dataset="padchest")
+    assert entry_or_own("hospital").title == "hospital"
+
+
+def test_a_config_may_name_any_dataset_and_the_data_folder_decides(tmp_path: Path) -> None:
+    config = RunConfig(data=DataConfig(dataset="hospitl"))
+    (tmp_path / "hospital.beton.json").touch()
+    message = (
+        f"data.dataset = 'hospitl' is unknown: it is not registered, and {tmp_path} holds no hospitl.beton; "
+        "did you mean hospital? known: chexpert, chestxray14, chestxray14_5.6k, mimic_cxr, hospital"
+    )
+    for look in (RuntimeConfig(data_dir=tmp_path).beton_for, lambda name: dataset_facts(tmp_path, [name])):
+        with pytest.raises(InputError) as caught:
+            look(config.data.dataset)
+        assert str(caught.value) == message
+    assert RuntimeConfig(data_dir=tmp_path).beton_for("hospital") == tmp_path / "hospital.beton"
+    assert RuntimeConfig(data_dir=tmp_path).beton_for("chexpert") == tmp_path / "chexpert.beton"
 
 
 def test_every_entry_names_a_reader_and_its_labels() -> None:

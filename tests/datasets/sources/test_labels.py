@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from datasets.errors import InputError
-from datasets.sources.cells import ages_in_years, finding_values, label_columns, label_values, sexes
+from datasets.sources.cells import MISSING, ages_in_years, finding_values, label_columns, label_values, sexes
 from datasets.sources.labels import CHESTXRAY14_LABELS, CHEXPERT_LABELS, IGNORED, canonical
 from datasets.sources.records import to_targets
 from datasets.sources.tables import read_header, read_lines, read_table
@@ -42,10 +42,11 @@ def test_an_unknown_label_is_left_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("policy", "expected"), [("zero", [0, 1, 0]), ("one", [1, 1, 0]), ("ignore", [IGNORED, 1, 0])]
+    ("policy", "expected"),
+    [("zero", [0, 1, 0, IGNORED]), ("one", [1, 1, 0, IGNORED]), ("ignore", [IGNORED, 1, 0, IGNORED])],
 )
 def test_uncertain_policies(policy, expected):
-    targets = to_targets(np.array([[-1, 1, 0]], dtype=np.int8), policy)
+    targets = to_targets(np.array([[-1, 1, 0, MISSING]], dtype=np.int8), policy)
     assert targets.dtype == np.uint8
     assert targets.tolist() == [expected]
 

@@ -88,3 +88,9 @@ def test_the_values_of_a_config_are_a_copy() -> None:
     to_dict(config)["data"]["dataset"] = "mimic_cxr"
     assert to_dict(config)["data"]["dataset"] == "chexpert"
     assert twin(config).hash == before
+
+
+def test_the_hash_of_a_config_stays_what_it_was() -> None:
+    """Finished runs are found by it."""
+    config = RunConfig(data=DataConfig(dataset="chexpert", subset="1k"), seed=3)
+    assert config.hash == "ee05cb0f821544de21220dad2bb9bae49095b6b4562aae8cc9214191e5465d38"
