@@ -32,7 +32,7 @@ from harness.runs.train_state import PartialEpoch, TrainState
 from harness.training.build import forward_backward
 from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
 from harness.training.monitor import ProgressMonitor
-from harness.training.optimizer import build_adam
+from harness.training.optimizer import build_optimizer
 from harness.training.signals import StopControl, StopSignals
 from harness.training.step import CompiledNetwork, EagerForwardBackward
 
@@ -221,7 +221,7 @@ class Ours:
             Sources(runtime=self.runtime, device=self.accelerator.device),
         )
         student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network
-        wrapped, optimizer = self.accelerator.prepare(student, build_adam(network.parameters(), 5e-5))
+        wrapped, optimizer = self.accelerator.prepare(student, build_optimizer(network.parameters(), Schedule()))
         indices = np.arange(self.pictures.batch_size, dtype=np.int64)
         return TrainingComponents(
             accelerator=self.accelerator,

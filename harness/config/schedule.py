@@ -6,26 +6,41 @@ alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from datasets.errors import InputError
-from harness.config.checks import KnownKeysOnly, check_choice, check_count, check_positive
+from harness.config.checks import (
+    OMIT_DEFAULT,
+    KnownKeysOnly,
+    check,
+    check_choice,
+    check_count,
+    check_not_negative,
+    check_positive,
+)
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Policy = Literal["step", "plateau", "cosine"]
+WEIGHT_DECAY: dict[Optimizer, float] = {"adam": 0.0, "adamw": 0.01, "sgd": 0.0}
+"""The weight decay of each optimiser when none is given, as in PyTorch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(KnownKeysOnly):
-    """Optimisation: Adam, its learning rate by epoch, and which checkpoint is kept."""
+    """Optimisation: the optimiser, its learning rate by epoch and step, and which checkpoint is kept."""
 
     epochs: int = 128
     """Number of epochs at most."""
     batch_size: int = 32
     """Images in one optimiser step over all processes together."""
     learning_rate: float = 5e-5
-    """Adam's learning rate at epoch 0."""
-    policy: Literal["step", "plateau"] = "step"
-    """``step`` halves every ``halve_every`` epochs; ``plateau`` halves once the validation loss stalls."""
+    """The learning rate at epoch 0, or after the warm-up."""
+    policy: Policy = "step"
+    """``step`` halves every ``halve_every`` epochs; ``plateau`` halves once the validation loss stalls; ``cosine``
+    falls along half a cosine to 0 at the last epoch's end, from step to step."""
     halve_every: int = 16
     """Epochs between halvings under ``step``."""
     plateau_patience: int = 3
@@ -38,14 +53,31 @@ class Schedule(KnownKeysOnly):
     """Which validation value decides the best checkpoint."""
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
+    optimizer: Optimizer = field(default="adam", metadata=OMIT_DEFAULT)
+    """torch.optim's Adam, AdamW (weight decay apart from the gradient) or SGD."""
+    weight_decay: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Decay of all trained parameters; None takes ``WEIGHT_DECAY``."""
+    momentum: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Momentum of SGD; None takes 0.9."""
+    warmup_epochs: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    """Epochs, or parts of one, over which the learning rate rises linearly, from step to step."""
 
     def __post_init__(self) -> None:
-        """Refuse counts and rates that are not positive."""
+        """Refuse counts and rates that are not positive, and options that contradict each other."""
         for name in ("epochs", "batch_size", "halve_every", "plateau_patience", "validate_every", "patience"):
             check_count(f"schedule.{name}", getattr(self, name))
         for name in ("learning_rate", "clip_value"):
             check_positive(f"schedule.{name}", getattr(self, name))
-        check_choice("schedule.policy", self.policy, Literal["step", "plateau"])
+        check_choice("schedule.policy", self.policy, Policy)
+        check_choice("schedule.optimizer", self.optimizer, Optimizer)
+        check_not_negative("schedule.weight_decay", self.weight_decay)
+        check(self.momentum is None or self.optimizer == "sgd", "schedule.momentum needs schedule.optimizer = 'sgd'")
+        check(self.momentum is None or 0.0 <= self.momentum < 1.0, "schedule.momentum must lie in 0..1, below 1")
+        check_not_negative("schedule.warmup_epochs", self.warmup_epochs)
+        check(
+            self.warmup_epochs < self.epochs,
+            f"schedule.warmup_epochs = {self.warmup_epochs:g} must be below schedule.epochs = {self.epochs}",
+        )
         check_choice("schedule.select_by", self.select_by, Literal["mean_auroc", "loss"])
 
 
@@ -81,12 +113,14 @@ class Validated:
 
 
 def learning_rate(schedule: Schedule, epoch: int, history: Sequence[Validated]) -> float:
-    """Adam's learning rate at ``epoch``, given the validations made so far.
+    """The learning rate of ``epoch``, given the validations made so far; ``step_factor`` tells its course inside.
 
     ``step``: lr * 0.5 ** (epoch // halve_every), the paper's StepLR(16, 0.5). ``plateau`` (CheXclusion): halved after
     each validated epoch that lies at least ``plateau_patience`` epochs after the best validation loss so far.
     """
-    if schedule.policy == "step":
+    if schedule.policy == "cosine":
+        halvings = 0
+    elif schedule.policy == "step":
         halvings = epoch // schedule.halve_every
     else:
         halvings, best = 0, None
@@ -96,6 +130,19 @@ def learning_rate(schedule: Schedule, epoch: int, history: Sequence[Validated]) 
             elif past.epoch - best.epoch >= schedule.plateau_patience:
                 halvings += 1
     return float(schedule.learning_rate * 0.5**halvings)
+
+
+def step_factor(schedule: Schedule, epoch: int, step: int, num_steps: int) -> float:
+    """What the epoch's learning rate is multiplied by at ``step``, from 0, of its ``num_steps`` optimiser steps.
+
+    The warm-up reaches 1 with its last step; the cosine starts behind it.
+    """
+    if epoch + (step + 1) / num_steps <= schedule.warmup_epochs:
+        return (epoch + (step + 1) / num_steps) / schedule.warmup_epochs
+    if schedule.policy != "cosine":
+        return 1.0
+    done = (epoch + step / num_steps - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
+    return 0.5 * (1.0 + math.cos(math.pi * max(0.0, done)))
 
 
 def validation_due(schedule: Schedule, epoch: int) -> bool:

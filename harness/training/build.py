@@ -21,7 +21,7 @@ from harness.objectives import Objective, Sources, build_objective
 from harness.runs.runtime import FolderOf, RuntimeConfig
 from harness.training.guards import BatchNormSnapshot
 from harness.training.loop import TrainingComponents
-from harness.training.optimizer import build_adam
+from harness.training.optimizer import build_optimizer
 from harness.training.preflight import CheckedRun
 from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
@@ -92,10 +92,9 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     if objective.module is not None:
         parameters += objective.module.parameters()
         average_gradients(objective.module, accelerator.num_processes)
-    adam = build_adam(parameters, config.schedule.learning_rate)
     share = config.schedule.batch_size // accelerator.num_processes
     student = CompiledNetwork(network, share) if runtime.compile else network
-    wrapped, optimizer = accelerator.prepare(student, adam)
+    wrapped, optimizer = accelerator.prepare(student, build_optimizer(parameters, config.schedule))
     if accelerator.num_processes > 2:
         warm_up_ddp_buckets(wrapped, network, accelerator.device)
     validation_indices = run.beton.indices("validation")

@@ -18,7 +18,7 @@ from torch import nn
 from datasets.loading.batch import Loader
 from datasets.loading.prefetch import DevicePrefetcher
 from harness.config import Schedule
-from harness.config.schedule import Validated, learning_rate, stops_early, validation_due
+from harness.config.schedule import Validated, learning_rate, step_factor, stops_early, validation_due
 from harness.devices.accelerator import Accelerator, same_statistics, set_torch_threads
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import Scores, score
@@ -46,7 +46,7 @@ class TrainingComponents:
     forward_backward: ForwardBackward
     """Runs ``wrapped`` and ``objective`` on a batch, forward and backward."""
     optimizer: Any
-    """Adam over the trainable parameters, prepared by Accelerate."""
+    """The schedule's, over the trainable parameters, prepared by Accelerate."""
     objective: Objective
     schedule: Schedule
     train_loader: Loader
@@ -91,7 +91,8 @@ def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCa
             callbacks.save(replace(state, partial=partial, seconds=elapsed_s()))
             raise
         state = _advanced(state, partial, scores, elapsed_s())
-        callbacks.epoch_done(state, _record(state, partial, rate, train, scores))
+        last_rate = rate * step_factor(schedule, epoch, partial.batches - 1, partial.batches)
+        callbacks.epoch_done(state, _record(state, partial, last_rate, train, scores))
     return state
 
 
@@ -102,19 +103,16 @@ def train_epoch(
     callbacks: TrainingCallbacks,
     elapsed_s: Callable[[], float],
 ) -> PartialEpoch:
-    """Train the rest of the current epoch at learning rate ``rate``; return what the whole epoch has measured.
+    """Train the rest of the current epoch at its learning rate ``rate``; return what the whole epoch has measured.
 
     ``elapsed_s`` tells the seconds of the whole run so far, which a checkpoint keeps.
     """
     accelerator, optimizer, control = components.accelerator, components.optimizer, callbacks.control
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    schedule = components.schedule
     components.wrapped.train()
     meter = EpochMeter(accelerator, components.labels, state.partial)
     losses_guard = FiniteLosses(accelerator, epoch=state.epoch)
-    take_step = OptimizerStep(
-        accelerator, optimizer, components.network, components.schedule.clip_value, components.runtime
-    )
+    take_step = OptimizerStep(accelerator, optimizer, components.network, schedule.clip_value, components.runtime)
 
     def checkpoint() -> PartialEpoch:
         losses_guard.check()
@@ -129,6 +127,8 @@ def train_epoch(
         set_torch_threads(components.runtime)
         for batch in meter.timed(batches):
             logits, losses = components.forward_backward(batch.inputs, batch.targets, batch.global_size)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * step_factor(schedule, state.epoch, meter.batches, len(components.train_loader))
             stepped = take_step()
             if take_step.skips and not stepped:
                 meter.leave_out(batch.host)

@@ -1,4 +1,4 @@
-"""Adam for a run, and one optimiser step that clamps, steps and can leave a step out."""
+"""The optimiser of a run, and one optimiser step that clamps, steps and can leave a step out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.config import Schedule
+from harness.config.schedule import WEIGHT_DECAY
 from harness.devices.accelerator import Accelerator
 from harness.runs.runtime import RuntimeConfig
 from harness.training.guards import BatchNormSnapshot, gradients_are_finite
 
 
-def build_adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-    """Adam with PyTorch's default moments, no weight decay, and all of a parameter's update in one kernel.
+def build_optimizer(parameters: Iterable[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+    """The schedule's optimiser with PyTorch's default moments, and all of a parameter's update in one kernel.
 
-    The fused form exists for float parameters on the CPU and on CUDA, which is where networks are trained here. It
-    has the same state as the plain form and rounds otherwise than it, but always the same way.
+    The fused forms exist for float parameters on the CPU and on CUDA, which is where networks are trained here. They
+    have the same state as the plain forms and round otherwise than they do, but always the same way.
     """
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    if decay is None:
+        decay = WEIGHT_DECAY[schedule.optimizer]
+    if schedule.optimizer == "sgd":
+        momentum = 0.9 if schedule.momentum is None else schedule.momentum
+        return torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+    kind = torch.optim.AdamW if schedule.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 class OptimizerStep:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from datasets.errors import InputError
 from harness.config import Schedule, chexclusion
-from harness.config.schedule import Validated, best_of, is_better, learning_rate, stops_early, validation_due
+from harness.config.schedule import (
+    Validated,
+    best_of,
+    is_better,
+    learning_rate,
+    step_factor,
+    stops_early,
+    validation_due,
+)
 
 PAPER = Schedule()
 PLATEAU = Schedule(policy="plateau", learning_rate=8.0, plateau_patience=3, select_by="loss")
@@ -49,6 +57,36 @@ def test_the_rate_depends_on_the_past_alone_and_never_rises(losses: list[float],
     full = history(*losses)
     assert learning_rate(schedule, epoch, full) == learning_rate(schedule, epoch, full[:epoch])
     assert learning_rate(schedule, epoch + 1, full) <= learning_rate(schedule, epoch, full)
+
+
+def test_the_cosine_falls_from_step_to_step_and_is_halved_in_the_middle() -> None:
+    schedule = Schedule(epochs=2, policy="cosine", learning_rate=8.0)
+    assert [learning_rate(schedule, epoch, []) for epoch in (0, 1)] == [8.0, 8.0]
+    factors = [step_factor(schedule, epoch, step, 2) for epoch in (0, 1) for step in (0, 1)]
+    assert factors == pytest.approx([1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
+
+
+def test_the_warm_up_rises_step_by_step_and_the_schedule_goes_on_behind_it() -> None:
+    schedule = Schedule(epochs=3, warmup_epochs=1.5)
+    factors = [step_factor(schedule, epoch, step, 4) for epoch in range(3) for step in range(4)]
+    assert factors == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1, 1, 1, 1, 1])
+    cosine = Schedule(epochs=3, warmup_epochs=1.0, policy="cosine")
+    assert [step_factor(cosine, epoch, 0, 1) for epoch in range(3)] == pytest.approx([1.0, 1.0, 0.5])
+
+
+@given(epoch=st.integers(0, 127), step=st.integers(0, 99), policy=st.sampled_from(["step", "plateau"]))
+def test_without_warm_up_an_epoch_has_one_rate(epoch: int, step: int, policy: str) -> None:
+    assert step_factor(Schedule(policy=policy), epoch, step, 100) == 1.0  # type: ignore[arg-type]
+
+
+@given(warmup=st.floats(0, 9.5), steps=st.integers(1, 20), policy=st.sampled_from(["step", "cosine"]))
+def test_the_factor_rises_to_one_and_then_never_rises(warmup: float, steps: int, policy: str) -> None:
+    schedule = Schedule(epochs=10, warmup_epochs=warmup, policy=policy)  # type: ignore[arg-type]
+    factors = [step_factor(schedule, epoch, step, steps) for epoch in range(10) for step in range(steps)]
+    peak = factors.index(max(factors))
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert min(factors) > 0.0 and max(factors) <= 1.0
 
 
 def test_validation_every_third_epoch_and_after_the_last() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.config import NetworkConfig
+from harness.config import NetworkConfig, Schedule
 from harness.networks import build_network
-from harness.training.optimizer import build_adam
+from harness.training.optimizer import build_optimizer
 from harness.training.step import CACHE_VARIABLE, CompiledNetwork, keep_compiled_code
 
 
@@ -80,7 +80,10 @@ def test_a_place_that_the_user_chose_for_compiled_code_is_kept(tmp_path: Path, m
 @pytest.mark.parametrize("steps", [1, 5])
 def test_fused_adam_makes_plain_adams_steps_to_rounding(steps):
     weights = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
-    optimizers = [build_adam([weights[0]], 1e-2), torch.optim.Adam([weights[1]], lr=1e-2)]
+    optimizers = [
+        build_optimizer([weights[0]], Schedule(learning_rate=1e-2)),
+        torch.optim.Adam([weights[1]], lr=1e-2),
+    ]
     for _ in range(steps):
         for weight, optimizer in zip(weights, optimizers, strict=True):
             (weight**2).sum().backward()
@@ -97,10 +100,10 @@ def test_fused_adam_goes_on_bit_for_bit_from_its_state():
             optimizer.zero_grad()
 
     through = torch.nn.Parameter(torch.linspace(-1, 1, 7))
-    optimizer = build_adam([through], 1e-2)
+    optimizer = build_optimizer([through], Schedule(learning_rate=1e-2))
     train(through, optimizer, 3)
     stopped = torch.nn.Parameter(through.detach().clone())
-    again = build_adam([stopped], 1e-2)
+    again = build_optimizer([stopped], Schedule(learning_rate=1e-2))
     again.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # loading takes tensors as they are
     train(through, optimizer, 3)
     train(stopped, again, 3)

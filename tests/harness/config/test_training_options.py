@@ -1,0 +1,72 @@
+"""Options of training: off they leave every identity as it was; wrong values are refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from datasets.errors import InputError
+from harness.config import (
+    AttentionTransfer,
+    DataConfig,
+    RunConfig,
+    Schedule,
+    Weights,
+    chexclusion,
+    from_dict,
+    to_dict,
+)
+
+PAPER = RunConfig(data=DataConfig(dataset="chexpert"))
+TEACHER = RunConfig(data=DataConfig(dataset="mimic_cxr"), schedule=chexclusion())
+STUDENT = RunConfig(
+    data=DataConfig(dataset="chexpert", subset="1k"),
+    objective=AttentionTransfer(teacher=Weights(kind="run", run=TEACHER), beta=10.0),
+)
+CHANGED: dict[str, dict[str, Any]] = {
+    "schedule": {
+        "optimizer": "adamw",
+        "weight_decay": 0.1,
+        "warmup_epochs": 0.5,
+    },
+}
+"""Each option with a value other than its default, by its table."""
+
+
+def test_without_the_options_a_run_has_the_hash_that_it_always_had() -> None:
+    assert PAPER.hash == "0bfd92c404e5c30f369beee9cc5fc458f0bdc968213675ba9314ce225c4df589"
+    assert STUDENT.hash == "6b6ecb7ccb048bcef7b0e1839c679a66ab3851a0262d046017f50909e3bfcd66"
+
+
+@pytest.mark.parametrize(("table", "key"), [(table, key) for table, keys in CHANGED.items() for key in keys])
+def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -> None:
+    values = to_dict(PAPER)
+    assert key not in values.get(table, {})
+    values.setdefault(table, {})[key] = CHANGED[table][key]
+    changed = from_dict(values, where="run.toml")
+    assert changed.hash != PAPER.hash
+    assert from_dict(to_dict(changed), where="config.json") == changed
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "message"),
+    [
+        ("schedule", {"optimizer": "adagrad"}, "schedule.optimizer: .*'adam', 'adamw' or 'sgd', found 'adagrad'"),
+        ("schedule", {"policy": "cosin"}, "'step', 'plateau' or 'cosine', found 'cosin'"),
+        ("schedule", {"momentum": 0.9}, "schedule.momentum needs schedule.optimizer = 'sgd'"),
+        ("schedule", {"optimizer": "sgd", "momentum": 1.0}, "schedule.momentum must lie in 0..1, below 1"),
+        ("schedule", {"weight_decay": -0.1}, "schedule.weight_decay must not be negative"),
+        ("schedule", {"epochs": 2, "warmup_epochs": 2.0}, "warmup_epochs = 2 must be below schedule.epochs = 2"),
+    ],
+)
+def test_wrong_values_are_refused_in_one_line(table: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        from_dict({"data": {"dataset": "chexpert"}} | {table: values}, where="run.toml")
+    assert str(caught.value).startswith("run.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_sgd_takes_a_momentum() -> None:
+    assert dataclasses.replace(Schedule(optimizer="sgd"), momentum=0.0).momentum == 0.0
