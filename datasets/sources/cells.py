@@ -24,6 +24,8 @@ MISSING = -2
 
 _BLANK = {"", "nan", "none", "null"}
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "D": 1 / 365}
+_LATERAL = r"LATERAL\b|.* LATERAL\b|LL?$|RL?$"
+_FRONTAL = r"(?:AP|PA)(?:\b|_)"
 _SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
@@ -53,7 +55,7 @@ def label_columns(path: Path, header: Sequence[str], labels: Sequence[str]) -> l
     return [found[label] for label in labels]
 
 
-def _parsed(table: Table, column: str, parse: Callable[[str], list[int]], width: int) -> npt.NDArray[np.int8]:
+def parsed_cells(table: Table, column: str, parse: Callable[[str], list[int]], width: int) -> npt.NDArray[np.int8]:
     """(N, width) of what ``parse`` makes of each cell; every distinct text is parsed once."""
     codes, texts = pd.factorize(table.frame[column])
     lines = np.zeros((len(texts), width), dtype=np.int8)
@@ -81,7 +83,7 @@ def label_values(table: Table, columns: Sequence[str]) -> npt.NDArray[np.int8]:
     Raises:
         InputError: naming row and column of the first cell that is none of these.
     """
-    return np.hstack([_parsed(table, column, _label_value, 1) for column in columns])
+    return np.hstack([parsed_cells(table, column, _label_value, 1) for column in columns])
 
 
 def _label_value(text: str) -> list[int]:
@@ -99,7 +101,7 @@ def finding_values(table: Table, column: str, labels: Sequence[str]) -> npt.NDAr
     Raises:
         InputError: naming the row of an unknown token, of a blank, or of 'No Finding' beside a finding.
     """
-    return _parsed(table, column, partial(_finding_line, labels=labels), len(labels))
+    return parsed_cells(table, column, partial(_finding_line, labels=labels), len(labels))
 
 
 def _finding_line(text: str, labels: Sequence[str]) -> list[int]:
@@ -121,6 +123,28 @@ def ages_in_years(column: pd.Series) -> pd.Series:
     parts = named_parts(column.str.upper(), r"^(?P<number>\d{1,4})(?:\.0+)?(?P<unit>[YMD]?)$")
     years = pd.to_numeric(parts["number"]) * parts["unit"].map(_YEARS_PER_UNIT).fillna(1.0)
     return years.map(np.floor).astype("Int16")
+
+
+def views(column: pd.Series) -> pd.Series:
+    """'frontal', 'lateral' or 'unknown' from 'PA', 'AP_horizontal', 'LATERAL', 'L' and the like."""
+    told = column.str.upper()
+    frontal, lateral = told.str.match(_FRONTAL), told.str.match(_LATERAL)
+    return pd.Series("unknown", index=column.index, dtype="str").mask(frontal, "frontal").mask(lateral, "lateral")
+
+
+def one_value_each(table: Table, key: str, column: str) -> pd.Series:
+    """The value of a column for each distinct key of a table that repeats it in equal rows; indexed by key.
+
+    Raises:
+        InputError: naming the first row whose value is another than that of the row above with its key.
+    """
+    distinct = table.frame[[key, column]].drop_duplicates()
+    again = distinct[key].duplicated()
+    if again.any():
+        row = int(distinct.index[np.flatnonzero(again)[0]])
+        told = f"{key} {distinct[key][row]} has {column} {distinct[column][row]!r}, but another one in a row above"
+        raise InputError(f"{table.where(row)}: {told}")
+    return distinct.set_index(key)[column]
 
 
 def sexes(column: pd.Series) -> pd.Series:

@@ -31,6 +31,18 @@ def table_file(folder: Path, name: str) -> Path | None:
     return None
 
 
+def needed_file(folder: Path, name: str, why: str) -> Path:
+    """``name`` or ``name.gz`` in a folder.
+
+    Raises:
+        InputError: when neither is there; ``why`` says what it is needed for.
+    """
+    file = table_file(folder, name)
+    if file is None:
+        raise InputError(f"{folder}: no {name}[.gz]; {why}")
+    return file
+
+
 def find_home(root: Path, names: Sequence[str], columns: Collection[str]) -> Path:
     """Folder that holds one of the named tables: ``root`` itself, or the one folder right below it that does.
 

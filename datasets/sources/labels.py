@@ -17,6 +17,27 @@ CHESTXRAY14_LABELS: tuple[str, ...] = (
 )
 """The 14 diseases of ChestX-ray14; its 'No Finding' is the absence of all of them, not an output."""
 
+RSNA_LABELS: tuple[str, ...] = ("Pneumonia", "Lung Opacity", "No Finding")
+"""What the classes of the RSNA Pneumonia Challenge say."""
+
+PADCHEST_LABELS: tuple[str, ...] = (
+    "No Finding",
+    *CHESTXRAY14_LABELS,
+    *("Fracture", "Support Devices", "COPD", "Tuberculosis", "Bronchiectasis", "Granuloma", "Air Trapping"),
+    *("Flattened Diaphragm", "Hemidiaphragm Elevation", "Costophrenic Angle Blunting", "Hilar Enlargement"),
+    *("Aortic Elongation", "Aortic Atheromatosis", "Scoliosis"),
+)
+"""The commonest of PadChest's 193 findings and diagnoses, in the names of the other datasets where they have one."""
+
+VINDR_LABELS: tuple[str, ...] = (
+    *("Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Clavicle fracture", "Consolidation"),
+    *("Edema", "Emphysema", "Enlarged PA", "ILD", "Infiltration", "Lung Opacity", "Lung cavity", "Lung cyst"),
+    *("Mediastinal shift", "Nodule/Mass", "Pleural Effusion", "Pleural_Thickening", "Pneumothorax", "Fibrosis"),
+    *("Rib fracture", "Other lesion", "COPD", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases"),
+    "No Finding",
+)
+"""The 22 findings and 6 diagnoses of VinDr-CXR in the order of its tables."""
+
 NO_FINDING = "No Finding"
 
 SPLITS = ("train", "validation", "test")
@@ -33,7 +54,13 @@ Uncertain = Literal["zero", "one", "ignore"]
 Views = Literal["all", "frontal", "lateral"]
 """Which projections are kept."""
 
-_ALIASES = {"Airspace Opacity": "Lung Opacity", "Infiltrate": "Infiltration"}
+_ALIASES = {
+    "Airspace Opacity": "Lung Opacity",
+    "Infiltrate": "Infiltration",
+    "Pulmonary fibrosis": "Fibrosis",
+    "Other disease": "Other diseases",
+}
+_NAMED = (*CHEXPERT_LABELS, *CHESTXRAY14_LABELS, *PADCHEST_LABELS, *VINDR_LABELS)
 
 
 def _key(name: str) -> str:
@@ -41,7 +68,7 @@ def _key(name: str) -> str:
 
 
 _CANONICAL: dict[str, str] = {
-    **{_key(name): name for name in (*CHEXPERT_LABELS, *CHESTXRAY14_LABELS)},
+    **{_key(name): name for name in _NAMED},
     **{_key(alias): name for alias, name in _ALIASES.items()},
 }
 

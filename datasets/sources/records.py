@@ -205,14 +205,15 @@ def _in_view(view: pd.Series, views: Views) -> npt.NDArray[np.bool_]:
 def _find_files(root: Path, rows: SourceRows, frame: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
     """The rows with the paths of the files that are there, and (N,) whether there is one."""
     present = existing(root, frame["path"])
-    if rows.instead is not None and not present.all():
-        ending, other = rows.instead
-        paths = frame["path"].copy()
-        paths[~present] = paths[~present].str.removesuffix(ending) + other
-        found = existing(root, paths[~present])
-        paths[~present] = paths[~present].where(found, frame["path"][~present])
-        present[~present] = found
-        frame = frame.assign(path=paths)
+    for pattern, other in rows.instead:
+        lost = np.flatnonzero(~present)
+        places = frame["path"].iloc[lost].str.replace(pattern, other, regex=True)
+        found = existing(root, places)
+        if found.any():
+            present[lost[found]] = True
+            paths = frame["path"].copy()
+            paths.iloc[lost[found]] = places[found]
+            frame = frame.assign(path=paths)
     if len(frame) and not present.any():
         raise InputError(
             f"{root}: none of the {len(frame):,} images of the tables was found; looked in {rows.looked_in}, "

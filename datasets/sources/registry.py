@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from datasets.errors import InputError, known_words
 from datasets.registry import Registry
-from datasets.sources.labels import CHESTXRAY14_LABELS, CHEXPERT_LABELS
+from datasets.sources.labels import (
+    CHESTXRAY14_LABELS,
+    CHEXPERT_LABELS,
+    PADCHEST_LABELS,
+    RSNA_LABELS,
+    VINDR_LABELS,
+)
 
 if TYPE_CHECKING:
     from datasets.sources.rows import SourceRows
@@ -54,7 +60,7 @@ WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _ENTRIES = {
     "chexpert": DatasetEntry(
         title="CheXpert",
-        reader="datasets.sources.chexpert:read",
+        reader="datasets.sources.readers.chexpert:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 178_834, "validation": 22_101},
         xrv_weights=("all", "chex"),
@@ -62,7 +68,7 @@ _ENTRIES = {
     ),
     "chestxray14": DatasetEntry(
         title="ChestX-ray14",
-        reader="datasets.sources.chestxray14:read_whole",
+        reader="datasets.sources.readers.chestxray14:read_whole",
         labels=CHESTXRAY14_LABELS,
         split_sizes={"train": 90_265, "validation": 11_031},
         xrv_weights=("all", "nih", "rsna"),  # RSNA's images are a part of these
@@ -70,7 +76,7 @@ _ENTRIES = {
     ),
     "chestxray14_5.6k": DatasetEntry(
         title="ChestX-ray14 5.6k",
-        reader="datasets.sources.chestxray14:read_sample",
+        reader="datasets.sources.readers.chestxray14:read_sample",
         labels=CHESTXRAY14_LABELS,
         split_sizes={"train": 4_482, "validation": 561},
         part_of="chestxray14",
@@ -78,11 +84,38 @@ _ENTRIES = {
     ),
     "mimic_cxr": DatasetEntry(
         title="MIMIC-CXR",
-        reader="datasets.sources.mimic_cxr:read",
+        reader="datasets.sources.readers.mimic_cxr:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 301_688, "validation": 37_711},
         xrv_weights=("all", "mimic_nb", "mimic_ch"),
         phantom="datasets.phantom.mimic_cxr:LAYOUT",
+    ),
+    "rsna_pneumonia": DatasetEntry(
+        title="RSNA Pneumonia",
+        reader="datasets.sources.readers.rsna:read",
+        labels=RSNA_LABELS,
+        split_sizes={"train": 21_347, "validation": 2_668},
+        part_of="chestxray14",
+        xrv_weights=("all", "nih", "rsna"),
+    ),
+    "padchest": DatasetEntry(
+        title="PadChest",
+        reader="datasets.sources.readers.padchest:read",
+        labels=PADCHEST_LABELS,
+        split_sizes={"train": 128_944, "validation": 15_853},
+        xrv_weights=("all", "pc"),
+    ),
+    "vindr_cxr": DatasetEntry(
+        title="VinDr-CXR",
+        reader="datasets.sources.readers.vindr:read",
+        labels=VINDR_LABELS,
+        split_sizes={"train": 14_400, "validation": 1_800},
+    ),
+    "brax": DatasetEntry(
+        title="BRAX",
+        reader="datasets.sources.readers.brax:read",
+        labels=CHEXPERT_LABELS,
+        split_sizes={"train": 32_773, "validation": 4_096},
     ),
 }
 for _name, _entry in _ENTRIES.items():

@@ -12,6 +12,8 @@ import pandas as pd
 from datasets.sources.tables import SourceTable, Table
 
 COLUMNS = ("path", "name", "patient", "study", "view", "official_split", "sex", "age")
+DICOM_INSTEAD = ((r"\.[a-z]+$", ".dcm"),)
+"""``SourceRows.instead`` of a dataset whose images may lie there as DICOM files of the same names."""
 REJECT_COLUMNS = ("path", "reason", "table", "row")
 
 
@@ -30,8 +32,8 @@ class SourceRows:
     """Where images are looked for, as the end of a sentence."""
     refused: pd.DataFrame
     """Rows whose path cannot be used, in ``REJECT_COLUMNS``."""
-    instead: tuple[str, str] | None = None
-    """An ending of paths, and the one to try for an image whose file with the first is not there."""
+    instead: tuple[tuple[str, str], ...] = ()
+    """Patterns in paths, each with what to put there, tried in turn for an image that has no file at its path."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Reason to number of images that the tables themselves leave out."""
 

@@ -85,7 +85,14 @@ def read_header(path: Path) -> list[str]:
     return _header(path, _first_records(path, _decompress(path, read_file(path), HEAD_BYTES), 1)[0])
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = (), *, header_line: int = 1) -> Table:
+def read_table(
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    header_line: int = 1,
+    multiline: bool = False,
+) -> Table:
     """Read the required columns and those of the optional ones that are there.
 
     Args:
@@ -93,6 +100,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         required: columns without which the table is refused.
         optional: columns that are read when the table has them.
         header_line: line that names the columns; those above it are passed over.
+        multiline: whether a quoted cell may go over several lines; a quote that is left open is then hard to find.
 
     Raises:
         InputError: naming the file, and the row or the columns that are wrong.
@@ -108,7 +116,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         )
     wanted = [*required, *(name for name in optional if name in header)]
     positions = [header.index(name) for name in wanted]
-    frame = _parse(path, data, positions, _row_width(header, records), header_line)
+    frame = _parse(path, data, positions, _row_width(header, records), header_line, multiline=multiline)
     frame.columns = pd.Index(wanted)
     frame.index = pd.RangeIndex(header_line + 1, header_line + 1 + len(frame))
     frame = frame[(frame != "").any(axis=1)]
@@ -168,7 +176,9 @@ def _row_width(header: list[str], records: list[list[str]]) -> int:
     return len(first) if longer or shorter else len(header)
 
 
-def _parse(path: Path, data: bytes, positions: list[int], width: int, header_line: int) -> pd.DataFrame:
+def _parse(
+    path: Path, data: bytes, positions: list[int], width: int, header_line: int, *, multiline: bool
+) -> pd.DataFrame:
     ragged: list[Any] = []
 
     def note(row: Any) -> str:
@@ -184,7 +194,9 @@ def _parse(path: Path, data: bytes, positions: list[int], width: int, header_lin
             read_options=pyarrow.csv.ReadOptions(
                 use_threads=False, column_names=names, skip_rows=1, block_size=BLOCK_BYTES
             ),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=note, ignore_empty_lines=False),
+            parse_options=pyarrow.csv.ParseOptions(
+                invalid_row_handler=note, ignore_empty_lines=False, newlines_in_values=multiline
+            ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(used, pa.string()), strings_can_be_null=False, include_columns=used
             ),
@@ -198,7 +210,7 @@ def _parse(path: Path, data: bytes, positions: list[int], width: int, header_lin
             "the file may be cut short or its cells shifted"
         )
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    if table.num_rows != lines - 1:
+    if table.num_rows != lines - 1 and not multiline:
         raise InputError(f"{path}: {lines:,} lines but {table.num_rows + 1:,} rows; a quote may be left open")
     trimmed = [pc.utf8_trim_whitespace(table.column(name)) for name in used]
     frame: pd.DataFrame = pa.table(trimmed, names=used).to_pandas()

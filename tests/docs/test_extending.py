@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-PACKAGES = ("padchest_reader", "tinyparts", "tinyqueue", "tinyreport")
+PACKAGES = ("spine_reader", "tinyparts", "tinyqueue", "tinyreport")
 FILES = re.compile(rf"```python\n# ((?:{'|'.join(PACKAGES)})/\w+\.py)\n(.*?)```", re.DOTALL)
 ENTRY_POINTS = re.compile(r'^\[project\.entry-points\."([\w.]+)"\]\n(\w+) = "([\w.]+)"', re.MULTILINE)
 
@@ -31,7 +31,7 @@ from tinyparts.objective import MeanPlanes
 
 def run(seed):
     config = RunConfig(
-        data=DataConfig(dataset="padchest", image_size=64),
+        data=DataConfig(dataset="spines", image_size=64),
         network=NetworkConfig(name="tinynet"),
         init=Weights(kind="none"),
         objective=MeanPlanes(teacher=Weights(kind="none")),
@@ -46,7 +46,7 @@ def grid():
 """
 CONFIG = """
 seed = 0
-data = { dataset = "padchest", image_size = 64 }
+data = { dataset = "spines", image_size = 64 }
 network = { name = "tinynet" }
 init = { kind = "none" }
 objective = { method = "mean_planes", teacher = { kind = "none" } }
@@ -75,7 +75,7 @@ def place(tmp_path: Path) -> Path:
         pixels = generator.normal(60 + 90 * labels[0], 20, (64, 64)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
         lines.append(f"{number}.png,{number},{labels[0]},{labels[1]}")
-    (tmp_path / "images" / "padchest.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "images" / "spines.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "run.toml").write_text(CONFIG)
     (tmp_path / "tiny.py").write_text(GRID)
     return tmp_path
@@ -106,7 +106,7 @@ def test_the_page_names_every_registry() -> None:
 
 @pytest.mark.slow
 def test_what_the_page_adds_trains_plans_submits_and_reports(place: Path) -> None:
-    cxr(place, "convert padchest --root images --out data/padchest.beton --size 64 --workers 1")
+    cxr(place, "convert spines --root images --out data/spines.beton --size 64 --workers 1")
     options = "--data-dir data --runs-dir runs"
     planned = json.loads(cxr(place, f"grid plan tiny.py {options} --json"))
     assert [run["action"] for run in planned["runs"]] == ["run", "run"]
@@ -122,6 +122,6 @@ def test_what_the_page_adds_trains_plans_submits_and_reports(place: Path) -> Non
         states = [run["state"] for run in json.loads(cxr(place, f"grid status tiny.py {options} --json"))["runs"]]
     said = cxr(place, "report runs")
     page = (place / "runs" / "report" / "index.html").read_text(encoding="utf-8")
-    assert "PadChest" in page and "TinyNet" in page and "Mean planes, random teacher" in page
+    assert "Spines" in page and "TinyNet" in page and "Mean planes, random teacher" in page
     assert "## Best epochs" in said
     assert '<h3 id="best-epochs">Best epochs</h3>' in page

@@ -106,7 +106,7 @@ def test_other_arguments_never_overwrite_but_another_dataset_is_added(tmp_path: 
         ({"size": 8}, "size = 8"),
         ({"seed": -1}, "seed = -1"),
         ({"workers": 0}, "workers = 0"),
-        ({"datasets": ["padchest"]}, "known: chexpert, chestxray14, mimic_cxr"),
+        ({"datasets": ["nowhere"]}, "known: chexpert, chestxray14, mimic_cxr"),
     ],
 )
 def test_values_out_of_range_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:

@@ -208,3 +208,17 @@ def test_a_link_that_leads_back_to_itself_is_passed_over(tmp_path):
     (tmp_path / "images_002").symlink_to(tmp_path / "images_002")
     (tmp_path / "images_003").symlink_to(tmp_path)
     assert len(read_records("chestxray14", tmp_path).frame) == len(ROWS)
+
+
+def test_a_folder_of_dicom_files(tmp_path):
+    make(tmp_path, images="images_002/images")
+    for path in tmp_path.rglob("*.png"):
+        path.rename(path.with_suffix(".dcm"))
+    put(tmp_path / "images" / ROWS[0][0])
+    frame = read_records("chestxray14", tmp_path).frame
+    names = sorted(row[0] for row in ROWS)
+    assert frame["name"].tolist() == sorted(names, key=lambda name: (name != ROWS[0][0], name))
+    assert frame["path"].tolist() == [
+        f"images/{ROWS[0][0]}",
+        *(f"images_002/images/{name[:-4]}.dcm" for name in names if name != ROWS[0][0]),
+    ]

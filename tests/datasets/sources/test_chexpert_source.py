@@ -201,8 +201,8 @@ def test_header_alone(tmp_path):
 
 def test_unknown_dataset_and_view(tmp_path):
     make(tmp_path)
-    with pytest.raises(InputError, match="unknown dataset 'padchest'; known: chexpert, chestxray14"):
-        read_records("padchest", tmp_path)
+    with pytest.raises(InputError, match="unknown dataset 'nowhere'; known: chexpert, chestxray14"):
+        read_records("nowhere", tmp_path)
     with pytest.raises(InputError, match="views = 'oblique' is unknown"):
         read_records("chexpert", tmp_path, views="oblique")
 
@@ -217,3 +217,12 @@ def test_row_order_does_not_matter(tmp_path):
         pd.testing.assert_frame_equal(again.frame, first.frame)
         assert np.array_equal(again.targets, first.targets)
         assert again.patients == first.patients
+
+
+def test_dicom_files_are_read_where_there_is_no_jpg(tmp_path):
+    make(tmp_path)
+    jpg = tmp_path / ROWS[0][0]
+    jpg.rename(jpg.with_suffix(".dcm"))
+    frame = read_records("chexpert", tmp_path).frame
+    assert frame["path"].str.endswith(".dcm").tolist() == [name == ROWS[0][0] for name in frame["name"]]
+    assert (tmp_path / frame["path"][2]).is_file()

@@ -5,8 +5,24 @@ import pandas as pd
 import pytest
 
 from datasets.errors import InputError
-from datasets.sources.cells import MISSING, ages_in_years, finding_values, label_columns, label_values, sexes
-from datasets.sources.labels import CHESTXRAY14_LABELS, CHEXPERT_LABELS, IGNORED, canonical
+from datasets.sources.cells import (
+    MISSING,
+    ages_in_years,
+    finding_values,
+    label_columns,
+    label_values,
+    sexes,
+    views,
+)
+from datasets.sources.labels import (
+    CHESTXRAY14_LABELS,
+    CHEXPERT_LABELS,
+    IGNORED,
+    PADCHEST_LABELS,
+    RSNA_LABELS,
+    VINDR_LABELS,
+    canonical,
+)
 from datasets.sources.records import to_targets
 from datasets.sources.tables import read_header, read_lines, read_table
 
@@ -18,7 +34,9 @@ def test_orders_are_the_published_ones():
     assert "No Finding" not in CHESTXRAY14_LABELS
 
 
-@pytest.mark.parametrize("name", [*CHEXPERT_LABELS, *CHESTXRAY14_LABELS])
+@pytest.mark.parametrize(
+    "name", sorted({*CHEXPERT_LABELS, *CHESTXRAY14_LABELS, *RSNA_LABELS, *PADCHEST_LABELS, *VINDR_LABELS})
+)
 def test_canonical_names_stay(name):
     assert canonical(name) == name
 
@@ -31,6 +49,10 @@ def test_canonical_names_stay(name):
         ("Pleural Thickening", "Pleural_Thickening"),
         (" pleural  effusion ", "Pleural Effusion"),
         ("Effusion", "Effusion"),
+        ("Pleural thickening", "Pleural_Thickening"),
+        ("Pulmonary fibrosis", "Fibrosis"),
+        ("Other disease", "Other diseases"),
+        ("No finding", "No Finding"),
     ],
 )
 def test_aliases(alias, name):
@@ -169,3 +191,13 @@ def test_lines_without_final_newline(tmp_path):
     lines, source = read_lines(write(tmp_path, "\ufeffone\r\n\r\n two \nthree"))
     assert lines == ["one", "two", "three"]
     assert source.num_rows == 3
+
+
+def test_views_of_the_words_of_every_dataset():
+    told = {
+        "frontal": ["PA", "ap", "AP_horizontal", "AP AXIAL"],
+        "lateral": ["LATERAL", "LL", "RL", "L", "XTABLE LATERAL"],
+        "unknown": ["", "COSTAL", "UNK", "EXCLUDE", "LLD", "RLO", "LPO", "PAD"],
+    }
+    for view, words in told.items():
+        assert views(pd.Series(words, dtype="str")).tolist() == [view] * len(words)

@@ -1,10 +1,12 @@
-"""Counts of the real metadata tables, CheXpert's train.csv and ChestX-ray14's Data_Entry, against published ones.
+"""Counts of real metadata tables against published ones: of CheXpert, ChestX-ray14, RSNA, PadChest and VinBigData.
 
-Both tables come with the torchxrayvision package, which is found without importing it.
+The tables come with the torchxrayvision package, which is found without importing it.
 """
 
 import importlib.util
+import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +22,42 @@ CHEXPERT_POSITIVES = [22381, 10798, 27000, 105581, 9186, 52246, 14783, 6039, 333
 CHEXPERT_UNCERTAIN = [0, 12403, 8087, 5598, 1488, 12984, 27742, 18770, 33739, 3145, 11628, 2653, 642, 1079]
 # In the order of CHESTXRAY14_LABELS.
 CHESTXRAY14_POSITIVES = [11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227]
+# In the order of PADCHEST_LABELS.
+PADCHEST_POSITIVES = [
+    *(50390, 8961, 15021, 10017, 20756, 1508, 4071, 8174, 573, 2636, 1456, 1538, 1228, 5156, 2361, 4625, 14123),
+    *(23279, 308, 2698, 3908, 6147, 990, 2466, 6782, 6792, 12165, 2546, 8333),
+]
+# By two of three readers, of the labels that Kaggle's table of VinDr-CXR has.
+VINDR_MAJORITY = {
+    "Aortic enlargement": 2346,
+    "Atelectasis": 62,
+    "Calcification": 177,
+    "Cardiomegaly": 1817,
+    "Consolidation": 121,
+    "ILD": 152,
+    "Infiltration": 245,
+    "Lung Opacity": 547,
+    "Nodule/Mass": 405,
+    "Pleural Effusion": 634,
+    "Pleural_Thickening": 882,
+    "Pneumothorax": 58,
+    "Fibrosis": 1017,
+    "Other lesion": 362,
+    "No Finding": 10606,
+}
 NIH_SAMPLE = Path(os.environ.get("CXR_NIH_SAMPLE", Path(__file__).parents[4] / "shared" / "nih_sample"))
 
 
-def metadata(tmp_path_factory, source, target):
+def tables():
     spec = importlib.util.find_spec("torchxrayvision")
     if spec is None or spec.origin is None:
         pytest.skip("torchxrayvision, which holds the real metadata tables, is not installed")
+    return Path(spec.origin).parent / "data"
+
+
+def metadata(tmp_path_factory, source, target):
     root = tmp_path_factory.mktemp(target.partition(".")[0])
-    (root / target).symlink_to(Path(spec.origin).parent / "data" / source)
+    (root / target).symlink_to(tables() / source)
     return root
 
 
@@ -167,3 +196,76 @@ def test_real_images_of_nih_are_found():
     records = read_records("chestxray14", NIH_SAMPLE)
     assert len(records.frame) == records.tables[0].num_rows - len(records.rejects) > 0
     assert all((NIH_SAMPLE / path).is_file() for path in records.frame["path"])
+
+
+@pytest.fixture(scope="module")
+def rsna(tmp_path_factory):
+    """The tables of the wheel, which lacks the classes and the mapping: one is made up, four images a patient."""
+    name = "kaggle_stage_2_train_images_dicom_headers.csv.gz"
+    root = metadata(tmp_path_factory, name, name)
+    with zipfile.ZipFile(tables() / "kaggle_stage_2_train_labels.csv.zip") as archive:
+        archive.extract("stage_2_train_labels.csv", root)
+    images = read_table(root / "stage_2_train_labels.csv", ["patientId"]).frame["patientId"].unique()
+    entries = [
+        {"subset_img_id": image, "img_id": f"{1 + number // 4:08d}_{number % 4:03d}.png"}
+        for number, image in enumerate(images)
+    ]
+    (root / "pneumonia-challenge-dataset-mappings_2018.json").write_text(json.dumps(entries))
+    return read_records("rsna_pneumonia", root, check_files=False)
+
+
+def test_rsna_images_boxes_and_pneumonias(rsna):
+    assert [table.num_rows for table in rsna.tables] == [30_227, 26_684, 26_684]
+    assert len(rsna.frame) == 26_684 and rsna.rejects.empty
+    assert [(rsna.targets[:, 0] == value).sum() for value in (1, 0)] == [6_012, 20_672]
+    assert (rsna.targets[:, 1:] == 255).sum(axis=0).tolist() == [20_672, 20_672]
+
+
+def test_rsna_views_sexes_ages(rsna):
+    assert rsna.frame["view"].unique().tolist() == ["frontal"]
+    assert rsna.frame["sex"].value_counts().to_dict() == {"M": 15_166, "F": 11_518}
+    assert (int(rsna.frame["age"].min()), int(rsna.frame["age"].max())) == (1, 92)
+    assert int(rsna.frame["age"].isna().sum()) == 5
+
+
+@pytest.fixture(scope="module")
+def padchest(tmp_path_factory):
+    name = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz"
+    return read_records("padchest", metadata(tmp_path_factory, name, name), check_files=False)
+
+
+def test_padchest_rows_patients_views(padchest):
+    """The paper counts 67,625 patients and 109,931 studies, here with those whose images are left out."""
+    assert padchest.tables[0].num_rows == 160_861 == len(padchest.frame) + 103 + 11
+    assert padchest.dropped == {"row without labels": 103, "Projection is EXCLUDE": 11}
+    assert padchest.frame["patient"].nunique() == len(padchest.patients) == 67_594
+    assert padchest.frame["study"].nunique() == 109_852
+    assert padchest.frame["view"].value_counts().to_dict() == {"frontal": 110_554, "lateral": 49_555, "unknown": 638}
+    assert padchest.rejects.empty
+
+
+def test_padchest_positives_and_missing(padchest):
+    assert (padchest.targets == 1).sum(axis=0).tolist() == PADCHEST_POSITIVES
+    known = (padchest.targets != 255).all(axis=1)
+    assert int((~known).sum()) == 16_422
+    assert int((padchest.targets == 255).all(axis=1).sum()) == 6_742
+
+
+def test_padchest_sexes_ages(padchest):
+    assert padchest.frame["sex"].value_counts(dropna=False).tolist() == [80_857, 79_868, 22]
+    assert (int(padchest.frame["age"].min()), int(padchest.frame["age"].max())) == (0, 105)
+    assert int(padchest.frame["age"].isna().sum()) == 6
+
+
+def test_padchest_split_of_seed_0(padchest):
+    splits = assign_splits(padchest, SplitConfig(seed=0))
+    assert images_and_patients(padchest, splits) == [(128_944, 54_075), (15_853, 6_759), (15_950, 6_760)]
+
+
+def test_vinbigdata_majority_of_three_readers(tmp_path_factory):
+    root = metadata(tmp_path_factory, "vinbigdata-train.csv.gz", "train.csv.gz")
+    records = read_records("vindr_cxr", root, check_files=False)
+    assert (len(records.frame), records.tables[0].num_rows, len(records.rejects)) == (15_000, 67_914, 0)
+    positives = dict(zip(records.labels, (records.targets == 1).sum(axis=0).tolist(), strict=True))
+    assert {label: count for label, count in positives.items() if count} == VINDR_MAJORITY
+    assert (records.targets == 255).sum() == 13 * 15_000

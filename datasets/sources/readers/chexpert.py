@@ -7,6 +7,7 @@ folders that hold ``valid/`` or the patients' folders directly.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from datasets.sources.cells import ages_in_years, named_parts, read_label_table, sexes
 from datasets.sources.folders import below, find_home, names_in, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
-from datasets.sources.rows import SourceRows, source_rows, stack
+from datasets.sources.rows import DICOM_INSTEAD, SourceRows, source_rows, stack
 
 TABLES = ("train.csv", "valid.csv")
 PREFIX = r"CheXpert-v1\.0(?:-small)?/"
@@ -55,7 +56,8 @@ def _read_one(file: Path, prefix: str, places: _PatientFolders | None) -> Source
         columns["age"] = ages_in_years(table.frame["Age"])
     reasons = refusals(raw, parts["patient"].notna(), EXPECTED)
     looked_in = "train/ and valid/ beside the tables and in 'CheXpert-v1.0*' folders"
-    return source_rows(table, columns, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)
+    rows = source_rows(table, columns, reasons, values, labels=CHEXPERT_LABELS, looked_in=looked_in)
+    return replace(rows, instead=DICOM_INSTEAD)
 
 
 class _PatientFolders:

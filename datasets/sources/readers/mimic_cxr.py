@@ -18,17 +18,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.sources.cells import named_parts, read_label_table
-from datasets.sources.folders import below, find_home, refusals, table_file
+from datasets.sources.cells import named_parts, read_label_table, views
+from datasets.sources.folders import below, find_home, needed_file, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
-from datasets.sources.rows import SourceRows, source_rows, stack
+from datasets.sources.rows import DICOM_INSTEAD, SourceRows, source_rows, stack
 from datasets.sources.tables import SourceTable, Table, read_table
 
 LABELS, METADATA, SPLIT = (f"mimic-cxr-2.0.0-{part}.csv" for part in ("chexpert", "metadata", "split"))
+NEEDED = f"MIMIC-CXR-JPG needs {LABELS} and {METADATA}, and may have {SPLIT}"
 STUDY = ("subject_id", "study_id")
 OFFICIAL = {"train": "train", "validate": "validation", "test": "test"}
-LATERAL = r"LATERAL\b|.* LATERAL\b|LL$|RL$"
-FRONTAL = r"(?:AP|PA)\b"
 
 V1_TABLES = ("train.csv", "valid.csv")
 V1_PATH = r"^(?P<split>train|valid)/p(?P<patient>\d+)/s(?P<study>\d+)/view\d+_(?P<view>[a-z]+)\.jpg$"
@@ -50,8 +49,8 @@ def read(root: Path, *, check_files: bool) -> SourceRows:
 
 
 def _read_jpg(root: Path, home: Path) -> SourceRows:
-    labels, values = _study_labels(_needed(home, LABELS))
-    metadata = read_table(_needed(home, METADATA), ["dicom_id", *STUDY], ["ViewPosition"])
+    labels, values = _study_labels(needed_file(home, LABELS, NEEDED))
+    metadata = read_table(needed_file(home, METADATA, NEEDED), ["dicom_id", *STUDY], ["ViewPosition"])
     for column in STUDY:
         metadata.check(column, r"\d+", "a number")
     at = _label_row(labels, metadata.frame)
@@ -68,16 +67,9 @@ def _read_jpg(root: Path, home: Path) -> SourceRows:
     return replace(
         rows,
         tables=(labels.source, metadata.source, *sources),
-        instead=(".jpg", ".dcm"),
+        instead=DICOM_INSTEAD,
         dropped={"study without a label row": unlabelled} if unlabelled else {},
     )
-
-
-def _needed(home: Path, name: str) -> Path:
-    file = table_file(home, name)
-    if file is None:
-        raise InputError(f"{home}: no {name}[.gz]; MIMIC-CXR-JPG needs {LABELS} and {METADATA}, and may have {SPLIT}")
-    return file
 
 
 def _study_labels(file: Path) -> tuple[Table, npt.NDArray[np.int8]]:
@@ -104,11 +96,8 @@ def _jpg_columns(images: pd.DataFrame, folder: str) -> dict[str, pd.Series]:
     subject, study = images["subject_id"], images["study_id"]
     name = "p" + subject.str.slice(0, 2) + "/p" + subject + "/s" + study + "/" + images["dicom_id"] + ".jpg"
     columns = {"raw": folder + name, "path": folder + name, "name": name, "patient": subject, "study": study}
-    view = pd.Series("unknown", index=images.index, dtype="str")
-    if "ViewPosition" in images:
-        told = images["ViewPosition"].str.upper()
-        view = view.mask(told.str.match(FRONTAL), "frontal").mask(told.str.match(LATERAL), "lateral")
-    return {**columns, "view": view}
+    unknown = pd.Series("unknown", index=images.index, dtype="str")
+    return {**columns, "view": views(images["ViewPosition"]) if "ViewPosition" in images else unknown}
 
 
 def _official_split(home: Path, dicoms: pd.Series) -> tuple[pd.Series, list[SourceTable]]:

@@ -21,7 +21,7 @@ from datasets.errors import InputError
 from datasets.sources.cells import ages_in_years, finding_values, sexes
 from datasets.sources.folders import below, find_home, packed, refusals, table_file
 from datasets.sources.labels import CHESTXRAY14_LABELS
-from datasets.sources.rows import SourceRows, source_rows
+from datasets.sources.rows import DICOM_INSTEAD, SourceRows, source_rows
 from datasets.sources.tables import SourceTable, Table, read_lines, read_table
 
 WHOLE_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -55,7 +55,7 @@ def _read(root: Path, names: tuple[str, ...], check_files: bool) -> SourceRows:
     values = finding_values(table, "Finding Labels", CHESTXRAY14_LABELS)
     looked_in = "images/, images_001/images/ and so on, sample/images/, and beside the table"
     rows = source_rows(table, columns, reasons, values, labels=CHESTXRAY14_LABELS, looked_in=looked_in)
-    return replace(rows, tables=(table.source, *lists))
+    return replace(rows, tables=(table.source, *lists), instead=DICOM_INSTEAD)
 
 
 def _columns(table: Table) -> tuple[dict[str, pd.Series], pd.Series]:
@@ -110,7 +110,7 @@ def _paths(root: Path, home: Path, names: pd.Series, *, check_files: bool) -> pd
 
 
 def _image_folders(root: Path, home: Path) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Folders below ``root``, each with its '/' and the names of its PNGs; those with the fewest above come first."""
+    """Folders below ``root``, each with its '/' and its images' names as PNGs; those with the fewest above first."""
     folders, seen = [home, root], set[Path]()
     for _ in range(DEEPEST + 1):
         deeper: list[Path] = []
@@ -126,10 +126,10 @@ def _image_folders(root: Path, home: Path) -> Iterator[tuple[str, pa.ChunkedArra
 
 
 def _png_names(folder: Path, children: list[Path]) -> Iterator[str]:
-    """Names of the PNGs in a folder; folders in it that may hold more are added to ``children``."""
+    """Names of the images in a folder, as PNGs; folders in it that may hold more are added to ``children``."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(".png"):
-                yield entry.name
+            if entry.name.endswith((".png", ".dcm")):
+                yield f"{entry.name[:-4]}.png"
             elif IMAGE_FOLDER.fullmatch(entry.name) and (folder / entry.name).is_dir():  # no for a link to itself
                 children.append(folder / entry.name)
