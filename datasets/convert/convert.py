@@ -47,7 +47,7 @@ def convert(
     options, out = options or ConvertOptions(), output_file(Path(out))
     request = Request(records, np.asarray(splits), np.asarray(ranks), options)
     settle(out)
-    existing = None if options.overwrite else _existing(out, request)
+    existing = None if options.overwrite else existing_beton(out, request)
     if existing is not None:
         note = "; --overwrite tries its rejects again" if existing.sidecar.rejects else ""
         logger.info("%s: whole already, made from the same tables with the same settings%s", out, note)
@@ -55,7 +55,7 @@ def convert(
     return _write(request, out)
 
 
-def _existing(out: Path, request: Request) -> Beton | None:
+def existing_beton(out: Path, request: Request) -> Beton | None:
     """The beton that is already there, if it is what is asked for."""
     if not out.exists():
         return None

@@ -1,4 +1,4 @@
-"""``cxr phantom`` and ``cxr inspect``: make datasets up, and print what a beton holds."""
+"""``cxr phantom``, ``cxr inspect``, ``cxr beton merge``: make datasets up, print what a beton holds, merge betons."""
 
 from __future__ import annotations
 
@@ -92,3 +92,37 @@ class Inspect:
         if problems:
             more = f" (and {len(problems) - 1} more, see --json)" if len(problems) > 1 else ""
             raise InputError(f"{self.file}: {problems[0]}{more}; convert the dataset again")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Merge betons of one dataset into one, such as last year's images and this year's; nothing is decoded anew.
+
+    Images keep their split, but a patient of several betons has the split of the first. Subsets (1k, 5k, ...) are
+    drawn anew from all training images. Re-run the same command to resume an interrupted
+    merge.
+
+    For example:
+        cxr beton merge data/2024.beton data/2025.beton --out data/clinic.beton
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Two or more betons that were converted alike."""
+    out: Path
+    """The beton to write."""
+    subset_seed: int | None = None
+    """Seed of the nested subsets; default: the one that the betons record."""
+    overwrite: bool = False
+    """Replace OUT even if it is there."""
+
+    def run(self) -> None:
+        """Merge, and print what the new beton holds."""
+        from datasets.beton.reader import Beton
+        from datasets.beton.summary import render
+        from datasets.convert.merge import merge
+        from launch.terminal import print_whole
+
+        if self.out.suffix != ".beton":
+            raise InputError(f"--out {self.out}: the name must end in .beton")
+        merge(self.files, self.out, subset_seed=self.subset_seed, overwrite=self.overwrite)
+        print_whole(render(Beton.open(self.out)))

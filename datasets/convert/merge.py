@@ -1,0 +1,175 @@
+"""Merge betons of one dataset into one: pages are copied as they are stored, nothing is decoded anew."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datasets.beton.reader import Beton
+from datasets.beton.sidecar import Sidecar
+from datasets.beton.writer import BetonWriter
+from datasets.convert.convert import existing_beton
+from datasets.convert.protocol import DECODER, Page
+from datasets.convert.publish import publish, settle
+from datasets.convert.request import ConvertOptions, Request
+from datasets.errors import InputError
+from datasets.files import disk_full_as_input_error, output_file
+from datasets.progress import progress
+from datasets.sources.records import Records
+from datasets.sources.tables import SourceTable
+from datasets.splits.split import subset_ranks
+
+logger = logging.getLogger(__name__)
+
+OF_A_BETON = ["index", "split", "subset_rank", "crc32"]
+"""Columns of a samples table that are made anew."""
+
+
+def merge(paths: Sequence[Path], out: Path, *, subset_seed: int | None = None, overwrite: bool = False) -> Sidecar:
+    """Write one beton with the images of several, sorted by path as in a conversion of all of them at once.
+
+    Splits stay as they are, but for patients whom the betons put in different ones: they take the split of the first,
+    so that last year's test patients stay test patients when they come back. Subsets are ranked anew over all training
+    images, by the seed that the betons record.
+
+    Args:
+        paths: two or more betons of one dataset, converted alike.
+        out: path of the beton; its companions lie beside it.
+        subset_seed: seed of the subsets, where the betons record none (a manifest's) or different ones.
+        overwrite: replace ``out`` even if it is whole.
+
+    Raises:
+        InputError: betons that differ in what must be equal, or an image that is in two of them.
+    """
+    out = output_file(Path(out))
+    if out.resolve() in {Path(path).resolve() for path in paths}:
+        raise InputError(f"--out {out}: is itself one of the betons that are merged; choose another name")
+    betons = [Beton.open(path) for path in paths]
+    if len(betons) < 2:
+        raise InputError("merging needs two betons or more")
+    settings = _common_settings(betons, subset_seed)
+    samples = _one_split_a_patient(betons, pd.concat([beton.samples for beton in betons], ignore_index=True))
+    order = np.asarray(samples["path"].array.argsort(kind="stable"))
+    samples = samples.iloc[order].reset_index(drop=True)
+    request = _request(betons, samples, order, settings, overwrite=overwrite)
+    settle(out)
+    found = None if overwrite else existing_beton(out, request)
+    if found is not None:
+        return found.sidecar
+    with (
+        disk_full_as_input_error(out),
+        BetonWriter(out, request.layout, key=request.hash, stamp=request.stamp) as writer,
+    ):
+        _copy_pages(betons, samples["crc32"].to_numpy(), order, writer)
+        return publish(request, writer)
+
+
+def _common_settings(betons: Sequence[Beton], subset_seed: int | None) -> dict[str, Any]:
+    """Settings that all betons share, with how the merged subsets are ranked."""
+    first = betons[0]
+    for beton in betons[1:]:
+        for what, mine in _must_be_equal(first).items():
+            theirs = _must_be_equal(beton)[what]
+            if mine != theirs:
+                raise InputError(
+                    f"{beton.path}: {what} {theirs!r}, but {first.path} has {mine!r}; convert them alike"
+                )
+    if first.sidecar.settings.get("decoder") != DECODER:
+        raise InputError(f"{first.path}: decoded by an older version of this program; convert the dataset again")
+    seeds = {beton.sidecar.settings.get("subset_seed") for beton in betons}
+    if subset_seed is None:
+        if len(seeds) > 1 or None in seeds:
+            raise InputError(
+                f"{first.path} and the others record no common seed of their subsets; give it as --subset-seed"
+            )
+        (subset_seed,) = seeds
+    splits = [{key: beton.sidecar.settings.get(key) for key in ("split", "manifest")} for beton in betons]
+    how = splits[0] if all(split == splits[0] for split in splits) else {"split": {"kind": "merged"}}
+    return {key: value for key, value in how.items() if value is not None} | {"subset_seed": subset_seed}
+
+
+def _must_be_equal(beton: Beton) -> dict[str, Any]:
+    """What betons must share to be merged."""
+    sidecar, keys = beton.sidecar, ("resize", "large_jpeg", "decoder", "encoding", "quality", "uncertain", "views")
+    named = {"dataset": sidecar.dataset, "image size": sidecar.image_size, "labels": sorted(sidecar.labels)}
+    return named | {key: sidecar.settings.get(key) for key in (*keys, "phantom")}
+
+
+def _one_split_a_patient(betons: Sequence[Beton], samples: pd.DataFrame) -> pd.DataFrame:
+    """The samples with one split for each patient, that of the first beton; an image in two betons is refused."""
+    names = ", ".join(str(beton.path) for beton in betons)
+    again = samples["name"][samples["name"].duplicated()]
+    if len(again):
+        raise InputError(f"{names}: {len(again):,} images are in more than one of them, such as {again.iloc[0]}")
+    splits = samples.groupby("patient", sort=False)["split"].transform("first")
+    moved = samples["patient"][splits != samples["split"]].nunique()
+    if moved:
+        logger.info("%s patients are in several betons and take the split of the first", f"{moved:,}")
+    return samples.assign(split=splits)
+
+
+def _request(
+    betons: Sequence[Beton], samples: pd.DataFrame, order: np.ndarray, settings: dict[str, Any], *, overwrite: bool
+) -> Request:
+    """The request that a conversion of all images at once would have made."""
+    first = betons[0]
+    stored = first.sidecar.settings
+    targets = [beton.targets[:, [beton.labels.index(label) for label in first.labels]] for beton in betons]
+    tables = {SourceTable(**table): None for beton in betons for table in beton.sidecar.source_tables}
+    dropped: dict[str, int] = {}
+    for reason, count in (item for beton in betons for item in beton.sidecar.dropped.items()):
+        dropped[reason] = dropped.get(reason, 0) + count
+    rejects = [reject for beton in betons for reject in beton.sidecar.rejects]
+    splits = samples["split"].to_numpy(dtype=str)
+    records = Records(
+        dataset=first.sidecar.dataset,
+        root=first.path.parent,
+        labels=first.labels,
+        frame=samples.drop(columns=OF_A_BETON),
+        targets=np.concatenate(targets)[order],
+        tables=tuple(tables),
+        rejects=pd.DataFrame(rejects, columns=["path", "reason"]),
+        dropped=dropped,
+        uncertain=stored["uncertain"],
+        views=stored["views"],
+        phantom=stored.get("phantom", False),
+    )
+    options = ConvertOptions(
+        size=first.image_size,
+        resize=stored["resize"],
+        large_jpeg=stored["large_jpeg"],
+        encoding=first.encoding,
+        quality=stored.get("quality", ConvertOptions.quality),
+        overwrite=overwrite,
+        split_settings=settings,
+    )
+    return Request(records, splits, subset_ranks(samples["name"], splits, settings["subset_seed"]), options)
+
+
+def _copy_pages(betons: Sequence[Beton], crc32: np.ndarray, order: np.ndarray, writer: BetonWriter) -> None:
+    """Copy what the writer does not have yet, each page compared with its checksum."""
+    places = [
+        (number, index, int(begin), int(size))
+        for number, beton in enumerate(betons)
+        for layout, num in [(beton.final_layout, beton.num_samples)]
+        for index, (begin, size) in enumerate(zip(layout.offsets(num), layout.sizes(num), strict=True))
+    ]
+    with ExitStack() as opened, progress("merging", len(order) - writer.next) as advance:
+        files = [opened.enter_context(beton.path.open("rb")) for beton in betons]
+        for position in range(writer.next, len(order)):
+            number, index, begin, size = places[order[position]]
+            files[number].seek(begin)
+            stored = files[number].read(size)
+            if zlib.crc32(stored) != crc32[position]:
+                raise InputError(f"{betons[number].path}: the pixels of image {index} were altered; convert it again")
+            writer.add(Page(stored, int(crc32[position]), hashlib.sha256(stored).digest()))
+            advance(1)
+    writer.flush()
