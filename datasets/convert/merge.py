@@ -37,8 +37,8 @@ def merge(paths: Sequence[Path], out: Path, *, subset_seed: int | None = None, o
     """Write one beton with the images of several, sorted by path as in a conversion of all of them at once.
 
     Splits stay as they are, but for patients whom the betons put in different ones: they take the split of the first,
-    so that last year's test patients stay test patients when they come back. Subsets are ranked anew over all training
-    images, by the seed that the betons record.
+    so that last year's test patients stay test patients when they come back. Subsets are ranked anew over all
+    training images, by the seed that the betons record.
 
     Args:
         paths: two or more betons of one dataset, converted alike.

@@ -99,8 +99,7 @@ class Merge:
     """Merge betons of one dataset into one, such as last year's images and this year's; nothing is decoded anew.
 
     Images keep their split, but a patient of several betons has the split of the first. Subsets (1k, 5k, ...) are
-    drawn anew from all training images. Re-run the same command to resume an interrupted
-    merge.
+    drawn anew from all training images. Re-run to resume an interrupted merge.
 
     For example:
         cxr beton merge data/2024.beton data/2025.beton --out data/clinic.beton
