@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.files import replacing
+from datasets.files import replacing, write_json
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
@@ -30,43 +29,75 @@ EVAL_BATCH_SIZES = {"cpu": 64, "cuda": 256}
 full with fewer."""
 
 
-def evaluate_run(folder: RunFolder, split: str, runtime: RuntimeConfig) -> dict[str, Any]:
+def evaluate_run(
+    folder: RunFolder, split: str, runtime: RuntimeConfig, *, dataset: str | None = None
+) -> dict[str, Any]:
     """Score a run's best checkpoint on a split of a beton; the run may still be unfinished.
 
     ``split`` train means the run's own training subset. The beton is ``runtime.beton``, or the one of the run's
     dataset in ``runtime.data_dir``.
 
+    Args:
+        folder: the run's.
+        split: train, validation or test.
+        runtime: says where betons lie and how to compute.
+        dataset: another dataset to score on, over the labels that it shares with the run; the scores are kept in
+            ``folder.evaluations_dir`` too.
+
     Returns:
-        run_id, dataset, split, content_hash, best_epoch (from 0), and what ``Scores.to_dict`` says.
+        run_id, dataset, split, content_hash, best_epoch (from 0), and what ``Scores.to_dict`` says; of another
+        dataset also ``left_out``, the run's labels that it lacks.
 
     Raises:
         InputError: when there is no checkpoint, or the beton's labels or image size are not the network's.
     """
     config = folder.config()
     tensors, metadata = load_weights(folder.best_dir)
-    labels = tuple(json.loads(metadata["labels"]))
-    beton = Beton.open(runtime.beton_for(config.data.dataset))
-    columns = label_columns(beton, labels, folder.path)
+    outputs = tuple(json.loads(metadata["labels"]))
+    beton = Beton.open(runtime.beton_for(dataset or config.data.dataset))
+    labels = outputs if dataset is None else shared_labels(beton, outputs, folder.path)
+    columns = label_columns(beton, labels, folder.path) if dataset is None else list(map(beton.labels.index, labels))
     if beton.image_size != config.data.image_size:
         raise InputError(
             f"{beton.path}: images of {beton.image_size} px, but {folder.path} was trained on "
             f"{config.data.image_size} px; convert with --size {config.data.image_size}"
         )
     accelerator = make_accelerator(runtime)
-    network = build_network(config.network, len(labels))
+    network = build_network(config.network, len(outputs))
     network.load_state_dict(tensors)
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     subset = config.data.subset if split == "train" and beton.sidecar.dataset == config.data.dataset else "full"
     predictions = predict_split(accelerator, network, beton, split, runtime, subset=subset)
-    predictions = replace(predictions, targets=predictions.targets[:, columns])
-    return {
+    logits = predictions.logits[:, [outputs.index(label) for label in labels]]
+    result = {
         "run_id": config.run_id,
         "dataset": beton.sidecar.dataset,
         "split": split,
         "content_hash": beton.sidecar.content_hash,
         "best_epoch": best_epoch(folder.best_dir),
-        **score(predictions.logits, predictions.targets, labels).to_dict(),
+        **score(logits, predictions.targets[:, columns], labels).to_dict(),
     }
+    if dataset is not None:
+        result["left_out"] = [label for label in outputs if label not in labels]
+        if accelerator.is_main_process:
+            folder.evaluations_dir.mkdir(exist_ok=True)
+            write_json(folder.evaluations_dir / f"{dataset}_{split}.json", result)
+    return result
+
+
+def shared_labels(beton: Beton, outputs: Sequence[str], owner: Path) -> tuple[str, ...]:
+    """The network's labels that a beton has too, in the network's order.
+
+    Raises:
+        InputError: when there is none.
+    """
+    shared = tuple(label for label in outputs if label in beton.labels)
+    if not shared:
+        raise InputError(
+            f"{beton.path}: it has none of the labels of {owner}: {', '.join(beton.labels)} there, "
+            f"{', '.join(outputs)} here"
+        )
+    return shared
 
 
 def label_columns(beton: Beton, labels: Sequence[str], owner: Path) -> list[int]:

@@ -54,6 +54,8 @@ class RunFolder:
     """The best weights by the selection value."""
     predictions_file = _Below("predictions.parquet")
     """Test split of the best checkpoint: ids, targets and logits by label."""
+    evaluations_dir = _Below("evaluations")
+    """``NAME_SPLIT.json`` for each other dataset that the run was scored on: what ``evaluate_run`` returns."""
     result_file = _Below("result.json")
     """Written last: its presence means that the run is done."""
     trace_file = _Below("trace.json")

@@ -50,6 +50,7 @@ for _name, _section, _order, _builder, _flags in (
     ("paired_figure", _DIFFERENCE, 310, "figures.scores:paired_figure", ()),
     ("paired", "Difference by label", 400, "tables.paired_tables:paired", ("latex", "folds")),
     ("attention", "Attention maps", 500, "figures.attention:attention_maps", ()),
+    ("train_by_test", "On other datasets", 550, "tables.train_by_test:train_by_test", ("latex",)),
     ("overview", "All cells", 600, "tables.overview:overview", ("latex",)),
     ("labels", "AUROC by label", 700, "tables.overview:labels", ("folds",)),
     ("cost", "Throughput and cost", 800, "tables.cost:cost", ()),

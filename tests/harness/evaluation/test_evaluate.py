@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from in_process_cli import run_cli
 from tiny_runs import LABELS, FinishedRun, tiny_config, write_tiny_beton
 
 from datasets.beton.reader import Beton
+from datasets.beton.sidecar import read_sidecar, write_sidecar
 from datasets.errors import InputError
+from datasets.files import read_json
 from harness.evaluation.evaluate import evaluate_run
 from harness.evaluation.metrics import score
 from harness.runs.folder import RunFolder
@@ -104,3 +108,57 @@ def test_single_class_labels_are_said_and_refused_where_nothing_is_left(
     targets[beton.indices("validation")] = 1
     with pytest.raises(InputError, match="no label of the validation split has both classes"):
         check_labels(tiny_config(), changed)
+
+
+@pytest.fixture
+def clinic(finished_run: FinishedRun, tmp_path: Path) -> Path:
+    """The run's own images as another dataset, ``clinic``, that says Hernia in place of Mass."""
+    own = finished_run.runtime.beton_for("chestxray14")
+    for path in own.parent.glob("chestxray14.*"):
+        shutil.copy(path, tmp_path / path.name.replace("chestxray14", "clinic"))
+    sidecar = read_sidecar(tmp_path / "clinic.beton")
+    write_sidecar(
+        tmp_path / "clinic.beton",
+        dataclasses.replace(sidecar, dataset="clinic", labels=("Effusion", "Hernia", "Nodule")),
+    )
+    return tmp_path / "clinic.beton"
+
+
+def test_another_dataset_is_scored_over_the_shared_labels(
+    finished_run: FinishedRun, clinic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(Path(shutil.copytree(finished_run.folder.path, tmp_path / "run")))
+    runtime = dataclasses.replace(finished_run.runtime, data_dir=clinic.parent)
+    result = evaluate_run(folder, "test", runtime, dataset="clinic")
+    own = finished_run.result["test"]["auroc"]
+    assert result["auroc"] == {"Effusion": own["Effusion"], "Nodule": own["Nodule"]}
+    assert (result["dataset"], result["left_out"]) == ("clinic", ["Mass"])
+    assert [read_json(path) for path in folder.evaluations_dir.iterdir()] == [result]
+    assert (
+        run_cli("evaluate", str(folder.path), "--on", "clinic", "--data-dir", str(tmp_path), "--device", "cpu") == 0
+    )
+    assert "clinic test" in (printed := capsys.readouterr().out)
+    assert "not in clinic, left out: Mass" in printed
+
+
+def test_a_dataset_without_a_shared_label_is_refused(finished_run: FinishedRun, clinic: Path, tmp_path: Path) -> None:
+    sidecar = read_sidecar(clinic)
+    write_sidecar(clinic, dataclasses.replace(sidecar, labels=("Fracture", "Hernia", "Edema")))
+    runtime = dataclasses.replace(finished_run.runtime, data_dir=clinic.parent)
+    folder = RunFolder(Path(shutil.copytree(finished_run.folder.path, tmp_path / "run")))
+    with pytest.raises(InputError, match=r"none of the labels of .*: Fracture, Hernia, Edema there, Effusion"):
+        evaluate_run(folder, "test", runtime, dataset="clinic")
+    assert not folder.evaluations_dir.exists()
+
+
+def test_on_and_beton_exclude_each_other(finished_run: FinishedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("evaluate", str(finished_run.folder.path), "--on", "clinic", "--beton", "a.beton") == 2
+    assert "give either --on or --beton" in capsys.readouterr().err
+
+
+def test_a_dataset_of_the_same_images_is_warned_of(
+    finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(finished_run.folder.path)
+    assert run_cli("evaluate", path, "--on", "chestxray14_5.6k", "--data-dir", str(tmp_path)) == 2  # no such beton
+    assert "chestxray14 and chestxray14_5.6k hold the same images" in capsys.readouterr().err
