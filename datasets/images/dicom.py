@@ -1,8 +1,9 @@
 """Decode DICOM images to 8-bit gray pixels as a viewer shows them: rescaled, windowed, MONOCHROME1 inverted.
 
-pydicom reads the stored values. What is done to a value depends on it alone, so it is computed once for each value of
-the pixels' type, and the pixels are looked up. pydicom's ``apply_modality_lut`` and ``apply_voi_lut`` are not used:
-they misread packed 8-bit entries and the sign of a table's first value (PS3.3 C.11.1.1.1 and C.11.2.1.1).
+pydicom reads the stored values, compressed ones through pylibjpeg's plugins where they are installed. What is done to
+a value depends on it alone, so it is computed once for each value of the pixels' type, and the pixels are looked up.
+pydicom's ``apply_modality_lut`` and ``apply_voi_lut`` are not used: they misread packed 8-bit entries and the sign of
+a table's first value (PS3.3 C.11.1.1.1 and C.11.2.1.1).
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ WORDS = (8, 16)
 NUMBERS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 """Elements without which pixels mean nothing."""
 DEFLATED = b"1.2.840.10008.1.2.1.99"
+PLUGINS = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")
+"""pydicom's decoders of compressed pixels: the first that knows a syntax decodes it, alone. pylibjpeg's decoder of
+RLE, which pydicom decodes itself, panics on damaged data, and GDCM returns pixels of what it cannot decode."""
 J2K_SIZE = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 image, whose extent follows."""
+END_OF_JPEG = b"\xff\xd9"
 ROWS_AT_ONCE = 64
 MAX_INFLATED_BYTES = 1 << 28
 """Twice what the most pixels of 16 bits take up."""
@@ -137,19 +142,23 @@ def _check(dataset: Dataset) -> None:
 
 def _needs(decoder: Decoder) -> str:
     needs = (need.split(" - requires ")[-1] for need in decoder.missing_dependencies)
-    return f"needs {', or '.join(needs)}: pip install one of them".replace("gdcm", "python-gdcm")  # its name in pip
+    return f"needs {', or '.join(needs)}: pip install 'cxr-harness[dicom]'"
 
 
 def _read_stored(dataset: Dataset) -> np.ndarray:
     """Stored values (H, W) or (H, W, 3), as signed or unsigned integers of 8 or 16 bits."""
     from pydicom.encaps import get_frame
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import RLELossless
 
     syntax, expected = dataset.file_meta.TransferSyntaxUID, (dataset.Rows, dataset.Columns)
-    if syntax.is_encapsulated and syntax != RLELossless:
+    available = get_decoder(syntax).available_plugins
+    plugin = next((name for name in PLUGINS if name in available), "")
+    coded = syntax.is_encapsulated and syntax != RLELossless
+    dataset.pixel_array_options(decoding_plugin=plugin, correct_unused_bits=coded)
+    if coded:
         stored = _decode_coded(dataset, get_frame(dataset.PixelData, 0, number_of_frames=1))
     else:
-        dataset.pixel_array_options(correct_unused_bits=False)
         stored = _used_bits(dataset, dataset.pixel_array)
     if stored.shape[:2] != expected or stored.dtype.itemsize * 8 not in WORDS:
         raise ImageError(f"damaged DICOM: pixels of shape {stored.shape}, not {expected}")
@@ -168,6 +177,8 @@ def _decode_coded(dataset: Dataset, coded: bytes) -> np.ndarray:
     else:
         frame = read_frame(coded)
         extent = (frame.height, frame.width)
+        if END_OF_JPEG not in coded.rstrip(b"\0")[-4:]:  # decoders fill up what is missing
+            raise ImageError("damaged DICOM: coded pixels that end early (premature end of a JPEG)")
     if extent != (dataset.Rows, dataset.Columns):
         raise ImageError(f"damaged DICOM: coded pixels of shape {extent}, not {(dataset.Rows, dataset.Columns)}")
     decoder = get_decoder(syntax)

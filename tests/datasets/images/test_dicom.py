@@ -18,9 +18,11 @@ from PIL import Image
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    HTJ2K,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -313,14 +315,17 @@ def test_jpeg_baseline_is_decoded_as_a_jpeg_file_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("syntax", "package"), [(JPEGLosslessSV1, "pylibjpeg-libjpeg"), (JPEGLSLossless, "pyjpegls")]
+    ("syntax", "package"),
+    [(JPEGLosslessSV1, "pylibjpeg-libjpeg"), (JPEGLSLossless, "pylibjpeg-libjpeg"), (HTJ2K, "pylibjpeg-openjpeg")],
 )
-def test_a_syntax_that_needs_another_package_names_it(syntax: UID, package: str) -> None:
-    from pydicom.pixels.decoders.base import get_decoder
-
-    if get_decoder(syntax).is_available:
-        pytest.skip("the package is installed")
-    with pytest.raises(ImageError, match=f"{syntax.name.split(',')[0]}.*needs .*{package}.*pip install"):
+def test_a_syntax_that_needs_another_package_names_it_and_the_extra(
+    syntax: UID, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = get_decoder(syntax)
+    monkeypatch.setattr(decoder, "_available", {})
+    monkeypatch.setattr(decoder, "_unavailable", {"pylibjpeg": ("pylibjpeg>=2.0", f"{package}>=2.1")})
+    extra = r"pip install 'cxr-harness\[dicom\]'$"
+    with pytest.raises(ImageError, match=f"{syntax.name.split(',')[0]}.*needs .*{package}.*{extra}"):
         decode_gray(encapsulated(STORED, syntax, b"\xff\xd8\xff\xd9"))
 
 
@@ -409,11 +414,15 @@ def test_an_element_that_is_missing_or_no_number_is_named(name: str) -> None:
         decode_gray(dicom_bytes(dataset))
 
 
-def test_the_package_is_named_as_pip_knows_it() -> None:
+def test_a_jpeg_that_pillow_does_not_decode_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = bytearray(encode(Image.fromarray(picture()), "JPEG"))
     frame[frame.index(b"\xff\xc0") + 4] = 12
     for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
-        with pytest.raises(ImageError, match=r"DICOM with a JPEG of 12 bits, .*needs python-gdcm.*pip install"):
+        decoder = get_decoder(syntax)
+        monkeypatch.setattr(decoder, "_available", {"pillow": None})
+        monkeypatch.setattr(decoder, "_unavailable", {"pylibjpeg": ("pylibjpeg>=2.0", "pylibjpeg-libjpeg>=2.1")})
+        told = r"DICOM with a JPEG of 12 bits, .*needs pylibjpeg.*pip install 'cxr-harness\[dicom\]'$"
+        with pytest.raises(ImageError, match=told):
             decode_gray(encapsulated(picture(), syntax, bytes(frame)))
 
 
