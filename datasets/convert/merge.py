@@ -1,10 +1,11 @@
-"""Merge betons of one dataset into one: pages are copied as they are stored, nothing is decoded anew."""
+"""Merge betons of one dataset, or of several, into one: pages are copied as stored, nothing is decoded anew."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +24,9 @@ from datasets.convert.request import ConvertOptions, Request
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, output_file
 from datasets.progress import progress
+from datasets.sources.labels import IGNORED
 from datasets.sources.records import Records
+from datasets.sources.registry import DATASETS, WELL_FORMED, entry_or_own
 from datasets.sources.tables import SourceTable
 from datasets.splits.split import subset_ranks
 
@@ -33,16 +36,28 @@ OF_A_BETON = ["index", "split", "subset_rank", "crc32"]
 """Columns of a samples table that are made anew."""
 
 
-def merge(paths: Sequence[Path], out: Path, *, subset_seed: int | None = None, overwrite: bool = False) -> Sidecar:
+def merge(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    name: str | None = None,
+    subset_seed: int | None = None,
+    overwrite: bool = False,
+) -> Sidecar:
     """Write one beton with the images of several, sorted by path as in a conversion of all of them at once.
 
     Splits stay as they are, but for patients whom the betons put in different ones: they take the split of the first,
     so that last year's test patients stay test patients when they come back. Subsets are ranked anew over all
     training images, by the seed that the betons record.
 
+    With ``name`` they may be of several datasets. Labels are matched by name, and one that a dataset lacks is ignored
+    in its images. Paths, patients and studies begin with their dataset's name, so that equal numbers stay apart;
+    datasets that hold the same images, such as ChestX-ray14 and its sample, share theirs.
+
     Args:
-        paths: two or more betons of one dataset, converted alike.
+        paths: two or more betons, converted alike.
         out: path of the beton; its companions lie beside it.
+        name: the new dataset's; None where all betons are of one dataset, whose name is kept.
         subset_seed: seed of the subsets, where the betons record none (a manifest's) or different ones.
         overwrite: replace ``out`` even if it is whole.
 
@@ -55,11 +70,14 @@ def merge(paths: Sequence[Path], out: Path, *, subset_seed: int | None = None, o
     betons = [Beton.open(path) for path in paths]
     if len(betons) < 2:
         raise InputError("merging needs two betons or more")
-    settings = _common_settings(betons, subset_seed)
-    samples = _one_split_a_patient(betons, pd.concat([beton.samples for beton in betons], ignore_index=True))
+    if name is not None and (name in DATASETS or not WELL_FORMED.fullmatch(name)):
+        raise InputError(f"--name {name!r}: expected a new name of up to 64 letters, digits, '.', '_' and '-'")
+    settings = _common_settings(betons, subset_seed, mixed=name is not None)
+    frames = [beton.samples if name is None else _with_dataset(beton) for beton in betons]
+    samples = _one_split_a_patient(betons, pd.concat(frames, ignore_index=True))
     order = np.asarray(samples["path"].array.argsort(kind="stable"))
     samples = samples.iloc[order].reset_index(drop=True)
-    request = _request(betons, samples, order, settings, overwrite=overwrite)
+    request = _request(betons, name, samples, order, settings, overwrite=overwrite)
     settle(out)
     found = None if overwrite else existing_beton(out, request)
     if found is not None:
@@ -72,16 +90,15 @@ def merge(paths: Sequence[Path], out: Path, *, subset_seed: int | None = None, o
         return publish(request, writer)
 
 
-def _common_settings(betons: Sequence[Beton], subset_seed: int | None) -> dict[str, Any]:
+def _common_settings(betons: Sequence[Beton], subset_seed: int | None, *, mixed: bool) -> dict[str, Any]:
     """Settings that all betons share, with how the merged subsets are ranked."""
     first = betons[0]
     for beton in betons[1:]:
-        for what, mine in _must_be_equal(first).items():
-            theirs = _must_be_equal(beton)[what]
+        for what, mine in _must_be_equal(first, mixed=mixed).items():
+            theirs = _must_be_equal(beton, mixed=mixed)[what]
             if mine != theirs:
-                raise InputError(
-                    f"{beton.path}: {what} {theirs!r}, but {first.path} has {mine!r}; convert them alike"
-                )
+                advice = "--name NEW mixes datasets" if what in ("dataset", "labels") else "convert them alike"
+                raise InputError(f"{beton.path}: {what} {theirs!r}, but {first.path} has {mine!r}; {advice}")
     if first.sidecar.settings.get("decoder") != DECODER:
         raise InputError(f"{first.path}: decoded by an older version of this program; convert the dataset again")
     seeds = {beton.sidecar.settings.get("subset_seed") for beton in betons}
@@ -96,11 +113,20 @@ def _common_settings(betons: Sequence[Beton], subset_seed: int | None) -> dict[s
     return {key: value for key, value in how.items() if value is not None} | {"subset_seed": subset_seed}
 
 
-def _must_be_equal(beton: Beton) -> dict[str, Any]:
+def _must_be_equal(beton: Beton, *, mixed: bool) -> dict[str, Any]:
     """What betons must share to be merged."""
     sidecar, keys = beton.sidecar, ("resize", "large_jpeg", "decoder", "encoding", "quality", "uncertain", "views")
-    named = {"dataset": sidecar.dataset, "image size": sidecar.image_size, "labels": sorted(sidecar.labels)}
-    return named | {key: sidecar.settings.get(key) for key in (*keys, "phantom")}
+    named = {} if mixed else {"dataset": sidecar.dataset, "labels": sorted(sidecar.labels)}
+    settings = {key: sidecar.settings.get(key) for key in (*keys, "phantom")}
+    return {**named, "image size": sidecar.image_size, **settings}
+
+
+def _with_dataset(beton: Beton) -> pd.DataFrame:
+    """The samples with the name of their dataset in a column and before what is unique in that dataset alone."""
+    dataset = entry_or_own(beton.sidecar.dataset).part_of or beton.sidecar.dataset
+    columns = ["path", "name", "patient", "study"]
+    named = {column: f"{dataset}/" + beton.samples[column].astype(str) for column in columns}
+    return beton.samples.assign(**named, dataset=beton.sidecar.dataset)
 
 
 def _one_split_a_patient(betons: Sequence[Beton], samples: pd.DataFrame) -> pd.DataFrame:
@@ -117,27 +143,35 @@ def _one_split_a_patient(betons: Sequence[Beton], samples: pd.DataFrame) -> pd.D
 
 
 def _request(
-    betons: Sequence[Beton], samples: pd.DataFrame, order: np.ndarray, settings: dict[str, Any], *, overwrite: bool
+    betons: Sequence[Beton],
+    name: str | None,
+    samples: pd.DataFrame,
+    order: np.ndarray,
+    settings: dict[str, Any],
+    *,
+    overwrite: bool,
 ) -> Request:
     """The request that a conversion of all images at once would have made."""
     first = betons[0]
     stored = first.sidecar.settings
-    targets = [beton.targets[:, [beton.labels.index(label) for label in first.labels]] for beton in betons]
+    labels = tuple(dict.fromkeys(label for beton in betons for label in beton.labels))
+    targets = pd.concat([pd.DataFrame(beton.targets, columns=list(beton.labels)) for beton in betons])
+    targets = targets.reindex(columns=list(labels)).fillna(IGNORED).astype(np.uint8)
     tables = {SourceTable(**table): None for beton in betons for table in beton.sidecar.source_tables}
-    dropped: dict[str, int] = {}
-    for reason, count in (item for beton in betons for item in beton.sidecar.dropped.items()):
-        dropped[reason] = dropped.get(reason, 0) + count
+    dropped = Counter[str]()
+    for beton in betons:
+        dropped.update(beton.sidecar.dropped)
     rejects = [reject for beton in betons for reject in beton.sidecar.rejects]
     splits = samples["split"].to_numpy(dtype=str)
     records = Records(
-        dataset=first.sidecar.dataset,
+        dataset=name or first.sidecar.dataset,
         root=first.path.parent,
-        labels=first.labels,
+        labels=labels,
         frame=samples.drop(columns=OF_A_BETON),
-        targets=np.concatenate(targets)[order],
+        targets=targets.to_numpy()[order],
         tables=tuple(tables),
         rejects=pd.DataFrame(rejects, columns=["path", "reason"]),
-        dropped=dropped,
+        dropped=dict(dropped),
         uncertain=stored["uncertain"],
         views=stored["views"],
         phantom=stored.get("phantom", False),

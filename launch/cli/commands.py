@@ -42,7 +42,7 @@ for _name, _command, _summary in (
     ("split", "launch.cli.convert:Split", "split a dataset by patient and write the manifest"),
     ("convert", "launch.cli.convert:Convert", "turn images and tables into one beton file"),
     ("inspect", "launch.cli.data:Inspect", "print what a beton holds and check that it is whole"),
-    ("beton merge", "launch.cli.data:Merge", "merge betons of one dataset into one"),
+    ("beton merge", "launch.cli.data:Merge", "merge betons of one dataset, or of several, into one"),
     ("models", "launch.cli.models:Models", "list the networks and their parameter counts"),
     ("train", "launch.cli.train:Train", "train one run from a TOML or JSON config"),
     ("evaluate", "launch.cli.evaluate:Evaluate", "score a run's best checkpoint on a split"),

@@ -96,19 +96,25 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
-    """Merge betons of one dataset into one, such as last year's images and this year's; nothing is decoded anew.
+    """Merge betons into one, such as last year's images and this year's; nothing is decoded anew.
 
     Images keep their split, but a patient of several betons has the split of the first. Subsets (1k, 5k, ...) are
     drawn anew from all training images. Re-run to resume an interrupted merge.
 
+    With --name they may be of several datasets: labels are matched by name, and one that a dataset lacks is left out
+    of loss and score of its images. The name then stands for the mix in configs and grids.
+
     For example:
         cxr beton merge data/2024.beton data/2025.beton --out data/clinic.beton
+        cxr beton merge data/chexpert.beton data/chestxray14.beton --name both --out data/both.beton
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Two or more betons that were converted alike."""
     out: Path
     """The beton to write."""
+    name: str | None = None
+    """Name of the new dataset; needed where the betons are of several."""
     subset_seed: int | None = None
     """Seed of the nested subsets; default: the one that the betons record."""
     overwrite: bool = False
@@ -123,5 +129,5 @@ class Merge:
 
         if self.out.suffix != ".beton":
             raise InputError(f"--out {self.out}: the name must end in .beton")
-        merge(self.files, self.out, subset_seed=self.subset_seed, overwrite=self.overwrite)
+        merge(self.files, self.out, name=self.name, subset_seed=self.subset_seed, overwrite=self.overwrite)
         print_whole(render(Beton.open(self.out)))

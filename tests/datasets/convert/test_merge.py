@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from in_process_cli import run_cli
 from small_dataset import three_files, write_dataset
 
 from datasets.beton.reader import Beton
-from datasets.beton.sidecar import sidecar_path
+from datasets.beton.sidecar import sidecar_path, write_sidecar
 from datasets.beton.verify import verify
 from datasets.convert.convert import convert
 from datasets.convert.merge import merge
@@ -127,13 +129,41 @@ def test_what_does_not_fit_together_is_refused(roots: tuple[Path, Path, Path], t
     for others, said in (
         ([], "needs two betons or more"),
         ([first], "30 images are in more than one of them, such as 00000001_000.png"),
-        ([larger], "larger.beton: image size 64, but .*a.beton has 32; convert them alike"),
+        ([larger], r"larger.beton: image size 64, but .*a.beton has 32; convert them alike"),
         ([squashed], "squashed.beton: resize 'squash', but .*a.beton has 'shorter'"),
         ([out], "out.beton: is itself one of the betons"),
     ):
         with pytest.raises(InputError, match=said):
             merge([first, *others], out)
         assert not out.exists()
+
+
+def test_a_mix_of_datasets_matches_labels_by_name(roots: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    first = convert_part(roots[1], roots[0], tmp_path / "a.beton")
+    other = Beton.open(convert_part(roots[2], roots[0], tmp_path / "clinic.beton"))
+    labels = ("Gout", *other.labels[1:])  # in place of Atelectasis
+    write_sidecar(other.path, dataclasses.replace(other.sidecar, dataset="clinic", labels=labels))
+    parts = [Beton.open(first), Beton.open(other.path)]
+    with pytest.raises(InputError, match=r"dataset 'clinic', but .* has 'chestxray14'; --name NEW mixes datasets"):
+        merge([first, other.path], tmp_path / "mix.beton")
+    with pytest.raises(InputError, match="--name 'chestxray14': expected a new name"):
+        merge([first, other.path], tmp_path / "mix.beton", name="chestxray14")
+    merge([first, other.path], tmp_path / "mix.beton", name="mix")
+    mix = Beton.open(tmp_path / "mix.beton")
+    assert (mix.sidecar.dataset, mix.labels) == ("mix", (*parts[0].labels, "Gout"))
+    assert verify(mix) == []
+    samples = mix.samples
+    assert samples["patient"].nunique() == 60  # 00000001 of both are two people
+    assert list(samples["path"]) == sorted(samples["path"])
+    for beton in parts:
+        rows = np.flatnonzero(samples["path"].str.startswith(f"{beton.sidecar.dataset}/"))
+        assert (samples["patient"].iloc[rows] == f"{beton.sidecar.dataset}/" + beton.samples["patient"].array).all()
+        assert samples["split"].iloc[rows].tolist() == beton.samples["split"].tolist()
+        shared = [mix.labels.index(label) for label in beton.labels]
+        assert np.array_equal(mix.targets[rows][:, shared], beton.targets)
+        lacking = [at for at, label in enumerate(mix.labels) if label not in beton.labels]
+        assert (mix.targets[rows][:, lacking] == 255).all()
+        assert np.array_equal(mix.gather(rows), beton.gather(np.arange(beton.num_samples)))
 
 
 def test_altered_pixels_are_not_copied(roots: tuple[Path, Path, Path], tmp_path: Path) -> None:
