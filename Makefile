@@ -16,7 +16,7 @@ setup:
 	@.ci/setup
 
 demo: demo-data
-	$(CXR) grid submit demo --runs-dir $(RUNS) --data-dir $(DATA) --precision auto
+	$(CXR) grid submit demo --runs-dir $(RUNS) --data-dir $(DATA)
 	$(CXR) report $(RUNS) --out $(RUNS)/report --data-dir $(DATA)
 	@echo "runs: $(RUNS)/    report: $(RUNS)/report/index.html"
 

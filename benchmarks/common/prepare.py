@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -93,6 +92,8 @@ def prepare(images: Path | None, folder: Path, *, samples: int, size: int, batch
     Raises:
         InputError: if there is no PNG, or none that can be used.
     """
+    import cv2
+
     sources = source_pngs(images, folder, limit=samples)
     print(f"preparing {samples:,} samples of {len(sources):,} radiographs", file=sys.stderr, flush=True)
     made = {"size": size, "workers": workers}

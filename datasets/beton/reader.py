@@ -110,12 +110,8 @@ class Beton:
         Handed to numpy by DLPack, since ``to_numpy`` of pyarrow imports pandas.
         """
         table = self._read_samples(["split", "subset_rank"]).combine_chunks()
-        splits = table["split"].chunk(0).dictionary_encode()
-        return (
-            splits.dictionary.to_pylist(),
-            np.from_dlpack(splits.indices),
-            np.from_dlpack(table["subset_rank"].chunk(0)),
-        )
+        splits, ranks = (column.chunk(0) for column in table.columns)
+        return splits.dictionary.to_pylist(), np.from_dlpack(splits.indices), np.from_dlpack(ranks)
 
     def _read_samples(self, columns: list[str] | None = None) -> pa.Table:
         import pyarrow as pa
@@ -130,7 +126,8 @@ class Beton:
         if hashlib.sha256(table).hexdigest() != self.sidecar.file.samples_sha256:
             raise InputError(f"{path}: does not belong to {self.path.name} or was altered; {AGAIN}")
         # Not pq.read_table, which imports datasets and with them pandas.
-        with pq.ParquetFile(pa.BufferReader(table)) as parquet:
+        encoded = ["split"] if columns else None
+        with pq.ParquetFile(pa.BufferReader(table), read_dictionary=encoded) as parquet:
             return parquet.read(columns=columns)
 
     @cached_property

@@ -15,8 +15,9 @@ from datasets.images.jpeg import encode_page
 def decode_on_device(jpegs: Sequence[Tensor], side: int, device: torch.device) -> Tensor:
     """Decode JPEGs, each (bytes,) uint8 on the host, to (B, 1, S, S) uint8 on ``device``.
 
-    On CUDA the work is queued on the current stream. Its pixels may differ from the CPU decoder's by a gray level or
-    two, since the JPEG standard leaves the rounding of the transform open.
+    On CUDA the current stream does the work, in turn with all else that uses its memory, and the host waits for it;
+    torchcodec does so from 0.17 on. The pixels may differ from the CPU decoder's by a gray level or two, since the
+    JPEG standard leaves the rounding of the transform open.
 
     Raises:
         InputError: for one that does not decode, or is not ``side`` x ``side`` pixels.

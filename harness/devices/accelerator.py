@@ -17,11 +17,13 @@ from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
 from datasets.malloc import malloc_tuning
 from harness.devices.precision import chosen_precision, set_cuda_arithmetic
-from harness.runs.runtime import RuntimeConfig, launched_processes
+from harness.runs.runtime import Precision, RuntimeConfig, launched_processes
 
 
-def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
+def make_accelerator(runtime: RuntimeConfig, before: Precision | None = None) -> Accelerator:
     """Accelerator on the wanted device in the wanted precision, over all processes that the launcher started.
+
+    ``before`` is the precision in which the run has computed so far, which "auto" keeps.
 
     Raises:
         InputError: for CUDA where there is none, a precision that the device cannot do, or another number of
@@ -36,7 +38,7 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
             f"num_processes = {runtime.num_processes}, but {started} were started; start as many, or leave the "
             "option out to take what the launcher started"
         )
-    precision = chosen_precision(runtime.precision, use_cuda=use_cuda)
+    precision = chosen_precision(runtime.precision, use_cuda=use_cuda, before=before)
     mixed = "no" if precision in ("fp32", "tf32") else precision
     if use_cuda:
         point_at_own_gpu(started)

@@ -20,12 +20,17 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, 
 logger = logging.getLogger(__name__)
 
 
-def chosen_precision(precision: Precision, *, use_cuda: bool) -> Precision:
-    """What ``precision`` means on this device.
+def chosen_precision(precision: Precision, *, use_cuda: bool, before: Precision | None = None) -> Precision:
+    """What ``precision`` means on this device, for a run that has computed in ``before`` so far.
 
     Raises:
         InputError: where the device cannot compute in it, or would compute in something else.
     """
+    if precision == "auto" and before is not None:
+        try:
+            return chosen_precision(before, use_cuda=use_cuda)
+        except InputError as error:
+            raise InputError(f"the run began in {before}: {error}; give --precision to change it") from None
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if use_cuda else cpu_has_bf16()
     if precision == "auto":
         return "bf16" if has_bf16 and not arithmetic_problem("bf16", "cuda" if use_cuda else "cpu") else "fp32"
@@ -44,10 +49,22 @@ def chosen_precision(precision: Precision, *, use_cuda: bool) -> Precision:
     return precision
 
 
-def precision_or_fp32(precision: str, *, use_cuda: bool) -> Precision:
-    """``precision`` where this device can compute in it, else fp32."""
+def precision_reason(asked: Precision, chosen: str, before: Precision | None) -> str:
+    """Why a run computes in ``chosen``, in words."""
+    if asked != "auto":
+        return "as asked" if before in (None, chosen) else f"as asked; its steps so far were in {before}"
+    if before is not None:
+        return "in which it began"
+    return "auto: the device computes in bfloat16" if chosen == "bf16" else "auto: the device has no bfloat16"
+
+
+def own_precision(recorded: str, device: str) -> Precision:
+    """The ``recorded`` precision of a run where ``device`` (auto, cpu, cuda) can compute in it, else fp32."""
+    if recorded not in DTYPES:
+        return "fp32"
     try:
-        return chosen_precision(cast("Precision", precision), use_cuda=use_cuda)
+        use_cuda = device != "cpu" and torch.cuda.is_available()
+        return chosen_precision(cast("Precision", recorded), use_cuda=use_cuda)
     except InputError:
         return "fp32"
 

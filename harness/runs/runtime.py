@@ -41,8 +41,9 @@ class RuntimeConfig:
     """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
     xrv_weights: tuple[Path, ...] = ()
     """Files of torchxrayvision weights; the one whose hash a config names is used."""
-    precision: Precision = "fp32"
-    """Arithmetic of the networks; losses are always float32. fp16 and tf32 need a GPU."""
+    precision: Precision = "auto"
+    """Arithmetic of the networks; losses are always float32. fp16 and tf32 need a GPU. ``auto`` goes on in that of
+    a run's checkpoint."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` takes CUDA when there is one."""
     num_workers: int | None = None

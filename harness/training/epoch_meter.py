@@ -31,7 +31,8 @@ class EpochMeter:
         self._rows = Rows(num_labels=len(labels))
         self._sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
         self._has_attention = False
-        self.batches = self._skipped = self._images = self._measured = 0
+        self.batches = self._images = self._measured = 0
+        self._skipped: int | Tensor = 0
         self.data_wait_s = 0.0
         self._started = time.perf_counter()
         if before is not None:
@@ -68,8 +69,8 @@ class EpochMeter:
             yield batch
             asked = time.perf_counter()
 
-    def add(self, batch: Batch, logits: Tensor, losses: Losses, *, stepped: bool = True) -> None:
-        """Count one batch of this process; ``stepped`` says whether the optimiser made a step of it."""
+    def add(self, batch: Batch, logits: Tensor, losses: Losses, *, left_out: bool | Tensor = False) -> None:
+        """Count one batch of this process; ``left_out`` says whether the optimiser made no step of it."""
         none = losses.total.new_zeros(())
         attention = none if losses.attention is None else losses.attention
         self._has_attention = losses.attention is not None
@@ -77,15 +78,15 @@ class EpochMeter:
         self._sums += parts * len(batch.images)
         self._rows.add(batch, logits)
         self._measured += batch.global_size
-        self._count(batch, stepped)
+        self._count(batch, left_out)
 
     def leave_out(self, batch: Batch) -> None:
         """Count one batch whose numbers were no numbers: it made no step and is in no mean."""
-        self._count(batch, stepped=False)
+        self._count(batch, left_out=True)
 
-    def _count(self, batch: Batch, stepped: bool) -> None:
+    def _count(self, batch: Batch, left_out: bool | Tensor) -> None:
         self.batches += 1
-        self._skipped += int(not stepped)
+        self._skipped = self._skipped + left_out
         self._images += batch.global_size
 
     def snapshot(self) -> PartialEpoch:
@@ -93,7 +94,7 @@ class EpochMeter:
         rows = self._rows.gathered(self._accelerator)
         return PartialEpoch(
             batches=self.batches,
-            skipped=self._skipped,
+            skipped=int(self._skipped),
             images=self._images,
             measured=self._measured,
             seconds=self.seconds,

@@ -129,12 +129,12 @@ def train_epoch(
             logits, losses = components.forward_backward(batch.inputs, batch.targets, batch.global_size)
             for group in optimizer.param_groups:
                 group["lr"] = rate * step_factor(schedule, state.epoch, meter.batches, len(components.train_loader))
-            stepped = take_step()
-            if take_step.skips and not stepped:
+            left_out = take_step()
+            if take_step.skips and left_out:
                 meter.leave_out(batch.host)
             else:
                 losses_guard.watch(meter.batches, batch.host, losses.total)
-                meter.add(batch.host, logits, losses, stepped=stepped)
+                meter.add(batch.host, logits, losses, left_out=left_out)
             callbacks.step_done()
             callbacks.watch.step(batch.global_size, state, waiting=meter.data_wait_s / max(meter.seconds, 1e-9))
             if control.due():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.config import Schedule
 from harness.config.schedule import WEIGHT_DECAY
@@ -49,25 +49,26 @@ class OptimizerStep:
         self._clip_value = clip_value
         self._statistics = BatchNormSnapshot(network) if self.skips else None
 
-    def __call__(self) -> bool:
-        """Make the step; False when it was left out, by us or by the gradient scaler of fp16."""
+    def __call__(self) -> bool | Tensor:
+        """Make the step; True when it was left out. Without ``skips``, fp16's is a () bool of the device."""
         optimizer, scaler = self._optimizer, self._accelerator.scaler
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        stepped = False
-        if (
-            scaler is not None or not self.skips or gradients_are_finite(parameters)
-        ):  # asked before infinities are clamped
+        # Asked before infinities are clamped; a scaler asks by itself.
+        left_out: bool | Tensor = self.skips and scaler is None and not gradients_are_finite(parameters)
+        if not left_out:
             if self._clip_value is not None:
                 self._accelerator.clip_grad_value_(parameters, self._clip_value)
-            scale = 0.0 if scaler is None else scaler.get_scale()
+            scale = None if scaler is None else scaler._get_scale_async().clone()
             optimizer.step()
-            # A scaler leaves a step out by itself and lowers its scale. Accelerate's step_was_skipped does not see it
-            # in fused Adam, which is called all the same; reading the scale waits for the device, in fp16 alone.
-            stepped = scaler is None or scaler.get_scale() >= scale
+            if scale is not None:
+                # A scaler that leaves a step out lowers its scale. Accelerate's step_was_skipped does not see it in
+                # fused Adam, which is called all the same.
+                left_out = scaler._get_scale_async() < scale
         if self._statistics is not None:
-            if stepped:
-                self._statistics.note()
-            else:
+            left_out = bool(left_out)
+            if left_out:
                 self._statistics.restore()
+            else:
+                self._statistics.note()
         optimizer.zero_grad(set_to_none=True)
-        return stepped
+        return left_out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
@@ -16,8 +16,9 @@ from datasets.sources.labels import POSITIVE
 from datasets.sources.registry import DATASETS, entry_or_own
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
+from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.folder import RunFolder
-from harness.runs.runtime import RuntimeConfig, launched_processes
+from harness.runs.runtime import Precision, RuntimeConfig, launched_processes
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,12 @@ class CheckedRun:
     runtime: RuntimeConfig
     folder: RunFolder
     beton: Beton
+
+    @property
+    def precision_before(self) -> Precision | None:
+        """Arithmetic of the steps in the checkpoint that is there; None without one."""
+        found: Any = None if whole_folder(self.folder.last_dir) is None else self.folder.provenance().get("precision")
+        return found if found in get_args(Precision) else None
 
 
 def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, dict[str, Any] | None]:

@@ -20,7 +20,7 @@ from datasets.progress import progress
 from harness.config import RunConfig
 from harness.config.schedule import best_of
 from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
-from harness.devices.precision import effective_precision
+from harness.devices.precision import effective_precision, precision_reason
 from harness.evaluation.evaluate import predict_split, write_predictions
 from harness.evaluation.metrics import score
 from harness.networks import Network, build_network
@@ -30,7 +30,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import write_provenance
-from harness.runs.runtime import RuntimeConfig
+from harness.runs.runtime import Precision, RuntimeConfig
 from harness.runs.status import Status, reporting
 from harness.runs.train_state import TrainState
 from harness.training.build import Run, build_components, resolve_weight
@@ -63,10 +63,11 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     if finished is not None:
         logger.info(f"{folder.path}: already done")
         return finished
-    accelerator = make_accelerator(runtime)
+    before = checked.precision_before  # read by every process before the first one can write anything
+    accelerator = make_accelerator(runtime, before)
     with leaving_at_failure(accelerator), _sole_writer(folder, accelerator):
         # Another process may have ended the run since.
-        result = finished_result(folder, config, checked.beton) or _record(checked, accelerator)
+        result = finished_result(folder, config, checked.beton) or _record(checked, accelerator, before)
     accelerator.end_training()
     return result
 
@@ -87,7 +88,7 @@ def _sole_writer(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def _record(checked: CheckedRun, accelerator: Accelerator) -> dict[str, Any]:
+def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | None) -> dict[str, Any]:
     config, runtime, folder = checked.config, checked.runtime, checked.folder
     status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
     signals = StopSignals()
@@ -100,16 +101,21 @@ def _record(checked: CheckedRun, accelerator: Accelerator) -> dict[str, Any]:
             write_config(folder, config)
         weight, beta = resolve_weight(config, runtime.folder_of)
         run = Run(**vars(checked), accelerator=accelerator, weight=weight, beta=beta)
+        precision = effective_precision(accelerator)
+        devices = device_names(accelerator)
+        if run.owner:
+            why = precision_reason(runtime.precision, precision, before)
+            logger.info(f"training on {'; '.join(devices)} in {precision} ({why})")
         with out_of_memory_as_memory_error(
             batch_size=config.schedule.batch_size,
             num_processes=accelerator.num_processes,
             image_size=config.data.image_size,
-            precision=effective_precision(accelerator),
+            precision=precision,
         ):
-            return _train_and_test(run, status, signals)
+            return _train_and_test(run, devices, status, signals)
 
 
-def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str, Any]:
+def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopSignals) -> dict[str, Any]:
     network = build_network(run.config.network, len(run.beton.labels))
     origin = "the last checkpoint"
     if whole_folder(run.folder.last_dir) is None:
@@ -124,9 +130,7 @@ def _train_and_test(run: Run, status: Status, signals: StopSignals) -> dict[str,
         objective_module=components.objective.module,
     )
     state = restore(run, learner)
-    devices = device_names(run.accelerator)
     if run.owner:
-        logger.info(f"training on {'; '.join(devices)}")
         write_provenance(run.folder, _provenance(run, state, origin, devices))
     metrics = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
     state = _train(
@@ -207,6 +211,9 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
 
 def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) -> dict[str, Any]:
     """Return the run's own entries of provenance.json."""
+    precision = effective_precision(run.accelerator)
+    recorded = run.folder.provenance() if state.restarts else {}
+    precisions = recorded.get("precisions") or [recorded.get("precision", precision)]
     return {
         "run_id": run.config.run_id,
         "config_hash": run.config.hash,
@@ -218,7 +225,8 @@ def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) ->
         "attention_weight": run.weight,
         "beta": run.beta,
         "runtime": run.runtime.to_dict(),
-        "precision": effective_precision(run.accelerator),
+        "precision": precision,
+        "precisions": precisions if precisions[-1] == precision else [*precisions, precision],
         "devices": devices,
         "world_size": run.accelerator.num_processes,
         "processes": [{"from_step": step, "processes": count} for step, count in state.processes],

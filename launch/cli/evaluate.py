@@ -39,8 +39,8 @@ class Evaluate:
     """Folder that holds DATASET.beton."""
     beton: Path | None = None
     """The beton to score on, instead of the one in DATA_DIR."""
-    precision: Precision = "fp32"
-    """Arithmetic of the network; fp16 and tf32 need a GPU."""
+    precision: Precision | None = None
+    """Arithmetic of the network; default: that of the run where this machine can compute in it, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes CUDA when there is one."""
     num_workers: int | None = None
@@ -54,6 +54,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Print AUROC by label."""
+        from harness.devices.precision import own_precision
         from harness.evaluation.evaluate import evaluate_run
         from harness.runs.folder import RunFolder
         from harness.runs.runtime import RuntimeConfig
@@ -63,10 +64,11 @@ class Evaluate:
         folder = RunFolder(self.folder)
         if self.on is not None:
             _warn_of_relation(folder.config().data.dataset, self.on)
+        recorded = str(folder.provenance().get("precision", "fp32"))
         runtime = RuntimeConfig(
             data_dir=self.data_dir,
             beton=self.beton,
-            precision=self.precision,
+            precision=self.precision or own_precision(recorded, self.device),
             device=self.device,
             num_workers=self.num_workers,
             tier=self.tier,

@@ -101,7 +101,7 @@ class Plan(GridOptions):
 
     images_per_s: float | None = None
     """Training images per second and GPU of DenseNet-121 by transfer learning, for what no finished run tells;
-    500 by default, an assumption."""
+    by default the rates of one card, which the plan names."""
     json: bool = False
     """Print JSON alone: grid, cost (images, GPU-hours, critical path), and for each run id, name, kind, needs, cells,
     printed (the paper's value), config, cost, action, reason."""

@@ -64,8 +64,9 @@ class Submit(GridOptions):
     """Runs at once; by default one for each GPU, else two on the CPU."""
     threads_per_run: int | None = None
     """CPU threads of one run; by default the cores shared out over the slots."""
-    precision: Precision = "fp32"
-    """Arithmetic of the networks; auto is bf16 where the device computes in it, else fp32."""
+    precision: Precision = "auto"
+    """Arithmetic of the networks; auto is bf16 where the device computes in it, else fp32, and for a run that goes on
+    what it began in."""
     imagenet_weights: Path | None = None
     """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
     xrv_weights: tuple[Path, ...] = ()

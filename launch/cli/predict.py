@@ -72,9 +72,7 @@ class Predict:
         if not self.images:
             raise InputError("no IMAGE given; give image files, or folders of them")
         folder = find_run_folder(self.run_folder, self.runs_dir)
-        import torch
-
-        from harness.devices.precision import precision_or_fp32
+        from harness.devices.precision import own_precision
         from harness.export.predict import image_files, predict_images
         from harness.export.saved_model import open_model
         from harness.runs.runtime import RuntimeConfig
@@ -86,10 +84,7 @@ class Predict:
         model = open_model(folder, beton=self.beton)
         if not model.preprocessing.is_current:
             logger.info("the model's images were decoded by another version; pixels may differ")
-        precision = self.precision
-        if precision is None:  # the run's own where this machine can compute in it
-            use_cuda = self.device != "cpu" and torch.cuda.is_available()
-            precision = precision_or_fp32(model.precision, use_cuda=use_cuda)
+        precision = self.precision or own_precision(model.precision, self.device)
         runtime = RuntimeConfig(device=self.device, precision=precision, num_workers=self.workers)
         predictions = predict_images(model, files, runtime, batch_size=self.batch_size)
         bad = self._print(model.labels, predictions)

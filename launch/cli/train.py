@@ -34,7 +34,7 @@ class Train:
     Exit status: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM.
 
     For example:
-        cxr train run.toml --data-dir data --precision bf16
+        cxr train run.toml --data-dir data --precision fp32
     """
 
     config: tyro.conf.Positional[Path]
@@ -52,8 +52,8 @@ class Train:
     xrv_weights: tuple[Path, ...] | None = None
     """Files of torchxrayvision weights, for a teacher or initial weights with kind = "xrv"."""
     precision: Precision | None = None
-    """Arithmetic of the networks; default: fp32. auto is bf16 where the device computes in it; fp16 and tf32 need a
-    GPU."""
+    """Arithmetic of the networks; default: auto, bf16 where the device computes in it, else fp32, and for a run that
+    goes on what it began in; fp16 and tf32 need a GPU."""
     device: Literal["auto", "cpu", "cuda"] | None = None
     """Where to train; default: auto, which takes CUDA when there is one."""
     num_workers: int | None = None

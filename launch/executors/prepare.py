@@ -24,7 +24,7 @@ class TrainCommand:
 
     runs_dir: Path
     data_dir: Path
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int | None = None
     """CPU threads of one run; None leaves it to the executor."""

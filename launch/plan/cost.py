@@ -14,9 +14,13 @@ from launch.plan.run_state import ABSENT, RunState
 
 TRAIN_STEP = 3.0
 """A step is one forward and one backward pass, and the latter costs about two forward passes."""
-DEFAULT_IMAGES_PER_S = 500.0
-"""Training images of DenseNet-121 per second and GPU where nothing was measured or given: an assumption of a recent
-data-centre GPU in bf16, not a measurement. The paper's reference [23] printed 40-50 on a Titan XP."""
+CARD = "one H200 with torch 2.11, bf16, 256 px, batch 32"
+"""Where these rates of DenseNet-121 were measured; they stand in for those of a grid without a finished run."""
+TRANSFER_IMAGES_PER_S, ATTENTION_IMAGES_PER_S, VALIDATION_IMAGES_PER_S = 1747.0, 1415.0, 2829.0
+CARD_RATES = (
+    f"{CARD}: DenseNet-121 {TRANSFER_IMAGES_PER_S:,.0f} images/s, {ATTENTION_IMAGES_PER_S:,.0f} with a teacher, "
+    f"{VALIDATION_IMAGES_PER_S:,.0f} in validation; other networks by their cost"
+)
 
 Splits = Mapping[str, Mapping[str, int]]
 Shape = tuple[str, str, str]
@@ -67,14 +71,24 @@ class Throughput:
 
     measured: Mapping[Shape, float] = field(default_factory=dict)
     """From finished runs, by their shape."""
-    otherwise: float = DEFAULT_IMAGES_PER_S * TRAIN_STEP
-    """For all other shapes."""
-    source: str = "assumed"
+    otherwise: float | None = None
+    """For all other shapes; None takes the rates of ``CARD``, which know validation apart."""
+    source: str = CARD_RATES
     """Where it comes from, in words."""
 
-    def seconds(self, config: RunConfig, passes: float) -> float:
-        """Return the GPU-seconds that a run of this shape takes for so many passes."""
-        return passes / self.measured.get(shape_of(config), self.otherwise)
+    def seconds(self, config: RunConfig, work: Work) -> float:
+        """Return the GPU-seconds that a run of this config takes for its work."""
+        passes_per_s = self.measured.get(shape_of(config), self.otherwise)
+        return card_seconds(config, work) if passes_per_s is None else work.passes / passes_per_s
+
+
+def card_seconds(config: RunConfig, work: Work) -> float:
+    """Return the seconds that ``CARD`` takes; what was not measured there goes by its cost beside DenseNet-121's."""
+    with_teacher = config.objective.teacher is not None
+    passes = TRAIN_STEP + with_teacher
+    rate = ATTENTION_IMAGES_PER_S if with_teacher else TRANSFER_IMAGES_PER_S
+    validation = work.validation_images * NETWORKS[config.network.name].relative_cost / VALIDATION_IMAGES_PER_S
+    return work.train_images * train_passes(config) / (passes * rate) + validation
 
 
 def measure(
@@ -82,8 +96,8 @@ def measure(
 ) -> Throughput:
     """Measure the throughput of finished runs, their whole time counted.
 
-    ``given`` (training images of DenseNet-121 per second and GPU) or an assumption is used where none has finished,
-    the median of the measured where only runs of other shapes have.
+    ``given`` (training images of DenseNet-121 per second and GPU) or ``CARD``'s rates are used where none has
+    finished, the median of the measured where only runs of other shapes have.
     """
     rates: dict[Shape, list[float]] = defaultdict(list)
     for run in runs:
@@ -93,12 +107,14 @@ def measure(
             share = epochs / run.config.schedule.epochs
             rates[shape_of(run.config)].append(share * run_work(run.config, splits).passes / state.gpu_seconds)
     measured = {shape: median(values) for shape, values in rates.items()}
-    images_per_s, word = (DEFAULT_IMAGES_PER_S, "assumed") if given is None else (given, "given")
-    otherwise, rest = images_per_s * TRAIN_STEP, f"{images_per_s:g} images/s {word}"
-    if not measured:
-        return Throughput(otherwise=otherwise, source=rest)
+    if not measured and given is None:
+        return Throughput()
     if given is None:
         otherwise, rest = median(measured.values()), "their median for other networks and methods"
+    else:
+        otherwise, rest = given * TRAIN_STEP, f"{given:g} images/s given"
+    if not measured:
+        return Throughput(otherwise=otherwise, source=rest)
     count = sum(map(len, rates.values()))
     source = f"{count} finished {'run' if count == 1 else 'runs'}; {rest}"
     return Throughput(measured=measured, otherwise=otherwise, source=source)
@@ -130,7 +146,7 @@ def estimate(
     """Estimate images, GPU-hours and the critical path of these runs; ``given`` as ``measure`` takes it."""
     throughput = measure(runs, found, splits, given)
     works = {run.run_id: run_work(run.config, splits) for run in runs}
-    hours = {run.run_id: throughput.seconds(run.config, works[run.run_id].passes) / 3600.0 for run in runs}
+    hours = {run.run_id: throughput.seconds(run.config, works[run.run_id]) / 3600.0 for run in runs}
     left = {run.run_id: hours[run.run_id] * share_left(found.get(run.run_id, ABSENT)) for run in runs}
     return Estimate(works=works, hours=hours, left=left, chain=longest_chain(runs, left), throughput=throughput)
 

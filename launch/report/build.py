@@ -17,7 +17,7 @@ from launch.report.statistics.cells import comparable_scores, group_cells
 from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import paired_csv
 from launch.report.tables.paper_tables import tidy_csv
-from launch.report.tables.table import Table, phantom_notes
+from launch.report.tables.table import Table, cell_notes
 from launch.report.write.documents import Section, html_page, latex_document, markdown_document, to_markdown
 
 MANY_TABLES = 3
@@ -57,7 +57,7 @@ def read_data(directory: Path, out: Path, options: Options | None = None) -> Rep
         cells=cells,
         pairs=tuple(pairs),
         compared=comparison.compared,
-        notes=(*phantom_notes(cells), *notes, *comparison.notes),
+        notes=(*cell_notes(cells), *notes, *comparison.notes),
         waiting=bool(comparison.notes),
         options=options,
         out=out,

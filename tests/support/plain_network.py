@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_runs import tiny_config, tiny_runtime
+from tiny_runs import tiny_config, tiny_runtime, tiny_schedule
 from torch import Tensor, nn
 
 from datasets.beton.reader import Beton
-from harness.config import NetworkConfig
+from harness.config import NetworkConfig, Schedule
 from harness.devices.accelerator import Accelerator
 from harness.networks import Network, NetworkOutput
 from harness.runs.folder import RunFolder
@@ -38,10 +38,12 @@ class PlainNetwork(Network):
         return NetworkOutput(self.classifier(planes.mean((2, 3))), planes)
 
 
-def plain_components(accelerator: Accelerator, beton: Path, **changes: Any) -> TrainingComponents:
+def plain_components(
+    accelerator: Accelerator, beton: Path, *, schedule: Schedule | None = None, **changes: Any
+) -> TrainingComponents:
     """The parts of a run of the plain network; ``changes`` are of its runtime."""
     run = Run(
-        config=tiny_config(),
+        config=tiny_config(schedule=schedule or tiny_schedule(2)),
         runtime=tiny_runtime(beton, Path("unused"), **changes),
         folder=RunFolder(Path("unused")),
         beton=Beton.open(beton),

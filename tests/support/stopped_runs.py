@@ -28,6 +28,8 @@ def command(config: RunConfig, beton: Path, runs_dir: Path, *options: str) -> li
     write_json(runs_dir / "config.json", to_dict(config))
     arguments = [str(HERE / "stop_at_step.py"), "train", str(runs_dir / "config.json"), "--runs-dir", str(runs_dir)]
     arguments += ["--beton", str(beton), "--device", "cpu", "--num-workers", "1", "--num-threads", "1", *options]
+    if "--precision" not in options:
+        arguments += ["--precision", "fp32"]
     return [sys.executable, *arguments]
 
 

@@ -93,9 +93,10 @@ def attention_transfer(weight: float) -> AttentionTransfer:
 
 
 def tiny_runtime(beton: Path, runs_dir: Path, **changes: Any) -> RuntimeConfig:
-    """One thread on the CPU."""
-    runtime = RuntimeConfig(runs_dir=runs_dir, data_dir=beton.parent, device="cpu", num_workers=1, num_threads=1)
-    return dataclasses.replace(runtime, **changes)
+    """One thread on the CPU, in float32 whatever the processor."""
+    folders = {"runs_dir": runs_dir, "data_dir": beton.parent}
+    one = {"device": "cpu", "precision": "fp32", "num_workers": 1, "num_threads": 1}
+    return RuntimeConfig(**{**folders, **one, **changes})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,23 +6,29 @@ put back. Import FFCV through this module only.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from numba import typed
+
+from datasets.loading.threads import module_replaced
 
 _threads_before, _typed_dict = torch.get_num_threads(), typed.Dict
 try:
     # FFCV 1.0.2 fills ffcv.fields.rgb_image.IMAGE_MODES, which plain Python alone reads, as a numba dictionary, for
     # which numba compiles two seconds; a plain one serves. tests/datasets/loading/test_ffcv.py notices a change.
     typed.Dict = dict
-    from ffcv.fields.base import ARG_TYPE, Field
-    from ffcv.loader.epoch_iterator import EpochIterator
-    from ffcv.loader.loader import Loader
-    from ffcv.memory_managers.base import MemoryContext, MemoryManager
-    from ffcv.pipeline.graph import Graph
-    from ffcv.pipeline.operation import Operation
-    from ffcv.pipeline.pipeline_spec import PipelineSpec
-    from ffcv.pipeline.state import State
-    from ffcv.reader import Reader
+    # FFCV 1.0.2's graph takes from distutils a ``warn`` that it does not use; importing distutils is importing setuptools.
+    with module_replaced("distutils.log", warnings):
+        from ffcv.fields.base import ARG_TYPE, Field
+        from ffcv.loader.epoch_iterator import EpochIterator
+        from ffcv.loader.loader import Loader
+        from ffcv.memory_managers.base import MemoryContext, MemoryManager
+        from ffcv.pipeline.graph import Graph
+        from ffcv.pipeline.operation import Operation
+        from ffcv.pipeline.pipeline_spec import PipelineSpec
+        from ffcv.pipeline.state import State
+        from ffcv.reader import Reader
 finally:
     typed.Dict = _typed_dict
     torch.set_num_threads(_threads_before)

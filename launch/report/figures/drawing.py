@@ -17,7 +17,7 @@ from datasets.files import replacing
 from launch.report.content import Picture
 from launch.report.grouping import grouped
 from launch.report.statistics.cells import Cell
-from launch.report.tables.table import phantom_notes
+from launch.report.tables.table import cell_notes
 
 T = TypeVar("T")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -106,7 +106,7 @@ def picture(figure: Figure | None, path: Path, title: str, caption: str, cells: 
         remove(path)
         return []
     save(figure, path)
-    return [Picture(path, title, " ".join((caption, *phantom_notes(cells))))]
+    return [Picture(path, title, " ".join((caption, *cell_notes(cells))))]
 
 
 def remove(path: Path) -> None:

@@ -106,6 +106,7 @@ class Run:
     devices: tuple[str, ...] = ()
     """The device of each process as provenance.json words it."""
     precision: str = ""
+    """Arithmetic of the run's steps; of a run that went on in another, all in order: ``bf16 then fp32``."""
     processes: str = ""
     """Of a run whose number of processes changed, all numbers: ``2 processes, 1 from step 40``."""
     started: float | None = None
@@ -246,10 +247,12 @@ def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
     starts = [start for start in earlier if isinstance(start, dict)] if isinstance(earlier, list) else []
     times = [time for time in (_time(start.get("started")) for start in (*starts, provenance)) if time is not None]
     git = git if isinstance(git, dict) else {}
+    precisions = provenance.get("precisions")
+    precisions = precisions if isinstance(precisions, list) else [precision]  # as older versions wrote it
     return {
         "commit": f"{str(git['commit'])[:10]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "",
         "devices": tuple(map(str, devices)) if isinstance(devices, list) else (),
-        "precision": precision if isinstance(precision, str) else "",
+        "precision": " then ".join(value for value in precisions if isinstance(value, str)),
         "processes": _changes(processes),
         "started": min(times, default=None),
         "num_starts_before": len(starts),

@@ -110,6 +110,11 @@ class Cell:
         return len(self.runs) - len(self.finished)
 
     @property
+    def precision(self) -> str:
+        """The distinct arithmetics of the finished repetitions, as far as they were recorded."""
+        return " and ".join(sorted({run.precision for run in self.finished if run.precision}))
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """The distinct attention weights that the repetitions used; empty for transfer learning."""
         found = (run.result.attention_weight for run in self.finished if run.result)

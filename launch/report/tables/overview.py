@@ -19,11 +19,11 @@ from launch.report.tables.table import (
     Link,
     Table,
     Value,
+    cell_notes,
     head,
     interval_text,
     number_columns,
     number_value,
-    phantom_notes,
     row,
     run_links,
     score_value,
@@ -62,10 +62,10 @@ def overview(data: ReportData) -> list[Table]:
     columns = (
         *text_columns(*names, *(["Differs in"] if differing else [])),
         *number_columns("Attention weight", "n", "Mean ± CI (points)", "t ±"),
-        *text_columns("Each repetition"),
+        *text_columns("Each repetition", "Arithmetic"),
     )
     rows = tuple(_overview_row(cell, differing) for cell in data.cells)
-    notes = (INTERVAL_NOTE, *phantom_notes(data.cells))
+    notes = (INTERVAL_NOTE, *cell_notes(data.cells))
     return [Table(key="overview", title="All cells", columns=columns, rows=rows, notes=notes)]
 
 
@@ -81,6 +81,7 @@ def _overview_row(cell: Cell, differing: bool) -> tuple[Value, ...]:
         score_value(cell, with_n=False),
         number_value(cell.summary.t_half if cell.summary else None, ".2f"),
         Value((values,), links=run_links(cell)),
+        cell.precision or "-",
     )
 
 
@@ -105,7 +106,7 @@ def _comparison(cells: Sequence[Cell], image_size: int) -> Table:
         title=f"Transfer learning and attention transfer: {first.group_text}, {image_size} px",
         columns=(*text_columns("Method"), *number_columns(*map(word, networks))),
         rows=tuple(rows),
-        notes=(COMPARISON_NOTE, *phantom_notes(cells)),
+        notes=(COMPARISON_NOTE, *cell_notes(cells)),
     )
 
 
@@ -130,7 +131,7 @@ def prerequisites(data: ReportData) -> list[Table]:
         rows.append(row(*words, score_value(cell)))
     names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
     columns = (*text_columns(*names), *number_columns("Own test AUROC (points)"))
-    title, notes = "Prerequisites: initial weights and teachers", phantom_notes(found)
+    title, notes = "Prerequisites: initial weights and teachers", cell_notes(found)
     return [Table(key="prerequisites", title=title, columns=columns, rows=tuple(rows), notes=notes)] if rows else []
 
 

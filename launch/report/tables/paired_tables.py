@@ -18,10 +18,10 @@ from launch.report.tables.table import (
     Link,
     Table,
     Value,
+    cell_notes,
     head,
     number_columns,
     number_value,
-    phantom_notes,
     row,
     signed,
     text_columns,
@@ -51,7 +51,7 @@ def paired_means(data: ReportData) -> list[Table]:
         title="Mean AUROC minus that of transfer learning, paired bootstrap over patients",
         columns=(*text_columns(*names), *number_columns("Transfer learning", "Method's", "Difference [95 % CI]")),
         rows=tuple(rows),
-        notes=(MEANS_NOTE, *phantom_notes(item.cell for item in data.compared)),
+        notes=(MEANS_NOTE, *cell_notes(item.cell for item in data.compared)),
     )
     return [table] if rows else []
 
@@ -82,7 +82,7 @@ def _table(members: Sequence[Compared], number: int) -> Table:
         title=f"Difference to transfer learning by label: {first.cell.label.group_text}",
         columns=(*text_columns("Label"), *number_columns("Positive images"), *map(Column, heads)),
         rows=(*rows, row(head(MEAN, sort="~"), Value(("",)), *means)),
-        notes=(_note(first, members), *phantom_notes(item.cell for item in members)),
+        notes=(_note(first, members), *cell_notes(item.cell for item in members)),
     )
 
 

@@ -13,7 +13,7 @@ from launch.report.content import ReportData
 from launch.report.grouping import grouped
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.cells import Cell
-from launch.report.tables.table import Column, Table, Value, phantom_notes, row, score_value, signed, text_columns
+from launch.report.tables.table import Column, Table, Value, cell_notes, row, score_value, signed, text_columns
 
 IMAGE_SIZE_PX = 256
 """The paper's input size; cells of another size are not set against the printed values."""
@@ -39,7 +39,7 @@ NOTE = (
 )
 
 COLUMNS = (
-    *("table", *CellLabel._fields, "image_size", "role", "differs", "attention_weights"),
+    *("table", *CellLabel._fields, "image_size", "role", "differs", "precision", "attention_weights"),
     *("n", "num_unfinished", "mean", "ci95", "ci95_t", "values"),
     *("paper_id", "paper_mean", "paper_ci95", "difference", "doubtful", "run_ids"),
 )
@@ -124,8 +124,8 @@ def paper_tables(data: ReportData) -> list[Table]:
         if labels:
             doubt = (DOUBTFUL_NOTE,) if any(place.doubtful for place in places) else ()
             several = [notes[label] for label in labels if label in notes]
-            made_up = phantom_notes(chosen[label] for label in labels)
-            tables.append(_table(key, places, chosen, (NOTE, *doubt, *several, *made_up)))
+            warnings = cell_notes(chosen[label] for label in labels)
+            tables.append(_table(key, places, chosen, (NOTE, *doubt, *several, *warnings)))
     return tables
 
 
@@ -186,6 +186,7 @@ def _cell_fields(cell: Cell) -> dict[str, object]:
         "image_size": cell.config.data.image_size,
         "role": cell.role,
         "differs": cell.differs,
+        "precision": cell.precision,
         "attention_weights": " ".join(f"{weight:.6g}" for weight in cell.weights),
         "n": summary.n if summary else 0,
         "num_unfinished": cell.num_unfinished,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -99,10 +100,18 @@ def interval_text(summary: Summary, *, with_n: bool = True) -> str:
     return f"{text} (n={summary.n})" if with_n else text
 
 
-def phantom_notes(cells: Iterable[Cell]) -> tuple[str, ...]:
-    """A warning when the scores are of made-up images; nothing when no run says so."""
-    names = ", ".join(sorted({word(cell.label.dataset) for cell in cells if cell.phantom}))
-    return (f"PHANTOM DATA: the images ({names}) are made up; these are not scores on radiographs.",) if names else ()
+def cell_notes(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Warnings of what the scores rest on: images that are made up, runs that computed in several arithmetics."""
+    found = tuple(cells)
+    notes = []
+    names = ", ".join(sorted({word(cell.label.dataset) for cell in found if cell.phantom}))
+    if names:
+        notes.append(f"PHANTOM DATA: the images ({names}) are made up; these are not scores on radiographs.")
+    counts = Counter(run.precision for cell in found for run in cell.finished if run.precision)
+    if len(counts) > 1:
+        runs = ", ".join(f"{precision} ({count})" for precision, count in sorted(counts.items()))
+        notes.append(f"MIXED ARITHMETIC: the runs computed in {runs}; it alone moves scores, so compare with care.")
+    return tuple(notes)
 
 
 def signed(value: float) -> str:

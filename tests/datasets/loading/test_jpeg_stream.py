@@ -129,3 +129,24 @@ def test_nvjpeg_differs_by_little(beton: Beton) -> None:
         found |= {int(i): image.cpu().numpy()[0] for i, image in zip(batch.indices, batch.images, strict=True)}
     difference = np.abs(np.stack([found[i] for i in range(N)]).astype(int) - pages_of(beton))
     assert difference.max() <= 3 and (difference <= 1).mean() > 0.99
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_nvjpeg_under_load_writes_over_nothing(beton: Beton) -> None:
+    """Batch after batch on a side stream, its memory used again at once, while the main stream is kept busy."""
+    device, pages = torch.device("cuda"), torch.from_numpy(pages_of(beton))
+    content = np.frombuffer(beton.path.read_bytes(), dtype=np.uint8)
+    jpegs = [
+        torch.from_numpy(content[begin : begin + size].copy()) for begin, size in beton.metadata["image"].tolist()
+    ]
+    square, side = torch.randn(4096, 4096, device=device), torch.cuda.Stream()
+    sums = []
+    for _ in range(50):
+        square = torch.nn.functional.normalize(square @ square)
+        with torch.cuda.stream(side):
+            batch = decode_on_device(jpegs, SIDE, device)
+            filled = torch.full_like(batch, 255)  # would lie in the blocks of the single pictures
+            sums.append((batch.int() - pages.to(device, non_blocking=True).view_as(batch).int()).abs().amax())
+            del batch, filled
+    assert max(int(largest) for largest in sums) <= 3

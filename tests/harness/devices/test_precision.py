@@ -7,18 +7,21 @@ import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from accelerator_state import forget_accelerator
 from arithmetic import needs
 from plain_network import plain_components
-from tiny_runs import tiny_config, tiny_runtime, tiny_schedule, without_times
+from tiny_runs import hash_of, interrupted, tiny_config, tiny_runtime, tiny_schedule, without_times
 
 from datasets.errors import InputError
+from datasets.files import read_json
 from harness.devices.accelerator import Accelerator, make_accelerator
-from harness.devices.precision import arithmetic_problem, chosen_precision, cpu_has_bf16, precision_or_fp32
+from harness.devices.precision import arithmetic_problem, chosen_precision, cpu_has_bf16, own_precision
 from harness.runs.checkpoint import Learner, load_last, save_last
-from harness.runs.runtime import RuntimeConfig
+from harness.runs.runtime import Precision, RuntimeConfig
 from harness.runs.train_state import TrainState
 from harness.training.optimizer import OptimizerStep
 from harness.training.run import train_run
@@ -35,8 +38,6 @@ def test_bf16_stays_near_fp32_over_fifty_steps(tiny_beton: Path, tmp_path: Path)
         lines = without_times(runtime.folder_of(config))
         assert lines[-1]["step"] == 50
         losses.append([line["train"]["loss"] for line in lines])
-        from accelerator_state import forget_accelerator
-
         forget_accelerator()
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
@@ -50,15 +51,15 @@ def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Pa
     take_step = OptimizerStep(accelerator, parts.optimizer, parts.network, None, parts.runtime)
     before = [parameter.clone() for parameter in parts.network.parameters()]
 
-    def backward(factor: float) -> bool:
+    def left_out(factor: float) -> bool:
         output = parts.network(torch.ones(2, 3, 64, 64))
         accelerator.scaler.scale(output.logits.sum() * factor).backward()
-        return take_step()
+        return bool(take_step())
 
-    assert backward(float("inf")) is False
+    assert left_out(float("inf"))
     assert all(torch.equal(a, b) for a, b in zip(before, parts.network.parameters(), strict=True))
     assert accelerator.scaler.get_scale() == 512.0
-    assert backward(1.0) is True
+    assert not left_out(1.0)
     assert not all(torch.equal(a, b) for a, b in zip(before, parts.network.parameters(), strict=True))
     learner = Learner(network=parts.network, optimizer=parts.optimizer.optimizer, scaler=accelerator.scaler)
     save_last(tmp_path / "last", learner, TrainState(), {})
@@ -75,8 +76,8 @@ def test_fp16_with_its_scaler_stays_near_fp32_over_fifty_steps(
     config = tiny_config(schedule=tiny_schedule(5, batch_size=4, learning_rate=1e-4))
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=20)  # too large for the first steps
 
-    def in_half(runtime: RuntimeConfig) -> Accelerator:
-        accelerator = make_accelerator(runtime)
+    def in_half(runtime: RuntimeConfig, before: Precision | None) -> Accelerator:
+        accelerator = make_accelerator(runtime, before)
         accelerator.scaler = scaler
         monkeypatch.setattr(accelerator, "autocast", lambda *_, **__: torch.autocast("cpu", torch.float16))
         return accelerator
@@ -89,8 +90,6 @@ def test_fp16_with_its_scaler_stays_near_fp32_over_fifty_steps(
         train_run(config, runtime)
         lines = without_times(runtime.folder_of(config))
         losses.append([line["train"]["loss"] for line in lines])
-        from accelerator_state import forget_accelerator
-
         forget_accelerator()
     assert 0 < sum(line["skipped_steps"] for line in lines) < 10
     assert scaler.get_scale() < 2.0**24
@@ -107,8 +106,6 @@ def test_fp16_stays_near_fp32_on_a_gpu(tiny_beton: Path, tmp_path: Path) -> None
         runtime = tiny_runtime(tiny_beton, tmp_path / precision, precision=precision, device="cuda")
         train_run(config, runtime)
         losses.append([line["train"]["loss"] for line in without_times(runtime.folder_of(config))])
-        from accelerator_state import forget_accelerator
-
         forget_accelerator()
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
 
@@ -172,9 +169,77 @@ def test_what_a_processor_cannot_compute_in_is_found_by_doing_it_once(monkeypatc
         )
         assert chosen_precision("auto", use_cuda=False) == "fp32"
         assert chosen_precision("fp32", use_cuda=False) == "fp32"
-        assert precision_or_fp32("bf16", use_cuda=False) == "fp32"
+        assert own_precision("bf16", "cpu") == "fp32"
     finally:
         arithmetic_problem.cache_clear()
+
+
+@needs("bf16")
+@pytest.mark.parametrize(("begun", "has"), [("fp32", True), ("bf16", False)])
+def test_a_run_goes_on_in_the_precision_it_began_in_whatever_auto_would_choose_now(
+    begun: str,
+    has: bool,
+    tiny_beton: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As with a run that an older version began in its default, or one that moves to another processor."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("harness.devices.precision.cpu_has_bf16", lambda: has)
+    config = tiny_config()
+    whole = tiny_runtime(tiny_beton, tmp_path / "whole", precision=begun)
+    broken = tiny_runtime(tiny_beton, tmp_path / "broken", precision=begun)
+    train_run(config, whole)
+    interrupted(config, broken, after_epochs=1)
+    caplog.clear()
+    train_run(config, dataclasses.replace(broken, precision="auto"))
+    assert f"training on cpu, 1 threads in {begun} (in which it began)" in caplog.text
+    folder = broken.folder_of(config)
+    assert read_json(folder.provenance_file)["precision"] == begun
+    assert hash_of(folder.last_dir) == hash_of(whole.folder_of(config).last_dir)
+
+
+@needs("bf16")
+def test_another_precision_is_used_when_it_is_asked_for_and_recorded(
+    tiny_beton: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    config, runtime = tiny_config(), tiny_runtime(tiny_beton, tmp_path)
+    interrupted(config, runtime, after_epochs=1)
+    forget_accelerator()
+    train_run(config, dataclasses.replace(runtime, precision="bf16"))
+    assert "in bf16 (as asked; its steps so far were in fp32)" in caplog.text
+    provenance = read_json(runtime.folder_of(config).provenance_file)
+    assert (provenance["precision"], provenance["precisions"]) == ("bf16", ["fp32", "bf16"])
+
+
+@needs("bf16")
+@pytest.mark.parametrize(
+    ("has", "line"),
+    [
+        (True, "bf16 (auto: the device computes in bfloat16)"),
+        (False, "fp32 (auto: the device has no bfloat16)"),
+    ],
+)
+def test_a_new_run_computes_in_what_the_device_has_and_says_so(
+    has: bool, line: str, tiny_beton: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("harness.devices.precision.cpu_has_bf16", lambda: has)
+    runtime = tiny_runtime(tiny_beton, tmp_path, precision=RuntimeConfig().precision)
+    train_run(tiny_config(epochs=1), runtime)
+    assert f"training on cpu, 1 threads in {line}" in caplog.text
+    assert read_json(runtime.folder_of(tiny_config(epochs=1)).provenance_file)["precision"] == line.split()[0]
+
+
+def test_a_run_whose_precision_this_device_lacks_is_refused_with_the_way_out() -> None:
+    with pytest.raises(
+        InputError, match=r"the run began in tf32: precision tf32 needs a GPU.*; give --precision to c"
+    ):
+        chosen_precision("auto", use_cuda=False, before="tf32")
+    assert chosen_precision("fp32", use_cuda=False, before="tf32") == "fp32"
+    assert own_precision("tf32", "cpu") == own_precision("odd", "cpu") == "fp32"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])

@@ -200,7 +200,9 @@ def test_validating_seldom_keeps_the_last_epoch_and_the_device_is_named(
     config = tiny_config(schedule=tiny_schedule(3, validate_every=2))
     runtime = tiny_runtime(tiny_beton, tmp_path, tensorboard=True)
     result = train_run(config, runtime)
-    assert any(re.fullmatch(r"training on cpu, \d+ threads", message) for message in caplog.messages)
+    assert any(
+        re.fullmatch(r"training on cpu, \d+ threads in fp32 \(as asked\)", message) for message in caplog.messages
+    )
     lines = list(runtime.folder_of(config).metrics())
     assert [line["validation"] is None for line in lines] == [True, False, False]
     assert result["best_epoch"] in (1, 2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from launch.report.build import read_data
 from launch.report.content import Options
 from launch.report.read.collect import Run, collect
 from launch.report.tables.cost import cost, device_text, run_cost
-from launch.report.tables.overview import runs
+from launch.report.tables.overview import overview, runs
+from launch.report.tables.paper_tables import tidy_csv
 from launch.report.tables.table import Table
 
 STATUS = {"state": "done", "updated": 11_000.0}
@@ -113,6 +117,28 @@ def test_a_changed_number_of_processes_stands_beside_the_state(tmp_path: Path) -
     (table,) = runs(read_data(tmp_path, tmp_path / "report", Options(resamples=0)))
     states = sorted(row[2].text for row in table.rows)
     assert states == ["done", "done", "done; 2 processes, 1 from step 40"]
+
+
+def test_cells_say_in_which_arithmetic_they_were_computed_and_tables_that_they_mix_them(tmp_path: Path) -> None:
+    changed = {"precision": "bf16", "precisions": ["fp32", "bf16"]}
+    for config, said in (
+        (student(), {"precision": "bf16"}),
+        (student(teacher="imagenet"), {"precision": "fp32", "precisions": ["fp32"]}),
+        (student(teacher="imagenet", seed=1), changed),
+        (student(network="densenet40"), {}),
+    ):
+        write_run(tmp_path, config, 0.7, provenance=said)
+    data = read_data(tmp_path, tmp_path / "report", Options(resamples=0))
+    (table,) = overview(data)
+    assert sorted(row[-1].text for row in table.rows) == ["-", "bf16", "fp32 and fp32 then bf16"]
+    mixed = "MIXED ARITHMETIC: the runs computed in bf16 (1), fp32 (1), fp32 then bf16 (1); it alone moves scores"
+    assert [note.startswith(mixed) for note in table.notes] == [False, True]
+    assert data.notes[0].startswith(mixed)
+    assert {record["precision"] for record in csv.DictReader(io.StringIO(tidy_csv(data.cells)))} == {
+        *("", "bf16", "fp32 and fp32 then bf16"),
+    }
+    (alone,) = overview(replace(data, cells=data.cells[:1]))
+    assert not any("MIXED" in note for note in alone.notes)
 
 
 def test_odd_provenance_leaves_the_run_and_its_score(tmp_path: Path) -> None:
