@@ -18,7 +18,7 @@ try:
     # FFCV 1.0.2 fills ffcv.fields.rgb_image.IMAGE_MODES, which plain Python alone reads, as a numba dictionary, for
     # which numba compiles two seconds; a plain one serves. tests/datasets/loading/test_ffcv.py notices a change.
     typed.Dict = dict
-    # FFCV 1.0.2's graph takes from distutils a ``warn`` that it does not use; importing distutils is importing setuptools.
+    # FFCV 1.0.2's graph takes from distutils a ``warn`` that it does not use, and distutils imports setuptools.
     with module_replaced("distutils.log", warnings):
         from ffcv.fields.base import ARG_TYPE, Field
         from ffcv.loader.epoch_iterator import EpochIterator

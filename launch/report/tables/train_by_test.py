@@ -16,9 +16,9 @@ from launch.report.statistics.cells import POINTS, Cell, summarise
 from launch.report.tables.table import (
     Table,
     Value,
+    cell_notes,
     interval_text,
     number_columns,
-    phantom_notes,
     row,
     run_links,
     text_columns,
@@ -86,7 +86,7 @@ def _table(found: Sequence[Row]) -> Table:
         title="Scores on other datasets (points)",
         columns=(*text_columns(*names), *number_columns(*map(word, datasets))),
         rows=tuple(rows),
-        notes=(NOTE, *phantom_notes(cell for cell, _ in found)),
+        notes=(NOTE, *cell_notes(cell for cell, _ in found)),
     )
 
 
