@@ -1,6 +1,6 @@
 """Render a picture of a patient's body and findings to uint8 gray (H, W).
 
-The three datasets share anatomy and traces; shape, contrast curve, noise, borders and lettering tell them apart.
+The datasets share anatomy and traces; shape, contrast curve, noise, borders and lettering tell them apart.
 """
 
 from __future__ import annotations

@@ -97,6 +97,7 @@ _ENTRIES = {
         split_sizes={"train": 21_347, "validation": 2_668},
         part_of="chestxray14",
         xrv_weights=("all", "nih", "rsna"),
+        phantom="datasets.phantom.rsna:LAYOUT",
     ),
     "padchest": DatasetEntry(
         title="PadChest",
@@ -104,18 +105,21 @@ _ENTRIES = {
         labels=PADCHEST_LABELS,
         split_sizes={"train": 128_944, "validation": 15_853},
         xrv_weights=("all", "pc"),
+        phantom="datasets.phantom.padchest:LAYOUT",
     ),
     "vindr_cxr": DatasetEntry(
         title="VinDr-CXR",
         reader="datasets.sources.readers.vindr:read",
         labels=VINDR_LABELS,
         split_sizes={"train": 14_400, "validation": 1_800},
+        phantom="datasets.phantom.vindr:LAYOUT",
     ),
     "brax": DatasetEntry(
         title="BRAX",
         reader="datasets.sources.readers.brax:read",
         labels=CHEXPERT_LABELS,
         split_sizes={"train": 32_773, "validation": 4_096},
+        phantom="datasets.phantom.brax:LAYOUT",
     ),
 }
 for _name, _entry in _ENTRIES.items():
@@ -138,6 +142,11 @@ def entry_or_own(name: str) -> DatasetEntry:
     if name in DATASETS:
         return DATASETS[name]
     return DatasetEntry(title=name, reader="", labels=(), split_sizes={})
+
+
+def share_images(first: str, second: str) -> bool:
+    """Whether two datasets, or one with itself, hold the same images by name, as far as the registry knows."""
+    return (entry_or_own(first).part_of or first) == (entry_or_own(second).part_of or second)
 
 
 def beton_of(dataset: str, data_dir: Path) -> Path:

@@ -13,7 +13,7 @@ from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.sources.labels import POSITIVE
-from datasets.sources.registry import DATASETS, entry_or_own
+from datasets.sources.registry import entry_or_own, share_images
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
 from harness.evaluation.metrics import single_class_labels
 from harness.runs.checkpoint_folder import whole_folder
@@ -157,9 +157,10 @@ def check_batches(config: RunConfig, beton: Beton) -> None:
 
 def warn_of_leaks(config: RunConfig) -> None:
     """Warn when the initial weights were trained on images that this run is scored on."""
-    init, dataset = config.init.run, entry_or_own(config.data.dataset)
-    if init is not None and init.data.dataset == dataset.part_of:
+    init, ours = config.init.run, config.data.dataset
+    if init is not None and init.data.dataset != ours and share_images(init.data.dataset, ours):
+        titles = f"{entry_or_own(ours).title} and {entry_or_own(init.data.dataset).title}"
         logger.warning(
-            f"{dataset.title} is a part of {DATASETS[dataset.part_of].title}: the initial weights have seen images "
-            "of its validation and test splits unless those patients were left out of the pre-training"
+            f"{titles} hold the same images: the initial weights have seen images of this run's validation and test "
+            "splits unless those patients were left out of the pre-training"
         )

@@ -14,7 +14,7 @@ from datasets.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Phantom:
-    """Write made-up chest-radiograph-like images in the exact on-disk layouts of three real datasets.
+    """Write made-up chest-radiograph-like images in the exact on-disk layouts of real datasets.
 
     They are drawn by formulas from a seed. They try and test the harness without patient data and never stand in for
     results on real data.
@@ -34,7 +34,8 @@ class Phantom:
     workers: int | None = None
     """Processes that draw; default: the cores this process may use."""
     datasets: str = "chexpert,chestxray14,mimic_cxr"
-    """Which datasets to write, with commas between; call again with other numbers for the others."""
+    """Which datasets to write, with commas between; call again with other numbers for the others. There are padchest,
+    rsna_pneumonia, vindr_cxr and brax too, of which rsna_pneumonia and vindr_cxr need the extra 'dicom'."""
 
     def run(self) -> None:
         """Write the datasets and print where they are."""

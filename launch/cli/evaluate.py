@@ -11,7 +11,7 @@ from typing import Any, Literal
 import tyro
 
 from datasets.errors import InputError
-from datasets.sources.registry import DATASETS
+from datasets.sources.registry import share_images
 from harness.runs.runtime import Precision
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,7 @@ class Evaluate:
 
 def _warn_of_relation(trained_on: str, scored_on: str) -> None:
     """Warn where one dataset is a part of the other, or both of a third: images of the training may be scored."""
-    first, second = (DATASETS[name].part_of or name if name in DATASETS else name for name in (trained_on, scored_on))
-    if first == second:
+    if share_images(trained_on, scored_on):
         logger.warning(
             "%s and %s hold the same images: some that the run was trained on may be among those scored, unless both "
             "were split by one manifest",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasets.errors import InputError
-from datasets.sources.registry import entry_or_own
+from datasets.sources.registry import entry_or_own, share_images
 from harness.config import RunConfig, Weights
 from harness.config.xrv_names import XRV_PREFIX
 from harness.runs.folder import RunFolder
@@ -125,7 +125,7 @@ def _judge(
     theirs, other = seen.run.data.dataset, hashes.get(seen.run.run_id)
     if ours == theirs and own is not None and own == other:
         return  # one beton, one split: what one trained on no other is scored on
-    related = (entry_or_own(ours).part_of or ours) == (entry_or_own(theirs).part_of or theirs)
+    related = share_images(ours, theirs)
     test, train = (open_beton(data_dir / f"{dataset}.beton") for dataset in (ours, theirs))
     source = f"{seen.run.name}, {seen.role} of {users}"
     if test and train and (own, other) == (test.sidecar.content_hash, train.sidecar.content_hash):

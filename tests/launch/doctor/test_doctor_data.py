@@ -130,12 +130,13 @@ def test_damaged_and_foreign_betons_are_named(tmp_path: Path) -> None:
     assert levels == [("beton chexpert.beton", "fail"), ("beton other.beton", "fail")]
 
 
-def test_a_teacher_that_saw_a_test_image_is_found(tmp_path: Path) -> None:
-    """The 5.6k sample is a part of ChestX-ray14: patient 3 is in its test split and in the teacher's training."""
+@pytest.mark.parametrize("part", ["chestxray14_5.6k", "rsna_pneumonia"])
+def test_a_teacher_that_saw_a_test_image_is_found(tmp_path: Path, part: str) -> None:
+    """Both are parts of ChestX-ray14: patients 8 and 9 are in a test split and in the teacher's training."""
     teachers = make_beton(tmp_path, "chestxray14", [*CLEAN, ("t.png", "8", "train", 9), ("u.png", "9", "train", 10)])
     students = make_beton(
         tmp_path,
-        "chestxray14_5.6k",
+        part,
         [
             ("a.png", "1", "train", 1),
             ("c.png", "2", "validation", 3),
@@ -144,13 +145,13 @@ def test_a_teacher_that_saw_a_test_image_is_found(tmp_path: Path) -> None:
         ],
     )
     teacher, runs_dir = teacher_of("chestxray14"), tmp_path / "runs"
-    student = student_of("chestxray14_5.6k", teacher)
+    student = student_of(part, teacher)
     write_run(runs_dir, teacher, teachers.sidecar.content_hash)
     write_run(runs_dir, student, students.sidecar.content_hash)
     write_run(runs_dir, dataclasses.replace(student, seed=1), students.sidecar.content_hash)
     found = troubles(list(check_runs(runs_dir, tmp_path)))
     head = f"{teacher.name}, teacher of {student.name} and 1 other run, has seen test images: "
-    tail = "in both its training images and the test split of chestxray14_5.6k.beton: "
+    tail = f"in both its training images and the test split of {part}.beton: "
     assert found == [
         ("fail", f"{head}1 images {tail}t.png"),
         ("fail", f"{head}2 patients {tail}8, 9"),
