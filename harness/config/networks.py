@@ -2,14 +2,26 @@
 
 An entry names the network's class as ``module:Class``; the module is imported when a network is built. A network of
 another package is registered by an entry point of the group ``cxr_harness.networks`` (see ``docs/extending.md``).
+Every classifier of torchvision and timm has an entry, made when it is asked for: ``torchvision/resnet50``,
+``timm/convnext_tiny``, with the tag of published weights as ``timm/resnet18.a1_in1k``. Whether the library has it is
+seen when it is built.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from datasets.registry import Registry
+
+LIBRARIES = ("torchvision", "timm")
+_LIBRARY_NAME = re.compile(rf"({'|'.join(LIBRARIES)})/[\w.-]{{1,80}}", re.ASCII)
+MODULES = re.compile(r"[\w.]{1,80}(\+[\w.]{1,80})*", re.ASCII)
+"""Names of modules of a library's network, as a config writes several of them."""
+MAX_SCOPE = 80
+"""Characters of a scope, which is a part of the run's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +47,9 @@ class NetworkEntry:
     """In run names: ``d121``."""
     title: str
     """In reports: ``DenseNet-121``."""
-    relative_cost: float
-    """Multiply-adds of a forward pass in units of DenseNet-121's at the same image size."""
+    relative_cost: float | None
+    """Multiply-adds of a forward pass in units of DenseNet-121's at the same image size; None for a library's
+    network, of which they are counted when they are asked for."""
     scopes: Mapping[str, Scope] = field(default_factory=lambda: {"all": ALL_LAYERS})
     """By the name that a config gives them; ``all`` must be among them."""
     starts_from: tuple[str, ...] = ()
@@ -44,10 +57,40 @@ class NetworkEntry:
     num_parameters: int = 0
     """Of the whole network, about: by it a plan reckons the disk that runs take."""
     can_teach: bool = False
-    """Whether a run of it can be a teacher: its attention planes are as many, and as large, as every student's."""
+    """Whether a run of it can be a teacher; whether its planes suit the student's is seen when both are built."""
 
 
-NETWORKS = Registry[NetworkEntry]("network", "cxr_harness.networks")
+class NetworkRegistry(Registry[NetworkEntry]):
+    """The registered networks, which it lists, and those of the libraries, which it does not."""
+
+    def __getitem__(self, name: str) -> NetworkEntry:
+        return library_entry(name) if is_library(name) else super().__getitem__(name)
+
+    def check(self, key: str, name: object) -> None:
+        """Raise ValueError, with all known names, unless ``name`` is a network; ``key`` is what holds it."""
+        if name not in self:
+            known = ", ".join((*self, *(f"{library}/NAME" for library in LIBRARIES)))
+            raise ValueError(f"{key} = {name!r} is unknown; known: {known}")
+
+
+def is_library(name: object) -> bool:
+    """Whether ``name`` is written as that of a library's network."""
+    return isinstance(name, str) and _LIBRARY_NAME.fullmatch(name) is not None
+
+
+@cache
+def library_entry(name: str) -> NetworkEntry:
+    """The entry of a library's network, whether the library has it or not."""
+    return NetworkEntry(
+        constructor="harness.networks.backbone:Backbone",
+        short_name=name.replace("/", "-"),
+        title=name,
+        relative_cost=None,
+        can_teach=True,
+    )
+
+
+NETWORKS = NetworkRegistry("network", "cxr_harness.networks")
 
 NETWORKS.add(
     "densenet121",
@@ -82,9 +125,16 @@ NETWORKS.add(
 
 
 def check_network(name: str, scope: str) -> None:
-    """Raise ValueError unless the network is registered and has the scope."""
+    """Raise ValueError unless there can be such a network and scope; a library's is looked up when it is built."""
     NETWORKS.check("network.name", name)
     if scope in NETWORKS[name].scopes:
+        return
+    if is_library(name):
+        if MODULES.fullmatch(scope) is None or len(scope) > MAX_SCOPE:
+            raise ValueError(
+                f"network.scope = {scope!r}: expected all, or names of modules joined by +, as layer3+layer4, in at "
+                f"most {MAX_SCOPE} characters"
+            )
         return
     owners = [other for other, entry in NETWORKS.items() if scope in entry.scopes]
     if owners:
@@ -92,6 +142,15 @@ def check_network(name: str, scope: str) -> None:
     raise ValueError(f"network.scope = {scope!r} is unknown; known: {', '.join(known_scopes())}")
 
 
+def scope_modules(name: str, scope: str) -> tuple[str, ...]:
+    """Modules whose parameters a scope trains; one of a library's modules also trains the new classifier."""
+    entry = NETWORKS[name]
+    if scope in entry.scopes:
+        return entry.scopes[scope].modules
+    named = (module for module in scope.split("+") if module != "classifier")
+    return (*(f"features.{module}" for module in named), "classifier")
+
+
 def known_scopes() -> dict[str, Scope]:
-    """Every scope of every network, by name."""
+    """Every scope of every registered network, by name."""
     return {name: scope for entry in NETWORKS.values() for name, scope in entry.scopes.items()}

@@ -25,7 +25,7 @@ from harness.config.checks import (
     check_positive,
     plain,
 )
-from harness.config.networks import NETWORKS, check_network
+from harness.config.networks import MODULES, NETWORKS, check_network, is_library
 from harness.config.objectives import OneOfTheRegistered, register_objective
 from harness.config.schedule import Schedule
 from harness.config.xrv_names import XRV_PREFIX, XrvName
@@ -50,6 +50,12 @@ def parse_subset(subset: str) -> int | None:
     return int(match[1]) * (1000 if match[2] else 1)
 
 
+def check_image_size(key: str, size: int | None) -> None:
+    """Raise ValueError unless the side of an image, if there is one, is a multiple of 32 in range."""
+    check(size is None or (size >= 32 and size % 32 == 0), f"{key} must be a multiple of 32")
+    check(size is None or size <= MAX_IMAGE_SIZE, f"{key} must be at most {MAX_IMAGE_SIZE}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(KnownKeysOnly):
     """Which images, and how they are augmented while training."""
@@ -70,8 +76,7 @@ class DataConfig(KnownKeysOnly):
         name = isinstance(self.dataset, str) and WELL_FORMED.fullmatch(self.dataset)
         check(bool(name), f"data.dataset = {self.dataset!r}: expected up to 64 letters, digits, '.', '_' and '-'")
         parse_subset(self.subset)
-        check(self.image_size >= 32 and self.image_size % 32 == 0, "data.image_size must be a multiple of 32")
-        check(self.image_size <= MAX_IMAGE_SIZE, f"data.image_size must be at most {MAX_IMAGE_SIZE}")
+        check_image_size("data.image_size", self.image_size)
         check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
         check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
 
@@ -81,9 +86,12 @@ class NetworkConfig(KnownKeysOnly):
     """The student (or teacher in training): architecture and which parameters are trained."""
 
     name: str = "densenet121"
-    """A registered network: densenet121, or densenet40 of the paper's Table 4."""
+    """A registered network: densenet121, or densenet40 of the paper's Table 4; or ``torchvision/NAME``,
+    ``timm/NAME``."""
     scope: str = "all"
-    """``all`` parameters, or ``last34``: transition3, denseblock4, norm5 and classifier of DenseNet-121."""
+    """``all`` parameters, or ``last34``: transition3, denseblock4, norm5 and classifier of DenseNet-121. Of a
+    library's network also modules by name, joined by +, as ``layer3+layer4``, to which its classifier is added;
+    ``classifier`` alone trains nothing else."""
     head_relu: bool = False
     """A ReLU between the two 1x1 convolutions of DenseNet-40; Table 4 lists none."""
     frozen_bn: Literal["update", "eval"] = "update"
@@ -91,11 +99,25 @@ class NetworkConfig(KnownKeysOnly):
 
     sync_bn: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Batch norm statistics of a training step over all processes together, instead of each process's own share."""
+    tap: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    """The module of a library's network whose output is its attention planes; without it the last planes before the
+    pooling that no norm has scaled. ``cxr models NAME --taps`` lists what can be named."""
+    image_size: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Side of the images that a library's network is laid out for, as the positions of a vision transformer: filled
+    in from ``data.image_size``."""
 
     def __post_init__(self) -> None:
         """Refuse unknown names, and scopes that the network does not have."""
         check_network(self.name, self.scope)
         check_choice("network.frozen_bn", self.frozen_bn, Literal["update", "eval"])
+        if is_library(self.name):
+            check(not self.head_relu, f"network.head_relu is DenseNet-40's; {self.name} has none")
+            readable = self.tap is None or (MODULES.fullmatch(self.tap) is not None and "+" not in self.tap)
+            check(readable, f"network.tap = {self.tap!r}: expected the name of a module, as layer4")
+            check_image_size("network.image_size", self.image_size)
+        else:
+            given = next((key for key in ("tap", "image_size") if getattr(self, key) is not None), None)
+            check(given is None, f"network.{given} is for torchvision/NAME and timm/NAME; {self.name} has its own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +125,8 @@ class Weights(KnownKeysOnly):
     """Where weights come from: torchvision's ImageNet file, a run of ours, a torchxrayvision file, or a draw."""
 
     kind: WeightsKind = "imagenet"
-    """``imagenet`` (IMAGENET1K_V1), ``run`` (the best checkpoint of ``run``), ``xrv`` (the torchxrayvision DenseNet
-    ``name``), or ``none`` (random)."""
+    """``imagenet`` (IMAGENET1K_V1; of timm's networks the weights of the tag in their name), ``run`` (the best
+    checkpoint of ``run``), ``xrv`` (the torchxrayvision DenseNet ``name``), or ``none`` (random)."""
     run: RunConfig | None = None
     """The run whose weights are used when kind is ``run``."""
     name: XrvName | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -112,6 +134,8 @@ class Weights(KnownKeysOnly):
     sha256: str | None = field(default=None, metadata=OMIT_DEFAULT)
     """Hash of those weights' tensors (``weights_hash``), whatever file they are in. A config file may say ``file``
     instead: the hash is computed when it is read, so that a run's identity never depends on a path."""
+    network: NetworkConfig | None = field(default=None, metadata=OMIT_DEFAULT)
+    """The library's network that teaches when kind is ``imagenet`` or ``none``; without it that is DenseNet-121."""
 
     def __post_init__(self) -> None:
         """Each kind has its own fields, and no others."""
@@ -125,12 +149,33 @@ class Weights(KnownKeysOnly):
             check_choice("name", self.name, XrvName)
         if self.sha256 is not None:
             check(re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None, "sha256 must be 64 lower-case hex digits")
+        if self.network is not None:
+            check(
+                self.kind in ("imagenet", "none"),
+                f"a network is given when kind = 'imagenet' or 'none', not {self.kind!r}",
+            )
+            check(
+                is_library(self.network.name),
+                f"network.name = {self.network.name!r}; expected a library's, as timm/NAME",
+            )
+
+    @property
+    def teaching_network(self) -> NetworkConfig:
+        """The network that these weights are a teacher's of."""
+        if self.run is not None:
+            return self.run.network
+        return self.network or NetworkConfig(name="densenet121")
 
     @property
     def source(self) -> str:
-        """Short name for tables: imagenet, none, the dataset of the run, or torchxrayvision's as ``xrv-mimic_ch``."""
+        """Short name for tables: imagenet, none, the dataset of the run, or torchxrayvision's as ``xrv-mimic_ch``.
+
+        Where a teacher's network is given it is a part of it: ``imagenet-timm-resnet18``.
+        """
         if self.name is not None:
             return f"xrv-{self.name.removeprefix(XRV_PREFIX)}"
+        if self.network is not None:
+            return f"{self.kind}-{NETWORKS[self.network.name].short_name}"
         return self.kind if self.run is None else self.run.data.dataset
 
 
@@ -187,6 +232,11 @@ class TeacherObjective(KnownKeysOnly):
     teacher: Weights
     """The frozen network that the student learns from."""
 
+    @property
+    def pairs_planes(self) -> bool:
+        """Whether planes of student and teacher pair by index, so that both must have equally many of one size."""
+        return not getattr(self, "project", False)
+
     def __post_init__(self) -> None:
         """Refuse a weight or temperature out of range, where the method has one."""
         check_not_negative("objective.weight", getattr(self, "weight", None), "; 0 switches the transfer loss off")
@@ -241,6 +291,14 @@ class AttentionTransfer(TeacherObjective):
     """``eq2`` of the paper; ``mean_square`` of the same planes; ``original_at`` of Zagoruyko and Komodakis."""
     weight: float | None = None
     """The canonical weight of the attention loss, given directly instead of by beta and its role."""
+    project: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """Compare the student's planes through a 1x1 convolution to the teacher's number, which is trained along; larger
+    planes are averaged to the size of the smaller."""
+
+    @property
+    def pairs_planes(self) -> bool:
+        """Maps of ``original_at`` are one for each image, whatever the number of planes."""
+        return super().pairs_planes and self.form != "original_at"
 
     def __post_init__(self) -> None:
         """Refuse values that have no canonical weight."""
@@ -279,6 +337,11 @@ class LogitDistillation(TeacherObjective):
     temperature: float = 2.0
     """Logits of both are divided by it; above 1 the teacher's targets are softer."""
 
+    @property
+    def pairs_planes(self) -> bool:
+        """It compares no planes."""
+        return False
+
     def __post_init__(self) -> None:
         """A teacher without labels of chest X-rays has no outputs to learn from."""
         super().__post_init__()
@@ -299,6 +362,11 @@ class FitNet(TeacherObjective):
     weight: float = 1.0
     """Weight of the hint loss."""
 
+    @property
+    def pairs_planes(self) -> bool:
+        """Its convolution takes any number to any other."""
+        return False
+
 
 @register_objective(title="Relational distillation", builder="harness.objectives.relational:build")
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +383,12 @@ class Relational(TeacherObjective):
     angle: float = 2.0
     """Share of the angle-wise loss, twice the other one as in the source; 0 leaves it out."""
     embedding: Embedding = "pooled"
-    """An image as ``pooled``: the 32 means of its planes at the tap; as ``planes``: all values of these planes."""
+    """An image as ``pooled``: the means of its planes at the tap; as ``planes``: all values of these planes."""
+
+    @property
+    def pairs_planes(self) -> bool:
+        """It compares distances and angles, whatever the number of values behind them."""
+        return False
 
     def __post_init__(self) -> None:
         """At least one of the two losses must count."""
@@ -338,6 +411,8 @@ class ChannelWise(TeacherObjective):
     """Weight of the channel-wise loss."""
     temperature: float = 4.0
     """Activations are divided by it before the softmax over positions; 4 as in the source."""
+    project: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """As in attention transfer: compare through a trained 1x1 convolution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,11 +430,26 @@ class RunConfig(KnownKeysOnly):
     def __post_init__(self) -> None:
         """A run that cannot teach is refused as a teacher: by a plan, not hours later by the first student."""
         check(0 <= self.seed < 2**63, "seed must lie in 0..2**63 - 1")
-        run = None if self.objective.teacher is None else self.objective.teacher.run
+        check(self.init.network is None, "init.network: initial weights are those of the run's own network")
+        object.__setattr__(self, "network", self._laid_out(self.network))
+        teacher = self.objective.teacher
+        if teacher is not None and teacher.network is not None:
+            teacher = dataclasses.replace(teacher, network=self._laid_out(teacher.network))
+            object.__setattr__(self, "objective", dataclasses.replace(self.objective, teacher=teacher))  # type: ignore[type-var]
+        run = None if teacher is None else teacher.run
         if run is not None:
-            able = " or ".join(name for name, entry in NETWORKS.items() if entry.can_teach)
+            able = " or ".join((*(name for name, entry in NETWORKS.items() if entry.can_teach), "library's network"))
             words = f"objective.teacher: run {run.run_id} is a {run.network.name}; a teacher must be a {able}"
             check(NETWORKS[run.network.name].can_teach, words)
+
+    def _laid_out(self, network: NetworkConfig) -> NetworkConfig:
+        """A library's network for images of the run's size; any other as it is."""
+        if not is_library(network.name):
+            return network
+        size = self.data.image_size
+        words = f"network.image_size = {network.image_size}, but data.image_size = {size}; leave the former out"
+        check(network.image_size in (None, size), words)
+        return dataclasses.replace(network, image_size=size)
 
     @cached_property
     def hash(self) -> str:

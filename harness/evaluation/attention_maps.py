@@ -27,14 +27,19 @@ def choose_radiographs(beton: Beton, count: int) -> np.ndarray:
 
 
 def attention_planes(network: Network, images: np.ndarray) -> np.ndarray:
-    """Planes (N, 32, h, w) float32 of ``images`` (N, S, S) uint8."""
+    """Planes (N, C, h, w) float32 of ``images`` (N, S, S) uint8."""
     network.eval()
     with torch.inference_mode():
         inputs = to_network_input(torch.from_numpy(np.ascontiguousarray(images))[:, None])
         return network.attention_planes(inputs).float().numpy()
 
 
-def plane_distance(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Equation (2) of the paper for each image: (N,) from 0 (equal planes) to 2 (negated ones)."""
+def plane_distance(student: np.ndarray, teacher: np.ndarray) -> np.ndarray | None:
+    """Equation (2) of the paper for each image: (N,) from 0 (equal planes) to 2 (negated ones).
+
+    None where planes do not pair, since their numbers or sizes differ.
+    """
+    if student.shape != teacher.shape:
+        return None
     pairs = zip(torch.from_numpy(student), torch.from_numpy(teacher), strict=True)
     return np.array([float(equation_2(own[None], other[None])) for own, other in pairs])

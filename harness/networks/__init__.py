@@ -5,7 +5,11 @@ from harness.networks.build import (
     build_network,
     construct,
     draw_weights,
+    library_size,
+    multiply_adds,
+    planes_shape,
     summaries,
+    summary,
 )
 from harness.networks.network import ATTENTION_PLANES, Network, NetworkOutput, apply_scope, trainable_parameters
 
@@ -18,6 +22,10 @@ __all__ = [
     "build_network",
     "construct",
     "draw_weights",
+    "library_size",
+    "multiply_adds",
+    "planes_shape",
     "summaries",
+    "summary",
     "trainable_parameters",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.config import NETWORKS, NetworkConfig
+from harness.config import NetworkConfig
+from harness.config.networks import scope_modules
 
 ATTENTION_PLANES = 32
-"""Planes at the attention tap of every network, so that a student's pair with a teacher's by index."""
+"""Planes at the attention tap of every network of the paper, so that a student's pair with a teacher's by index."""
 
 
 class NetworkOutput(NamedTuple):
@@ -18,7 +20,8 @@ class NetworkOutput(NamedTuple):
     logits: Tensor
     """(B, L): one logit per label."""
     attention: Tensor
-    """(B, 32, S/32, S/32): raw activations at the tap, before any batch norm or ReLU; may be negative."""
+    """(B, 32, S/32, S/32): raw activations at the tap, before any batch norm or ReLU; may be negative. A library's
+    network has planes of its own number and size, (B, C, H, W), of whatever its tap gives."""
 
 
 class Network(nn.Module):
@@ -26,6 +29,8 @@ class Network(nn.Module):
 
     classifier: nn.Linear
     """The last layer: one output per label, so its weights are of no use under other labels."""
+    num_planes: int = ATTENTION_PLANES
+    """At the attention tap."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -67,11 +72,11 @@ def apply_scope(network: Network, config: NetworkConfig) -> None:
         network.frozen_norms = tuple(
             name
             for name, module in network.named_modules()
-            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and not _in_scope(name, config)
+            if isinstance(module, _BatchNorm) and not _in_scope(name, config)
         )
     network.train(network.training)
 
 
 def _in_scope(name: str, config: NetworkConfig) -> bool:
-    modules = NETWORKS[config.name].scopes[config.scope].modules
+    modules = scope_modules(config.name, config.scope)
     return any(module in ("", name) or name.startswith(f"{module}.") for module in modules)

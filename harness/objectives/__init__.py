@@ -19,12 +19,10 @@ from harness.objectives.base import (
     TransferObjective,
     masked_cross_entropy,
 )
-from harness.objectives.fitnet import FitNetObjective
 from harness.objectives.logit_distillation import LogitDistillationObjective
 from harness.objectives.supervised import SupervisedObjective
 
 __all__ = [
-    "FitNetObjective",
     "LogitDistillationObjective",
     "Losses",
     "Objective",

@@ -14,18 +14,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.config import AttentionForm, AttentionTransfer
-from harness.objectives.base import EPS, PlaneObjective, Sources, plane_loss
+from harness.objectives.base import EPS, PlaneObjective, Sources, check_paired, plane_loss, same_size
 
 
 def build(config: AttentionTransfer, sources: Sources) -> PlaneObjective:
     """The paper's equation (1), L = CE + lambda * L_AT; the weight, lambda, is what a beta search chose, if any."""
     weight = config.attention_weight() if sources.weight is None else sources.weight
-    return PlaneObjective(sources.teacher(config.teacher).network, weight, partial(attention_loss, form=config.form))
+    teacher = sources.teacher(config.teacher).network
+    regressor = sources.regressor(teacher) if config.project else None
+    return PlaneObjective(teacher, weight, partial(attention_loss, form=config.form), regressor)
 
 
 @plane_loss
 def attention_loss(student: Tensor, teacher: Tensor, form: AttentionForm) -> Tensor:
-    """Distance between attention planes, which pair by index."""
+    """Distance between attention planes, which pair by index, or between the maps of ``original_at``, which need not.
+
+    Raises:
+        ValueError: when planes that pair are not of one shape.
+    """
+    if form != "original_at":
+        check_paired(student, teacher)
     return FORMS[form](student, teacher)
 
 
@@ -47,9 +55,11 @@ def mean_square(student: Tensor, teacher: Tensor) -> Tensor:
 def original_at(student: Tensor, teacher: Tensor) -> Tensor:
     """Zagoruyko and Komodakis' form: one map per image, the mean square over channels, scaled to unit length.
 
-    Mean over batch and positions of the squared difference, 0 to 2/(H W).
+    Mean over batch and positions of the squared difference, 0 to 2/(H W). The numbers of channels may differ; of maps
+    of different sizes the larger is averaged to the smaller.
     """
-    return (_unit_map(student) - _unit_map(teacher)).square().mean()
+    ours, theirs = same_size(student.square().mean(dim=1), teacher.square().mean(dim=1))
+    return (_unit_map(ours) - _unit_map(theirs)).square().mean()
 
 
 FORMS: dict[AttentionForm, Callable[[Tensor, Tensor], Tensor]] = {
@@ -65,6 +75,6 @@ def _unit_planes(planes: Tensor) -> Tensor:
     return F.normalize(planes.flatten(2), dim=2, eps=EPS)
 
 
-def _unit_map(planes: Tensor) -> Tensor:
+def _unit_map(maps: Tensor) -> Tensor:
     """(B, H W): the mean square over channels as a vector of length 1; its unit is squared, hence EPS squared."""
-    return F.normalize(planes.square().mean(dim=1).flatten(1), dim=1, eps=EPS**2)
+    return F.normalize(maps.flatten(1), dim=1, eps=EPS**2)

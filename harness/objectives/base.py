@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from datasets.sources.labels import IGNORED
 from harness.config import Weights
-from harness.networks import Network, NetworkOutput
+from harness.networks import ATTENTION_PLANES, Network, NetworkOutput
 from harness.runs.runtime import RuntimeConfig
 from harness.weights.teacher import Teacher, read_teacher
 
@@ -57,12 +57,32 @@ class Sources:
     """Names of the student's outputs, in order."""
     weight: float | None = None
     """The weight that a beta search chose; None takes the config's own."""
+    num_planes: int = ATTENTION_PLANES
+    """Of the student, at its tap."""
 
     def teacher(self, weights: Weights) -> Teacher:
         """The teacher that ``weights`` names, frozen, on the device, in channels_last."""
         teacher = read_teacher(weights, self.runtime)
         teacher.network.to(self.device).to(memory_format=torch.channels_last)
         return teacher
+
+    def regressor(self, teacher: Network) -> nn.Conv2d:
+        """A 1x1 convolution from the student's planes to the teacher's, on the device."""
+        return build_regressor(self.num_planes, teacher.num_planes).to(self.device)
+
+
+def build_regressor(num_planes: int = ATTENTION_PLANES, num_taught: int | None = None) -> nn.Conv2d:
+    """A 1x1 convolution that starts as the identity: planes of student and teacher pair by index before training.
+
+    Of unequal numbers, ``num_planes`` of the student and ``num_taught`` of the teacher, the first ones pair, and what
+    is left of the teacher's starts at 0. It draws no random number, so that a run's other random numbers are those of
+    any other objective.
+    """
+    with torch.random.fork_rng(devices=[]):  # the constructor draws weights that are overwritten
+        regressor = nn.Conv2d(num_planes, num_taught or num_planes, kernel_size=1)
+    nn.init.dirac_(regressor.weight)
+    nn.init.zeros_(regressor.bias)  # type: ignore[arg-type]
+    return regressor
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +106,7 @@ class TransferObjective:
         raise NotImplementedError
 
     def teacher_planes(self, inputs: Tensor) -> Tensor:
-        """Planes (B, 32, S/32, S/32) of the teacher, under the caller's autocast and only as deep as its tap."""
+        """Planes (B, C, H, W) of the teacher, under the caller's autocast and only as deep as its tap."""
         with torch.inference_mode():
             planes = self.teacher.attention_planes(inputs)
         # A copy made outside: autograd may not save an inference tensor for the student's gradient.
@@ -109,10 +129,43 @@ class PlaneObjective(TransferObjective):
     """Cross-entropy plus ``weight`` times a loss between the planes at both networks' attention taps."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
+    regressor: nn.Conv2d | None = None
+    """Takes the student's planes to the teacher's number before they are compared, and is trained."""
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The regressor; without weight it has no gradient and is not trained."""
+        return None if self.weight == 0.0 else self.regressor
 
     def transfer_loss(self, output: NetworkOutput, inputs: Tensor) -> Tensor:
         """The loss at the tap."""
-        return self.loss(output.attention, self.teacher_planes(inputs))
+        student, teacher = output.attention, self.teacher_planes(inputs)
+        if self.regressor is not None:
+            student, teacher = projected(student, teacher, self.regressor)
+        return self.loss(student, teacher)
+
+
+def projected(student: Tensor, teacher: Tensor, regressor: nn.Module) -> tuple[Tensor, Tensor]:
+    """The student's planes through ``regressor``, and the teacher's, both float32 and of the smaller size."""
+    with torch.autocast(student.device.type, enabled=False):
+        return same_size(regressor(student.float()), teacher.float())
+
+
+def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes (..., H, W) of both at the smaller of their sizes: the larger ones are averaged over areas."""
+    height, width = (min(sizes) for sizes in zip(first.shape[-2:], second.shape[-2:], strict=True))
+    return _averaged(first, height, width), _averaged(second, height, width)
+
+
+def _averaged(planes: Tensor, height: int, width: int) -> Tensor:
+    """Adaptive average pooling as two products of matrices, whose gradient on CUDA adds in a fixed order."""
+    if planes.shape[-2:] == (height, width):
+        return planes
+    rows, columns = (
+        F.adaptive_avg_pool1d(torch.eye(before, dtype=planes.dtype, device=planes.device), after)
+        for before, after in zip(planes.shape[-2:], (height, width), strict=True)
+    )
+    return rows.T @ planes @ columns
 
 
 def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -142,17 +195,25 @@ def plane_loss(
 ) -> Callable[Concatenate[Tensor, Tensor, P], Tensor]:
     """Make a loss of float32 planes one of student's and teacher's planes (B, C, H, W), whatever autocast is on.
 
-    It raises ValueError unless both are planes of one shape: broadcasting would pair the wrong ones.
+    It raises ValueError unless both are planes of the same images.
     """
 
     @wraps(loss)
     def checked(student: Tensor, teacher: Tensor, /, *options: P.args, **named: P.kwargs) -> Tensor:
-        if student.ndim != 4 or student.shape != teacher.shape:
-            raise ValueError(
-                f"attention planes of shape {tuple(student.shape)} (student) and {tuple(teacher.shape)} (teacher); "
-                "expected (B, C, H, W), the same for both"
-            )
+        if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
+            raise ValueError(_shapes(student, teacher, "of as many images"))
         with torch.autocast(student.device.type, enabled=False):
             return loss(student.float(), teacher.float(), *options, **named)
 
     return checked
+
+
+def check_paired(student: Tensor, teacher: Tensor) -> None:
+    """Raise ValueError unless both are planes of one shape: broadcasting would pair the wrong ones."""
+    if student.shape != teacher.shape:
+        raise ValueError(_shapes(student, teacher, "the same for both"))
+
+
+def _shapes(student: Tensor, teacher: Tensor, expected: str) -> str:
+    shapes = f"{tuple(student.shape)} (student) and {tuple(teacher.shape)} (teacher)"
+    return f"attention planes of shape {shapes}; expected (B, C, H, W), {expected}"

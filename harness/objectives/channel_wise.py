@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.config import ChannelWise
-from harness.objectives.base import PlaneObjective, Sources, plane_loss
+from harness.objectives.base import PlaneObjective, Sources, check_paired, plane_loss
 
 
 @plane_loss
@@ -20,7 +20,11 @@ def channel_wise_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     """(T²/C) sum over channels of KL(teacher || student), planes (B, C, H, W) as softmax over H W of values / T.
 
     The mean over the batch; 0 where each plane of the student is the teacher's plus a constant.
+
+    Raises:
+        ValueError: when they are not of one shape.
     """
+    check_paired(student, teacher)
     ours = F.log_softmax(student.flatten(2) / temperature, dim=2)
     theirs = F.log_softmax(teacher.flatten(2) / temperature, dim=2)
     divergences = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=2)
@@ -30,4 +34,5 @@ def channel_wise_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 def build(config: ChannelWise, sources: Sources) -> PlaneObjective:
     """The objective with its teacher loaded."""
     loss = partial(channel_wise_loss, temperature=config.temperature)
-    return PlaneObjective(sources.teacher(config.teacher).network, config.weight, loss)
+    teacher = sources.teacher(config.teacher).network
+    return PlaneObjective(teacher, config.weight, loss, sources.regressor(teacher) if config.project else None)

@@ -86,7 +86,13 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     """Build all components on the device; Accelerate prepares the student and its optimiser."""
     config, accelerator, runtime = run.config, run.accelerator, run.runtime
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sources = Sources(runtime=runtime, device=accelerator.device, labels=run.beton.labels, weight=run.weight)
+    sources = Sources(
+        runtime=runtime,
+        device=accelerator.device,
+        labels=run.beton.labels,
+        weight=run.weight,
+        num_planes=network.num_planes,
+    )
     objective = build_objective(config.objective, sources)
     parameters = trainable_parameters(network, config.network)
     if objective.module is not None:
@@ -133,7 +139,8 @@ def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.devi
     """
     statistics = BatchNormSnapshot(network)
     wrapped.train()
-    images = torch.zeros(2, 3, 64, 64, device=device).to(memory_format=torch.channels_last)
+    side = network.config.image_size or 64
+    images = torch.zeros(2, 3, side, side, device=device).to(memory_format=torch.channels_last)
     wrapped(images).logits.sum().backward()
     network.zero_grad(set_to_none=True)
     statistics.restore()

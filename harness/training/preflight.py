@@ -15,7 +15,9 @@ from datasets.files import write_json
 from datasets.sources.labels import POSITIVE
 from datasets.sources.registry import entry_or_own, share_images
 from harness.config import SCHEMA_VERSION, RunConfig, to_dict
+from harness.config.networks import is_library
 from harness.evaluation.metrics import single_class_labels
+from harness.networks import planes_shape
 from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision, RuntimeConfig, launched_processes
@@ -53,6 +55,7 @@ def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, di
     )
     result = finished_result(run.folder, config, run.beton)
     if result is None:
+        check_networks(config)
         check_labels(config, run.beton)
         check_batches(config, run.beton)
         warn_of_leaks(config)
@@ -110,6 +113,30 @@ def write_config(folder: RunFolder, config: RunConfig) -> None:
         "config": to_dict(config),
     }
     write_json(folder.config_file, document)
+
+
+def check_networks(config: RunConfig) -> None:
+    """Build a library's network, as student or teacher, for its shapes, and compare the planes of both.
+
+    Raises:
+        InputError: for what the library does not have, and for planes that the objective cannot pair, with what it
+            could do instead.
+    """
+    size, objective, student = config.data.image_size, config.objective, config.network
+    teacher = None if objective.teacher is None else objective.teacher.teaching_network
+    networks = [network for network in (student, teacher) if network is not None]
+    if not any(is_library(network.name) for network in networks):
+        return
+    ours, *theirs = (planes_shape(network, size) for network in networks)
+    if teacher is None or not getattr(objective, "pairs_planes", True) or ours == theirs[0]:
+        return
+    shapes = " and ".join(f"{n} planes of {h}x{w}" for n, h, w in (ours, *theirs))
+    ways = "set objective.project = true (a trained 1x1 convolution), " if hasattr(objective, "project") else ""
+    ways += "objective.form = 'original_at' (one map for each image), " if hasattr(objective, "form") else ""
+    raise InputError(
+        f"objective.method = {objective.method!r} pairs planes by index, but {student.name} and its teacher "
+        f"{teacher.name} have {shapes}; {ways}take fitnet, relational or logit_distillation, or another network.tap"
+    )
 
 
 def check_labels(config: RunConfig, beton: Beton) -> None:

@@ -10,15 +10,30 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from datasets.errors import InputError
 
 Module = TypeVar("Module", bound=nn.Module)
+TIMMS_OWN = "BatchNormAct2d"
+"""Name of timm's batch norm; its class is not imported, since timm need not be there."""
 
 
 def synchronised(network: Module, num_processes: int) -> Module:
-    """The network itself, every batch norm in it normalising by the statistics of the whole global batch."""
+    """The network itself, every batch norm in it normalising by the statistics of the whole global batch.
+
+    Raises:
+        InputError: when it has a batch norm of another kind, or none.
+    """
+    kinds = {type(module) for module in network.modules() if isinstance(module, _BatchNorm)}
+    others = [kind.__name__ for kind in kinds if kind is not nn.BatchNorm2d and kind.__name__ != TIMMS_OWN]
+    if others or not kinds:
+        found = f"of the kind {min(others)}, which is not synchronised" if others else "no batch norm"
+        raise InputError(f"network.sync_bn = true: the network has {found}; leave it out")
     for module in network.modules() if num_processes > 1 else ():
         if isinstance(module, nn.BatchNorm2d):
-            module.__class__ = SyncBatchNorm2d  # which has the same state
+            own = type(module).__name__ == TIMMS_OWN
+            module.__class__ = SyncBatchNormAct2d if own else SyncBatchNorm2d  # which has the same state
     return network
 
 
@@ -42,6 +57,15 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
+
+
+class SyncBatchNormAct2d(SyncBatchNorm2d):
+    """The same for timm's batch norm, which applies an activation as well."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As in timm; in training mode a collective call."""
+        planes: Tensor = self.get_submodule("act")(self.get_submodule("drop")(super().forward(input)))
+        return planes
 
 
 def _global_moments(planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

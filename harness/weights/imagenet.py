@@ -17,6 +17,7 @@ from torchvision.models import DenseNet121_Weights
 from datasets.errors import InputError
 from datasets.files import sha256_file
 from harness.config import NetworkConfig
+from harness.runs.checkpoint import Tensors
 from harness.weights.weight_files import SourceWeights, check_tensors, one_line, read_tensors, with_counters
 
 DOWNLOAD_TIMEOUT_S = 30.0
@@ -27,7 +28,8 @@ _OLD_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 def read_imagenet(path: Path | None) -> SourceWeights:
     """torchvision's DenseNet-121 IMAGENET1K_V1 from ``path``, else from torchvision's cache, else downloaded.
 
-    ``path`` may be a PyTorch file or ``.safetensors``, with torchvision's old or new names.
+    ``path`` may be a PyTorch file or ``.safetensors``, with torchvision's old or new names, or a folder that holds
+    torchvision's file.
 
     Raises:
         InputError: when there is no such file and no way to download it, or when it holds something else.
@@ -38,13 +40,19 @@ def read_imagenet(path: Path | None) -> SourceWeights:
         path = Path(torch.hub.get_dir()) / "checkpoints" / name
         if not path.exists():
             _download(url, path)
-    elif not path.exists():
+    elif path.is_dir():
+        path = path / name
+    if not path.exists():
         raise InputError(f"{path}: no such file; expected torchvision's {name}, to be had from {url}")
-    renamed = {_OLD_KEY.sub(r"\1\2", key): value for key, value in read_tensors(path).items()}
-    tensors = with_counters(renamed)
+    tensors = with_counters(current_names(read_tensors(path)))
     network = NetworkConfig(name="densenet121")
     check_tensors(tensors, network, path, expected=f"torchvision's {name}")
     return SourceWeights(network, tensors, f"ImageNet weights {path} ({_identity(path, name)})")
+
+
+def current_names(tensors: Tensors) -> Tensors:
+    """Tensors of a DenseNet of torchvision's by the names that its modules have today."""
+    return {_OLD_KEY.sub(r"\1\2", key): value for key, value in tensors.items()}
 
 
 def _identity(path: Path, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
-from harness.config import NetworkConfig, Weights
+from harness.config import Weights
 from harness.config.xrv_names import XRV_IMAGE_SIZE
 from harness.networks import TEACHER_SEED, Network, construct, draw_weights
 from harness.networks.xrv_densenet121 import PIXEL_RANGE, XrvDenseNet121
@@ -29,16 +29,16 @@ class Teacher(NamedTuple):
 def read_teacher(config: Weights, runtime: RuntimeConfig) -> Teacher:
     """The whole network that the config names, its head too, on the CPU; nothing of it is ever trained.
 
-    Kind ``imagenet`` is torchvision's network as it is; ``run`` the best checkpoint of one of our runs; ``xrv``
-    torchxrayvision's network, which turns our images into its own; ``none`` a random network, of use in tests alone,
-    with a warning.
+    Kind ``imagenet`` is torchvision's DenseNet-121, or the config's network, as it is published; ``run`` the best
+    checkpoint of one of our runs; ``xrv`` torchxrayvision's network, which turns our images into its own; ``none`` a
+    random network, of use in tests alone, with a warning.
 
     Raises:
         InputError: when the weights are not there or damaged.
     """
     if config.kind == "none":
         warn_random("the teacher has random weights")
-        network = construct(NetworkConfig(name="densenet121"), num_outputs=1)
+        network = construct(config.teaching_network, num_outputs=1)
         draw_weights(network, TEACHER_SEED)
         teacher = Teacher(network, None, "a random teacher")
     elif config.kind == "xrv":
@@ -52,7 +52,7 @@ def read_teacher(config: Weights, runtime: RuntimeConfig) -> Teacher:
         network.load_state_dict(found.tensors)
         teacher = Teacher(network, found.labels, found.origin)
     else:
-        source = read_source(config, runtime)
+        source = read_source(config, runtime, config.teaching_network)
         teacher = Teacher(source.build(), source.labels, source.origin)
     teacher.network.requires_grad_(False).eval()
     return teacher

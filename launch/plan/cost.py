@@ -56,7 +56,7 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
         train_images=train,
         teacher_images=0 if config.objective.teacher is None else train,
         validation_images=validation,
-        passes=train * train_passes(config) + validation * NETWORKS[config.network.name].relative_cost,
+        passes=train * train_passes(config) + validation * _size(config.network.name)[0],
     )
 
 
@@ -153,7 +153,17 @@ def estimate(
 
 def disk_gb(run: GridRun) -> float:
     """Return the disk that a done run fills: its best weights, four bytes a parameter."""
-    return 4e-9 * NETWORKS[run.config.network.name].num_parameters
+    return 4e-9 * _size(run.config.network.name)[1]
+
+
+def _size(network: str) -> tuple[float, int]:
+    """Return a network's relative cost and number of parameters; those of a library's are counted, with torch."""
+    entry = NETWORKS[network]
+    if entry.relative_cost is not None:
+        return entry.relative_cost, entry.num_parameters
+    from harness.networks import library_size
+
+    return library_size(network)
 
 
 def share_left(state: RunState) -> float:
@@ -205,11 +215,10 @@ def seconds_to_go(run: GridRun, state: RunState, splits: Splits) -> float | None
 
 def train_passes(config: RunConfig) -> float:
     """Return the forward passes through DenseNet-121 that one training image costs."""
-    student, teacher = NETWORKS[config.network.name].relative_cost, config.objective.teacher
+    student, teacher = _size(config.network.name)[0], config.objective.teacher
     if teacher is None:
         return TRAIN_STEP * student
-    network = "densenet121" if teacher.run is None else teacher.run.network.name
-    return TRAIN_STEP * student + NETWORKS[network].relative_cost
+    return TRAIN_STEP * student + _size(teacher.teaching_network.name)[0]
 
 
 def hours_to_go(cost: Estimate, at_once: int) -> float:

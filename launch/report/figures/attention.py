@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 MOST_PAIRS = 4
 HOW = "give --data-dir, the folder of the betons: cxr report DIR --data-dir DATA"
 _CAPTION = (
-    "Test radiographs under the mean square of each network's 32 unit planes at the attention layer, all on one "
-    "scale (1 is even attention); the squares are the positions of the planes. Distance is equation (2) of the paper."
+    "Test radiographs under the mean square of each network's unit planes at the attention layer, all on one "
+    "scale (1 is even attention); the squares are the positions of the planes. Distance is equation (2) of the "
+    "paper, for planes that pair."
 )
 _PLANES = "Every unit plane of the first radiograph, paired by its place, on one scale; white is zero."
 EPS = 1e-6
@@ -122,11 +124,11 @@ class Seen(NamedTuple):
     planes: np.ndarray
     """(N, C, h, w)."""
     distance: np.ndarray | None = None
-    """Equation (2) to the teacher's planes for each radiograph; None for the teacher."""
+    """Equation (2) to the teacher's planes for each radiograph; None for the teacher, or where planes do not pair."""
 
     @property
     def title(self) -> str:
-        """Name and, for a student, its mean distance to the teacher."""
+        """Name and, for a student whose planes pair with the teacher's, its mean distance."""
         return self.name if self.distance is None else f"{self.name}\ndistance to teacher {self.distance.mean():.2f}"
 
 
@@ -144,11 +146,12 @@ def attention_map(planes: np.ndarray) -> np.ndarray:
 
 def draw_overlays(images: np.ndarray, titles: Sequence[str], seen: Sequence[Seen], path: Path) -> None:
     """A row for each radiograph (N, S, S) uint8: as it is, then under each network's map, all on one scale."""
-    maps = np.stack([attention_map(item.planes) for item in seen])
+    maps = [attention_map(item.planes) for item in seen]
+    values = np.concatenate([found.ravel() for found in maps])
     rows, columns, size = len(images), 1 + len(seen), images.shape[-1]
     figure = Figure(figsize=(_SIDE_INCHES * columns + 0.9, _SIDE_INCHES * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    scale = {"cmap": _OVERLAY, "vmin": float(maps.min()), "vmax": float(maps.max()), "interpolation": "nearest"}
+    scale = {"cmap": _OVERLAY, "vmin": float(values.min()), "vmax": float(values.max()), "interpolation": "nearest"}
     for i in range(rows):
         _radiograph(axes[i][0], images[i], titles[i])
         for j, (item, found) in enumerate(zip(seen, maps, strict=True), start=1):
@@ -161,8 +164,8 @@ def draw_overlays(images: np.ndarray, titles: Sequence[str], seen: Sequence[Seen
 
 def draw_planes(seen: Sequence[Seen], which: int, path: Path) -> None:
     """All unit planes of each network for radiograph ``which``, in the same places and on one scale."""
-    units = np.stack([unit_planes(item.planes[which]) for item in seen])
-    highest = float(np.abs(units).max())
+    units = [unit_planes(item.planes[which]) for item in seen]
+    highest = max(float(np.abs(found).max()) for found in units)
     shape = mosaic(units[0]).shape
     height = _SIDE_INCHES * 1.5 * shape[0] / shape[1] + 0.8
     figure = Figure(figsize=(_SIDE_INCHES * 1.5 * len(seen) + 0.9, height), layout="constrained")
@@ -186,9 +189,9 @@ def _colour_bar(figure: Figure, axes: np.ndarray, drawn: AxesImage, label: str) 
 
 
 def mosaic(planes: np.ndarray) -> np.ndarray:
-    """Planes (C, h, w) as one picture, row by row, eight to a row, NaN in the gaps between them."""
+    """Planes (C, h, w) as one picture, row by row, NaN in the gaps between them; up to 64 are eight to a row."""
     count, height, width = planes.shape
-    columns = min(_MOSAIC_COLUMNS, count)
+    columns = min(max(_MOSAIC_COLUMNS, math.isqrt(count)), count)
     rows = -(-count // columns)
     gap = max(1, height // 4)
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.config import Relational, Weights
+from harness.objectives.base import build_regressor, projected
 from harness.objectives.channel_wise import channel_wise_loss
-from harness.objectives.fitnet import build_regressor, hint_loss
+from harness.objectives.fitnet import hint_loss
 from harness.objectives.logit_distillation import distillation_loss
 from harness.objectives.relational import angle_loss, distance_loss, embed, relational_loss
 
@@ -32,8 +33,12 @@ def planes(seed: int, *, batch: int = 4, num: int = 3) -> Tensor:
     return torch.randn(batch, num, 2, 2, generator=torch.Generator().manual_seed(seed))
 
 
+def hinted(student: Tensor, teacher: Tensor, regressor: torch.nn.Module) -> Tensor:
+    return hint_loss(*projected(student, teacher, regressor))
+
+
 PLANE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "fitnet": lambda s, t: hint_loss(s, t, build_regressor(s.shape[1] if s.ndim > 1 else 3)),
+    "fitnet": lambda s, t: hinted(s, t, build_regressor(s.shape[1] if s.ndim > 1 else 3)),
     "relational": lambda s, t: relational_loss(s, t, rkd()),
     "relational planes": lambda s, t: relational_loss(s, t, rkd(embedding="planes")),
     "channel_wise": lambda s, t: channel_wise_loss(s, t, 4.0),
@@ -78,12 +83,12 @@ def test_a_high_temperature_matches_logits() -> None:
 def test_hint_loss_is_the_mean_squared_error_behind_the_regressor() -> None:
     student, teacher = torch.ones(1, 2, 1, 2), torch.tensor([[[[1.0, 3.0]], [[1.0, 0.0]]]])
     regressor = build_regressor(2)
-    assert hint_loss(student, teacher, regressor).item() == (0 + 4 + 0 + 1) / 4
+    assert hinted(student, teacher, regressor).item() == (0 + 4 + 0 + 1) / 4
     with torch.no_grad():
         regressor.weight.copy_(torch.tensor([[0.0, 2.0], [1.0, 0.0]]).view(2, 2, 1, 1))
         regressor.bias.copy_(torch.tensor([1.0, -1.0]))
     # First plane 2 * 1 + 1 = 3, second 1 - 1 = 0.
-    assert hint_loss(student, teacher, regressor).item() == (4 + 0 + 1 + 0) / 4
+    assert hinted(student, teacher, regressor).item() == (4 + 0 + 1 + 0) / 4
 
 
 def test_the_regressor_draws_no_random_number_and_learns() -> None:
@@ -92,7 +97,7 @@ def test_the_regressor_draws_no_random_number_and_learns() -> None:
     regressor = build_regressor()
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(regressor.weight[:, :, 0, 0], torch.eye(32))
-    hint_loss(planes(0, num=32), planes(1, num=32), regressor).backward()
+    hinted(planes(0, num=32), planes(1, num=32), regressor).backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in regressor.parameters())
 
 
@@ -104,7 +109,7 @@ def test_a_trained_regressor_undoes_a_mixing_of_planes() -> None:
     optimizer = torch.optim.Adam(regressor.parameters(), lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        loss = hint_loss(student, teacher, regressor)
+        loss = hinted(student, teacher, regressor)
         loss.backward()
         optimizer.step()
     assert loss.item() < 1e-3
@@ -213,10 +218,17 @@ def test_losses_are_float32_under_autocast(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANE_LOSSES)
-@pytest.mark.parametrize("shape", [(4, 3, 2, 1), (4, 1, 2, 2), (1, 3, 2, 2), (4, 3, 4)])
-def test_planes_of_other_shapes_are_refused(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expected \(B, C, H, W\), the same for both"):
+@pytest.mark.parametrize("shape", [(1, 3, 2, 2), (4, 3, 4)])
+def test_planes_of_other_images_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(B, C, H, W\), (the same for both|of as many images)"):
         PLANE_LOSSES[name](planes(0), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2, 1), (4, 1, 2, 2)])
+def test_planes_that_pair_must_be_of_one_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(B, C, H, W\), the same for both"):
+        channel_wise_loss(planes(0), torch.zeros(shape), 4.0)
+    assert relational_loss(planes(0), planes(0)[:, : shape[1]], rkd()) > 0.0
 
 
 def test_logits_of_other_shapes_are_refused() -> None:

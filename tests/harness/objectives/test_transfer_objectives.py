@@ -26,7 +26,6 @@ from harness.config import (
 from harness.config import Objective as ObjectiveConfig
 from harness.networks import Network, build_network
 from harness.objectives import (
-    FitNetObjective,
     LogitDistillationObjective,
     Losses,
     Objective,
@@ -34,7 +33,7 @@ from harness.objectives import (
     SupervisedObjective,
 )
 from harness.objectives import build_objective as build_any
-from harness.objectives.base import masked_cross_entropy
+from harness.objectives.base import masked_cross_entropy, projected
 from harness.objectives.channel_wise import channel_wise_loss
 from harness.objectives.fitnet import hint_loss
 from harness.objectives.logit_distillation import distillation_loss
@@ -87,8 +86,8 @@ def gradients(network: nn.Module) -> dict[str, torch.Tensor]:
 def transfer_loss(objective: Any, config: Any, output: Any) -> torch.Tensor:
     """The objective's own term, from its loss function and the teacher's output."""
     taught = objective.teacher(IMAGES)
-    if isinstance(objective, FitNetObjective):
-        return hint_loss(output.attention, taught.attention, objective.regressor)
+    if isinstance(config, FitNet):
+        return hint_loss(*projected(output.attention, taught.attention, objective.regressor))
     if isinstance(objective, LogitDistillationObjective):
         return distillation_loss(output.logits[:, [0, 2]], taught.logits[:, [2, 0]], objective.temperature)
     if isinstance(config, Relational):
