@@ -6,6 +6,7 @@ Dropout and stochastic depth are off: a training step is a function of its batch
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.util
 import math
 from collections import Counter
@@ -57,9 +58,7 @@ def import_timm() -> ModuleType:
     """
     if importlib.util.find_spec("timm") is None:
         raise InputError("networks of timm need the package timm: pip install 'cxr-harness[backbones]'")
-    import timm
-
-    return timm
+    return importlib.import_module("timm")
 
 
 @cache

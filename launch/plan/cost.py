@@ -87,7 +87,7 @@ def card_seconds(config: RunConfig, work: Work) -> float:
     with_teacher = config.objective.teacher is not None
     passes = TRAIN_STEP + with_teacher
     rate = ATTENTION_IMAGES_PER_S if with_teacher else TRANSFER_IMAGES_PER_S
-    validation = work.validation_images * NETWORKS[config.network.name].relative_cost / VALIDATION_IMAGES_PER_S
+    validation = work.validation_images * _size(config.network.name)[0] / VALIDATION_IMAGES_PER_S
     return work.train_images * train_passes(config) / (passes * rate) + validation
 
 
