@@ -26,6 +26,8 @@ class Purpose(IntEnum):
 
     ORDER = 1
     AUGMENTATION = 2
+    MIXUP = 3
+    BALANCE = 4
 
 
 def mix(words: Words) -> Words:

@@ -28,7 +28,7 @@ from datasets.beton.format import (
     descriptors,
     metadata_dtype,
 )
-from datasets.beton.sidecar import Sidecar, read_sidecar, samples_path, sidecar_path
+from datasets.beton.sidecar import Sidecar, read_sidecar, samples_path, sidecar_path, uncertain_column
 from datasets.errors import InputError
 from datasets.files import regular
 
@@ -97,6 +97,8 @@ class Beton:
     def samples(self) -> pd.DataFrame:
         """Rows in index order: index, path, name, patient, study, view, split, subset_rank, crc32, sex, age.
 
+        Labels that the tables call uncertain somewhere have a column ``uncertain:LABEL`` besides.
+
         Raises:
             InputError: if the table's checksum differs from the sidecar's.
         """
@@ -162,6 +164,15 @@ class Beton:
     def targets(self) -> np.ndarray:
         """Labels (N, L) uint8: 0, 1, or 255 where the label is left out of the loss."""
         return np.ascontiguousarray(self.metadata["labels"])
+
+    @cached_property
+    def uncertain(self) -> np.ndarray:
+        """(N, L) bool: where the tables call a label uncertain; nowhere in a beton converted before that was kept."""
+        samples, marks = self.samples, np.zeros(self.targets.shape, dtype=bool)
+        for column, name in enumerate(map(uncertain_column, self.labels)):
+            if name in samples:
+                marks[:, column] = samples[name]
+        return marks
 
     @cached_property
     def final_layout(self) -> Layout:

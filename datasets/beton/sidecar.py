@@ -84,6 +84,11 @@ def samples_path(beton: Path) -> Path:
     return beton.with_suffix(".samples.parquet")
 
 
+def uncertain_column(label: str) -> str:
+    """Column of the samples table that tells at which images the tables call a label uncertain."""
+    return f"uncertain:{label}"
+
+
 def write_sidecar(beton: Path, sidecar: Sidecar) -> None:
     """Write the sidecar of a beton, with a checksum over itself."""
     values = sidecar.to_json()

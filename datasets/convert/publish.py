@@ -15,12 +15,21 @@ import pandas as pd
 
 from datasets.beton.content_hash import content_hash, count_labels, count_splits
 from datasets.beton.journal import Journal
-from datasets.beton.sidecar import FORMAT_VERSION, FileFacts, Sidecar, samples_path, sidecar_path, write_sidecar
+from datasets.beton.sidecar import (
+    FORMAT_VERSION,
+    FileFacts,
+    Sidecar,
+    samples_path,
+    sidecar_path,
+    uncertain_column,
+    write_sidecar,
+)
 from datasets.beton.writer import BetonWriter, journal_path, work_path
 from datasets.convert.request import SAMPLE_COLUMNS, Request
 from datasets.errors import InputError
 from datasets.files import replacing
 from datasets.sources.labels import IGNORED, POSITIVE
+from datasets.sources.records import Records
 
 
 def publish(request: Request, writer: BetonWriter) -> Sidecar:
@@ -77,7 +86,8 @@ def settle(path: Path) -> None:
 def sample_table(request: Request, writer: BetonWriter) -> pd.DataFrame:
     """Rows of the accepted images in index order. Ranks close up over rejects, so subset n still has n images."""
     accepted = np.asarray(writer.accepted)
-    samples = request.records.frame.iloc[accepted][list(SAMPLE_COLUMNS)].reset_index(drop=True)
+    records = request.records
+    samples = records.frame.iloc[accepted][list(SAMPLE_COLUMNS)].reset_index(drop=True)
     samples = samples.astype({"view": "str", "sex": "str"})
     ranks = np.asarray(request.ranks, dtype=np.int64)[accepted]
     ranked = np.flatnonzero(ranks >= 0)
@@ -87,7 +97,14 @@ def sample_table(request: Request, writer: BetonWriter) -> pd.DataFrame:
     samples.insert(6, "split", np.asarray(request.splits)[accepted].astype(str))
     samples.insert(7, "subset_rank", closed)
     samples.insert(8, "crc32", np.asarray(writer.crc32, dtype=np.uint32))
-    return samples
+    return samples if records.uncertain_at is None else pd.concat([samples, _uncertain(records, accepted)], axis=1)
+
+
+def _uncertain(records: Records, accepted: np.ndarray) -> pd.DataFrame:
+    """A column of booleans for each label that the tables call uncertain at some image."""
+    assert records.uncertain_at is not None
+    marks = pd.DataFrame(records.uncertain_at[accepted], columns=[uncertain_column(name) for name in records.labels])
+    return marks.loc[:, marks.any()]
 
 
 def versions() -> dict[str, str]:

@@ -60,6 +60,8 @@ class Records:
     table_patients: Sequence[str] | pd.Series = ()
     """Every patient of the tables, sorted: also those whose images were filtered or are missing."""
     uncertain: Uncertain = "zero"
+    uncertain_at: npt.NDArray[np.bool_] | None = None
+    """(N, L) which labels the tables call uncertain; None where none is."""
     views: Views = "all"
     phantom: bool = False
     """Whether the images are made up."""
@@ -105,6 +107,7 @@ def read_records(
     if not frame["path"].is_monotonic_increasing:
         order = frame["path"].array.argsort(kind="stable")
         frame, values = frame.iloc[order], values[order]
+    uncertain_at = values == UNCERTAIN
     return Records(
         dataset=dataset,
         root=root,
@@ -116,6 +119,7 @@ def read_records(
         dropped=dropped,
         table_patients=rows.frame["patient"].drop_duplicates().sort_values(ignore_index=True),
         uncertain=uncertain,
+        uncertain_at=uncertain_at if uncertain_at.any() else None,
         views=views,
         phantom=_is_phantom(root, frame["path"]),
     )

@@ -1,6 +1,7 @@
 """Configs of a run: what it computes, validated, hashed and read from files."""
 
 from harness.config.checks import to_dict
+from harness.config.loss import LossOptions
 from harness.config.networks import NETWORKS, NetworkEntry, Scope
 from harness.config.objectives import OBJECTIVES, ObjectiveEntry, register_objective
 from harness.config.parse import from_dict
@@ -40,6 +41,7 @@ __all__ = [
     "Embedding",
     "FitNet",
     "LogitDistillation",
+    "LossOptions",
     "NetworkConfig",
     "NetworkEntry",
     "Objective",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError
+from harness.config.loss import LossOptions
 from harness.config.objectives import OBJECTIVES
 from harness.config.run import BetaSearch, DataConfig, NetworkConfig, RunConfig, Weights
 from harness.config.schedule import Schedule
@@ -25,6 +26,7 @@ TABLES: dict[str, type] = {
     "init": Weights,
     "teacher": Weights,
     "schedule": Schedule,
+    "loss": LossOptions,
     "BetaSearch": BetaSearch,
 }
 """The dataclass of each table of a config file but the objective's, by the name that pydantic gives its place."""
@@ -67,7 +69,8 @@ def _adapter(_objectives: tuple[str, ...]) -> TypeAdapter[RunConfig]:
 
 
 def _explain(where: str, item: Any) -> str:
-    location = [str(part) for part in item["loc"]]
+    # Less what names a branch of a union, as literal['zero','one'].
+    location = [part for part in map(str, item["loc"]) if "[" not in part]
     message = explain_value(item)
     if item["type"] == UNKNOWN_KEY:
         # The innermost part before the key that names a table; RunConfig where there is none.

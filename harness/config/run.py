@@ -25,6 +25,7 @@ from harness.config.checks import (
     check_positive,
     plain,
 )
+from harness.config.loss import LossOptions
 from harness.config.networks import MODULES, NETWORKS, check_network, is_library
 from harness.config.objectives import OneOfTheRegistered, register_objective
 from harness.config.schedule import Schedule
@@ -426,6 +427,8 @@ class RunConfig(KnownKeysOnly):
     schedule: Schedule = field(default_factory=Schedule)
     seed: int = 0
     """Decides random weights, the order of images and their augmentation; split and subset stay as they are."""
+    loss: LossOptions = field(default=LossOptions(), metadata=OMIT_DEFAULT)
+    """How targets enter the cross-entropy of training."""
 
     def __post_init__(self) -> None:
         """A run that cannot teach is refused as a teacher: by a plan, not hours later by the first student."""

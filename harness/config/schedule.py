@@ -61,10 +61,24 @@ class Schedule(KnownKeysOnly):
     """Momentum of SGD; None takes 0.9."""
     warmup_epochs: float = field(default=0.0, metadata=OMIT_DEFAULT)
     """Epochs, or parts of one, over which the learning rate rises linearly, from step to step."""
+    accumulate: int = field(default=1, metadata=OMIT_DEFAULT)
+    """Parts that the images of an optimiser step are computed in, one after another, to save memory."""
+    ema_decay: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Decay, at every step, of an exponential moving average of the weights, which is then what is validated, kept,
+    tested and exported; None for the weights themselves."""
 
     def __post_init__(self) -> None:
         """Refuse counts and rates that are not positive, and options that contradict each other."""
-        for name in ("epochs", "batch_size", "halve_every", "plateau_patience", "validate_every", "patience"):
+        counts = (
+            "epochs",
+            "batch_size",
+            "halve_every",
+            "plateau_patience",
+            "validate_every",
+            "patience",
+            "accumulate",
+        )
+        for name in counts:
             check_count(f"schedule.{name}", getattr(self, name))
         for name in ("learning_rate", "clip_value"):
             check_positive(f"schedule.{name}", getattr(self, name))
@@ -73,12 +87,22 @@ class Schedule(KnownKeysOnly):
         check_not_negative("schedule.weight_decay", self.weight_decay)
         check(self.momentum is None or self.optimizer == "sgd", "schedule.momentum needs schedule.optimizer = 'sgd'")
         check(self.momentum is None or 0.0 <= self.momentum < 1.0, "schedule.momentum must lie in 0..1, below 1")
+        check(
+            self.batch_size % self.accumulate == 0,
+            f"schedule.batch_size = {self.batch_size} must be a multiple of schedule.accumulate = {self.accumulate}",
+        )
+        check(self.ema_decay is None or 0.0 < self.ema_decay < 1.0, "schedule.ema_decay must lie between 0 and 1")
         check_not_negative("schedule.warmup_epochs", self.warmup_epochs)
         check(
             self.warmup_epochs < self.epochs,
             f"schedule.warmup_epochs = {self.warmup_epochs:g} must be below schedule.epochs = {self.epochs}",
         )
         check_choice("schedule.select_by", self.select_by, Literal["mean_auroc", "loss"])
+
+    @property
+    def micro_batch(self) -> int:
+        """Images of one forward and backward pass over all processes: of a whole step, or the part of one."""
+        return self.batch_size // self.accumulate
 
 
 def chexclusion() -> Schedule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Concatenate, NamedTuple, ParamSpec, Protocol
 
@@ -43,7 +43,11 @@ class Objective(Protocol):
         """
 
     def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
-        """Losses of one batch: ``inputs`` (B, 3, S, S) as the network had them, ``targets`` (B, L) uint8."""
+        """Losses of one batch: ``inputs`` (B, 3, S, S) as the network had them, ``targets`` (B, L) uint8.
+
+        Under a config's ``[loss]`` targets may be soft: float32 in 0..1, or 255, as ``masked_cross_entropy`` takes
+        them.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,8 @@ class Sources:
     """The weight that a beta search chose; None takes the config's own."""
     num_planes: int = ATTENTION_PLANES
     """Of the student, at its tap."""
+    positive_weights: Tensor | None = None
+    """(L,) weights of positives in the cross-entropy, on the device; None for 1 throughout."""
 
     def teacher(self, weights: Weights) -> Teacher:
         """The teacher that ``weights`` names, frozen, on the device, in channels_last."""
@@ -95,6 +101,8 @@ class TransferObjective:
 
     teacher: Network
     weight: float
+    positive_weights: Tensor | None = field(default=None, kw_only=True)
+    """Set by ``build_objective``."""
 
     @property
     def module(self) -> nn.Module | None:
@@ -118,7 +126,7 @@ class TransferObjective:
         Without weight the sum is left out altogether, so that value and gradient are those of cross-entropy alone,
         bit for bit: even 0 * x changes the order of sums in a gradient, and is NaN where x is infinite.
         """
-        cross_entropy = masked_cross_entropy(output.logits, targets)
+        cross_entropy = masked_cross_entropy(output.logits, targets, self.positive_weights)
         transfer = self.transfer_loss(output, inputs)
         total = cross_entropy if self.weight == 0.0 else cross_entropy + self.weight * transfer
         return Losses(total=total, cross_entropy=cross_entropy, attention=transfer.detach())
@@ -168,11 +176,12 @@ def _averaged(planes: Tensor, height: int, width: int) -> Tensor:
     return rows.T @ planes @ columns
 
 
-def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def masked_cross_entropy(logits: Tensor, targets: Tensor, positive_weights: Tensor | None = None) -> Tensor:
     """Binary cross-entropy with logits, mean over all entries that count; the first term of the paper's equation (1).
 
-    ``logits`` (B, L) of any float type; ``targets`` (B, L) uint8: 0, 1, or 255 for an entry that does not count. No
-    class weights. A batch in which no entry counts gives 0 with a gradient of 0. Float32 whatever autocast is on.
+    ``logits`` (B, L) of any float type; ``targets`` (B, L) uint8: 0, 1, or 255 for an entry that does not count; or
+    float32 in 0..1, or 255. ``positive_weights`` (L,) multiply the term of the positives; None for no class weights.
+    A batch in which no entry counts gives 0 with a gradient of 0. Float32 whatever autocast is on.
 
     Raises:
         ValueError: when the shapes differ.
@@ -183,7 +192,10 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     with torch.autocast(logits.device.type, enabled=False):
         # Masked before and after: an ignored entry adds nothing to the sum and nothing to the gradient.
         entries = F.binary_cross_entropy_with_logits(
-            logits.float().masked_fill(ignored, 0.0), targets.float().masked_fill(ignored, 0.0), reduction="none"
+            logits.float().masked_fill(ignored, 0.0),
+            targets.float().masked_fill(ignored, 0.0),
+            pos_weight=positive_weights,
+            reduction="none",
         )
         num_counted = (~ignored).sum().clamp_min(1)
         mean: Tensor = entries.masked_fill(ignored, 0.0).sum() / num_counted

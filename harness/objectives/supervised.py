@@ -17,10 +17,12 @@ class SupervisedObjective:
     """Cross-entropy alone: transfer learning."""
 
     module: ClassVar[None] = None
+    positive_weights: Tensor | None = None
+    """Set by ``build_objective``."""
 
     def __call__(self, output: NetworkOutput, inputs: Tensor, targets: Tensor) -> Losses:
         """The cross-entropy, which is the whole loss."""
-        cross_entropy = masked_cross_entropy(output.logits, targets)
+        cross_entropy = masked_cross_entropy(output.logits, targets, self.positive_weights)
         return Losses(total=cross_entropy, cross_entropy=cross_entropy, attention=None)
 
 

@@ -17,11 +17,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, read_json, regular, write_json
@@ -62,6 +64,14 @@ class Learner:
     """The gradient scaler of fp16."""
     objective_module: nn.Module | None = None
     """Parameters of the objective, trained beside the network; they are in no file of weights."""
+    averaged: AveragedModel | None = None
+    """The moving average of the network's weights; files of weights then hold it, and ``state.pt`` the network's."""
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network whose weights are kept in files of weights."""
+        kept: nn.Module = self.network if self.averaged is None else self.averaged.module
+        return kept
 
 
 def save_last(folder: Path, learner: Learner, state: TrainState, metadata: Mapping[str, str]) -> None:
@@ -70,9 +80,9 @@ def save_last(folder: Path, learner: Learner, state: TrainState, metadata: Mappi
     Raises:
         InputError: when the disk is full; the checkpoints before stay.
     """
-    scaler, module = learner.scaler, learner.objective_module
+    scaler, module, averaged = learner.scaler, learner.objective_module, learner.averaged
     buffer = io.BytesIO()
-    content = {
+    content: dict[str, Any] = {
         STATE_KEY: state.to_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
@@ -80,9 +90,11 @@ def save_last(folder: Path, learner: Learner, state: TrainState, metadata: Mappi
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
+    if averaged is not None:
+        content |= {"network": learner.network.state_dict(), "averaged_steps": int(averaged.n_averaged)}
     torch.save(content, buffer)
     # safetensors wants plain strides; channels_last weights have others.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.network.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.kept.state_dict().items()}
     # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_NAME: save(tensors, metadata=dict(metadata)),
@@ -122,7 +134,10 @@ def _load(path: Path, learner: Learner, metadata: Mapping[str, str]) -> TrainSta
         tensors = load_file(path / WEIGHTS_NAME)
         content = torch.load(path / STATE_NAME, map_location="cpu", weights_only=True)
         state = TrainState.from_dict(content[STATE_KEY])
-        learner.network.load_state_dict(tensors)
+        learner.kept.load_state_dict(tensors)
+        if learner.averaged is not None:
+            learner.network.load_state_dict(content["network"])
+            learner.averaged.n_averaged.fill_(content["averaged_steps"])
         learner.optimizer.load_state_dict(content["optimizer"])
         if learner.objective_module is not None:
             learner.objective_module.load_state_dict(content["beside"])

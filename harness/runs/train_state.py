@@ -19,7 +19,7 @@ class PartialEpoch:
     batches: int
     """Global batches of the epoch that are done; the next one is the loader's start step."""
     skipped: int
-    """Batches among them whose optimiser step was left out."""
+    """Optimiser steps of them that were left out."""
     images: int
     """Training images in those batches."""
     measured: int
@@ -35,6 +35,13 @@ class PartialEpoch:
     """(n, L) float32."""
     targets: Tensor
     """(n, L) uint8."""
+    accumulate: int = 1
+    """Batches of one optimiser step; the epoch's last step may have fewer."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps made."""
+        return -(-self.batches // self.accumulate) - self.skipped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from datasets.augment.policy import Augment
 from datasets.errors import InputError
@@ -24,6 +26,7 @@ from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_optimizer
 from harness.training.preflight import CheckedRun
 from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
+from harness.training.targets import BatchPreparation, positive_weights, soft_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +95,14 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
         labels=run.beton.labels,
         weight=run.weight,
         num_planes=network.num_planes,
+        positive_weights=_on_device(positive_weights(config.loss, run.beton, train_indices(run)), accelerator),
     )
     objective = build_objective(config.objective, sources)
     parameters = trainable_parameters(network, config.network)
     if objective.module is not None:
         parameters += objective.module.parameters()
         average_gradients(objective.module, accelerator.num_processes)
-    share = config.schedule.batch_size // accelerator.num_processes
+    share = config.schedule.micro_batch // accelerator.num_processes
     student = CompiledNetwork(network, share) if runtime.compile else network
     wrapped, optimizer = accelerator.prepare(student, build_optimizer(parameters, config.schedule))
     if accelerator.num_processes > 2:
@@ -111,6 +115,13 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
         forward_backward=forward_backward(accelerator, wrapped, objective, share, runtime),
         optimizer=optimizer,
         objective=objective,
+        averaged=moving_average(network, config.schedule.ema_decay),
+        prepare=BatchPreparation(
+            table=_on_device(soft_targets(config.loss, run.beton), accelerator) if config.loss.softens else None,
+            mixup=config.loss.mixup,
+            seed=config.seed,
+            batch_size=config.schedule.micro_batch,
+        ),
         schedule=config.schedule,
         train_loader=_train_loader(run),
         validation_loader=split_loader(accelerator, run.beton, validation_indices, runtime),
@@ -118,6 +129,15 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
         labels=run.beton.labels,
         runtime=runtime,
     )
+
+
+def _on_device(values: np.ndarray | None, accelerator: Accelerator) -> torch.Tensor | None:
+    return None if values is None else torch.from_numpy(values).to(accelerator.device)
+
+
+def train_indices(run: CheckedRun) -> np.ndarray:
+    """The run's training images, by their index in the beton."""
+    return run.beton.indices("train", run.config.data.subset)
 
 
 def forward_backward(
@@ -129,6 +149,17 @@ def forward_backward(
         return eager
     modules = [wrapped] if objective.module is None else [wrapped, objective.module]
     return GraphedForwardBackward(eager, modules, batch_size)
+
+
+def moving_average(network: Network, decay: float | None) -> AveragedModel | None:
+    """A copy of the network that follows its weights and batch norm statistics; None without a decay.
+
+    The first step's weights are taken over whole.
+    """
+    if decay is None:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
@@ -167,7 +198,7 @@ def average_gradients(module: nn.Module, num_processes: int) -> None:
 def _train_loader(run: Run) -> Loader:
     data = run.config.data
     options = LoaderOptions(
-        batch_size=run.config.schedule.batch_size,
+        batch_size=run.config.schedule.micro_batch,
         shuffle=True,
         seed=run.config.seed,
         augment=Augment(data.rotation_deg, data.flip_probability),
@@ -176,7 +207,7 @@ def _train_loader(run: Run) -> Loader:
     )
     return open_tier(
         run.beton,
-        run.beton.indices("train", data.subset),
+        train_indices(run),
         options,
         tier=run.runtime.tier,
         shard=ShardOptions(run.accelerator.process_index, run.accelerator.num_processes),

@@ -25,7 +25,15 @@ Item = TypeVar("Item")
 class EpochMeter:
     """Collects over one epoch, on the device; of a resumed epoch it goes on from what was measured before."""
 
-    def __init__(self, accelerator: Accelerator, labels: Sequence[str], before: PartialEpoch | None = None) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        labels: Sequence[str],
+        before: PartialEpoch | None = None,
+        *,
+        accumulate: int = 1,
+    ) -> None:
+        self._accumulate = accumulate
         self._accelerator = accelerator
         self._labels = labels
         self._rows = Rows(num_labels=len(labels))
@@ -69,8 +77,8 @@ class EpochMeter:
             yield batch
             asked = time.perf_counter()
 
-    def add(self, batch: Batch, logits: Tensor, losses: Losses, *, left_out: bool | Tensor = False) -> None:
-        """Count one batch of this process; ``left_out`` says whether the optimiser made no step of it."""
+    def add(self, batch: Batch, logits: Tensor, losses: Losses) -> None:
+        """Count one batch of this process."""
         none = losses.total.new_zeros(())
         attention = none if losses.attention is None else losses.attention
         self._has_attention = losses.attention is not None
@@ -78,16 +86,16 @@ class EpochMeter:
         self._sums += parts * len(batch.images)
         self._rows.add(batch, logits)
         self._measured += batch.global_size
-        self._count(batch, left_out)
+        self.leave_out(batch)
 
     def leave_out(self, batch: Batch) -> None:
-        """Count one batch whose numbers were no numbers: it made no step and is in no mean."""
-        self._count(batch, left_out=True)
-
-    def _count(self, batch: Batch, left_out: bool | Tensor) -> None:
+        """Count one batch whose numbers were no numbers, which is in no mean."""
         self.batches += 1
-        self._skipped = self._skipped + left_out
         self._images += batch.global_size
+
+    def count_step(self, left_out: bool | Tensor) -> None:
+        """Count an optimiser step, which was made or ``left_out``."""
+        self._skipped = self._skipped + left_out
 
     def snapshot(self) -> PartialEpoch:
         """What a checkpoint keeps of this epoch; a collective call that waits for the device."""
@@ -104,6 +112,7 @@ class EpochMeter:
             indices=torch.from_numpy(rows.indices),
             logits=torch.from_numpy(rows.logits),
             targets=torch.from_numpy(rows.targets),
+            accumulate=self._accumulate,
         )
 
 

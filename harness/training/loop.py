@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from datasets.loading.batch import Loader
+from datasets.loading.batch import Batch, Loader
 from datasets.loading.prefetch import DevicePrefetcher
 from harness.config import Schedule
 from harness.config.schedule import Validated, learning_rate, step_factor, stops_early, validation_due
@@ -23,15 +24,16 @@ from harness.devices.accelerator import Accelerator, same_statistics, set_torch_
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import Scores, score
 from harness.networks import Network
-from harness.objectives import Objective
+from harness.objectives import Losses, Objective
 from harness.runs.runtime import RuntimeConfig
 from harness.runs.train_state import PartialEpoch, TrainState
 from harness.training.epoch_meter import EpochMeter, means
 from harness.training.guards import FiniteLosses
 from harness.training.monitor import ProgressMonitor, peak_memory
-from harness.training.optimizer import OptimizerStep
+from harness.training.optimizer import OptimizerStep, StepPlan
 from harness.training.signals import Interrupted, StopControl
 from harness.training.step import ForwardBackward
+from harness.training.targets import BatchPreparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,16 @@ class TrainingComponents:
     validation_indices: np.ndarray
     labels: tuple[str, ...]
     runtime: RuntimeConfig
+    averaged: AveragedModel | None = None
+    """The moving average of the network's weights, if there is to be one."""
+    prepare: BatchPreparation = field(default_factory=BatchPreparation)
+    """Makes a step's inputs and targets of a batch."""
+
+    @property
+    def evaluated(self) -> Network:
+        """The weights that are validated and kept: the averaged ones, if there are any."""
+        network: Any = self.network if self.averaged is None else self.averaged.module
+        return network  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +103,8 @@ def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCa
             callbacks.save(replace(state, partial=partial, seconds=elapsed_s()))
             raise
         state = _advanced(state, partial, scores, elapsed_s())
-        last_rate = rate * step_factor(schedule, epoch, partial.batches - 1, partial.batches)
+        num_steps = partial.steps + partial.skipped
+        last_rate = rate * step_factor(schedule, epoch, num_steps - 1, num_steps)
         callbacks.epoch_done(state, _record(state, partial, last_rate, train, scores))
     return state
 
@@ -110,9 +123,11 @@ def train_epoch(
     accelerator, optimizer, control = components.accelerator, components.optimizer, callbacks.control
     schedule = components.schedule
     components.wrapped.train()
-    meter = EpochMeter(accelerator, components.labels, state.partial)
+    meter = EpochMeter(accelerator, components.labels, state.partial, accumulate=schedule.accumulate)
     losses_guard = FiniteLosses(accelerator, epoch=state.epoch)
     take_step = OptimizerStep(accelerator, optimizer, components.network, schedule.clip_value, components.runtime)
+    plan = StepPlan(sizes=components.train_loader.plan.sizes, accumulate=schedule.accumulate)
+    parts: list[tuple[Batch, Tensor, Losses]] = []
 
     def checkpoint() -> PartialEpoch:
         losses_guard.check()
@@ -125,24 +140,49 @@ def train_epoch(
 
     with control.signals.deferred(), _batches(components, state.epoch, meter.batches) as batches:
         set_torch_threads(components.runtime)
-        for batch in meter.timed(batches):
-            logits, losses = components.forward_backward(batch.inputs, batch.targets, batch.global_size)
+        for number, batch in enumerate(meter.timed(batches), meter.batches):
+            inputs, targets = components.prepare(batch, state.epoch)
+            logits, losses = components.forward_backward(inputs, targets, batch.global_size)
+            parts.append((batch.host, logits, losses))
+            if plan.accumulate > 1:
+                take_step.add(plan.share(number))
+            if not plan.ends_step(number):
+                continue
             for group in optimizer.param_groups:
-                group["lr"] = rate * step_factor(schedule, state.epoch, meter.batches, len(components.train_loader))
+                group["lr"] = rate * step_factor(schedule, state.epoch, number // plan.accumulate, plan.num_steps)
             left_out = take_step()
-            if take_step.skips and left_out:
-                meter.leave_out(batch.host)
-            else:
-                losses_guard.watch(meter.batches, batch.host, losses.total)
-                meter.add(batch.host, logits, losses, left_out=left_out)
+            kept = not (take_step.skips and left_out)
+            if kept and components.averaged is not None:
+                components.averaged.update_parameters(components.network)
+            _count_step(parts, meter, losses_guard, left_out=left_out, kept=kept)
             callbacks.step_done()
-            callbacks.watch.step(batch.global_size, state, waiting=meter.data_wait_s / max(meter.seconds, 1e-9))
+            images = sum(host.global_size for host, *_ in parts)
+            callbacks.watch.step(images, state, waiting=meter.data_wait_s / max(meter.seconds, 1e-9))
+            parts.clear()
             if control.due():
                 checkpoint()
         if control.settle():
             return checkpoint()
         losses_guard.check()
         return meter.snapshot()
+
+
+def _count_step(
+    parts: list[tuple[Batch, Tensor, Losses]],
+    meter: EpochMeter,
+    losses_guard: FiniteLosses,
+    *,
+    left_out: bool | Tensor,
+    kept: bool,
+) -> None:
+    """Count an optimiser step, which was made or ``left_out``, and its batches, whose numbers are ``kept`` or not."""
+    meter.count_step(left_out)
+    for host, logits, losses in parts:
+        if kept:
+            losses_guard.watch(meter.batches, host, losses.total)
+            meter.add(host, logits, losses)
+        else:
+            meter.leave_out(host)
 
 
 def _batches(components: TrainingComponents, epoch: int, start_step: int) -> Any:
@@ -156,7 +196,7 @@ def validate(components: TrainingComponents) -> Scores:
     same_statistics(components.network, components.accelerator)
     predictions = predict(
         components.accelerator,
-        components.network,
+        components.evaluated,
         components.validation_loader,
         components.validation_indices,
         components.runtime,
@@ -178,7 +218,7 @@ def _advanced(state: TrainState, epoch: PartialEpoch, scores: Scores | None, sec
     return replace(
         state,
         epoch=state.epoch + 1,
-        step=state.step + epoch.batches - epoch.skipped,
+        step=state.step + epoch.steps,
         skipped=state.skipped + epoch.skipped,
         images=state.images + epoch.images,
         train_seconds=state.train_seconds + epoch.seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,6 +32,30 @@ def build_optimizer(parameters: Iterable[nn.Parameter], schedule: Schedule) -> t
     return kind(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """Which batches of an epoch make an optimiser step together."""
+
+    sizes: list[int]
+    """Images of each batch over all processes."""
+    accumulate: int
+    """Batches of a step; the last one may have fewer."""
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the epoch."""
+        return -(-len(self.sizes) // self.accumulate)
+
+    def share(self, batch: int) -> float:
+        """A batch's part of the images of its step."""
+        first = batch // self.accumulate * self.accumulate
+        return self.sizes[batch] / sum(self.sizes[first : first + self.accumulate])
+
+    def ends_step(self, batch: int) -> bool:
+        """Whether it is the last batch of its step."""
+        return (batch + 1) % self.accumulate == 0 or batch + 1 == len(self.sizes)
+
+
 class OptimizerStep:
     """Clamps, steps and clears the gradients; when asked, leaves out a step whose gradients are not finite."""
 
@@ -47,12 +72,33 @@ class OptimizerStep:
         self._accelerator = accelerator
         self._optimizer = optimizer
         self._clip_value = clip_value
+        self._sums: list[tuple[nn.Parameter, torch.Tensor]] = []
         self._statistics = BatchNormSnapshot(network) if self.skips else None
+
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
+    def add(self, share: float) -> None:
+        """Put the gradients of a part of the step aside, weighed by its ``share`` of the step's images.
+
+        Beside the gradients, since a recorded step overwrites them.
+        """
+        found = [(parameter, parameter.grad) for parameter in self._parameters if parameter.grad is not None]
+        gradients = [gradient for _, gradient in found]
+        if self._sums:
+            torch._foreach_add_([total for _, total in self._sums], gradients, alpha=share)
+        else:
+            totals = torch._foreach_mul(gradients, share)
+            self._sums = [(parameter, total) for (parameter, _), total in zip(found, totals, strict=True)]
+        self._optimizer.zero_grad(set_to_none=True)
 
     def __call__(self) -> bool | Tensor:
         """Make the step; True when it was left out. Without ``skips``, fp16's is a () bool of the device."""
-        optimizer, scaler = self._optimizer, self._accelerator.scaler
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        optimizer, scaler, parameters = self._optimizer, self._accelerator.scaler, self._parameters
+        for parameter, total in self._sums:
+            parameter.grad = total
+        self._sums = []
         # Asked before infinities are clamped; a scaler asks by itself.
         left_out: bool | Tensor = self.skips and scaler is None and not gradients_are_finite(parameters)
         if not left_out:

@@ -14,7 +14,7 @@ from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.sources.labels import POSITIVE
 from datasets.sources.registry import entry_or_own, share_images
-from harness.config import SCHEMA_VERSION, RunConfig, to_dict
+from harness.config import SCHEMA_VERSION, LossOptions, RunConfig, to_dict
 from harness.config.networks import is_library
 from harness.evaluation.metrics import single_class_labels
 from harness.networks import planes_shape
@@ -58,6 +58,7 @@ def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, di
         check_networks(config)
         check_labels(config, run.beton)
         check_batches(config, run.beton)
+        check_loss(config.loss, run.beton)
         warn_of_leaks(config)
     return run, result
 
@@ -166,19 +167,44 @@ def check_labels(config: RunConfig, beton: Beton) -> None:
 
 
 def check_batches(config: RunConfig, beton: Beton) -> None:
-    """Refuse batches over which batch norm has no variance.
+    """Refuse batches over which batch norm has no variance, or that cannot be mixed in pairs.
 
     Raises:
-        InputError: when a process would have one image of 32 px, whose last planes are 1x1, in a step.
+        InputError: when a process would have one image of 32 px, whose last planes are 1x1, in a step; and when mixup
+            finds no pairs in a process's share.
     """
     world_size = launched_processes()
-    full, rest = divmod(len(beton.indices("train", config.data.subset)), config.schedule.batch_size)
-    sizes = [config.schedule.batch_size] * min(full, 1) + [rest] * (rest >= world_size)
+    if config.loss.mixup > 0.0 and config.schedule.micro_batch % (2 * world_size):
+        raise InputError(
+            f"loss.mixup mixes neighbours in pairs: schedule.batch_size / schedule.accumulate = "
+            f"{config.schedule.micro_batch} must be a multiple of {2 * world_size} with {world_size} processes"
+        )
+    full, rest = divmod(len(beton.indices("train", config.data.subset)), config.schedule.micro_batch)
+    sizes = [config.schedule.micro_batch] * min(full, 1) + [rest] * (rest >= world_size)
     smallest = min((size // world_size for size in sizes), default=0)
     if config.data.image_size == 32 and smallest == 1:
         raise InputError(
             "a step would have one image per process, and of images of 32 px batch norm needs two; change "
             "schedule.batch_size or data.subset"
+        )
+
+
+def check_loss(loss: LossOptions, beton: Beton) -> None:
+    """Refuse options that the beton cannot serve.
+
+    Raises:
+        InputError: for an unknown label, and for a policy where the beton knows of no uncertain label.
+    """
+    for key in ("positive_weights", "uncertain"):
+        value = getattr(loss, key)
+        unknown = set(value) - set(beton.labels) if isinstance(value, dict) else set()
+        if unknown:
+            known = ", ".join(beton.labels)
+            raise InputError(f"loss.{key}: unknown label {min(unknown)!r}; labels of {beton.path}: {known}")
+    if loss.uncertain is not None and not beton.uncertain.any():
+        raise InputError(
+            f"{beton.path}: loss.uncertain is set, but no label is marked as uncertain: either its tables have none, "
+            "or it was converted before they were kept (cxr convert --overwrite)"
         )
 
 

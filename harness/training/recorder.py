@@ -74,7 +74,7 @@ def restore(run: Run, learner: Learner) -> TrainState:
                 f"use --num-processes {before}, or --change-num-processes to go on all the same"
             )
         logger.warning(f"{run.folder.path}: goes on with {now} processes after {before}; provenance.json says so")
-        step = found.step + (0 if found.partial is None else found.partial.batches - found.partial.skipped)
+        step = found.step + (0 if found.partial is None else found.partial.steps)
         found = replace(found, processes=(*found.processes, (step, now)))
     if run.owner:  # a process killed between the two checkpoints left the older best one
         keep_best(run, found)

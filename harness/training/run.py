@@ -107,7 +107,7 @@ def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | N
             why = precision_reason(runtime.precision, precision, before)
             logger.info(f"training on {'; '.join(devices)} in {precision} ({why})")
         with out_of_memory_as_memory_error(
-            batch_size=config.schedule.batch_size,
+            batch_size=config.schedule.micro_batch,
             num_processes=accelerator.num_processes,
             image_size=config.data.image_size,
             precision=precision,
@@ -128,6 +128,7 @@ def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopS
         optimizer=components.optimizer.optimizer,
         scaler=run.accelerator.scaler,
         objective_module=components.objective.module,
+        averaged=components.averaged,
     )
     state = restore(run, learner)
     if run.owner:

@@ -10,7 +10,7 @@ from tiny_runs import tiny_config, tiny_runtime, tiny_schedule
 from torch import Tensor, nn
 
 from datasets.beton.reader import Beton
-from harness.config import NetworkConfig, Schedule
+from harness.config import NetworkConfig, RunConfig, Schedule
 from harness.devices.accelerator import Accelerator
 from harness.networks import Network, NetworkOutput
 from harness.runs.folder import RunFolder
@@ -39,11 +39,16 @@ class PlainNetwork(Network):
 
 
 def plain_components(
-    accelerator: Accelerator, beton: Path, *, schedule: Schedule | None = None, **changes: Any
+    accelerator: Accelerator,
+    beton: Path,
+    config: RunConfig | None = None,
+    *,
+    schedule: Schedule | None = None,
+    **changes: Any,
 ) -> TrainingComponents:
     """The parts of a run of the plain network; ``changes`` are of its runtime."""
     run = Run(
-        config=tiny_config(schedule=schedule or tiny_schedule(2)),
+        config=config or tiny_config(schedule=schedule or tiny_schedule(2)),
         runtime=tiny_runtime(beton, Path("unused"), **changes),
         folder=RunFolder(Path("unused")),
         beton=Beton.open(beton),
@@ -74,7 +79,10 @@ def one_epoch(components: TrainingComponents) -> dict[str, Any]:
     """Loss sums and weights after one epoch, as plain values."""
     callbacks = plain_callbacks(components.accelerator)
     epoch = train_epoch(components, TrainState(), 1e-3, callbacks, lambda: 0.0)
-    weights = {name: value.flatten().tolist() for name, value in components.network.state_dict().items()}
+    kept = components.network.state_dict()
+    if components.averaged is not None:
+        kept |= {f"averaged.{name}": value for name, value in components.evaluated.state_dict().items()}
+    weights = {name: value.flatten().tolist() for name, value in kept.items()}
     return {
         "sums": epoch.sums.sum(0).tolist(),
         "indices": epoch.indices.tolist(),

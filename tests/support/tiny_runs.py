@@ -18,7 +18,7 @@ from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
 from datasets.files import read_json
 from datasets.sources.records import Records
-from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Schedule, Weights
+from harness.config import AttentionTransfer, DataConfig, LossOptions, NetworkConfig, RunConfig, Schedule, Weights
 from harness.runs.checkpoint import load_weights, weights_hash
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
@@ -30,7 +30,10 @@ SPLITS = ("train",) * 6 + ("validation",) * 2 + ("test",) * 2
 
 
 def write_tiny_beton(folder: Path, *, num_samples: int = 90, labels: tuple[str, ...] = LABELS, seed: int = 0) -> Path:
-    """Write images and ``chestxray14.beton``: label j brightens quadrant j; the last image's first is ignored."""
+    """Write images and ``chestxray14.beton``: label j brightens quadrant j; the last image's first is ignored.
+
+    Label j of every fifth image from j on is marked as uncertain.
+    """
     rng = np.random.default_rng(seed)
     targets = (rng.random((num_samples, len(labels))) < 0.5).astype(np.uint8)
     names = [f"{number:04d}.png" for number in range(num_samples)]
@@ -45,7 +48,10 @@ def write_tiny_beton(folder: Path, *, num_samples: int = 90, labels: tuple[str, 
     splits = np.array([SPLITS[number % len(SPLITS)] for number in range(num_samples)])
     ranks = np.where(splits == "train", np.cumsum(splits == "train") - 1, -1)
     convert(
-        _records(folder / "images", names, targets, labels),
+        dataclasses.replace(
+            _records(folder / "images", names, targets, labels),
+            uncertain_at=np.arange(num_samples)[:, None] % 5 == np.arange(len(labels)),
+        ),
         splits,
         ranks,
         folder / "chestxray14.beton",
@@ -85,6 +91,26 @@ def tiny_schedule(epochs: int, **changes: Any) -> Schedule:
     """Three steps an epoch, the last one of half a batch; the learning rate halves after two epochs."""
     schedule = Schedule(epochs=epochs, batch_size=16, learning_rate=1e-3, halve_every=2)
     return dataclasses.replace(schedule, **changes)
+
+
+def all_options(config: RunConfig) -> RunConfig:
+    """The config with every option of training."""
+    schedule = dataclasses.replace(
+        config.schedule,
+        optimizer="adamw",
+        weight_decay=0.05,
+        policy="cosine",
+        warmup_epochs=0.5,
+        accumulate=2,
+        ema_decay=0.5,
+    )
+    loss = LossOptions(
+        positive_weights="prevalence",
+        label_smoothing=0.1,
+        uncertain={"Effusion": "smoothed", "Mass": "ignore"},
+        mixup=0.4,
+    )
+    return dataclasses.replace(config, schedule=schedule, loss=loss)
 
 
 def attention_transfer(weight: float) -> AttentionTransfer:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from plain_network import one_epoch, plain_components
-from tiny_runs import tiny_config, tiny_runtime
+from tiny_runs import all_options, tiny_config, tiny_runtime
 from torch import nn
 
 from datasets.errors import InputError
@@ -103,6 +103,7 @@ def main(beton: Path, runs_dir: Path, out: Path) -> None:
     components = plain_components(accelerator, beton)
     found["ddp"] = [components.wrapped.broadcast_buffers, components.wrapped.gradient_as_bucket_view]
     found["plain"] = one_epoch(components)
+    found["options"] = one_epoch(plain_components(accelerator, beton, all_options(tiny_config())))
     found["statistics"], found["shared_gpus"] = statistics(accelerator), shared_gpus()
     found["result"] = train_run(tiny_config(epochs=1), runtime)
     if accelerator.is_main_process:

@@ -30,6 +30,15 @@ CHANGED: dict[str, dict[str, Any]] = {
         "optimizer": "adamw",
         "weight_decay": 0.1,
         "warmup_epochs": 0.5,
+        "accumulate": 2,
+        "ema_decay": 0.999,
+    },
+    "loss": {
+        "positive_weights": {"Edema": 2.0},
+        "label_smoothing": 0.1,
+        "uncertain": {"Edema": "one"},
+        "uncertain_target": 0.6,
+        "mixup": 0.2,
     },
 }
 """Each option with a value other than its default, by its table."""
@@ -59,6 +68,20 @@ def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -
         ("schedule", {"optimizer": "sgd", "momentum": 1.0}, "schedule.momentum must lie in 0..1, below 1"),
         ("schedule", {"weight_decay": -0.1}, "schedule.weight_decay must not be negative"),
         ("schedule", {"epochs": 2, "warmup_epochs": 2.0}, "warmup_epochs = 2 must be below schedule.epochs = 2"),
+        ("schedule", {"accumulate": 5}, "batch_size = 32 must be a multiple of schedule.accumulate = 5"),
+        ("schedule", {"ema_decay": 1.0}, "schedule.ema_decay must lie between 0 and 1"),
+        (
+            "loss",
+            {"positive_weight": "prevalence"},
+            "loss.positive_weight: unknown key; known keys: positive_weights",
+        ),
+        ("loss", {"positive_weights": "prevalense"}, "loss.positive_weights: .*'prevalence', found 'prevalense'"),
+        ("loss", {"positive_weights": {"Edema": 0.0}}, "loss.positive_weights.Edema must be positive"),
+        ("loss", {"uncertain": {"Edema": "maybe"}}, "loss.uncertain: .*found {'Edema': 'maybe'}"),
+        ("loss", {"uncertain": "maybe"}, "'zero', 'one', 'ignore' or 'smoothed', found 'maybe'"),
+        ("loss", {"uncertain_target": 1.5}, "loss.uncertain_target must lie in 0..1"),
+        ("loss", {"label_smoothing": 1.0}, "loss.label_smoothing must lie in 0..1, below 1"),
+        ("loss", {"mixup": -1.0}, "loss.mixup must not be negative"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(table: str, values: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from plain_network import one_epoch, plain_components
-from tiny_runs import FinishedRun, tiny_config, tiny_runtime
+from tiny_runs import FinishedRun, all_options, tiny_config, tiny_runtime
 
 from datasets.beton.reader import Beton
 from datasets.files import read_json
@@ -101,12 +101,14 @@ def test_two_processes_with_one_gpu_are_told_so(outcome: tuple[Path, dict[str, A
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "options"])
 def test_without_batch_norm_two_processes_compute_what_one_does(
-    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path, kind: str
 ) -> None:
-    """Equal up to the order in which float32 numbers are added."""
-    two = outcome[1]["plain"]
-    one = one_epoch(plain_components(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton))
+    """Equal up to the order in which float32 numbers are added; also with every option of training."""
+    two = outcome[1][kind]
+    config = all_options(tiny_config()) if kind == "options" else tiny_config()
+    one = one_epoch(plain_components(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton, config))
     assert two["indices"] == one["indices"]
     assert two["sums"] == pytest.approx(one["sums"], rel=1e-6)
     for name, value in one["weights"].items():
