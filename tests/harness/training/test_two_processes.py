@@ -110,6 +110,7 @@ def test_without_batch_norm_two_processes_compute_what_one_does(
     config = all_options(tiny_config()) if kind == "options" else tiny_config()
     one = one_epoch(plain_components(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton, config))
     assert two["indices"] == one["indices"]
-    assert two["sums"] == pytest.approx(one["sums"], rel=1e-6)
+    # Sums over images of the means over known labels, which the processes may know different numbers of.
+    assert two["sums"] == pytest.approx(one["sums"], rel=1e-6 if kind == "plain" else 0.02)
     for name, value in one["weights"].items():
         assert two["weights"][name] == pytest.approx(value, abs=1e-6), name
