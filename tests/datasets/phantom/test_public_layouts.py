@@ -42,9 +42,8 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_readers_take_every_image(phantom: Path, dataset: str) -> None:
     root = phantom / FOLDERS[dataset]
     records = read_records(dataset, root)
-    images = {
-        path.relative_to(root).as_posix() for path in root.rglob("*") if re.search(r"\.(png|dcm|dicom)$", path.name)
-    }
+    files = (path.relative_to(root).as_posix() for path in root.rglob("*"))
+    images = {name for name in files if name.endswith((".png", ".dcm", ".dicom"))}
     assert len(records.rejects) == 0 and records.phantom
     assert len(records.frame) == len(images) - sum(records.dropped.values()) > PATIENTS / 2
     assert set(records.frame["path"]) <= images
@@ -88,20 +87,18 @@ def test_rsna_images_are_those_of_chestxray14(phantom: Path) -> None:
     assert set(rsna.frame["name"]) < set(places) and set(rsna.frame["patient"]) < set(nih.frame["patient"])
     for name, path in zip(rsna.frame["name"], rsna.frame["path"], strict=True):
         if name[:8] != "00000003":
-            png = decode_gray(phantom / "ChestX-ray14" / places[name]).astype(int)
-            assert np.abs(decode_gray(root / path) - png).mean() < 4
+            png, ours = decode_gray(phantom / "ChestX-ray14" / places[name]), decode_gray(root / path)
+            assert np.corrcoef(png.ravel(), ours.ravel())[0, 1] > 0.99
     dataset = dcmread(root / rsna.frame["path"][0])
     assert dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
     assert dataset.PatientID == Path(rsna.frame["path"][0]).stem and dataset.ViewPosition in ("PA", "AP")
     boxes = table(root / "stage_2_train_labels.csv")
     classes = table(root / "stage_2_detailed_class_info.csv")
     assert [row["patientId"] for row in boxes] == [row["patientId"] for row in classes]
-    assert all(
-        (row["Target"] == "1") == (each["class"] == "Lung Opacity") for row, each in zip(boxes, classes, strict=True)
-    )
-    assert {
-        len(entry) for entry in json.loads((root / "pneumonia-challenge-dataset-mappings_2018.json").read_text())
-    } == {2}
+    suspicious = [row["class"] == "Lung Opacity" for row in classes]
+    assert [row["Target"] == "1" for row in boxes] == suspicious and 0 < sum(suspicious) < len(suspicious)
+    entries = json.loads((root / "pneumonia-challenge-dataset-mappings_2018.json").read_text())
+    assert sorted(entry["img_id"] for entry in entries) == sorted(rsna.frame["name"])
 
 
 def test_vindr_readers_and_parts(phantom: Path) -> None:
