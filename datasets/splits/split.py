@@ -102,6 +102,7 @@ def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
     test, and validation patients are taken out of the first by the seed, one patient in nine:
 
     - ChestX-ray14: test_list.txt is the test; train_val_list.txt is cut into train and validation.
+    - VinDr-CXR: its test part is the test, and validation images come out of its train part.
     - CheXpert and MIMIC-CXR v1: the official test is not public, so **the official valid part is the test here**, and
       validation patients come out of the official train part.
 
@@ -138,21 +139,22 @@ def _split_of(patients: pd.Series, split: dict[str, str]) -> npt.NDArray[Any]:
 def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
     """Patients named in a file, one id a line: '3', '00003', 'patient00003' and 'p00003' are the same patient.
 
-    Ids may be repeated, as in lists with one line an image. Ids of patients whom the dataset does not have are passed
+    Where a dataset's ids are no numbers, as 'id_1a2b', they are compared as they stand. Ids may be repeated, as in lists with one line an image. Ids of patients whom the dataset does not have are passed
     over with a warning: published lists were made from other releases.
 
     Raises:
         InputError: a line that is not an id, or no id of this dataset at all.
     """
     lines, _ = read_lines(path)
-    known = {int(patient): patient for patient in patients}
-    asked: set[int] = set()
-    for number, line in enumerate(lines, start=1):
+    numbered = all(patient.isdecimal() for patient in patients)
+    known: dict[str | int, str] = {int(patient) if numbered else patient: patient for patient in patients}
+    asked: set[str | int] = set()
+    for entry, line in enumerate(lines, start=1):
         match = re.fullmatch(r"(?:patient|p)?(\d+)", line, flags=re.IGNORECASE)
-        if match is None:
-            raise InputError(f"{path}, entry {number}: {line!r} is not a patient id; expected one number a line")
-        asked.add(int(match[1]))
-    found = frozenset(known[number] for number in asked if number in known)
+        if numbered and match is None:
+            raise InputError(f"{path}, entry {entry}: {line!r} is not a patient id; expected one number a line")
+        asked.add(int(match[1]) if numbered and match else line)
+    found = frozenset(known[patient] for patient in asked if patient in known)
     if not found:
         raise InputError(f"{path}: none of its {len(asked):,} patient ids is in the dataset")
     if len(found) < len(asked):

@@ -145,6 +145,12 @@ def test_spellings_of_test_ids(tmp_path, line):
     assert (splits == "train").sum() == 16 and (splits == "validation").sum() == 2
 
 
+def test_test_ids_that_are_no_numbers(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_text("id_12\n7\n")
+    assert read_test_ids(path, ["id_12", "12", "007", "7"]) == {"id_12", "7"}
+
+
 def test_test_ids_of_another_release_are_passed_over_with_a_warning(tmp_path, caplog):
     path = tmp_path / "ids.txt"
     path.write_text("1\n99")
