@@ -63,6 +63,10 @@ _ALIASES = {
 _NAMED = (*CHEXPERT_LABELS, *CHESTXRAY14_LABELS, *PADCHEST_LABELS, *VINDR_LABELS)
 
 
+_SAME_FINDING = {"Effusion": "Pleural Effusion"}
+"""Labels that keep their names, but are about the same finding as one of another name."""
+
+
 def _key(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).lower()
 
@@ -80,3 +84,9 @@ def canonical(name: str) -> str:
     (CheXpert) stay apart: they were annotated differently. A name that no dataset here uses is left as it is.
     """
     return _CANONICAL.get(_key(name), name)
+
+
+def finding(label: str) -> str:
+    """What a label is about, whatever its dataset calls it, for scoring on another dataset: 'Pleural Effusion'."""
+    name = canonical(label)
+    return _SAME_FINDING.get(name, name)

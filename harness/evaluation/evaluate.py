@@ -16,6 +16,7 @@ from datasets.files import replacing, write_json
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
+from datasets.sources.labels import finding
 from harness.devices.accelerator import Accelerator, loader_threads, make_accelerator
 from harness.evaluation.inference import Predictions, predict
 from harness.evaluation.metrics import score
@@ -55,8 +56,11 @@ def evaluate_run(
     tensors, metadata = load_weights(folder.best_dir)
     outputs = tuple(json.loads(metadata["labels"]))
     beton = Beton.open(runtime.beton_for(dataset or config.data.dataset))
-    labels = outputs if dataset is None else shared_labels(beton, outputs, folder.path)
-    columns = label_columns(beton, labels, folder.path) if dataset is None else list(map(beton.labels.index, labels))
+    if dataset is None:
+        labels, columns = outputs, label_columns(beton, outputs, folder.path)
+    else:
+        shared = shared_labels(beton, outputs, folder.path)
+        labels, columns = tuple(shared), list(shared.values())
     if beton.image_size != config.data.image_size:
         raise InputError(
             f"{beton.path}: images of {beton.image_size} px, but {folder.path} was trained on "
@@ -85,13 +89,18 @@ def evaluate_run(
     return result
 
 
-def shared_labels(beton: Beton, outputs: Sequence[str], owner: Path) -> tuple[str, ...]:
-    """The network's labels that a beton has too, in the network's order.
+def shared_labels(beton: Beton, outputs: Sequence[str], owner: Path) -> dict[str, int]:
+    """The network's labels that a beton has too, in the network's order, and where each stands among the beton's.
+
+    A label of the same name counts, else one for the same finding: 'Effusion' for 'Pleural Effusion'.
 
     Raises:
         InputError: when there is none.
     """
-    shared = tuple(label for label in outputs if label in beton.labels)
+    places = {finding(label): place for place, label in enumerate(beton.labels)}
+    places |= {label: place for place, label in enumerate(beton.labels)}
+    found = {label: places.get(label, places.get(finding(label))) for label in outputs}
+    shared = {label: place for label, place in found.items() if place is not None}
     if not shared:
         raise InputError(
             f"{beton.path}: it has none of the labels of {owner}: {', '.join(beton.labels)} there, "

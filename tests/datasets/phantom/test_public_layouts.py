@@ -16,10 +16,15 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from datasets.beton.reader import Beton
+from datasets.convert.convert import convert
+from datasets.convert.request import ConvertOptions
 from datasets.images.decode import decode_gray
+from datasets.images.resize import fit
 from datasets.phantom.write import write_phantom
 from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.records import read_records
+from datasets.splits.split import SplitConfig, assign_splits, subset_ranks
 
 PATIENTS, SIZE = 24, 32
 FOLDERS = {"rsna_pneumonia": "RSNA-Pneumonia", "padchest": "PadChest", "vindr_cxr": "VinDr-CXR", "brax": "BRAX"}
@@ -127,3 +132,16 @@ def test_brax_cells(phantom: Path) -> None:
     for row in rows:
         with Image.open(root / row["PngPath"]) as image:
             assert image.size == (int(row["Columns"]), int(row["Rows"]))
+
+
+@pytest.mark.parametrize("dataset", FOLDERS)
+def test_a_beton_of_each_holds_its_pictures_and_targets(phantom: Path, dataset: str, tmp_path: Path) -> None:
+    root = phantom / FOLDERS[dataset]
+    records = read_records(dataset, root)
+    splits = assign_splits(records, SplitConfig())
+    ranks = subset_ranks(records.frame["name"], splits, 0)
+    convert(records, splits, ranks, tmp_path / "x.beton", ConvertOptions(size=32, workers=1))
+    beton = Beton.open(tmp_path / "x.beton")
+    np.testing.assert_array_equal(beton.targets, records.targets)
+    for index in range(0, len(records.frame), 7):
+        np.testing.assert_array_equal(beton.page(index), fit(decode_gray(root / records.frame["path"][index]), 32))

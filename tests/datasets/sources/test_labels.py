@@ -22,6 +22,7 @@ from datasets.sources.labels import (
     RSNA_LABELS,
     VINDR_LABELS,
     canonical,
+    finding,
 )
 from datasets.sources.records import to_targets
 from datasets.sources.tables import read_header, read_lines, read_table
@@ -57,6 +58,11 @@ def test_canonical_names_stay(name):
 )
 def test_aliases(alias, name):
     assert canonical(alias) == name
+
+
+def test_the_effusions_of_two_datasets_are_one_finding():
+    assert finding("Effusion") == finding("Pleural effusion") == "Pleural Effusion"
+    assert finding("Mass") == "Mass" and finding("Broken Heart") == "Broken Heart"
 
 
 def test_an_unknown_label_is_left_as_it_is():

@@ -17,7 +17,7 @@ from datasets.beton.reader import Beton
 from datasets.beton.sidecar import read_sidecar, write_sidecar
 from datasets.errors import InputError
 from datasets.files import read_json
-from harness.evaluation.evaluate import evaluate_run
+from harness.evaluation.evaluate import evaluate_run, shared_labels
 from harness.evaluation.metrics import score
 from harness.runs.folder import RunFolder
 from harness.training.preflight import check_labels
@@ -122,6 +122,13 @@ def clinic(finished_run: FinishedRun, tmp_path: Path) -> Path:
         dataclasses.replace(sidecar, dataset="clinic", labels=("Effusion", "Hernia", "Nodule")),
     )
     return tmp_path / "clinic.beton"
+
+
+def test_a_label_of_another_name_for_the_same_finding_is_shared(finished_run: FinishedRun, clinic: Path) -> None:
+    sidecar = read_sidecar(clinic)
+    labels = ("Pleural Effusion", "Hernia", "Nodule")
+    write_sidecar(clinic, dataclasses.replace(sidecar, labels=labels))
+    assert shared_labels(Beton.open(clinic), ("Nodule", "Effusion", "Mass"), clinic) == {"Nodule": 2, "Effusion": 0}
 
 
 def test_another_dataset_is_scored_over_the_shared_labels(
