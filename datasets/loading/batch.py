@@ -24,7 +24,7 @@ class Batch:
     targets: torch.Tensor
     """(B, L) uint8: 0 negative, 1 positive, 255 ignored."""
     indices: torch.Tensor
-    """(B,) int64 sample indices."""
+    """(B,) int64 sample indices; draw numbers where groups are balanced (``datasets.loading.balance``)."""
     global_size: int
     """Samples of this step over all ranks together."""
 

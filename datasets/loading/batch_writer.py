@@ -13,6 +13,7 @@ from datasets.augment.network_input import scale_and_shift
 from datasets.augment.policy import draw
 from datasets.augment.warp_cpu import normalise_batch, warp_and_normalise_batch, warp_batch
 from datasets.beton.pages import PageSource, check_inside
+from datasets.loading.balance import samples_of
 from datasets.loading.buffers import BufferPool
 from datasets.loading.options import LoaderOptions
 from datasets.loading.threads import loader_pool
@@ -68,9 +69,10 @@ class BatchWriter:
         self._constants = scale.view(-1).numpy(), shift.view(-1).numpy()
 
     def submit(self, source: PageSource, samples: np.ndarray, epoch: int) -> PendingBatch:
-        """Start writing the images of ``samples`` (B,)."""
+        """Start writing the images of ``samples`` (B,), which may be draw numbers."""
         images, memory = self._empty(len(samples))
         drawn = None if self.augment is None else draw(self.seed, epoch, samples, self.augment)
+        samples = samples_of(samples)
         pool = loader_pool(self.num_threads)
         num_chunks = min(len(samples), self.num_threads * CHUNKS_PER_THREAD if self.num_threads > 1 else 1)
         ends = [len(samples) * k // num_chunks for k in range(num_chunks + 1)]

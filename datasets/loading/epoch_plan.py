@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from datasets.augment.counter_rng import Purpose, sample_words, stream_key
 from datasets.errors import InputError
+from datasets.loading.balance import balanced_draws
 from datasets.loading.options import SINGLE_PROCESS, LoaderOptions, ShardOptions
 
 Indices = npt.NDArray[np.integer]
@@ -30,6 +31,8 @@ class EpochPlan:
     shuffle: bool
     """Training: a new order each epoch, and every rank takes part in every step. Else the given order, all of it."""
     shard: ShardOptions
+    groups: tuple[Indices, ...] = ()
+    """Groups that come equally often in training; none for every sample once."""
 
     @classmethod
     def make(
@@ -52,7 +55,12 @@ class EpochPlan:
             )
         chosen = checked_indices(indices, num_samples, where)
         plan = cls(
-            indices=chosen, batch_size=options.batch_size, seed=options.seed, shuffle=options.shuffle, shard=shard
+            indices=chosen,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            shuffle=options.shuffle,
+            shard=shard,
+            groups=options.groups,
         )
         assert len(plan.sizes) > 0
         return plan
@@ -86,6 +94,8 @@ class EpochPlan:
     def batches(self, epoch: int, start_step: int = 0) -> list[Indices]:
         """This rank's samples of each step from ``start_step`` on; only a last one in evaluation can be empty.
 
+        With ``groups`` they are draw numbers (``datasets.loading.balance``).
+
         Step g of all ranks together is ``order[g * batch_size:][:batch_size]``.
 
         Raises:
@@ -93,7 +103,8 @@ class EpochPlan:
         """
         if not 0 <= start_step <= len(self.sizes):
             raise InputError(f"start_step = {start_step}: the epoch has steps 0..{len(self.sizes) - 1}")
-        order = epoch_order(self.indices, self.seed, epoch) if self.shuffle else self.indices
+        drawn = balanced_draws(self.groups, len(self.indices), self.seed, epoch) if self.groups else self.indices
+        order = epoch_order(drawn, self.seed, epoch) if self.shuffle else self.indices
         starts = range(0, len(order), self.batch_size)
         steps = list(zip(starts, self.sizes, strict=False))  # without a ragged batch that training leaves out
         return [self._own(order[start : start + size]) for start, size in steps[start_step:]]

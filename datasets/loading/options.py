@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from datasets.augment.policy import Augment
 
 AugmentOn = Literal["auto", "cpu", "device"]
@@ -21,6 +23,8 @@ class LoaderOptions:
     """Training: a new order each epoch, and every rank takes part in every step. Else the given order, all of it."""
     seed: int = 0
     """Decides order and augmentation."""
+    groups: tuple[np.ndarray, ...] = ()
+    """Groups of the samples that come equally often in each epoch of training; none for every sample once."""
     augment: Augment | None = None
     """None leaves pixels as they are stored."""
     augment_on: AugmentOn = "auto"

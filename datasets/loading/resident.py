@@ -16,6 +16,7 @@ import torch
 
 from datasets.beton.pages import PageSource
 from datasets.beton.reader import Beton
+from datasets.loading.balance import samples_of
 from datasets.loading.batch import Batch, Batches, Loader
 from datasets.loading.batch_writer import BatchWriter
 from datasets.loading.epoch_plan import EpochPlan
@@ -133,7 +134,8 @@ class ResidentBatches(Batches):
             raise StopIteration
         samples, global_size = self._steps.popleft()
         loader = self._loader
-        targets, indices = torch.from_numpy(loader.targets[samples]), torch.from_numpy(samples.astype(np.int64))
+        targets = torch.from_numpy(loader.targets[samples_of(samples)])
+        indices = torch.from_numpy(samples.astype(np.int64))
         if loader.pin_memory:
             targets, indices = targets.pin_memory(), indices.pin_memory()
         images = self._gathered(samples) if loader.pages.images.is_cuda else self._written(samples)
@@ -148,6 +150,10 @@ class ResidentBatches(Batches):
 
     def _gathered(self, samples: np.ndarray) -> torch.Tensor:
         pages = self._loader.pages.images
-        slots = torch.from_numpy(self._loader.pages.slots(samples)).pin_memory().to(pages.device, non_blocking=True)
+        slots = (
+            torch.from_numpy(self._loader.pages.slots(samples_of(samples)))
+            .pin_memory()
+            .to(pages.device, non_blocking=True)
+        )
         pages.record_stream(torch.cuda.current_stream(pages.device))
         return pages.index_select(0, slots)

@@ -71,6 +71,9 @@ class DataConfig(KnownKeysOnly):
     """Training images are rotated by an angle uniform in plus or minus this many degrees."""
     flip_probability: float = 0.5
     """Probability of a horizontal flip of a training image."""
+    balance: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Draw the training images so that groups come equally often: a label's positives and the others; ``labels``, the
+    positives of each label; or the values of an attribute, such as view or sex. An epoch keeps its length."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range; whether there is the dataset is told where its beton is looked for."""
@@ -78,6 +81,7 @@ class DataConfig(KnownKeysOnly):
         check(bool(name), f"data.dataset = {self.dataset!r}: expected up to 64 letters, digits, '.', '_' and '-'")
         parse_subset(self.subset)
         check_image_size("data.image_size", self.image_size)
+        check(self.balance != "", "data.balance = '' names no label and no attribute")
         check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
         check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
 

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from datasets.augment.policy import Augment
 from datasets.errors import InputError
+from datasets.loading.balance import balance_groups
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
@@ -197,10 +198,12 @@ def average_gradients(module: nn.Module, num_processes: int) -> None:
 
 def _train_loader(run: Run) -> Loader:
     data = run.config.data
+    groups = None if data.balance is None else balance_groups(run.beton, train_indices(run), data.balance)
     options = LoaderOptions(
         batch_size=run.config.schedule.micro_batch,
         shuffle=True,
         seed=run.config.seed,
+        groups=() if groups is None else tuple(groups.values()),
         augment=Augment(data.rotation_deg, data.flip_probability),
         augment_on=run.runtime.augment_on,
         num_workers=loader_threads(run.runtime),

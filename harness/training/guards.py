@@ -10,6 +10,7 @@ import torch
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from datasets.loading.balance import samples_of
 from datasets.loading.batch import Batch
 from harness.devices.accelerator import Accelerator
 
@@ -52,7 +53,7 @@ class FiniteLosses:
         if first == _NEVER:
             self._recent.clear()
             return
-        own = [index for step, indices in self._recent if step == first for index in indices.tolist()]
+        own = [index for step, indices in self._recent if step == first for index in samples_of(indices).tolist()]
         images = sorted(gather_object(own))
         named = ", ".join(map(str, images[:NAMED_IMAGES])) + (", ..." if len(images) > NAMED_IMAGES else "")
         raise FloatingPointError(

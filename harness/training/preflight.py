@@ -12,6 +12,7 @@ from typing import Any, get_args
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import write_json
+from datasets.loading.balance import balance_groups
 from datasets.sources.labels import POSITIVE
 from datasets.sources.registry import entry_or_own, share_images
 from harness.config import SCHEMA_VERSION, LossOptions, RunConfig, to_dict
@@ -59,6 +60,7 @@ def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, di
         check_labels(config, run.beton)
         check_batches(config, run.beton)
         check_loss(config.loss, run.beton)
+        tell_balance(config, run.beton)
         warn_of_leaks(config)
     return run, result
 
@@ -206,6 +208,21 @@ def check_loss(loss: LossOptions, beton: Beton) -> None:
             f"{beton.path}: loss.uncertain is set, but no label is marked as uncertain: either its tables have none, "
             "or it was converted before they were kept (cxr convert --overwrite)"
         )
+
+
+def tell_balance(config: RunConfig, beton: Beton) -> None:
+    """Log how often the images of each balanced group come in an epoch, if there are any.
+
+    Raises:
+        InputError: when the training images make no groups by what the config names.
+    """
+    if config.data.balance is None:
+        return
+    train = beton.indices("train", config.data.subset)
+    groups = balance_groups(beton, train, config.data.balance)
+    share = len(train) / len(groups)
+    told = ", ".join(f"{name} {len(members):,} (x {share / len(members):.3g})" for name, members in groups.items())
+    logger.info(f"balanced by {config.data.balance}: {told}")
 
 
 def warn_of_leaks(config: RunConfig) -> None:

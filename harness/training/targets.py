@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datasets.augment.counter_rng import Purpose, sample_words, stream_key, uniform
 from datasets.beton.reader import Beton
+from datasets.loading.balance import samples_of
 from datasets.loading.prefetch import DeviceBatch
 from datasets.sources.labels import IGNORED
 from harness.config import LossOptions
@@ -63,7 +64,7 @@ class BatchPreparation:
 
     def __call__(self, batch: DeviceBatch, epoch: int) -> tuple[Tensor, Tensor]:
         """Inputs (B, 3, S, S) and targets (B, L) of this process's part of a step."""
-        targets = batch.targets if self.table is None else self.table[batch.indices]
+        targets = batch.targets if self.table is None else self.table[samples_of(batch.indices)]
         if self.mixup == 0.0:
             return batch.inputs, targets
         targets = targets.float()

@@ -110,7 +110,8 @@ def all_options(config: RunConfig) -> RunConfig:
         uncertain={"Effusion": "smoothed", "Mass": "ignore"},
         mixup=0.4,
     )
-    return dataclasses.replace(config, schedule=schedule, loss=loss)
+    data = dataclasses.replace(config.data, balance="Effusion")
+    return dataclasses.replace(config, data=data, schedule=schedule, loss=loss)
 
 
 def attention_transfer(weight: float) -> AttentionTransfer:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from datasets.errors import InputError
+from datasets.loading.balance import samples_of
 from datasets.loading.ffcv.imports import ARG_TYPE, Field, Operation, State
 
 
@@ -38,11 +39,21 @@ class BatchDecoder(Operation):  # type: ignore[misc]
         return decode
 
 
-def metadata_decoder(*, pin_memory: bool) -> BatchDecoder:
-    """Decoder of fields that live in the metadata, as they are: labels (B, L) uint8 or sample indices (B,) int64."""
+def labels_decoder(*, pin_memory: bool) -> BatchDecoder:
+    """Decoder of labels (B, L) uint8, which live in the metadata."""
 
-    def decode(indices: np.ndarray, metadata: np.ndarray, _epoch: int) -> torch.Tensor:
-        values = torch.from_numpy(metadata[indices])
+    def decode(draws: np.ndarray, metadata: np.ndarray, _epoch: int) -> torch.Tensor:
+        values = torch.from_numpy(metadata[samples_of(draws)])
+        return values.pin_memory() if pin_memory else values
+
+    return BatchDecoder(decode)
+
+
+def draws_decoder(*, pin_memory: bool) -> BatchDecoder:
+    """Sample indices, or draw numbers, (B,) int64 as they were asked for."""
+
+    def decode(draws: np.ndarray, _metadata: np.ndarray, _epoch: int) -> torch.Tensor:
+        values = torch.from_numpy(draws.astype(np.int64))
         return values.pin_memory() if pin_memory else values
 
     return BatchDecoder(decode)

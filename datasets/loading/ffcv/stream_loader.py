@@ -18,8 +18,9 @@ from datasets.beton.format import FIELD_NAMES, METADATA_START
 from datasets.beton.pages import JpegPages, MappedBytes
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
+from datasets.loading.balance import samples_of
 from datasets.loading.batch_writer import BatchWriter, PendingBatch
-from datasets.loading.ffcv.fields import BatchDecoder, LabelsField, metadata_decoder
+from datasets.loading.ffcv.fields import BatchDecoder, LabelsField, draws_decoder, labels_decoder
 from datasets.loading.ffcv.imports import Graph, Loader, MemoryContext, MemoryManager, PipelineSpec, Reader
 from datasets.loading.options import LoaderOptions
 from datasets.loading.threads import num_loader_threads
@@ -38,7 +39,7 @@ def open_stream(
     def jpegs(samples: np.ndarray, _metadata: np.ndarray, _epoch: int) -> list[torch.Tensor]:
         assert isinstance(source, JpegPages), "raw pages need no decoder"
         source.file.check()
-        return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples.tolist()]
+        return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples_of(samples).tolist()]
 
     writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
 
@@ -47,8 +48,8 @@ def open_stream(
 
     decoders = {
         "image": BatchDecoder(jpegs if encoded else images),
-        "labels": metadata_decoder(pin_memory=pin_memory),
-        "index": metadata_decoder(pin_memory=pin_memory),
+        "labels": labels_decoder(pin_memory=pin_memory),
+        "index": draws_decoder(pin_memory=pin_memory),
     }
     return StreamLoader(source.file, batch_size=batch_size, num_workers=num_threads, decoders=decoders)
 

@@ -33,6 +33,9 @@ CHANGED: dict[str, dict[str, Any]] = {
         "accumulate": 2,
         "ema_decay": 0.999,
     },
+    "data": {
+        "balance": "Edema",
+    },
     "loss": {
         "positive_weights": {"Edema": 2.0},
         "label_smoothing": 0.1,
@@ -80,13 +83,16 @@ def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -
         ("loss", {"uncertain": {"Edema": "maybe"}}, "loss.uncertain: .*found {'Edema': 'maybe'}"),
         ("loss", {"uncertain": "maybe"}, "'zero', 'one', 'ignore' or 'smoothed', found 'maybe'"),
         ("loss", {"uncertain_target": 1.5}, "loss.uncertain_target must lie in 0..1"),
+        ("data", {"balance": ""}, "data.balance = '' names no label and no attribute"),
         ("loss", {"label_smoothing": 1.0}, "loss.label_smoothing must lie in 0..1, below 1"),
         ("loss", {"mixup": -1.0}, "loss.mixup must not be negative"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(table: str, values: dict[str, Any], message: str) -> None:
+    config: dict[str, dict[str, Any]] = {"data": {"dataset": "chexpert"}}
+    config[table] = config.get(table, {}) | values
     with pytest.raises(InputError, match=message) as caught:
-        from_dict({"data": {"dataset": "chexpert"}} | {table: values}, where="run.toml")
+        from_dict(config, where="run.toml")
     assert str(caught.value).startswith("run.toml: ")
     assert "\n" not in str(caught.value)
 
