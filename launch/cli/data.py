@@ -37,7 +37,6 @@ class Phantom:
     """Which datasets to write, with commas between; call again with other numbers for the others."""
 
     def run(self) -> None:
-        """Write the datasets and print where they are."""
         from datasets.phantom.write import write_phantom
 
         written = write_phantom(
@@ -69,11 +68,6 @@ class Inspect:
     """Also read every image and compare it with its checksum."""
 
     def run(self) -> None:
-        """Print the summary.
-
-        Raises:
-            InputError: if the beton is not whole, or ``--verify`` finds something altered.
-        """
         from datasets.beton.reader import Beton
         from datasets.beton.summary import describe, render
         from datasets.beton.verify import verify

@@ -22,11 +22,6 @@ class Models:
     """Print JSON alone on standard output."""
 
     def run(self) -> None:
-        """Print the list.
-
-        Raises:
-            InputError: for fewer outputs than one.
-        """
         if self.num_outputs < 1:
             raise InputError(f"--num-outputs {self.num_outputs}: a network needs at least one output")
         from harness.networks import summaries
