@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ def one_epoch(components: TrainingComponents) -> PartialEpoch:
     """The loop of ``cxr train`` over one epoch, with nobody who looks on or keeps anything."""
     control = StopControl(StopSignals(), checkpoint_minutes=0, num_processes=1, owner=True)
     callbacks = TrainingCallbacks(
-        epoch_done=lambda position, record: None,
+        epoch_done=lambda end: Future(),
         save=lambda position: None,
         control=control,
         watch=ProgressMonitor(advance=lambda n=1, note="": None, images=1),

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -63,26 +64,36 @@ class Learner:
     objective_module: nn.Module | None = None
     """Parameters of the objective, trained beside the network; they are in no file of weights."""
 
+    def contents(self) -> Contents:
+        """All of it, and torch's random state; tensors are those that training goes on to change."""
+        scaler, module = self.scaler, self.objective_module
+        progress = {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "beside": module.state_dict() if module is not None else None,
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+        return Contents(self.network.state_dict(), progress)
 
-def save_last(folder: Path, learner: Learner, state: TrainState, metadata: Mapping[str, str]) -> None:
+
+class Contents(NamedTuple):
+    """What a ``last`` checkpoint holds beside the TrainState."""
+
+    weights: Tensors
+    progress: dict[str, Any]
+
+
+def save_last(folder: Path, contents: Contents, state: TrainState, metadata: Mapping[str, str]) -> None:
     """Write the checkpoint from which a run resumes; the previous one is kept.
 
     Raises:
         InputError: when the disk is full; the checkpoints before stay.
     """
-    scaler, module = learner.scaler, learner.objective_module
     buffer = io.BytesIO()
-    content = {
-        STATE_KEY: state.to_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
-        "beside": module.state_dict() if module is not None else None,
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-    torch.save(content, buffer)
+    torch.save({STATE_KEY: state.to_dict(), **contents.progress}, buffer)
     # safetensors wants plain strides; channels_last weights have others.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.network.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in contents.weights.items()}
     # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_NAME: save(tensors, metadata=dict(metadata)),
