@@ -18,7 +18,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.cli.grid import GridOptions, GridView, warn_of_others
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest, UnreachableError
-from launch.executors.prepare import TrainCommand, drop_resume_files
+from launch.executors.prepare import TrainCommand
 from launch.executors.process import log_tail
 from launch.executors.registry import executors_used, make_executor
 from launch.grids.grid import GridRun, needs_first
@@ -286,7 +286,7 @@ class Cancel(GridOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(GridOptions):
-    """Remove from done runs what only resuming them needed, as a submit does when a run is done.
+    """Remove from done runs what only resuming them needed, which a killed training may leave.
 
     The best checkpoint, metrics, predictions and result stay.
 
@@ -295,8 +295,8 @@ class Clean(GridOptions):
     """
 
     def run(self) -> None:
-        folders = [RunFolder(self.runs_dir / run.run_id) for run in self.choose(load_grid(self.grid))]
-        freed = sum(map(drop_resume_files, folders))
+        runs = self.choose(load_grid(self.grid))
+        freed = sum(RunFolder(self.runs_dir / run.run_id).drop_resume_files() for run in runs)
         logger.info("%.1f MB freed", freed / 1e6)
 
 
