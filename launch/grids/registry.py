@@ -27,7 +27,7 @@ class GridEntry:
     """One grid."""
 
     builder: str
-    """``module:function`` without arguments, which returns a ``launch.grids.grid.Grid``."""
+    """``module:function`` without arguments, which returns a ``launch.grids.grid.Grid``; or a TOML file."""
     title: str
     """One line, printed above the plan."""
     data: str
@@ -40,7 +40,7 @@ GRIDS = Registry[GridEntry]("grid", "cxr_harness.grids")
 GRIDS.add(
     "demo",
     GridEntry(
-        builder="launch.grids.demo:demo_grid",
+        builder=str(Path(__file__).with_name("demo.toml")),
         title="the paper's design in small, on phantoms",
         data="betons of phantoms, as make demo writes them to data/demo",
     ),
@@ -69,7 +69,10 @@ def load_grid(name: str) -> Grid:
     if name not in GRIDS:
         hint = did_you_mean(name, GRIDS).strip() or f"known: {', '.join(GRIDS)}, or a TOML or Python file"
         raise InputError(f"grid {name!r} is unknown; {hint}")
-    grid: Grid = pkgutil.resolve_name(GRIDS[name].builder)()
+    builder = GRIDS[name].builder
+    if builder.endswith(".toml"):
+        return load_grid_toml(Path(builder))
+    grid: Grid = pkgutil.resolve_name(builder)()
     return grid
 
 

@@ -17,6 +17,7 @@ from typing import Any, get_args
 from datasets.errors import InputError
 from datasets.files import read_toml
 from harness.config import (
+    NETWORKS,
     OBJECTIVES,
     SCHEDULE_PRESETS,
     AttentionTransfer,
@@ -245,6 +246,7 @@ def words_of(config: RunConfig) -> dict[str, str]:
         "dataset": config.data.dataset,
         "size": config.data.subset,
         "network": config.network.name,
+        "short": NETWORKS[config.network.name].short_name,
         "scope": config.network.scope,
         "init": config.init.source,
         "method": max(methods_of(config) - {str(objective.method)}, key=len),
