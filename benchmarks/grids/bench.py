@@ -31,7 +31,7 @@ from benchmarks.grids.fake_slurm import num_calls, write_commands
 from benchmarks.page.write import write_measured
 from datasets.errors import InputError
 from launch.grids.grid import Grid, GridRun
-from launch.grids.paper.grid import paper_grid
+from launch.grids.paper import paper_grid
 
 PARTS = ("done",) * 12 + ("absent",) * 5 + ("running", "failed", "partial")
 """What the repetitions of a made-up folder are, in turn; prerequisites and searches are done."""

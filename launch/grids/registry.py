@@ -48,10 +48,10 @@ GRIDS.add(
 GRIDS.add(
     "paper",
     GridEntry(
-        builder="launch.grids.paper.grid:paper_grid",
+        builder="launch.grids.paper:paper_grid",
         title="the paper's Tables 2, 3 and 5: 63 configurations, three repetitions each",
         data="betons of CheXpert, ChestX-ray14, its sample and MIMIC-CXR at 224 x 224 pixels",
-        notes="launch.grids.paper.tables:printed_cells",
+        notes="launch.grids.paper:printed_cells",
     ),
 )
 

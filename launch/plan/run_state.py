@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections import Counter
@@ -10,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil  # type: ignore[import-untyped]
 
 from datasets.errors import InputError
 from datasets.files import read_json_object
@@ -190,17 +191,7 @@ def _is_alive(status: dict[str, Any]) -> bool:
 def process_lives(pid: int, *, seen: float) -> bool:
     """Return whether the process with this id at ``seen`` (unix s) still runs; a zombie or a reused id does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= seen + CLOCK_SLACK_S)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
-        boot = next(float(line.split()[1]) for line in lines if line.startswith("btime"))
-    except (FileNotFoundError, StopIteration):
-        return True
-    after_name = stat.rpartition(")")[2].split()
-    started = boot + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
-    return after_name[0] not in ("Z", "X") and started <= seen + CLOCK_SLACK_S

@@ -8,7 +8,7 @@ from functools import cache
 
 import pandas as pd
 
-from launch.grids.paper.tables import PaperConfiguration, paper_configurations
+from launch.grids.paper import PaperConfiguration, paper_configurations
 from launch.report.content import ReportData
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.cells import Cell, grouped

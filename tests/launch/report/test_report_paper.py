@@ -11,7 +11,7 @@ import pytest
 from report_fixtures import repetitions, student, write_run
 
 from harness.config import BetaSearch, RunConfig
-from launch.grids.paper.grid import paper_grid
+from launch.grids.paper import paper_grid
 from launch.report.build import read_data
 from launch.report.content import ReportData
 from launch.report.options import Options

@@ -1,13 +1,18 @@
 """The paper's grid: 3 prerequisites, 128 beta-search runs and 63 x 3 repetitions, from the rows of its tables.
 
-Tables 2, 3 and 5: every training size and initialisation x {transfer learning of all or the last 34 layers of
-DenseNet-121 or of DenseNet-40; attention transfer from the ImageNet or the MIMIC-CXR teacher to either student}.
+``paper.csv`` has the prerequisites and each configuration of Tables 2, 3 and 5, with its printed score:
+every training size and initialisation x {transfer learning of all or the last 34 layers of DenseNet-121 or of
+DenseNet-40; attention transfer from the ImageNet or the MIMIC-CXR teacher to either student}.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from harness.config import (
     AttentionTransfer,
@@ -22,7 +27,6 @@ from harness.config import (
     chexclusion,
 )
 from launch.grids.grid import Grid, GridRun
-from launch.grids.paper.tables import PaperConfiguration, paper_configurations
 
 REPETITIONS = 3
 TRAIN_SIZES = {
@@ -36,6 +40,56 @@ TRAIN_SIZES = {
 BETA_POINTS = tuple(round(2000.0 ** (i / 7), 3) for i in range(8))
 """Eight log-spaced betas in the paper's range of 1 to 2000, rounded so that they, and the hashes of the runs that
 hold them, are the same on every machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperConfiguration:
+    """One row: a prerequisite (P1..P3) or a configuration (R01..R63)."""
+
+    key: str
+    """P1..P3, R01..R63."""
+    name: str
+    dataset: str
+    """chexpert, chestxray14 or mimic_cxr."""
+    train_size: str
+    """1k, 5k, 50k, 178k (all of CheXpert), 5.6k (the ChestX-ray14 sample) or full."""
+    init: str
+    """imagenet or chestxray14."""
+    method: str
+    """transfer_learning or attention_transfer."""
+    teacher: str
+    """none, imagenet or mimic_cxr."""
+    student: str
+    """densenet121 or densenet40."""
+    scope: str
+    """all or last34."""
+    trainable_params: int
+    tables: tuple[str, ...]
+    """Tables that print the configuration, in all 79 cells; empty for a prerequisite."""
+    auc: float
+    """Printed mean test AUROC in percent; NaN for a prerequisite."""
+    ci: float
+    """Printed half width of the 95 % confidence interval in percentage points."""
+    depends_on: tuple[str, ...]
+    """Keys of the prerequisites whose weights the configuration starts from or imitates."""
+
+
+@cache
+def paper_configurations() -> tuple[PaperConfiguration, ...]:
+    """Return P1..P3 and R01..R63 in the order of the file, which within a table is the printed one."""
+    with Path(__file__).with_name("paper.csv").open(newline="", encoding="utf-8") as handle:
+        rows: list[dict[str, Any]] = list(csv.DictReader(handle))
+    for row in rows:
+        row["trainable_params"] = int(row["trainable_params"])
+        row |= {name: float(row[name] or "nan") for name in ("auc", "ci")}
+        row |= {name: tuple(row[name].split("+")) if row[name] else () for name in ("tables", "depends_on")}
+    return tuple(PaperConfiguration(**row) for row in rows)
+
+
+def printed_cells() -> dict[str, dict[str, Any]]:
+    """Return row, mean AUROC and half width of its interval, in percent, by a configuration's name."""
+    rows = [row for row in paper_configurations() if row.tables]
+    return {row.name: {"row": row.key, "auc": row.auc, "ci": row.ci} for row in rows}
 
 
 def paper_grid() -> Grid:
