@@ -43,8 +43,6 @@ class RunState:
     images_per_s: float | None = None
     error: str | None = None
     """Why it failed, or why and what to do when it is stale or damaged; one line."""
-    content_hash: str | None = None
-    """Content of the beton that the folder was computed from."""
     device: str | None = None
     """What it computes or was computed on, such as ``2 x NVIDIA H100``."""
     host: str | None = None
@@ -131,9 +129,9 @@ def _read_state(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFact
     computed_from = (result or provenance).get("content_hash")
     stale = _stale(run, folder, computed_from, facts)
     if stale is not None:
-        return RunState(state="stale", error=stale, content_hash=computed_from, **known)
+        return RunState(state="stale", error=stale, **known)
     if result:
-        return RunState(state="done", content_hash=computed_from, **known)
+        return RunState(state="done", **known)
     if status.get("state") == "failed":
         return RunState(state="failed", error=status.get("error") or "no reason given", **known)
     return RunState(state="partial", **known) if status or folder.last_dir.is_dir() else ABSENT
