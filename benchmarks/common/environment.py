@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.contenders import BENCH_PYTHON, ROOT
+from benchmarks.common.contenders import BENCH_VENV, ROOT
 from harness.runs.provenance import git_state
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "opencv-python", "opencv-python-headless", "pillow")
@@ -62,24 +61,14 @@ def gpu_name() -> str | None:
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
 
 
-def versions(names: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def versions(names: Iterable[str], path: Sequence[str] = sys.path) -> dict[str, str]:
+    """Versions of those packages that are installed, in this environment or in folders of another one."""
+    found = ((name, metadata.distributions(name=name, path=list(path))) for name in names)
+    return {name: one.version for name, several in found for one in islice(several, 1)}
 
 
 def bench_versions() -> dict[str, str]:
     """Versions in ``.venv-bench``, marked as such."""
-    if not BENCH_PYTHON.exists():
-        return {}
-    code = f"import json, importlib.metadata as m; print(json.dumps({{n: m.version(n) for n in {BENCH_PEERS}}}))"
-    done = subprocess.run([str(BENCH_PYTHON), "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return {}
-    found = json.loads(done.stdout)
-    return {"mosaicml-streaming": f"{found['mosaicml-streaming']} (numpy {found['numpy']})"}
+    found = versions(BENCH_PEERS, [str(path) for path in BENCH_VENV.glob("lib/python*/site-packages")])
+    complete = found.keys() == set(BENCH_PEERS)
+    return {"mosaicml-streaming": f"{found['mosaicml-streaming']} (numpy {found['numpy']})"} if complete else {}

@@ -34,11 +34,9 @@ class Pictures:
     workers: int
 
     def write(self, path: Path) -> None:
-        """Write as JSON."""
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Pictures:
-        """Read what ``write`` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{**raw, "png": tuple(raw["png"]), "jpeg": tuple(raw["jpeg"])})

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.common.contenders import Contender, Ratio
+from benchmarks.common.environment import load_average
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,6 @@ class Row:
 
     @classmethod
     def of(cls, contender: Contender, values: Sequence[float], absent: str | None = None) -> Row:
-        """Sum up the rates of one contender."""
         return cls(
             **{name: getattr(contender, name) for name in ("name", "title", "output", "ours")},
             images_per_s=statistics.median(values) if values else None,
@@ -61,5 +61,6 @@ def ratios(rows: Sequence[Row], wanted: Mapping[str, Ratio]) -> dict[str, float 
 
 
 def as_json(environment: Mapping[str, Any], rows: Sequence[Row], found: Mapping[str, float | None]) -> dict[str, Any]:
-    """The object that ``--json`` writes."""
-    return {"environment": dict(environment), "rows": [asdict(row) for row in rows], "ratios": dict(found)}
+    """The object that ``--json`` writes, with the load at the end of the measurement."""
+    about = {**environment, "load_average_after": load_average()}
+    return {"environment": about, "rows": [asdict(row) for row in rows], "ratios": dict(found)}

@@ -29,20 +29,12 @@ class Running(Process):
         super().__init__([*contender.command, str(pictures)], log)
 
     def start(self) -> None:
-        """Wait until its first batch is there.
-
-        Raises:
-            ContenderError: if it ends or takes too long.
-        """
+        """Wait until its first batch is there; raises as ``answer`` does."""
         self.answer(START_S)
         self.signal(signal.SIGSTOP)
 
     def round(self, seconds: float | None) -> float:
-        """Images per second over at least ``seconds``; over one whole pass where None.
-
-        Raises:
-            ContenderError: if it ends or takes too long.
-        """
+        """Images per second over at least ``seconds``, over one whole pass where None; raises as ``answer`` does."""
         self.signal(signal.SIGCONT)
         try:
             images, elapsed = self.ask({"seconds": seconds}, ROUND_S + 10 * (seconds or 0.0))

@@ -1,11 +1,42 @@
-"""Check the options of the benchmarks' commands."""
+"""Options that the benchmarks' commands share, and their checks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesBench(ABC):
+    """A benchmark of contenders on radiographs, which has a section and a chart on the results page."""
+
+    images: Path | None = None
+    """Folder of radiographs as PNG; made-up ones without it."""
+    json: Path | None = None
+    """Write environment, rows and ratios to this file."""
+    out: Path | None = None
+    """Write the same, a chart and RESULTS.md into this folder."""
+    rounds: int = 5
+    """Times that each contender is measured."""
+
+    def run(self) -> None:
+        from benchmarks.page.write import show_results
+
+        show_results(self.measure(), self.json, self.out)
+
+    @abstractmethod
+    def measure(self) -> dict[str, Any]:
+        """Measure and return the object of ``--json``.
+
+        Raises:
+            InputError: for options that make no sense, or if there is no PNG below ``images``.
+            ContenderError: if a contender ends in the middle of a round.
+        """
 
 
 def check_positive(options: Any, *names: str) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.contenders import CONVERT_RATIOS, CONVERTERS
-from benchmarks.common.environment import describe, load_average
+from benchmarks.common.environment import describe
 from benchmarks.common.pictures import JPEG_QUALITY, Pictures
 from benchmarks.common.results import Row, as_json, ratios
 from benchmarks.common.rounds import measure_rounds, started
-from benchmarks.common.settings import check_positive, chosen
-from benchmarks.page.write import show_results
+from benchmarks.common.settings import PicturesBench, check_positive, chosen
 from datasets.errors import InputError
 
 LARGE_SIDES = (2544, 3056)
@@ -34,7 +33,7 @@ NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchConvert:
+class BenchConvert(PicturesBench):
     """Measure the conversion of PNG and of large JPEG files beside one process with Pillow, in turns.
 
     Also the time and memory to open tables of MIMIC-CXR's size. About seven minutes on two cores.
@@ -43,18 +42,10 @@ class BenchConvert:
         cxr bench convert --images data/pngs --out benchmarks
     """
 
-    images: Path | None = None
-    """Folder of radiographs as PNG; made-up ones without it. The large JPEG files are made from them."""
-    json: Path | None = None
-    """Write environment, rows and ratios to this file."""
-    out: Path | None = None
-    """Write convert.json, convert.png and RESULTS.md into this folder."""
-    rounds: int = 5
-    """Times that each conversion is measured."""
     png: int = 2000
     """PNG files of a conversion; the radiographs are repeated up to this number."""
     large: int = 2000
-    """Large JPEG files of a conversion."""
+    """Large JPEG files of a conversion, made from the radiographs."""
     tables: int = 371_858
     """Images of the made-up MIMIC-CXR tables that are opened; 0: leave this out."""
     size: int = 256
@@ -62,17 +53,7 @@ class BenchConvert:
     workers: int = 2
     """Decoder processes of ours."""
 
-    def run(self) -> None:
-        """Measure, print the tables and write what was asked for."""
-        show_results(self.measure(), self.json, self.out)
-
     def measure(self) -> dict[str, Any]:
-        """Measure and return the object of ``--json``.
-
-        Raises:
-            InputError: for options that make no sense, or if there is no PNG below ``images``.
-            ContenderError: if a contender ends in the middle of a round.
-        """
         check_positive(self, "rounds", "png", "large", "size", "workers")
         if self.tables < 0:
             raise InputError(f"--tables {self.tables} must not be negative")
@@ -90,7 +71,6 @@ class BenchConvert:
         rows = [Row.of(one, values.get(one.name, ()), failed.get(one.name)) for one in CONVERTERS]
         environment |= {"kind": "convert", "note": NOTE, "radiographs": len(sources), "made_up": self.images is None}
         environment |= {**chosen(self, "png", "large", "size", "workers"), "large_jpeg_bytes": large_bytes}
-        environment["load_average_after"] = load_average()
         measured = as_json(environment, rows, ratios(rows, CONVERT_RATIOS))
         if self.tables:
             measured["mimic_tables"] = measure_tables(self.tables, self.rounds)

@@ -88,8 +88,7 @@ def measure_tables(num_images: int = NUM_IMAGES, rounds: int = 5) -> dict[str, A
     """Make the tables in a temporary folder and open them ``rounds`` times, each time in a new process.
 
     Returns:
-        ``images``; ``seconds`` and ``peak_bytes``, medians of opening the tables and of that process's memory;
-        ``import_s``; ``spread_s``, the interquartile range of the seconds; and every round's figures.
+        Medians of what ``open_tables`` returns, the interquartile range of the seconds, and every round's figures.
     """
     print(f"opening the tables of {num_images:,} images", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="cxr-bench-") as folder:

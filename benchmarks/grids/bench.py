@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from benchmarks.grids.fake_slurm import num_calls, write_commands
 from benchmarks.page.write import write_measured
 from datasets.errors import InputError
 from launch.grids.grid import Grid, GridRun
-from launch.grids.paper.grid import paper_grid
+from launch.grids.paper import paper_grid
 
 PARTS = ("done",) * 12 + ("absent",) * 5 + ("running", "failed", "partial")
 """What the repetitions of a made-up folder are, in turn; prerequisites and searches are done."""
@@ -64,17 +65,11 @@ class BenchGrid:
     """Of plan, status, status_json, submit, status_queued (of what the submit queued); default: all."""
 
     def run(self) -> None:
-        """Measure, print the table and write what was asked for."""
         measured = self.measure()
         print(table(measured))
         write_measured(self.json, measured, tell=True)
 
     def measure(self) -> dict[str, Any]:
-        """Measure the commands; environment, rows and ratios.
-
-        Raises:
-            InputError: for a count below 1, too small a grid, or an unknown command.
-        """
         check_positive(self, "rounds")
         check_names("--only", self.only, COMMANDS, "command")
         for size in self.sizes:
@@ -155,7 +150,6 @@ class Place:
     """A made-up grid of one size with its folders, and the commands over it."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        """Write the grid's file, its run folders, the profile and the recording SLURM."""
         self.folder, self.size = folder, size
         self.runs_dir, self.data_dir = folder / "runs", folder / "data"
         print(f"writing the folders of {size} runs", file=sys.stderr, flush=True)
@@ -197,29 +191,27 @@ class Place:
         if name == "submit":
             shutil.rmtree(queued, ignore_errors=True)
             write_commands(self.slurm)
-            order = ["--cluster", str(self.profile), "--data-dir", str(self.data_dir), "--allow-dirty"]
-            return self._time(["submit", str(self.grid_file), "--runs-dir", str(queued), *order])
-        runs_dir = queued if name == "status_queued" else self.runs_dir
-        words = ["plan"] if name == "plan" else ["status", "--json"] if name == "status_json" else ["status"]
-        return self._time([words[0], str(self.grid_file), "--runs-dir", str(runs_dir), *words[1:]])
-
-    def _time(self, arguments: Sequence[str]) -> tuple[float, float]:
+        profile_and_data = ["--cluster", str(self.profile), "--data-dir", str(self.data_dir), "--allow-dirty"]
+        options = {"submit": profile_and_data, "status_json": ["--json"]}.get(name, [])
+        verb, runs_dir = name.partition("_")[0], queued if name in ("submit", "status_queued") else self.runs_dir
+        command = [sys.executable, "-m", "launch.cli", "grid", verb, str(self.grid_file)]
+        command += ["--runs-dir", str(runs_dir), *options]
         environment = {**os.environ, "PATH": f"{self.slurm}{os.pathsep}{os.environ['PATH']}"}
-        log = self.folder / "log.txt"
-        began = time.perf_counter()
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "launch.cli", "grid", *arguments],
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=environment,
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise InputError(f"cxr grid {arguments[0]} of {self.size} runs ended with {process.returncode}: {last}")
-        return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+        before, began = children_cpu_s(), time.perf_counter()
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, check=False
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode != 0:
+            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            raise InputError(f"cxr grid {verb} of {self.size} runs ended with {done.returncode}: {last}")
+        return seconds, children_cpu_s() - before
+
+
+def children_cpu_s() -> float:
+    """CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def grid_ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

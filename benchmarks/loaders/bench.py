@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.contenders import LOADER_RATIOS, LOADERS
-from benchmarks.common.environment import describe, load_average
+from benchmarks.common.environment import describe
 from benchmarks.common.results import Row, as_json, ratios
 from benchmarks.common.rounds import measure_rounds, started
-from benchmarks.common.settings import check_names, check_positive, chosen
-from benchmarks.page.write import show_results
+from benchmarks.common.settings import PicturesBench, check_names, check_positive, chosen
 
 NOTE = (
     "Each contender has a process of its own and the same cores and number of workers; all read the same radiographs "
@@ -22,7 +21,7 @@ NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchLoader:
+class BenchLoader(PicturesBench):
     """Measure every tier of the loader beside other loaders: same radiographs, same output, same cores, in turns.
 
     Peers that are not installed are named as absent; benchmarks/setup installs them.
@@ -31,14 +30,6 @@ class BenchLoader:
         cxr bench loader --images data/pngs --out benchmarks
     """
 
-    images: Path | None = None
-    """Folder of radiographs as PNG; made-up ones without it."""
-    json: Path | None = None
-    """Write environment, rows and ratios to this file."""
-    out: Path | None = None
-    """Write loader.json, loader.png and RESULTS.md into this folder."""
-    rounds: int = 5
-    """Times that each contender is measured."""
     seconds: float = 3.0
     """Least duration of one measurement."""
     samples: int = 8192
@@ -52,17 +43,7 @@ class BenchLoader:
     only: tuple[str, ...] = ()
     """Names of contenders to measure; default: all."""
 
-    def run(self) -> None:
-        """Measure, print the tables and write what was asked for."""
-        show_results(self.measure(), self.json, self.out)
-
     def measure(self) -> dict[str, Any]:
-        """Measure and return the object of ``--json``.
-
-        Raises:
-            InputError: for options that make no sense, or if there is no PNG below ``images``.
-            ContenderError: if a contender ends in the middle of a round.
-        """
         check_names("--only", self.only, [contender.name for contender in LOADERS], "contender")
         check_positive(self, "rounds", "seconds", "samples", "size", "batch_size", "workers")
         from benchmarks.common.prepare import prepare
@@ -81,5 +62,4 @@ class BenchLoader:
         rows = [Row.of(one, values.get(one.name, ()), (failed | absent).get(one.name)) for one in contenders]
         environment |= {"kind": "loader", "note": NOTE, "radiographs": len(pictures.png)}
         environment |= {"made_up": self.images is None, **shape, "seconds": self.seconds}
-        environment["load_average_after"] = load_average()
         return as_json(environment, rows, ratios(rows, LOADER_RATIOS))

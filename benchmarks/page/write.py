@@ -62,20 +62,16 @@ def results(folder: Path) -> list[str]:
         "DIR` from the JSON files beside it.",
     ]
     parts += [loader_section(one) for kind in TITLES for one in _read(folder, f"{kind}.json")]
-    parts += [
-        loader_section(one, title=f"Loaders on {one['environment']['cpu']}", chart=False)
-        for one in _read(folder, "loader-*.json", gpu=False)
-    ]
-    parts += [first_batch_section(one) for one in _read(folder, "first_batch.json")]
+    for one in _read(folder, "loader-*.json", gpu=False):
+        parts.append(loader_section(one, title=f"Loaders on {one['environment']['cpu']}", chart=False))
+    parts += map(first_batch_section, _read(folder, "first_batch.json"))
     parts += [step_section(one, "Training steps") for one in _read(folder, "step.json")]
-    parts += [
-        step_section(one, f"Training steps on {one['environment']['cpu']}")
-        for one in _read(folder, "step-*.json", gpu=False)
-    ]
+    for one in _read(folder, "step-*.json", gpu=False):
+        parts.append(step_section(one, f"Training steps on {one['environment']['cpu']}"))
     parts += [step_section(one, "On a GPU: training steps") for one in _read(folder, "step-gpu.json")]
     parts += _text(folder / "gpu.md")
-    parts += [gpu_loaders(one) for one in _read(folder, "loader-gpu.json")]
-    parts += [grid_section(one) for one in _read(folder, "grid.json")]
+    parts += map(gpu_loaders, _read(folder, "loader-gpu.json"))
+    parts += map(grid_section, _read(folder, "grid.json"))
     return parts + _text(folder / "science.md") + _text(folder / BY_HAND)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common.pictures import PREFETCH, Pictures
 
 
-class Files(Dataset[Tensor]):
+class Files(Dataset[Any]):
     """Image files that ``load`` makes tensors of."""
 
     def __init__(self, paths: Sequence[str], load: Callable[[str], Tensor]) -> None:
@@ -21,37 +21,30 @@ class Files(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Any:
         return self.load(self.paths[index])
 
 
-class EndlessBatches(Sampler[list[int]]):
-    """Batches of a new random order again and again, so that no epoch ever ends."""
-
-    def __init__(self, num_samples: int, batch_size: int) -> None:
-        self.num_samples, self.batch_size = num_samples, batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        waiting: list[int] = []
-        while True:
-            while len(waiting) < self.batch_size:
-                waiting += torch.randperm(self.num_samples).tolist()
-            yield waiting[: self.batch_size]
-            waiting = waiting[self.batch_size :]
+def endless_batches(num_samples: int, batch_size: int) -> Iterator[list[int]]:
+    """Indices of batches in a new random order again and again, so that no epoch ever ends."""
+    waiting: list[int] = []
+    while True:
+        while len(waiting) < batch_size:
+            waiting += torch.randperm(num_samples).tolist()
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
 
 
 def endless(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> Iterator[int]:
     """Deliver batches with ``pictures.workers`` processes; the batch is the tensor that a training loop would get."""
-    sampler = EndlessBatches(len(dataset), pictures.batch_size)  # type: ignore[arg-type]
-    loader = DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=pictures.workers,
-        prefetch_factor=PREFETCH,
-        persistent_workers=True,
-        **settings,
-    )
-    return (len(batch) for batch in loader)
+    sampler = endless_batches(len(dataset), pictures.batch_size)  # type: ignore[arg-type]
+    return (len(batch) for batch in loader_of(dataset, pictures, batch_sampler=sampler, **settings))
+
+
+def loader_of(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> DataLoader[Any]:
+    """A DataLoader whose ``pictures.workers`` processes stay from epoch to epoch."""
+    stays: dict[str, Any] = {"prefetch_factor": PREFETCH, "persistent_workers": True}
+    return DataLoader(dataset, num_workers=pictures.workers, **stays, **settings)
 
 
 def arrived(batches: Iterable[Tensor]) -> Iterator[int]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from streaming import MDSWriter, StreamingDataset
-from torch.utils.data import DataLoader
 
-from benchmarks.common.pictures import PREFETCH, Pictures
+from benchmarks.common.pictures import Pictures
 from benchmarks.common.timing import EPOCH_STARTS
+from benchmarks.peers.data_loader import loader_of
 from benchmarks.peers.pixels import float_sample, start_worker
 
 
@@ -35,14 +35,7 @@ def batches(pictures: Pictures) -> Iterator[int]:
         for path in pictures.jpeg:
             writer.write({"jpeg": Path(path).read_bytes()})
     dataset = Shards(folder, pictures.size, shuffle=True, batch_size=pictures.batch_size)
-    loader: DataLoader[torch.Tensor] = DataLoader(
-        dataset,
-        batch_size=pictures.batch_size,
-        num_workers=pictures.workers,
-        prefetch_factor=PREFETCH,
-        worker_init_fn=start_worker,
-        persistent_workers=True,
-    )
+    loader = loader_of(dataset, pictures, batch_size=pictures.batch_size, worker_init_fn=start_worker)
     while True:
         yield EPOCH_STARTS
         yield from (len(batch) for batch in loader)

@@ -21,14 +21,9 @@ from datasets.loading.tiers import Tier, open_tier
 def batches(
     pictures: Pictures, *, tier: Tier, device: str | None = None, augment: str | None = None
 ) -> Iterator[int]:
-    """A tier's batches.
+    """A tier's batches: network input on ``device``, made as training makes it; without one, pages in host memory.
 
-    Args:
-        pictures: what is loaded.
-        tier: where from.
-        device: deliver network input there, made as ``harness.training.build`` and ``harness.training.loop`` make it.
-        augment: without ``device``: flip and rotate on the CPU; otherwise pages come as they are, and a device
-            augments them.
+    ``augment`` flips and rotates pages; network input is always augmented.
     """
     beton = Beton.open(Path(pictures.jpeg_beton if tier == "jpeg" else pictures.beton))
     options = LoaderOptions(

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.common.pictures import PREFETCH, Pictures
-from benchmarks.peers.data_loader import EndlessBatches
+from benchmarks.peers.data_loader import endless_batches
 from benchmarks.peers.pixels import fill_channels_last, start_worker
 from datasets.beton.reader import Beton
 
@@ -62,7 +62,7 @@ def _warped(pictures: Pictures) -> Iterator[int]:
     if not path.exists():
         np.save(path, beton.gather(np.arange(beton.num_samples)))
     pages = np.load(path, mmap_mode="r")
-    indices = iter(EndlessBatches(len(pages), pictures.batch_size))
+    indices = endless_batches(len(pages), pictures.batch_size)
     pending: deque[Future[torch.Tensor]] = deque()
     with ThreadPoolExecutor(pictures.workers) as threads:
         while True:

@@ -14,7 +14,7 @@ import torch
 from spdl.pipeline import PipelineBuilder
 
 from benchmarks.common.pictures import FLIP_PROBABILITY, PREFETCH, ROTATION_DEG, Pictures
-from benchmarks.peers.data_loader import EndlessBatches
+from benchmarks.peers.data_loader import endless_batches
 from benchmarks.peers.pixels import fill_float_batch, normalise, start_worker
 
 
@@ -23,7 +23,7 @@ def batches(pictures: Pictures, *, pixels: Literal["ffmpeg", "opencv"]) -> Itera
     if pixels == "opencv":
         start_worker()
     fill = _fill_by_ffmpeg if pixels == "ffmpeg" else fill_float_batch
-    indices = EndlessBatches(len(pictures.jpeg), pictures.batch_size)
+    indices = endless_batches(len(pictures.jpeg), pictures.batch_size)
     paths = ([pictures.jpeg[index] for index in batch] for batch in indices)
     pipeline = (
         PipelineBuilder()

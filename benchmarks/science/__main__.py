@@ -9,36 +9,25 @@ Run: python -m benchmarks.science --out benchmarks [--work runs/science]
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common.environment import describe, load_average
 from benchmarks.science.data import prepare
 from benchmarks.science.page import write_results
-from benchmarks.science.runs import grid
 from benchmarks.science.scores import collect
 from datasets.errors import InputError
+from launch.cli.grid_submit import Submit
 
 
 def train_all(work: Path, *, threads: int) -> None:
-    """Train every run below ``work`` in this process, each after those that it needs."""
-    # Heavy imports, which --help does without.
-    from harness.runs.runtime import RuntimeConfig
-    from harness.training.run import train_run
-
-    runs = grid().runs
-    for number, run in enumerate(runs, 1):
-        print(f"{number}/{len(runs)} {run.name}", file=sys.stderr, flush=True)
-        runtime = RuntimeConfig(
-            runs_dir=work / "runs",
-            data_dir=work / "data",
-            precision="bf16",
-            device="cpu",
-            num_workers=threads,
-            num_threads=threads,
-        )
-        train_run(run.config, runtime)
+    """Train every run below ``work``, one after another, each after those that it needs."""
+    folders: dict[str, Any] = {"runs_dir": work / "runs", "data_dir": work / "data"}
+    grid_file = str(Path(__file__).with_name("runs.py"))
+    Submit(grid=grid_file, **folders, slots=1, threads_per_run=threads, precision="bf16", device="cpu").run()
 
 
 def main() -> None:
@@ -49,7 +38,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="cores to use; default: 1")
     parser.add_argument("--so-far", action="store_true", help="train nothing; write what the finished runs say")
     arguments = parser.parse_args()
-    started, cpu_started = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     try:
         if not arguments.so_far:
             prepare(arguments.work / "data")
@@ -60,7 +49,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
     command = ["python", "-m", "benchmarks.science", *sys.argv[1:]]
-    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu_started}
+    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": sum(os.times()[:4])}
     environment = describe(command) | {"kind": "science", "threads": arguments.threads, "this_call": spent}
     environment["load_average_after"] = load_average()
     print(f"written: {write_results(found, environment, arguments.out)}", file=sys.stderr)

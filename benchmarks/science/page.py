@@ -126,21 +126,12 @@ def draw_sizes(scores: Scores, path: Path) -> None:
     figure, [[axes]] = panels(1, 1, legend_lines(styles))
     for place, (method, style) in enumerate(zip(TITLES, styles.values(), strict=True)):
         found = [(size, summary) for size in EPOCHS if (summary := scores.summary(method, size)) is not None]
-        axes.errorbar(
-            [size * (1 + 0.03 * (place - 1)) for size, _ in found],  # side by side, so that no bar hides another
-            [summary.mean for _, summary in found],
-            yerr=[summary.normal_half or 0.0 for _, summary in found],
-            color=style.colour,
-            marker=style.marker,
-            capsize=3,
-        )
+        x = [size * (1 + 0.03 * (place - 1)) for size, _ in found]  # side by side, so that no bar hides another
+        halves = [summary.normal_half or 0.0 for _, summary in found]
+        axes.errorbar(x, [summary.mean for _, summary in found], yerr=halves, capsize=3, **style.look)
     _log_axis(axes, sorted({score["train_images"] for score in scores.students}))
-    label_axes(
-        axes,
-        title="DenseNet-40 on made-up radiographs, mean of the seeds",
-        x="Training images (log scale)",
-        y="Test AUROC (points) ± 1.96 s / sqrt(n)",
-    )
+    title, y = "DenseNet-40 on made-up radiographs, mean of the seeds", "Test AUROC (points) ± 1.96 s / sqrt(n)"
+    label_axes(axes, title=title, x="Training images (log scale)", y=y)
     save(figure, path)
 
 
@@ -152,18 +143,13 @@ def draw_sweep(scores: Scores, path: Path) -> None:
     for sweep in SWEEPS:
         found = [point for point in scores.sweep if (point["teacher"], point["role"]) == sweep]
         line = sorted((point["beta"], point["validation"]) for point in found)
-        style = styles[sweep_title(sweep)]
-        axes.plot([x for x, _ in line], [y for _, y in line], color=style.colour, marker=style.marker)
+        axes.plot([x for x, _ in line], [y for _, y in line], **styles[sweep_title(sweep)].look)
     for score in scores.students:
         if (score["method"], score["train_images"], score["seed"]) == ("transfer_learning", SEARCH_SIZE, 0):
             axes.axhline(score["validation"], color=styles[base].colour, linestyle="--")
     _log_axis(axes, sorted({point["beta"] for point in scores.sweep}))
-    label_axes(
-        axes,
-        title=f"DenseNet-40, {SEARCH_SIZE} training images, seed 0",
-        x="Beta (log scale)",
-        y="Validation AUROC (points)",
-    )
+    title = f"DenseNet-40, {SEARCH_SIZE} training images, seed 0"
+    label_axes(axes, title=title, x="Beta (log scale)", y="Validation AUROC (points)")
     save(figure, path)
 
 

@@ -22,7 +22,7 @@ from harness.config import (
     Weights,
 )
 from launch.grids.grid import Grid, GridRun
-from launch.grids.paper.grid import BETA_POINTS
+from launch.grids.paper import BETA_POINTS
 
 Method = Literal["transfer_learning", "in_domain", "unrelated"]
 TeacherName = Literal["in_domain", "unrelated"]

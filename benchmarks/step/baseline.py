@@ -13,12 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from torchvision.models import DenseNet, densenet121
 
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers.data_loader import EndlessBatches, Files
-from benchmarks.peers.torch_files import PillowImage
+from benchmarks.peers.data_loader import Files, endless_batches, loader_of
+from benchmarks.peers.torch_files import pillow_image
 from benchmarks.step.case import NUM_LABELS, Case
 from benchmarks.step.cycles import cycles_on, settled
 
@@ -58,17 +57,11 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return distances.mean()
 
 
-class Labelled(Dataset[tuple[Tensor, Tensor]]):
+class Labelled(Files):
     """Images with made-up targets (14,) float32, the same in every loop."""
 
-    def __init__(self, images: Files) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], ((index >> torch.arange(NUM_LABELS)) & 1).float()
+        return super().__getitem__(index), ((index >> torch.arange(NUM_LABELS)) & 1).float()
 
 
 class HandWrittenLoop(ABC):
@@ -92,9 +85,8 @@ class HandWrittenLoop(ABC):
         self, paths: Sequence[str], load: Callable[[str], Tensor], batch_size: int, **more: Any
     ) -> Iterator[Any]:
         """Batches without end, from workers that stay: the DataLoader in the middle of a very long epoch."""
-        dataset = Labelled(Files(paths, load))
-        more |= {"num_workers": self.pictures.workers, "persistent_workers": True}
-        return iter(DataLoader(dataset, batch_sampler=EndlessBatches(len(dataset), batch_size), **more))
+        batches = endless_batches(len(paths), batch_size)
+        return iter(loader_of(Labelled(paths, load), self.pictures, batch_sampler=batches, **more))
 
     @abstractmethod
     def step(self, images: Tensor, targets: Tensor) -> None:
@@ -140,7 +132,7 @@ class Baseline(HandWrittenLoop):
     def _files(self, *, augment: bool = False) -> Iterator[Any]:
         """Batches of the original files, made smaller on the way."""
         pictures = self.pictures
-        return self.stream(pictures.png, PillowImage(pictures.size, augment=augment), pictures.batch_size)
+        return self.stream(pictures.png, pillow_image(pictures.size, augment=augment), pictures.batch_size)
 
     def step(self, images: Tensor, targets: Tensor) -> None:
         self.network.train()

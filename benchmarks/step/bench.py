@@ -12,14 +12,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.common.contenders import Contender
-from benchmarks.common.environment import describe, load_average
+from benchmarks.common.environment import describe
 from benchmarks.common.process import Process
 from benchmarks.common.results import Row, as_json
 from benchmarks.common.rounds import rotated
 from benchmarks.common.settings import check_names, check_positive, chosen
 from benchmarks.page.write import write_measured
-from benchmarks.step.case import CASES, LOOPS, VALIDATION_BATCHES, Case
-from benchmarks.step.ratios import EPOCH, STEP, STREAMED, VALIDATION, WHOLE, Measured, rates, share, step_ratios
+from benchmarks.step.case import (
+    CASES,
+    EPOCH,
+    LOOPS,
+    STEP,
+    STREAMED,
+    VALIDATION,
+    VALIDATION_BATCHES,
+    WHOLE,
+    Case,
+    Measured,
+    rates,
+    share,
+    step_ratios,
+)
 from datasets.errors import InputError
 
 NOTE = (
@@ -77,7 +90,6 @@ class BenchStep:
     all."""
 
     def run(self) -> None:
-        """Measure, print the ratios and write what was asked for."""
         measured = self.measure(lambda partial: write_measured(self.json, partial))
         write_measured(self.json, measured, tell=True)
         for name, value in measured["ratios"].items():
@@ -88,7 +100,7 @@ class BenchStep:
         """Measure and return the object of ``--json``; ``keep`` gets it, as far as it goes, each round.
 
         Raises:
-            InputError: for options that make no sense, or if there is no PNG below ``images``.
+            InputError: for options that make no sense, CUDA without a GPU, or no PNG below ``images``.
             ContenderError: if a loop's process ends in the middle.
         """
         options = self.resolved()
@@ -108,11 +120,7 @@ class BenchStep:
         return _document(about, measured, began)
 
     def resolved(self) -> BenchStep:
-        """These options with the device's defaults, and loops by their present names.
-
-        Raises:
-            InputError: for options that make no sense, or CUDA where torch sees no GPU.
-        """
+        """These options with the device's defaults, loops by their present names; raises as ``measure`` does."""
         import torch
 
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -207,9 +215,9 @@ class BenchStep:
 
 def _document(about: dict[str, Any], measured: Measured, began: float) -> dict[str, Any]:
     """The object, of what has been measured so far."""
-    spent = {"minutes": round((time.monotonic() - began) / 60, 1), "load_average_after": load_average()}
     rows = [_row(key, found) for key, found in measured.items() if found]
-    return as_json(about | spent, rows, step_ratios(measured))
+    minutes = round((time.monotonic() - began) / 60, 1)
+    return as_json({**about, "minutes": minutes}, rows, step_ratios(measured))
 
 
 def _row(key: tuple[str, str, str], found: Sequence[dict[str, float]]) -> Row:

@@ -55,19 +55,15 @@ class Careful(HandWrittenLoop):
         self.forward = torch.compile(self._logits_and_planes, mode=mode) if compiled else self._logits_and_planes
         output: Output = "uint8" if self.on_gpu else "float32"
         stream = partial(self.stream, pictures.jpeg, worker_init_fn=start_worker, pin_memory=self.on_gpu)
-        self.start_loaders(
-            stream(sample_of(output, pictures.size), pictures.batch_size),
-            partial(stream, partial(unaugmented, output), self.validation_batch)
-            if case.validates and not compiled
-            else None,
-        )
+        validating = partial(stream, partial(unaugmented, output), self.validation_batch)
+        training = stream(sample_of(output, pictures.size), pictures.batch_size)
+        self.start_loaders(training, validating if case.validates and not compiled else None)
 
     def _autocast(self) -> torch.autocast:
         dtype = mixed_dtype(self.device)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
 
     def _inputs(self, images: Tensor) -> Tensor:
-        """Network input on the device."""
         if self.on_gpu:
             images = (images.to(self.device, non_blocking=True).float() - self.mean) / self.std
         return images.to(memory_format=torch.channels_last)

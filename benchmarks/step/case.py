@@ -1,7 +1,9 @@
-"""What is measured: who trains which network by which method."""
+"""What is measured: who trains which network by which method; and the ratios and shares between them."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NUM_LABELS = 14
@@ -39,3 +41,57 @@ CASES = tuple(
     for network in ("densenet121", "densenet40")
     for method in ("transfer_learning", "attention_transfer")
 )
+
+STEP, WHOLE, VALIDATION = "loader-free step", "whole step", "validation"
+EPOCH, STREAMED = "epoch", "epoch, pages streamed"
+
+Measured = dict[tuple[str, str, str], list[dict[str, float]]]
+"""Measurements of every round by case, loop and what was measured."""
+
+
+def step_ratios(measured: Measured) -> dict[str, float | None]:
+    """The ratios of the benchmark; None for what was not measured. Rates are of whole steps, medians over rounds."""
+    one, transfer, forty, forty_transfer = (case.name for case in CASES)
+    found = {case.name: _over(measured, case.name, WHOLE, "ours", "baseline") for case in CASES}
+    for name in (transfer, one, forty_transfer, forty):
+        found[f"{name}_over_careful"] = _over(measured, name, WHOLE, "ours", "careful")
+    found["validation"] = _over(measured, one, VALIDATION, "ours", "baseline")
+    found["validation_over_careful"] = _over(measured, one, VALIDATION, "ours", "careful")
+    found["peak_memory_attention_transfer_121"] = _peak_ratio(measured, transfer)
+    found["data_wait_share"] = share(measured.get((forty, "ours", EPOCH), ()), "data_wait_s")
+    found["data_wait_share_streamed"] = share(measured.get((forty, "ours", STREAMED), ()), "data_wait_s")
+    overheads = [share(measured.get((name, "ours", STEP), ()), "overhead_s") for name in (one, forty)]
+    found["overhead_share"] = max((value for value in overheads if value is not None), default=None)
+    for name in (transfer, one, forty_transfer, forty):
+        found[f"{name}_loader_free"] = _over(measured, name, STEP, "ours", "baseline")
+        found[f"{name}_loader_free_over_careful"] = _over(measured, name, STEP, "ours", "careful")
+    for name in (transfer, one):
+        found[f"{name}_compiled"] = _over(measured, name, WHOLE, "ours_compiled", "baseline")
+        found[f"{name}_compiled_over_careful"] = _over(measured, name, WHOLE, "ours_compiled", "careful")
+        found[f"{name}_both_compiled"] = _over(measured, name, WHOLE, "ours_compiled", "careful_compiled")
+        found[f"{name}_over_careful_compiled"] = _over(measured, name, WHOLE, "ours", "careful_compiled")
+    return found
+
+
+def rates(found: Sequence[Mapping[str, float]]) -> list[float]:
+    """Images/s of each round."""
+    return [one["images"] / one["seconds"] for one in found]
+
+
+def share(found: Sequence[Mapping[str, float]], key: str) -> float | None:
+    """Median over the rounds of the part that ``key`` has of the seconds."""
+    return statistics.median(one[key] / one["seconds"] for one in found) if found else None
+
+
+def _over(measured: Measured, case: str, what: str, ours: str, other: str) -> float | None:
+    above, below = (rates(measured.get((case, kind, what), ())) for kind in (ours, other))
+    return statistics.median(above) / statistics.median(below) if above and below else None
+
+
+def _peak_ratio(measured: Measured, case: str) -> float | None:
+    """Ours over the baseline, whole processes: interpreter, libraries and loader are part of it."""
+    above, below = (
+        max((found["peak_bytes"] for found in measured.get((case, kind, WHOLE), ())), default=0.0)
+        for kind in ("ours", "baseline")
+    )
+    return above / below if above and below else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -20,47 +21,37 @@ from harness.devices.precision import chosen_precision
 Item = TypeVar("Item")
 
 
+@dataclass
 class Cycles(Iterator[Item]):
-    """Hands out ``steps`` items of a stream and takes one more, by whose arrival the clock stops."""
+    """Hands out ``steps`` items of a stream and takes one more, by whose arrival the clock stops; it may go on."""
 
-    def __init__(
-        self,
-        stream: Iterator[Item],
-        steps: int,
-        *,
-        passes_last: bool = False,
-        clock: Callable[[], float] = time.perf_counter,
-        settled: Callable[[], float] | None = None,
-    ) -> None:
-        """Time ``steps`` cycles of ``stream``, which may go on afterwards.
-
-        With ``passes_last`` the item after the last timed one is handed out too, to a caller who has to have them
-        all. ``settled`` gives the seconds after waiting for the device, for start and end; ``clock`` when None.
-        """
-        self._stream = stream
-        self._clock = clock
-        self._settled = clock if settled is None else settled
-        self._passes_last = passes_last
-        self._left = steps
-        self._began: float | None = None
-        self._ended: float | None = None
-        self.waited_s = 0.0
-        """Seconds of the timed ones in which the caller had to wait for an item."""
+    stream: Iterator[Item]
+    steps: int
+    passes_last: bool = field(default=False, kw_only=True)
+    """Hand out the item after the last timed one too, to a caller who has to have them all."""
+    clock: Callable[[], float] = field(default=time.perf_counter, kw_only=True)
+    settled: Callable[[], float] | None = field(default=None, kw_only=True)
+    """Seconds after waiting for the device, for start and end; ``clock`` when None."""
+    waited_s: float = field(default=0.0, init=False)
+    """Seconds of the timed ones in which the caller had to wait for an item."""
+    _times: list[float] = field(default_factory=list, init=False)
+    """Of start and end, as far as they have come."""
 
     def __next__(self) -> Item:
-        if self._ended is not None:
+        if len(self._times) == 2:
             raise StopIteration
-        asked = self._clock()
-        item = next(self._stream)
-        arrived = self._clock()
-        if self._began is None:
-            self._began = self._settled()
+        asked = self.clock()
+        item = next(self.stream)
+        arrived = self.clock()
+        settled = self.settled or self.clock
+        if not self._times:
+            self._times.append(settled())
             return item
         self.waited_s += arrived - asked
-        self._left -= 1
-        if self._left == 0:
-            self._ended = self._settled()
-            if not self._passes_last:
+        self.steps -= 1
+        if self.steps == 0:
+            self._times.append(settled())
+            if not self.passes_last:
                 raise StopIteration
         return item
 
@@ -71,9 +62,9 @@ class Cycles(Iterator[Item]):
         Raises:
             RuntimeError: when the stream ended before them.
         """
-        if self._began is None or self._ended is None:
+        if len(self._times) < 2:
             raise RuntimeError("the stream ended before the last of its batches was timed; measure with more samples")
-        return self._ended - self._began
+        return self._times[1] - self._times[0]
 
     def measured(self, images: int) -> dict[str, float]:
         """What a loop reports of cycles that took so many images."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,26 +80,23 @@ class Timed:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        return self._timed(found) if name in self._names else found
+        return partial(self._timed, found) if name in self._names else found
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._timed(self._inner)(*arguments)
+        return self._timed(self._inner, *arguments)
 
-    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            started = time.perf_counter()
-            result = function(*arguments, **named)
-            self._spent.append(time.perf_counter() - started)
-            return result
-
-        return call
+    def _timed(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        result = function(*arguments, **named)
+        self._spent.append(time.perf_counter() - started)
+        return result
 
 
 def one_epoch(components: TrainingComponents) -> PartialEpoch:
     """The loop of ``cxr train`` over one epoch, with nobody who looks on or keeps anything."""
     control = StopControl(StopSignals(), checkpoint_minutes=0, num_processes=1, owner=True)
     callbacks = TrainingCallbacks(
-        epoch_done=lambda position, record: None,
+        epoch_done=lambda end: Future(),
         save=lambda position: None,
         control=control,
         watch=ProgressMonitor(advance=lambda n=1, note="": None, images=1),
@@ -141,11 +140,8 @@ class Ours:
             forward_backward=EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective),
         )
         seconds, trained = self._same_batch(components, steps)
-        return {
-            "seconds": seconds,
-            "images": trained.images,
-            "overhead_s": seconds - sum(spent) - trained.data_wait_s,
-        }
+        overhead_s = seconds - sum(spent) - trained.data_wait_s
+        return {"seconds": seconds, "images": trained.images, "overhead_s": overhead_s}
 
     def _loader_free_on_gpu(self, steps: int) -> dict[str, float]:
         """The overhead there is what the loop takes more than the step's parts called one after the other."""

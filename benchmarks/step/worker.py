@@ -7,6 +7,7 @@ out of memory is not measured at all.
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,13 @@ from benchmarks.step.case import Case
 from benchmarks.step.cycles import peak_bytes
 from datasets.malloc import return_freed_memory
 
+LOOP_CLASSES = {
+    "baseline": "benchmarks.step.baseline:Baseline",
+    "careful": "benchmarks.step.careful:Careful",
+    "ours": "benchmarks.step.ours:Ours",
+}
+"""Imported when asked for, so that a loop's process holds its own libraries alone."""
+
 
 def set_up(pictures: Pictures) -> Callable[[Any], Any]:
     """Warm up; return what measures ``{"what": ..., "steps": ...}``.
@@ -29,7 +37,8 @@ def set_up(pictures: Pictures) -> Callable[[Any], Any]:
     loop, network, method, name = sys.argv[1:5]
     case, device = Case(network, method), torch.device(name)
     torch.set_num_threads(pictures.workers)
-    contender = make(loop, case, pictures, device)
+    options = {"compiled": True} if loop.endswith("_compiled") else {}
+    contender = pkgutil.resolve_name(LOOP_CLASSES[loop.removesuffix("_compiled")])(case, pictures, device, **options)
     contender.loader_free(1)
     if case.validates and device.type == "cuda" and not loop.endswith("_compiled"):
         contender.validation(1)  # there, ours compiles the input of validation when it is first asked for
@@ -46,22 +55,6 @@ def set_up(pictures: Pictures) -> Callable[[Any], Any]:
         return {**found, "peak_bytes": peak_bytes(device)}
 
     return answer
-
-
-def make(loop: str, case: Case, pictures: Pictures, device: torch.device) -> Any:
-    """The loop of that name; only its own libraries are imported."""
-    compiled = loop.endswith("_compiled")
-    if loop == "baseline":
-        from benchmarks.step.baseline import Baseline
-
-        return Baseline(case, pictures, device)
-    if loop.startswith("careful"):
-        from benchmarks.step.careful import Careful
-
-        return Careful(case, pictures, device, compiled=compiled)
-    from benchmarks.step.ours import Ours
-
-    return Ours(case, pictures, device, compiled=compiled)
 
 
 if __name__ == "__main__":

@@ -187,13 +187,6 @@ def _warp(page: Array, squares: Array, scratch: Array, out: Array, rotation: tup
 
 
 @compiled_kernel
-def warp_page(page: Array, out: Array, angle_deg: float, flip: bool) -> None:
-    """Mirror, then rotate clockwise one page (S*S,) into ``out`` (S, S)."""
-    squares, scratch = np.empty(page.size, np.uint32), np.empty(out.shape[0], np.uint32)
-    _warp(page, squares, scratch, out, _rotation(angle_deg, flip))
-
-
-@compiled_kernel
 def warp_batch(pages: Array, offsets: Array, angles: Array, flips: Array, out: Array) -> None:
     """Write pages, mirrored by ``flips`` (B,), then rotated clockwise by ``angles`` (B,), to ``out`` (B, 1, S, S)."""
     size = out.shape[2]

@@ -13,12 +13,13 @@ import numpy as np
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.beton.writer import BetonWriter, journal_path, work_path
-from datasets.convert.pool import DecodePool, default_workers
+from datasets.convert.pool import DecodePool
 from datasets.convert.protocol import Reject
 from datasets.convert.publish import publish, settle, versions
 from datasets.convert.request import ConvertOptions, Request
 from datasets.errors import InputError, one_line
 from datasets.files import disk_full_as_input_error, output_file
+from datasets.loading.threads import usable_cores
 from datasets.malloc import return_freed_memory
 from datasets.progress import progress
 from datasets.sources.records import SHOWN, Records, RejectGuard
@@ -99,7 +100,7 @@ def _write(request: Request, out: Path) -> Sidecar:
 def _decode(request: Request, writer: BetonWriter, guard: RejectGuard) -> None:
     """Decode what the writer does not have yet."""
     first, end, options = writer.next, len(request), request.options
-    pool = DecodePool(request.records.root, options.decode_spec, workers=options.workers or default_workers())
+    pool = DecodePool(request.records.root, options.decode_spec, workers=options.workers or usable_cores())
     return_freed_memory()
     warned = 0
     with pool, progress(f"converting {request.records.dataset}", end - first) as advance:

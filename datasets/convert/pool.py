@@ -38,11 +38,6 @@ SERVER_ENDED = "the process that starts decode workers has ended; its last words
 _context = multiprocessing.get_context("forkserver")
 
 
-def default_workers() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def start_fork_server() -> None:
     """Start the fork server, or do nothing if it runs; it loads the decoders beside whatever the caller does next.
 
@@ -68,27 +63,6 @@ class _Worker:
     pipe: Connection
     pending: deque[Image] = field(default_factory=deque)
     """Images sent and not answered; the first is being decoded."""
-
-
-class _Queue:
-    """Images that no worker has, in order; only the next few are taken from the source."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._source = enumerate(paths)
-        self._next: deque[Image] = deque()
-
-    def count(self, limit: int) -> int:
-        """How many are left, counted up to ``limit``."""
-        self._next.extend(islice(self._source, max(0, limit - len(self._next))))
-        return min(limit, len(self._next))
-
-    def take(self, end: int) -> Image | None:
-        """The next image if its position is below ``end``."""
-        return self._next.popleft() if self.count(1) and self._next[0][0] < end else None
-
-    def put_back(self, images: Iterable[Image]) -> None:
-        """Return what a dead worker had been sent."""
-        self._next = deque(sorted([*images, *self._next]))
 
 
 class DecodePool(AbstractContextManager["DecodePool"]):
@@ -122,31 +96,31 @@ class DecodePool(AbstractContextManager["DecodePool"]):
             InputError: if a worker was killed from outside.
             RuntimeError: if a worker failed by a fault of the machine or of this program.
         """
-        queue, done, due = _Queue(paths), dict[int, Outcome](), 0
-        while True:
-            self._send(queue, due + WINDOW_PER_WORKER * self._num_workers)
+        source = enumerate(paths)
+        queue = deque(islice(source, WINDOW_PER_WORKER * self._num_workers))
+        done, due = dict[int, Outcome](), 0
+        while queue or done or any(worker.pending for worker in self._workers):
+            self._send(queue)
             if due in done:
                 yield done.pop(due)
                 due += 1
-            elif any(worker.pending for worker in self._workers) or queue.count(1):
-                self._receive(queue, done)
+                queue.extend(islice(source, 1))
             else:
-                return
+                self._receive(queue, done)
 
-    def _send(self, queue: _Queue, end: int) -> None:
-        for _ in range(queue.count(self._num_workers) - len(self._workers)):
+    def _send(self, queue: deque[Image]) -> None:
+        for _ in range(min(self._num_workers, len(queue)) - len(self._workers)):
             self._workers.append(self._start())
         for _ in range(AHEAD_PER_WORKER):
             for worker in self._workers:
-                image = queue.take(end) if len(worker.pending) < AHEAD_PER_WORKER else None
-                if image is not None:
-                    worker.pending.append(image)
+                if queue and len(worker.pending) < AHEAD_PER_WORKER:
+                    worker.pending.append(queue.popleft())
                     try:
-                        worker.pipe.send(image[1])
+                        worker.pipe.send(worker.pending[-1][1])
                     except (BrokenPipeError, ConnectionResetError):
                         return  # the worker is dead: _receive reads what it left behind, then its end
 
-    def _receive(self, queue: _Queue, done: dict[int, Outcome]) -> None:
+    def _receive(self, queue: deque[Image], done: dict[int, Outcome]) -> None:
         """Wait until some worker has answered or died and take what there is."""
         for key, _ in self._selector.select():
             worker = key.data
@@ -162,7 +136,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
                     raise error
                 done[position] = outcome
 
-    def _remove_dead(self, worker: _Worker, queue: _Queue, done: dict[int, Outcome]) -> None:
+    def _remove_dead(self, worker: _Worker, queue: deque[Image], done: dict[int, Outcome]) -> None:
         """Blame the image that a dead worker was decoding and give the others it was sent to the rest."""
         self._selector.unregister(worker.pipe)
         worker.pipe.close()
@@ -181,7 +155,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
             raise RuntimeError(f"a decode worker ended with status {status} at {name}")
         position, _ = worker.pending.popleft()
         done[position] = Reject(f"the decoder crashed on it ({signal.Signals(-status).name})")
-        queue.put_back(worker.pending)
+        queue.extendleft(reversed(worker.pending))
 
     def _start(self) -> _Worker:
         start_fork_server()

@@ -12,10 +12,11 @@ import numpy as np
 
 from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.beton.sidecar import Sidecar
-from datasets.convert.pool import DecodePool, default_workers
+from datasets.convert.pool import DecodePool
 from datasets.convert.protocol import DECODER, DecodeSpec, Page, Reject
 from datasets.errors import one_line
 from datasets.images.jpeg import decode_jpeg
+from datasets.loading.threads import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Preprocessing(DecodeSpec):
 
     def pages(self, images: Sequence[Path], *, workers: int | None = None) -> Iterator[np.ndarray | Reject]:
         """The page (S, S) uint8 of each image file, or why there is none, in order; decoded by other processes."""
-        count = min(len(images), workers or default_workers())
+        count = min(len(images), workers or usable_cores())
         # A plain spec, so that the workers need not import this module.
         spec = DecodeSpec(
             size=self.size, resize=self.resize, large_jpeg=self.large_jpeg, jpeg_quality=self.jpeg_quality

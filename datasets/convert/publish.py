@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ from datasets.beton.sidecar import (
 from datasets.beton.writer import BetonWriter, journal_path, work_path
 from datasets.convert.request import SAMPLE_COLUMNS, Request
 from datasets.errors import InputError
-from datasets.files import replacing
+from datasets.files import replacing, sync
 from datasets.sources.labels import IGNORED, POSITIVE
 from datasets.sources.records import Records
 
@@ -62,7 +61,7 @@ def publish(request: Request, writer: BetonWriter) -> Sidecar:
         partial.write_bytes(table)
     work_path(path).replace(path)
     write_sidecar(path, sidecar)
-    _sync_folder(path.parent)
+    sync(path.parent)
     journal_path(path).unlink()
     return sidecar
 
@@ -151,12 +150,3 @@ def _parquet(samples: pd.DataFrame, content: str) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), buffer)
     return buffer.getvalue()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renames survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

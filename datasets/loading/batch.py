@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -40,9 +39,7 @@ class Batches(AbstractContextManager["Batches"], Iterator[Batch]):
     def close(self) -> None:
         """Release all that the epoch holds. Harmless when called again; there are no batches afterwards."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 

@@ -60,7 +60,7 @@ def gc_paused() -> Iterator[None]:
 
 @contextmanager
 def module_replaced(name: str, stand_in: ModuleType | None) -> Iterator[None]:
-    """Let imports of ``name`` find ``stand_in`` instead, or fail where it is None; a loaded module stays."""
+    """Let imports of ``name`` find ``stand_in`` instead, or fail for None, unless ``name`` is loaded already."""
     if name in sys.modules:
         yield
         return

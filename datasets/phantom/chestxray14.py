@@ -15,23 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels
-from datasets.phantom.patients import KINDS, Case, Profile, draw_patient, generator
+from datasets.phantom.patients import KINDS, Case, draw_patient, generator, read_profile
 
-PROFILE = Profile(
-    stream=2,
-    num_studies=(0.55, 0.25, 0.12, 0.08),
-    ap=0.40,
-    lateral=0.0,
-    second=0.0,
-    prevalence={name: kind.chestxray14 for name, kind in KINDS.items()},
-    aspects=(1.0,),
-    black=0.0,
-    white=1.06,
-    gamma=1.12,
-    noise=0.012,
-    border_chance=0.2,
-    lettering=("L", "R", "P"),
-)
+PROFILE = read_profile("chestxray14", {name: kind.chestxray14 for name, kind in KINDS.items()})
 TABLE, TRAIN_VAL, TEST = "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

@@ -10,24 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels, report, save_jpeg
-from datasets.phantom.patients import KINDS, Patient, Profile, Study, draw_patient, generator
+from datasets.phantom.patients import KINDS, Patient, Study, draw_patient, generator, read_profile
 from datasets.sources.labels import CHEXPERT_LABELS
 
-PROFILE = Profile(
-    stream=1,
-    num_studies=(0.58, 0.28, 0.14),
-    ap=0.60,
-    lateral=0.65,
-    second=0.06,
-    prevalence={name: kind.chexpert for name, kind in KINDS.items()},
-    aspects=(1.22, 1.22, 1.18, 0.84),
-    black=0.04,
-    white=1.02,
-    gamma=0.92,
-    noise=0.018,
-    border_chance=0.3,
-    lettering=("L", "P"),
-)
+PROFILE = read_profile("chexpert", {name: kind.chexpert for name, kind in KINDS.items()})
 FOLDER = "CheXpert-v1.0-small"
 HEADER = ",".join(("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS))
 

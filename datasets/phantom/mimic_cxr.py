@@ -10,25 +10,12 @@ import hashlib
 from pathlib import Path
 
 from datasets.phantom.layout import Job, Layout, Rows, draw_pixels, report, save_jpeg
-from datasets.phantom.patients import KINDS, Patient, Profile, draw_patient, generator
+from datasets.phantom.patients import KINDS, Patient, draw_patient, generator, read_profile
 from datasets.sources.labels import CHEXPERT_LABELS
 
-PROFILE = Profile(
-    stream=3,
-    num_studies=(0.58, 0.28, 0.14),
-    ap=0.55,
-    lateral=0.70,
-    second=0.06,
-    prevalence={name: kind.chexpert for name, kind in KINDS.items()}
-    | {"pneumonia": 0.11, "devices": 0.36, "effusion": 0.28},
-    aspects=(0.83, 0.83, 1.2, 1.0),
-    black=-0.06,
-    white=1.10,
-    gamma=1.0,
-    noise=0.024,
-    border_chance=0.15,
-    lettering=("L", "R"),
-)
+OFTEN = {"pneumonia": 0.11, "devices": 0.36, "effusion": 0.28}
+"""Findings that are not as frequent as in CheXpert."""
+PROFILE = read_profile("mimic_cxr", {name: kind.chexpert for name, kind in KINDS.items()} | OFTEN)
 LABEL_TABLE, METADATA_TABLE, SPLIT_TABLE = (
     f"mimic-cxr-2.0.0-{part}.csv.gz" for part in ("chexpert", "metadata", "split")
 )

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+
+from datasets.files import parse_as, read_toml
 
 View = Literal["AP", "PA", "LATERAL"]
 _PERSISTENCE = 0.6
@@ -171,6 +174,12 @@ class Profile:
     noise: float
     border_chance: float
     lettering: tuple[str, ...]
+
+
+def read_profile(dataset: str, prevalence: Mapping[str, float]) -> Profile:
+    """The profile of a dataset in ``profiles.toml``."""
+    path = Path(__file__).with_name("profiles.toml")
+    return parse_as(Profile, {**read_toml(path)[dataset], "prevalence": prevalence}, where=str(path))
 
 
 @dataclass(frozen=True, kw_only=True)

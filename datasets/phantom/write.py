@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from datasets.errors import InputError
 from datasets.files import read_json, write_json, write_text
+from datasets.loading.threads import usable_cores
 from datasets.phantom.layout import Job, Layout, Rows, write_table
 from datasets.progress import progress
 from datasets.sources.records import PHANTOM_MARK
@@ -72,7 +73,7 @@ def write_phantom(
         InputError: for values out of range, a foreign folder, or a dataset that is there with other arguments.
     """
     _check_arguments(datasets, patients, seed, size, workers)
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or usable_cores()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -76,6 +77,8 @@ def _explain(where: str, item: Any) -> str:
         # The innermost part before the key that names a table; RunConfig where there is none.
         owners = TABLES | {method: entry.config for method, entry in OBJECTIVES.items()}
         owner = owners.get(location[-2], RunConfig) if len(location) > 1 else RunConfig
-        known = ", ".join(f.name for f in dataclasses.fields(owner))
-        message = f"unknown key; known keys: {known}"
+        known = [field.name for field in dataclasses.fields(owner)]
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        message = f"unknown key; {hint}known keys: {', '.join(known)}"
     return ": ".join(filter(None, (where, ".".join(location), message)))

@@ -199,6 +199,11 @@ def best_of(schedule: Schedule, history: Sequence[Validated]) -> Validated | Non
     return best
 
 
+def decides_by_history(schedule: Schedule) -> bool:
+    """Whether the learning rate of an epoch, or whether there is one, depends on the validations before it."""
+    return schedule.patience is not None or schedule.policy == "plateau"
+
+
 def stops_early(schedule: Schedule, history: Sequence[Validated]) -> bool:
     """Whether ``patience`` epochs have passed since the best validation."""
     best = best_of(schedule, history)

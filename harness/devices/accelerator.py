@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator as Accelerator  # type: ignore[import-untyped]
 from accelerate.utils import DistributedDataParallelKwargs, gather_object  # type: ignore[import-untyped]
-from torch import nn
 
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
@@ -42,7 +41,7 @@ def make_accelerator(runtime: RuntimeConfig, before: Precision | None = None) ->
     mixed = "no" if precision in ("fp32", "tf32") else precision
     if use_cuda:
         point_at_own_gpu(started)
-    # Batch norm statistics are the first process's, which ``same_statistics`` gives to the others when they are used.
+    # Batch norm statistics are the first process's; ``predict`` gives them to the others.
     parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed, kwargs_handlers=[parallel])
     if accelerator.num_processes != started:
@@ -92,13 +91,6 @@ def refuse_shared_gpus() -> None:
             f"{len(gpus)} processes, but {len(set(gpus))} GPUs: two processes have the same one; start as many "
             "processes as there are GPUs"
         )
-
-
-def same_statistics(network: nn.Module, accelerator: Accelerator) -> None:
-    """Give every process the batch norm statistics of the first one, which files hold; a collective call."""
-    if accelerator.num_processes > 1:
-        for buffer in network.buffers():
-            torch.distributed.broadcast(buffer, 0)
 
 
 @contextmanager

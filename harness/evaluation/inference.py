@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
-from torch import Tensor
+from torch import Tensor, nn
 
 from datasets.loading.batch import Batch, Loader
 from datasets.loading.prefetch import DevicePrefetcher
@@ -75,7 +75,7 @@ def predict(
         RuntimeError: when the samples predicted are not exactly the expected ones.
     """
     network.eval()
-    _share_statistics(accelerator, network)
+    same_statistics(network, accelerator)
     rows = Rows(num_labels=network.classifier.out_features)
     with torch.inference_mode(), DevicePrefetcher(loader, accelerator.device).epoch(0) as batches:
         set_torch_threads(runtime)
@@ -89,8 +89,8 @@ def predict(
     return predictions
 
 
-def _share_statistics(accelerator: Accelerator, network: Network) -> None:
-    """Give every process the batch norm statistics of the first, which are the ones that checkpoints hold."""
+def same_statistics(network: nn.Module, accelerator: Accelerator) -> None:
+    """Give every process the batch norm statistics of the first one, which files hold; a collective call."""
     if accelerator.num_processes > 1:
         for buffer in network.buffers():
-            torch.distributed.broadcast(buffer, src=0)
+            torch.distributed.broadcast(buffer, 0)

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -73,28 +73,38 @@ class Learner:
         kept: nn.Module = self.network if self.averaged is None else self.averaged.module
         return kept
 
+    def contents(self) -> Contents:
+        """All of it, and torch's random state; tensors are those that training goes on to change."""
+        scaler, module, averaged = self.scaler, self.objective_module, self.averaged
+        progress: dict[str, Any] = {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "beside": module.state_dict() if module is not None else None,
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+        if averaged is not None:
+            progress |= {"network": self.network.state_dict(), "averaged_steps": int(averaged.n_averaged)}
+        return Contents(self.kept.state_dict(), progress)
 
-def save_last(folder: Path, learner: Learner, state: TrainState, metadata: Mapping[str, str]) -> None:
+
+class Contents(NamedTuple):
+    """What a ``last`` checkpoint holds beside the TrainState."""
+
+    weights: Tensors
+    progress: dict[str, Any]
+
+
+def save_last(folder: Path, contents: Contents, state: TrainState, metadata: Mapping[str, str]) -> None:
     """Write the checkpoint from which a run resumes; the previous one is kept.
 
     Raises:
         InputError: when the disk is full; the checkpoints before stay.
     """
-    scaler, module, averaged = learner.scaler, learner.objective_module, learner.averaged
     buffer = io.BytesIO()
-    content: dict[str, Any] = {
-        STATE_KEY: state.to_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
-        "beside": module.state_dict() if module is not None else None,
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-    if averaged is not None:
-        content |= {"network": learner.network.state_dict(), "averaged_steps": int(averaged.n_averaged)}
-    torch.save(content, buffer)
+    torch.save({STATE_KEY: state.to_dict(), **contents.progress}, buffer)
     # safetensors wants plain strides; channels_last weights have others.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.kept.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in contents.weights.items()}
     # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_NAME: save(tensors, metadata=dict(metadata)),

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from datasets.files import regular, sha256_file
+from datasets.files import regular, sha256_file, sync
 
 COMPLETE_NAME = "COMPLETE"
 
@@ -35,8 +34,8 @@ def replacing_folder(folder: Path, *, keep_old: bool = False) -> Iterator[Path]:
     try:
         yield partial
         for file in partial.iterdir():
-            _sync(file)
-        _sync(partial)
+            sync(file)
+        sync(partial)
     except Exception:  # a full disk gets its room back
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -44,7 +43,7 @@ def replacing_folder(folder: Path, *, keep_old: bool = False) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     partial.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     if not keep_old:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -102,11 +101,3 @@ def check_seal(folder: Path, identity: Mapping[str, str]) -> None:
 
 def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(f"{folder.name}.{suffix}")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

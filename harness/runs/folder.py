@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from datasets.errors import InputError
 from datasets.files import read_json, read_json_object, regular
 from harness.config import RunConfig, from_dict
+from harness.runs.checkpoint_folder import folders
 
 NUMBER = (int, float)
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -115,6 +117,14 @@ class RunFolder:
                 yield record
             elif line.endswith(b"\n"):
                 yield {}
+
+    def drop_resume_files(self) -> int:
+        """Remove what only resuming needs of a done run, and return its bytes; the best checkpoint stays."""
+        freed = 0
+        for path in folders(self.last_dir) if self.result_file.exists() else ():
+            freed += sum(file.stat().st_size for file in path.iterdir())
+            shutil.rmtree(path)
+        return freed
 
 
 def _checked(path: Path) -> dict[str, Any]:

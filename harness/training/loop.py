@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,16 @@ from torch.optim.swa_utils import AveragedModel
 from datasets.loading.batch import Batch, Loader
 from datasets.loading.prefetch import DevicePrefetcher
 from harness.config import Schedule
-from harness.config.schedule import Validated, learning_rate, step_factor, stops_early, validation_due
-from harness.devices.accelerator import Accelerator, same_statistics, set_torch_threads
-from harness.evaluation.inference import predict
+from harness.config.schedule import (
+    Validated,
+    decides_by_history,
+    learning_rate,
+    step_factor,
+    stops_early,
+    validation_due,
+)
+from harness.devices.accelerator import Accelerator, set_torch_threads
+from harness.evaluation.inference import Predictions, predict, same_statistics
 from harness.evaluation.metrics import Scores, score
 from harness.networks import Network
 from harness.objectives import Losses, Objective
@@ -68,12 +77,17 @@ class TrainingComponents:
         return network  # type: ignore[no-any-return]
 
 
+EpochEnd = tuple[TrainState, dict[str, Any]]
+"""The state after an epoch and the epoch's line of metrics.jsonl."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingCallbacks:
     """Functions that the training loop calls, and the control that stops it."""
 
-    epoch_done: Callable[[TrainState, dict[str, Any]], None]
-    """Write the checkpoint and record of an epoch; a process killed inside it runs that epoch again."""
+    epoch_done: Callable[[Callable[[], EpochEnd]], Future[TrainState]]
+    """Score an epoch by calling what it is given, then write its record and checkpoint of the weights of this moment,
+    perhaps while training goes on; a process killed meanwhile runs that epoch again. Not a collective call."""
     save: Callable[[TrainState], None]
     """Writes a checkpoint in the middle of an epoch; not a collective call."""
     control: StopControl
@@ -90,23 +104,26 @@ def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCa
         FloatingPointError: when a loss is not finite; no checkpoint since the last good one is written.
     """
     schedule = components.schedule
+    ending: Future[TrainState] | None = None
     for epoch in range(state.epoch, schedule.epochs):
+        if ending is not None and (ending.done() or decides_by_history(schedule)):
+            state = ending.result()
         if stops_early(schedule, state.history):
             break
         elapsed_s = _clock(state.seconds)
         rate = learning_rate(schedule, epoch, state.history)
-        partial = train_epoch(components, state, rate, callbacks, elapsed_s)
-        train = means(partial, components.labels)
+        measured = train_epoch(components, state, rate, callbacks, elapsed_s)
         try:
-            scores = validate(components) if validation_due(schedule, epoch) else None
+            predictions = validate(components) if validation_due(schedule, epoch) else None
         except KeyboardInterrupt:
-            callbacks.save(replace(state, partial=partial, seconds=elapsed_s()))
+            callbacks.save(replace(state, partial=measured, seconds=elapsed_s()))
             raise
-        state = _advanced(state, partial, scores, elapsed_s())
-        num_steps = partial.steps + partial.skipped
+        state = _advanced(state, measured, elapsed_s())
+        num_steps = measured.steps + measured.skipped
         last_rate = rate * step_factor(schedule, epoch, num_steps - 1, num_steps)
-        callbacks.epoch_done(state, _record(state, partial, last_rate, train, scores))
-    return state
+        end = partial(_end_of_epoch, components.labels, state, ending, measured, last_rate, predictions)
+        ending = callbacks.epoch_done(end)
+    return state if ending is None else ending.result()
 
 
 def train_epoch(
@@ -191,17 +208,17 @@ def _batches(components: TrainingComponents, epoch: int, start_step: int) -> Any
     return prefetcher.epoch(epoch, start_step) if start_step < len(prefetcher) else nullcontext(())
 
 
-def validate(components: TrainingComponents) -> Scores:
-    """Score the validation split with the weights of this moment; a collective call."""
-    same_statistics(components.network, components.accelerator)
-    predictions = predict(
+def validate(components: TrainingComponents) -> Predictions:
+    """Predict the validation split with the weights of this moment; a collective call."""
+    if components.averaged is not None:  # predict shares the statistics of the averaged network alone
+        same_statistics(components.network, components.accelerator)
+    return predict(
         components.accelerator,
         components.evaluated,
         components.validation_loader,
         components.validation_indices,
         components.runtime,
     )
-    return score(predictions.logits, predictions.targets, components.labels)
 
 
 def _clock(before_s: float) -> Callable[[], float]:
@@ -210,11 +227,8 @@ def _clock(before_s: float) -> Callable[[], float]:
     return lambda: time.perf_counter() - zero
 
 
-def _advanced(state: TrainState, epoch: PartialEpoch, scores: Scores | None, seconds: float) -> TrainState:
-    history = state.history
-    if scores is not None:
-        made = Validated(epoch=state.epoch, loss=scores.cross_entropy, mean_auroc=scores.mean_auroc)
-        history = (*history, made)
+def _advanced(state: TrainState, epoch: PartialEpoch, seconds: float) -> TrainState:
+    """The state after an epoch but for its validation."""
     return replace(
         state,
         epoch=state.epoch + 1,
@@ -223,9 +237,29 @@ def _advanced(state: TrainState, epoch: PartialEpoch, scores: Scores | None, sec
         images=state.images + epoch.images,
         train_seconds=state.train_seconds + epoch.seconds,
         seconds=seconds,
-        history=history,
         partial=None,
     )
+
+
+def _end_of_epoch(
+    labels: tuple[str, ...],
+    state: TrainState,
+    before: Future[TrainState] | None,
+    epoch: PartialEpoch,
+    rate: float,
+    predictions: Predictions | None,
+) -> EpochEnd:
+    """Score an epoch, whose validation is added to those of the epochs up to ``before``."""
+    train = means(epoch, labels)
+    history = state.history if before is None else before.result().history
+    if predictions is None:
+        scores = None
+    else:
+        scores = score(predictions.logits, predictions.targets, labels)
+        made = Validated(epoch=state.epoch - 1, loss=scores.cross_entropy, mean_auroc=scores.mean_auroc)
+        history = (*history, made)
+    state = replace(state, history=history)
+    return state, _record(state, epoch, rate, train, scores)
 
 
 def _record(

@@ -2,51 +2,95 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import torch
 
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error
 from harness.config.schedule import best_of
-from harness.runs.checkpoint import Learner, load_last, save_best, save_last
+from harness.runs.checkpoint import Contents, Learner, load_last, save_best, save_last
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.status import Status
 from harness.runs.train_state import TrainState
 from harness.training.build import Run
+from harness.training.loop import EpochEnd
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
 class CheckpointRecorder:
-    """Write checkpoints, metrics and status of a running run; a process that is not the owner writes nothing."""
+    """Write checkpoints, metrics and status of a running run; a process that is not the owner writes nothing.
 
-    run: Run
-    learner: Learner
-    metrics: MetricsLog
-    status: Status
+    In the ``background`` an epoch is scored and written by a thread, from a copy of what training goes on to change;
+    the one before it must be whole by then. Use it in a ``with`` block, whose end waits for the thread.
+    """
 
-    def epoch_done(self, state: TrainState, record: dict[str, Any]) -> None:
+    def __init__(
+        self, *, run: Run, learner: Learner, metrics: MetricsLog, status: Status, background: bool = False
+    ) -> None:
+        self.run = run
+        self.learner = learner
+        self.metrics = metrics
+        self.status = status
+        self._thread = ThreadPoolExecutor(1, "recorder") if background else None
+        self._stream = torch.cuda.Stream() if background and torch.cuda.is_available() else None  # type: ignore[no-untyped-call]
+        self._ending: Future[TrainState] | None = None
+
+    def __enter__(self) -> CheckpointRecorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    def epoch_done(self, end: Callable[[], EpochEnd]) -> Future[TrainState]:
         """Write a line of metrics, the last checkpoint, the best one if this epoch is the best, and the status.
 
         Raises:
-            InputError: when the disk is full; the checkpoints before stay.
+            InputError: when the disk is full, now or at the epoch before; the checkpoints before stay.
         """
-        with disk_full_as_input_error(self.run.folder.path, "the last good checkpoint is kept"):
+        self._last()
+        contents = self.learner.contents() if self.run.owner else None
+        if self._thread is None:
+            self._ending = Future()
+            self._ending.set_result(self._finish(end, contents))
+        else:
+            copied = copy.deepcopy(contents)
+            if self._stream is not None:
+                self._stream.wait_stream(torch.cuda.current_stream())
+            self._ending = self._thread.submit(self._finish, end, copied)
+        return self._ending
+
+    def _finish(self, end: Callable[[], EpochEnd], contents: Contents | None) -> TrainState:
+        """Score and write an epoch; on a GPU beside the stream of the training steps."""
+        folder, kept = self.run.folder, "the last good checkpoint is kept"
+        with torch.cuda.stream(self._stream), disk_full_as_input_error(folder.path, kept):
+            state, record = end()
             self.metrics.append(record)
-            self.save(state)
-            if self.run.owner:
+            if contents is not None:
+                save_last(folder.last_dir, contents, state, self.run.metadata)
                 keep_best(self.run, state)
             self.status.epoch = state.epoch
             self.status.mean_auroc = state.history[-1].mean_auroc if state.history else None
             self.status.images_per_s = record["images_per_s"]
             self.status.write("running")
+        return state
 
     def save(self, state: TrainState) -> None:
-        """Write the checkpoint from which the run resumes, between or inside epochs."""
+        """Write the checkpoint of a state inside an epoch, which may lack the last validation."""
+        last = self._last()
         if self.run.owner:
-            save_last(self.run.folder.last_dir, self.learner, state, self.run.metadata)
+            whole = state if last is None else replace(state, history=last.history)
+            save_last(self.run.folder.last_dir, self.learner.contents(), whole, self.run.metadata)
+
+    def _last(self) -> TrainState | None:
+        """The state after the last epoch, once that is written; None before the first."""
+        return None if self._ending is None else self._ending.result()
 
 
 def keep_best(run: Run, state: TrainState) -> None:

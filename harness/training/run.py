@@ -134,15 +134,17 @@ def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopS
     if run.owner:
         write_provenance(run.folder, _provenance(run, state, origin, devices))
     metrics = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
-    state = _train(
-        run,
-        components,
-        state,
-        CheckpointRecorder(run=run, learner=learner, metrics=metrics, status=status),
-        signals,
-    )
+    background = records_in_background(run.accelerator)
+    recorder = CheckpointRecorder(run=run, learner=learner, metrics=metrics, status=status, background=background)
+    with recorder:
+        state = _train(run, components, state, recorder, signals)
     metrics.close()
     return _test(run, network, state)
+
+
+def records_in_background(accelerator: Accelerator) -> bool:
+    """Whether epochs are scored and written while training goes on: beside a GPU, whose steps leave cores idle."""
+    return bool(accelerator.device.type == "cuda")
 
 
 def _train(

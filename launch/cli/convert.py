@@ -51,7 +51,6 @@ class DatasetOptions:
     """Stop when more than this fraction of the images is missing or unusable."""
 
     def read(self) -> Records:
-        """Read the dataset's tables."""
         from datasets.sources.records import read_records
 
         logger.info("reading %s below %s", self.dataset, self.root)
@@ -98,7 +97,6 @@ class Split(DatasetOptions):
     """Print the counts as JSON."""
 
     def run(self) -> None:
-        """Write the manifest and print the counts."""
         from datasets.sources.records import RejectGuard
         from datasets.splits.manifest import write_manifest
 
@@ -218,7 +216,6 @@ class Convert(DatasetOptions):
     """Replace OUT even if it is there."""
 
     def run(self) -> None:
-        """Convert, or say that the beton is there already; print what it holds."""
         from datasets.convert.pool import start_fork_server
 
         self._check()

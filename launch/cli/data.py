@@ -38,7 +38,6 @@ class Phantom:
     rsna_pneumonia, vindr_cxr and brax too, of which rsna_pneumonia and vindr_cxr need the extra 'dicom'."""
 
     def run(self) -> None:
-        """Write the datasets and print where they are."""
         from datasets.phantom.write import write_phantom
 
         written = write_phantom(
@@ -70,11 +69,6 @@ class Inspect:
     """Also read every image and compare it with its checksum."""
 
     def run(self) -> None:
-        """Print the summary.
-
-        Raises:
-            InputError: if the beton is not whole, or ``--verify`` finds something altered.
-        """
         from datasets.beton.reader import Beton
         from datasets.beton.summary import describe, render
         from datasets.beton.verify import verify

@@ -50,11 +50,6 @@ class Doctor:
     """Print one JSON object alone: ok, and findings with area, level, what, fix."""
 
     def run(self) -> None:
-        """Print the findings; exit with status 1 when there is a failure.
-
-        Raises:
-            InputError: for a --root of another form.
-        """
         findings = list(self._shown(self._findings(self._roots())))
         failed = any(finding.level == "fail" for finding in findings)
         if self.json:

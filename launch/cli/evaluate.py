@@ -53,7 +53,6 @@ class Evaluate:
     """Print one JSON object and nothing else."""
 
     def run(self) -> None:
-        """Print AUROC by label."""
         from harness.devices.precision import own_precision
         from harness.evaluation.evaluate import evaluate_run
         from harness.runs.folder import RunFolder

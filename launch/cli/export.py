@@ -37,7 +37,6 @@ class Export:
     """Also write model.onnx."""
 
     def run(self) -> None:
-        """Write the folder and print its files."""
         from harness.export.export import export_run
         from launch.plan.run_argument import find_run_folder
         from launch.report.write.model_card import model_card

@@ -107,7 +107,6 @@ class Plan(GridOptions):
     printed (the paper's value), config, cost, action, reason."""
 
     def run(self) -> None:
-        """Print the plan."""
         view = self.look()
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
         if self.json:
@@ -138,7 +137,6 @@ class Status(GridOptions):
     another grid that the queue holds, with id, state, job."""
 
     def run(self) -> None:
-        """Print the states."""
         if self.watch:
             self._follow()
             return

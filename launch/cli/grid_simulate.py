@@ -69,7 +69,6 @@ class Simulate(GridOptions):
     preempted, timed_out."""
 
     def run(self) -> None:
-        """Simulate and print."""
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds}: expected at least 1")
         view = self.look()

@@ -18,7 +18,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.cli.grid import GridOptions, GridView, warn_of_others
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest, UnreachableError
-from launch.executors.prepare import TrainCommand, drop_resume_files
+from launch.executors.prepare import TrainCommand
 from launch.executors.process import log_tail
 from launch.executors.registry import executors_used, make_executor
 from launch.grids.grid import GridRun, needs_first
@@ -85,7 +85,6 @@ class Submit(GridOptions):
     """Print the plan and what would be sent, and start nothing."""
 
     def run(self) -> None:
-        """Carry the plan out; exit with status 1 when a run failed or was blocked."""
         view = self.look()
         plan, executor = decide(view.runs, view.states), self.chosen_executor()
         request = self.request(view, plan)
@@ -100,11 +99,9 @@ class Submit(GridOptions):
         conclude(self.send(executor, request))
 
     def send(self, executor: Executor, request: SubmitRequest) -> list[Outcome]:
-        """Hand the request to the executor."""
         return executor.submit(request)
 
     def chosen_executor(self) -> Executor:
-        """Return the executor that the options choose."""
         name = self.executor or ("local" if self.cluster is None else "slurm")
         return make_executor(name, self.runs_dir.resolve())
 
@@ -181,7 +178,6 @@ class Retry(Submit):
         return replace(view, runs=tuple(run for run in view.runs if run.run_id in chosen))
 
     def send(self, executor: Executor, request: SubmitRequest) -> list[Outcome]:
-        """Hand the request to the executor."""
         return executor.retry(request)
 
 
@@ -275,7 +271,6 @@ class Cancel(GridOptions):
     """Take out everything that the queue holds in --runs-dir, also what an earlier version of the grid queued."""
 
     def run(self) -> None:
-        """Cancel and print how many jobs."""
         grid = load_grid(self.grid)
         chosen = {run.run_id for run in self.choose(grid, with_needs=False)}
         for run in needs_first(grid.runs):
@@ -291,7 +286,7 @@ class Cancel(GridOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(GridOptions):
-    """Remove from done runs what only resuming them needed, as a submit does when a run is done.
+    """Remove from done runs what only resuming them needed, which a killed training may leave.
 
     The best checkpoint, metrics, predictions and result stay.
 
@@ -300,9 +295,8 @@ class Clean(GridOptions):
     """
 
     def run(self) -> None:
-        """Remove, and print how much."""
-        folders = [RunFolder(self.runs_dir / run.run_id) for run in self.choose(load_grid(self.grid))]
-        freed = sum(map(drop_resume_files, folders))
+        runs = self.choose(load_grid(self.grid))
+        freed = sum(RunFolder(self.runs_dir / run.run_id).drop_resume_files() for run in runs)
         logger.info("%.1f MB freed", freed / 1e6)
 
 
@@ -320,7 +314,6 @@ class Logs(GridOptions):
     """Lines to print."""
 
     def run(self) -> None:
-        """Print the log."""
         run = find_one(self.choose(load_grid(self.grid), with_needs=False), self.wanted)
         folder = RunFolder(self.runs_dir / run.run_id)
         starts = read_history(folder.path)

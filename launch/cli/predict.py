@@ -57,11 +57,6 @@ class Predict:
     """The run's beton, if it lies elsewhere now; its sidecar says how images are prepared."""
 
     def run(self) -> None:
-        """Print the probabilities.
-
-        Raises:
-            InputError: for a bad option, and at the end for images that could not be used.
-        """
         from datasets.errors import InputError, one_line
         from launch.plan.run_argument import find_run_folder
 

@@ -144,7 +144,10 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    _print(runtime.folder_of(config).path, result)
+    folder = runtime.folder_of(config)
+    if os.environ.get("RANK", "0") == "0":
+        folder.drop_resume_files()
+    _print(folder.path, result)
 
 
 def _print(folder: Path, result: dict[str, Any]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "warn", "fail"]
 GIGA = 1 << 30
-TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +36,3 @@ def warn(area: str, what: str, fix: str) -> Finding:
 def fail(area: str, what: str, fix: str) -> Finding:
     """Something that stops runs, or makes their numbers worthless."""
     return Finding(area=area, level="fail", what=what, fix=fix)
-
-
-def ask(*command: str) -> tuple[str | None, str]:
-    """What a command printed, or None and in one line why it failed."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return None, f"no answer in {TIMEOUT_S:.0f} s"
-    except OSError as error:
-        return None, str(error.strerror)
-    if done.returncode == 0:
-        return done.stdout.strip(), ""
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    return None, lines[-1] if lines else f"exit status {done.returncode}"

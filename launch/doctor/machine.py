@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -10,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.doctor.finding import GIGA, Finding, ask, fail, ok, warn
+import psutil  # type: ignore[import-untyped]
+
+from launch.doctor.finding import GIGA, Finding, fail, ok, warn
+from launch.executors.slots import nvidia_smi
 
 if TYPE_CHECKING:
     from harness.devices.check import GpuFacts, TorchFacts
@@ -26,7 +30,7 @@ CGROUP = Path("/sys/fs/cgroup")
 def check_machine() -> Iterator[Finding]:
     """Cores, memory, /dev/shm, open files."""
     yield check_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1, cgroup_cores(CGROUP), os.environ)
-    yield check_memory(_available_memory(), cgroup_memory(CGROUP))
+    yield check_memory(psutil.virtual_memory().available, cgroup_memory(CGROUP))
     yield check_shared_memory(Path("/dev/shm"))
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
@@ -106,11 +110,6 @@ def cgroup_memory(root: Path) -> int | None:
     return int(text) if text.isdigit() and int(text) < 1 << 60 else None
 
 
-def _available_memory() -> int:
-    lines = _read(Path("/proc/meminfo")).splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-
-
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -122,11 +121,11 @@ def check_gpu() -> Iterator[Finding]:
     """The driver, torch's CUDA, each GPU, nvJPEG."""
     from harness.devices.check import check_device
 
-    yield from judge(check_device(), driver_gpus())
+    yield from judge(check_device(), re.findall(r"^GPU \d+: (.+?) \(UUID", nvidia_smi(), re.MULTILINE))
 
 
-def judge(torch: TorchFacts, driver: list[str] | None) -> Iterator[Finding]:
-    """Findings of what torch sees beside the GPUs that the driver names; None without a driver."""
+def judge(torch: TorchFacts, driver: list[str]) -> Iterator[Finding]:
+    """Findings of what torch sees beside the GPUs that the driver names."""
     for number, gpu in enumerate(torch.gpus):
         yield from _judge_one(number, gpu)
     if torch.gpus:
@@ -158,9 +157,3 @@ def _judge_one(number: int, gpu: GpuFacts) -> Iterator[Finding]:
         yield warn("nvjpeg", gpu.nvjpeg, fix)
     else:
         yield ok("nvjpeg", f"GPU {number} decodes JPEGs")
-
-
-def driver_gpus() -> list[str] | None:
-    """Names of the GPUs by nvidia-smi; None where it is absent or does not answer."""
-    found, _ = ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return None if found is None else [line.strip() for line in found.splitlines() if line.strip()]

@@ -6,10 +6,13 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from launch.doctor.finding import Finding, ask, fail, ok, warn
+from launch.doctor.finding import Finding, fail, ok, warn
+from launch.executors.base import UnreachableError
+from launch.executors.slurm import queue
 
 COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "srun")
 OLDEST = (20, 11)
+TIMEOUT_S = 10.0
 
 
 def check_slurm() -> Iterator[Finding]:
@@ -63,3 +66,11 @@ def _check_accounting() -> Finding:
     if found is None:
         return warn("slurm", f"accounting is off ({why})", f"{fix}; past jobs' memory and time are not to be had")
     return ok("slurm", "accounting answers")
+
+
+def ask(*command: str) -> tuple[str | None, str]:
+    """What a command printed, or None and in one line why it failed."""
+    try:
+        return queue.ask(*command, timeout_s=TIMEOUT_S).strip(), ""
+    except UnreachableError as error:
+        return None, str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from typing import Literal
 
 from datasets.files import write_json
 from harness.config import SCHEMA_VERSION, to_dict
-from harness.runs.checkpoint_folder import folders
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
@@ -70,15 +68,6 @@ def clear_failure(folder: RunFolder) -> None:
     status = folder.status()
     if status.get("state") == "failed":
         write_json(folder.status_file, {**status, "state": "starting", "error": None, "updated": time.time()})
-
-
-def drop_resume_files(folder: RunFolder) -> int:
-    """Remove what only a resumed training needs of a done run, and return its bytes; the best checkpoint stays."""
-    freed = 0
-    for path in folders(folder.last_dir) if folder.result_file.exists() else ():
-        freed += sum(file.stat().st_size for file in path.iterdir())
-        shutil.rmtree(path)
-    return freed
 
 
 def record_failure(folder: RunFolder, reason: str) -> None:

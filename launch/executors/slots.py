@@ -43,7 +43,7 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return names of the GPUs as CUDA_VISIBLE_DEVICES takes them: from that variable, else from nvidia-smi."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is None:
-        return parse_gpu_list(_nvidia_smi())
+        return parse_gpu_list(nvidia_smi())
     found = []
     for name in (part.strip() for part in named.split(",")):
         if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name):  # CUDA ignores what follows the first invalid name
@@ -59,7 +59,8 @@ def parse_gpu_list(text: str) -> tuple[str, ...]:
     return tuple(name for name, after in followed if name.startswith("MIG") or not after.startswith("MIG"))
 
 
-def _nvidia_smi() -> str:
+def nvidia_smi() -> str:
+    """Return what ``nvidia-smi -L`` prints; nothing without a driver, or where it fails."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
     except (FileNotFoundError, PermissionError, subprocess.TimeoutExpired):

@@ -26,7 +26,7 @@ class GridEntry:
     """One grid."""
 
     builder: str
-    """``module:function`` without arguments, which returns a ``launch.grids.grid.Grid``."""
+    """``module:function`` without arguments, which returns a ``launch.grids.grid.Grid``; or a TOML file."""
     title: str
     """One line, printed above the plan."""
     data: str
@@ -39,7 +39,7 @@ GRIDS = Registry[GridEntry]("grid", "cxr_harness.grids")
 GRIDS.add(
     "demo",
     GridEntry(
-        builder="launch.grids.demo:demo_grid",
+        builder=str(Path(__file__).with_name("demo.toml")),
         title="the paper's design in small, on phantoms",
         data="betons of phantoms, as make demo writes them to data/demo",
     ),
@@ -47,10 +47,10 @@ GRIDS.add(
 GRIDS.add(
     "paper",
     GridEntry(
-        builder="launch.grids.paper.grid:paper_grid",
+        builder="launch.grids.paper:paper_grid",
         title="the paper's Tables 2, 3 and 5: 63 configurations, three repetitions each",
         data="betons of CheXpert, ChestX-ray14, its sample and MIMIC-CXR at 224 x 224 pixels",
-        notes="launch.grids.paper.tables:printed_cells",
+        notes="launch.grids.paper:printed_cells",
     ),
 )
 
@@ -68,7 +68,10 @@ def load_grid(name: str) -> Grid:
     if name not in GRIDS:
         hint = did_you_mean(name, GRIDS).strip() or f"known: {', '.join(GRIDS)}, or a TOML or Python file"
         raise InputError(f"grid {name!r} is unknown; {hint}")
-    grid: Grid = pkgutil.resolve_name(GRIDS[name].builder)()
+    builder = GRIDS[name].builder
+    if builder.endswith(".toml"):
+        return load_grid_toml(Path(builder))
+    grid: Grid = pkgutil.resolve_name(builder)()
     return grid
 
 

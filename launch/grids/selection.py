@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from datasets.errors import InputError, known_words
 from harness.config import RunConfig
 from launch.grids.grid import Grid, GridRun
-from launch.grids.paper.grid import TRAIN_SIZES
+from launch.grids.paper import TRAIN_SIZES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,24 +10,23 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from datasets.errors import InputError, did_you_mean, known_words
 from datasets.files import read_toml
 from harness.config import (
+    NETWORKS,
     OBJECTIVES,
     SCHEDULE_PRESETS,
     AttentionTransfer,
     BetaSearch,
     RunConfig,
-    Schedule,
     TransferLearning,
     from_dict,
     to_dict,
 )
-from harness.config.parse import TABLES
 from launch.grids.grid import Grid, GridRun, Kind
 from launch.grids.selection import methods_of
 from launch.toml import check_keys
@@ -39,17 +38,7 @@ CHOOSERS = ("kind", "method", "preset")
 """A table that sets one of these takes nothing from the default table of its name."""
 
 
-def _fields(owner: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(owner))
-
-
-CONFIG_KEYS = _fields(RunConfig)
-TABLE_KEYS: Mapping[str, tuple[str, ...]] = {
-    **{name: _fields(owner) for name, owner in TABLES.items()},
-    "schedule": (*_fields(Schedule), "preset"),
-    "beta": ("points",),
-}
-"""Keys of each table but the objective's."""
+CONFIG_KEYS = tuple(field.name for field in dataclasses.fields(RunConfig))
 MAX_RUNS = 100_000
 """Most runs of a row: a typing error in a count must not fill the memory."""
 MAX_BETA = 1e12
@@ -139,25 +128,32 @@ class _Row:
 
     def _config(self, values: Mapping[str, Any], above: Mapping[str, GridRun]) -> RunConfig:
         """Return the config of one point of the product."""
-        check_config_keys(values, self.where)
-        values = {**values, "schedule": self._schedule(values.get("schedule", {}))}
+        values = {**values, "schedule": self._schedule(self._table(values, "schedule"))}
         simple = {key: value for key, value in values.items() if key in ("data", "network", "schedule", "seed")}
         if "data" not in simple:
             raise InputError(f"{self.where}: data is missing; expected a table with at least dataset")
         words = words_of(from_dict(simple, where=self.where))
         points = None
-        objective = dict(values.get("objective", {}))
+        objective = dict(self._table(values, "objective"))
         if objective:
-            objective.setdefault("method", "transfer_learning")
+            method = objective.setdefault("method", TransferLearning.method)
+            if not isinstance(method, str) or method not in OBJECTIVES:
+                known = known_words(str(method), OBJECTIVES)
+                raise InputError(f"{self.where}.objective.method: {method!r} is unknown; {known}")
             if isinstance(objective.get("beta"), Mapping):
-                points = objective.pop("beta").get("points")
+                beta = objective.pop("beta")
+                check_keys(beta, ("points",), f"{self.where}.objective.beta")
+                points = beta.get("points")
             if "teacher" in objective:
-                objective["teacher"] = self._weights(objective["teacher"], above, words)
+                objective["teacher"] = self._weights(self._table(objective, "teacher"), above, words)
             values["objective"] = objective
         if "init" in values:
-            values["init"] = self._weights(values["init"], above, words)
+            values["init"] = self._weights(self._table(values, "init"), above, words)
         config = from_dict(values, where=self.where)
         return config if points is None else self._searched(config, points)
+
+    def _table(self, values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        return as_table(values.get(key, {}), f"{self.where}.{key}")
 
     def _schedule(self, table: Mapping[str, Any]) -> dict[str, Any]:
         """Return the table, laid over the values of its preset."""
@@ -245,6 +241,7 @@ def words_of(config: RunConfig) -> dict[str, str]:
         "dataset": config.data.dataset,
         "size": config.data.subset,
         "network": config.network.name,
+        "short": NETWORKS[config.network.name].short_name,
         "scope": config.network.scope,
         "init": config.init.source,
         "method": max(methods_of(config) - {str(objective.method)}, key=len),
@@ -274,20 +271,6 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         merges = isinstance(value, Mapping) and isinstance(under, Mapping) and not set(CHOOSERS) & set(value)
         merged[key] = _merged(under, value) if merges and under is not None else value
     return merged
-
-
-def check_config_keys(values: Mapping[str, Any], where: str, known: Sequence[str] = CONFIG_KEYS) -> None:
-    """Refuse the first key that no config has, or value in place of a table; values are one run's, without lists."""
-    check_keys(values, known, where)
-    for key, inner in values.items():
-        place = f"{where}.{key}"
-        if key == "objective":
-            method = as_table(inner, place).get("method", TransferLearning.method)
-            if not isinstance(method, str) or method not in OBJECTIVES:
-                raise InputError(f"{place}.method: {method!r} is unknown; {known_words(str(method), OBJECTIVES)}")
-            check_config_keys(inner, place, _fields(OBJECTIVES[method].config))
-        elif key in TABLE_KEYS and (key != "beta" or isinstance(inner, Mapping)):
-            check_config_keys(as_table(inner, place), place, TABLE_KEYS[key])
 
 
 def as_table(value: Any, where: str) -> Mapping[str, Any]:

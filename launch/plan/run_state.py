@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections import Counter
@@ -10,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil  # type: ignore[import-untyped]
 
 from datasets.errors import InputError
 from datasets.files import read_json_object
@@ -43,8 +44,6 @@ class RunState:
     images_per_s: float | None = None
     error: str | None = None
     """Why it failed, or why and what to do when it is stale or damaged; one line."""
-    content_hash: str | None = None
-    """Content of the beton that the folder was computed from."""
     device: str | None = None
     """What it computes or was computed on, such as ``2 x NVIDIA H100``."""
     host: str | None = None
@@ -135,9 +134,9 @@ def _read_state(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFact
     computed_from = (result or provenance).get("content_hash")
     stale = _stale(run, folder, computed_from, facts)
     if stale is not None:
-        return RunState(state="stale", error=stale, content_hash=computed_from, **known)
+        return RunState(state="stale", error=stale, **known)
     if result:
-        return RunState(state="done", content_hash=computed_from, **known)
+        return RunState(state="done", **known)
     if status.get("state") == "failed":
         return RunState(state="failed", error=status.get("error") or "no reason given", **known)
     return RunState(state="partial", **known) if status or folder.last_dir.is_dir() else ABSENT
@@ -195,17 +194,7 @@ def _is_alive(status: dict[str, Any]) -> bool:
 def process_lives(pid: int, *, seen: float) -> bool:
     """Return whether the process with this id at ``seen`` (unix s) still runs; a zombie or a reused id does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= seen + CLOCK_SLACK_S)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
-        boot = next(float(line.split()[1]) for line in lines if line.startswith("btime"))
-    except (FileNotFoundError, StopIteration):
-        return True
-    after_name = stat.rpartition(")")[2].split()
-    started = boot + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
-    return after_name[0] not in ("Z", "X") and started <= seen + CLOCK_SLACK_S

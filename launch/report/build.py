@@ -8,12 +8,12 @@ from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.files import write_text
-from launch.report.content import Item, Note, Options, Picture, ReportData
-from launch.report.grouping import grouped
+from launch.report.content import Item, Note, Picture, ReportData
+from launch.report.options import UNHURRIED, Options
 from launch.report.parts import PARTS, ReportPart
 from launch.report.read.collect import MARK, collect, is_report
 from launch.report.statistics.bootstrap import CACHE_NAME, Bootstrap
-from launch.report.statistics.cells import comparable_scores, group_cells
+from launch.report.statistics.cells import comparable_scores, group_cells, grouped
 from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import paired_csv
 from launch.report.tables.paper_tables import tidy_csv
@@ -37,20 +37,19 @@ class Built:
     notes: tuple[str, ...]
 
 
-def read_data(directory: Path, out: Path, options: Options | None = None) -> ReportData:
+def read_data(directory: Path, out: Path, options: Options = UNHURRIED) -> ReportData:
     """Read the runs below ``directory``, group and compare them; results of the bootstrap are kept in ``out``.
 
     Raises:
         InputError: when there is no run folder to report on.
     """
-    options = options or Options()
     collection = collect(directory, skip=out)
     points, notes = comparable_scores(collection.runs)
     cells = group_cells(collection.runs, points)
     pairs = find_pairs(cells)
     comparison = Comparison()
     if options.resamples:
-        bootstrap = Bootstrap(options.resamples, options.seed, out / CACHE_NAME, options.bootstrap_s)
+        bootstrap = Bootstrap(options.resamples, options.bootstrap_seed, out / CACHE_NAME, options.bootstrap_seconds)
         comparison = compare_pairs(pairs, bootstrap)
     return ReportData(
         collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
@@ -64,8 +63,12 @@ def read_data(directory: Path, out: Path, options: Options | None = None) -> Rep
     )
 
 
-def build_report(directory: Path, out: Path, options: Options | None = None) -> Built:
+def build_report(
+    directory: Path, out: Path, options: Options = UNHURRIED, *, refresh_s: float | None = None
+) -> Built:
     """Read the runs below ``directory`` and write the report into ``out``; the page last.
+
+    ``refresh_s`` are seconds after which a browser loads the page again.
 
     Raises:
         InputError: when there is no run folder to report on, or ``out`` cannot be its folder.
@@ -85,7 +88,7 @@ def build_report(directory: Path, out: Path, options: Options | None = None) -> 
         notes=data.notes,
         sections=_sections(parts),
         downloads=paths,
-        refresh_s=data.options.refresh_s,
+        refresh_s=refresh_s,
     )
     write_text(out / "index.html", page)
     items = [(part.section.lower(), item) for part, found in parts for item in found]

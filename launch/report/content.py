@@ -7,30 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from launch.report.options import Options
 from launch.report.read.collect import Collection
 from launch.report.statistics.cells import Cell
 from launch.report.statistics.pairs import Compared, Pair
 from launch.report.tables.table import Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a report is made with beside the runs."""
-
-    resamples: int = 2000
-    """Of the paired bootstrap; 0 leaves it out."""
-    seed: int = 0
-    """Of the paired bootstrap."""
-    bootstrap_s: float | None = None
-    """Seconds after which the paired bootstrap begins no new pair; None for as long as it takes."""
-    attention_maps: int = 0
-    """Radiographs of each figure of attention maps."""
-    data_dir: Path | None = None
-    """Folder of DATASET.beton for attention maps; None takes the beton that a run recorded."""
-    imagenet_weights: Path | None = None
-    xrv_weights: tuple[Path, ...] = ()
-    refresh_s: float | None = None
-    """Seconds after which a browser loads the page again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from datasets.errors import InputError
 from datasets.files import write_text
 from launch.report.build import Built, build_report, check_place
-from launch.report.content import Options
+from launch.report.options import Options
 from launch.report.read.collect import run_folders
 from launch.report.write.documents import without_refresh
 
@@ -51,7 +50,6 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the folder that holds the run folders")
     check_place(out)
-    live = replace(options, refresh_s=max(1.0, every_s))
     last: Fingerprint | None = None
     built: Built | None = None
     with _stop_event() as stop:
@@ -59,7 +57,7 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
             found = fingerprint(directory, out)
             if found != last or (built is not None and built.data.waiting):
                 last = found
-                built = _write(directory, out, live) or built
+                built = _write(directory, out, options, refresh_s=max(1.0, every_s)) or built
             stop.wait(every_s)
     if built is not None:
         page = out / "index.html"
@@ -67,10 +65,10 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     logger.info("stopped; the report is as of its last line above")
 
 
-def _write(directory: Path, out: Path, options: Options) -> Built | None:
+def _write(directory: Path, out: Path, options: Options, refresh_s: float) -> Built | None:
     """Write the report and say so in one line; None when there is nothing to report on."""
     try:
-        built = build_report(directory, out, options)
+        built = build_report(directory, out, options, refresh_s=refresh_s)
     except InputError as error:
         logger.info("%s waiting: %s", time.strftime("%H:%M:%S"), error)
         return None

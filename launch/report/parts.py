@@ -32,7 +32,6 @@ class ReportPart:
     """Whether more than three tables of it open on a click."""
 
     def build(self, data: ReportData) -> tuple[Item, ...]:
-        """Import the builder and call it."""
         found: Iterable[Item] = pkgutil.resolve_name(self.builder)(data)
         return tuple(found)
 

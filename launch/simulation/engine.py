@@ -10,17 +10,17 @@ import heapq
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from launch.simulation.model import Allocation, SimulatedRun, Trouble, troubles
 
 MAX_RESTARTS = 1000
 """For each run, on average: a replay with more is one in which troubles come faster than checkpoints."""
 
-EventKind = Literal["queued", "stops", "back"]
 Slot = tuple[int, int]
 """GPU, and place on it."""
 
@@ -56,7 +56,7 @@ class _Progress:
     slot: Slot | None = None
     started_h: float = 0.0
     start_number: int = 0
-    """Tells the events of this start from those of an interrupted one."""
+    """Tells the end of this start from that of an interrupted one."""
 
 
 class _Simulation:
@@ -70,12 +70,13 @@ class _Simulation:
             for need in run.needs:
                 after[need] = max(after[need], run.hours + after[run.name])
         self._all = [_Progress(run, run.hours + after[run.name], len(set(run.needs)), run.hours) for run in runs]
-        self._events: list[tuple[float, int, EventKind, _Progress | None, int]] = []
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        """Time, order of equal times, and what happens then."""
         self._count = itertools.count()
         self._ready: list[tuple[float, int, _Progress]] = []
         self._free: list[Slot] = [(gpu, k) for gpu in range(allocation.gpus) for k in range(allocation.runs_per_gpu)]
         self._running: dict[Slot, _Progress] = {}
-        self._away: dict[int, float] = {}
+        self._away: set[int] = set()
         self._open = len(self._all)
         self.replay = Replay()
 
@@ -94,27 +95,22 @@ class _Simulation:
                 trouble = next(self._coming, None)
                 continue
             while self._events and self._events[0][0] == now:  # all of a moment, so that the first in line starts
-                self._handle(*heapq.heappop(self._events))
+                heapq.heappop(self._events)[2](now)
             self._fill(now)
         return self.replay
 
-    def _at(self, time_h: float, kind: EventKind, progress: _Progress | None, number: int) -> None:
-        heapq.heappush(self._events, (time_h, next(self._count), kind, progress, number))
+    def _at(self, time_h: float, happens: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (time_h, next(self._count), happens))
 
     def _queue(self, progress: _Progress, now: float) -> None:
         progress.start_number += 1
-        self._at(now + self._allocation.queue_wait_h, "queued", progress, progress.start_number)
+        waiting = (-progress.priority, next(self._count), progress)
+        self._at(now + self._allocation.queue_wait_h, lambda _: heapq.heappush(self._ready, waiting))
 
-    def _handle(self, now: float, _order: int, kind: EventKind, progress: _Progress | None, number: int) -> None:
-        if kind == "back" and self._away.get(number) == now:
-            del self._away[number]
-            for place in range(self._allocation.runs_per_gpu):
-                heapq.heappush(self._free, (number, place))
-        elif progress is not None and progress.start_number == number:
-            if kind == "queued":
-                heapq.heappush(self._ready, (-progress.priority, next(self._count), progress))
-            else:
-                self._stop(progress, now)
+    def _back(self, gpu: int, _now: float) -> None:
+        self._away.remove(gpu)
+        for place in range(self._allocation.runs_per_gpu):
+            heapq.heappush(self._free, (gpu, place))
 
     def _needed_h(self, progress: _Progress) -> float:
         return self._allocation.start_h + progress.left_h / self._allocation.speed
@@ -126,10 +122,12 @@ class _Simulation:
             progress.slot, progress.started_h = heapq.heappop(self._free), now
             self._running[progress.slot] = progress
             ends = now + min(self._needed_h(progress), self._allocation.time_limit_h)
-            self._at(ends, "stops", progress, progress.start_number)
+            self._at(ends, partial(self._stop, progress, progress.start_number))
 
-    def _stop(self, progress: _Progress, now: float) -> None:
-        """The run ends, or meets its time limit and saves."""
+    def _stop(self, progress: _Progress, start_number: int, now: float) -> None:
+        """The run ends, or meets its time limit and saves, unless this start was interrupted."""
+        if progress.start_number != start_number:
+            return
         allocation = self._allocation
         over = self._needed_h(progress) > allocation.time_limit_h
         heapq.heappush(self._free, self._leave(progress, now))
@@ -167,8 +165,8 @@ class _Simulation:
         self._free = [slot for slot in self._free if slot[0] not in struck]
         heapq.heapify(self._free)
         for gpu in struck:
-            self._away[gpu] = trouble.time_h + self._allocation.away_h
-            self._at(self._away[gpu], "back", None, gpu)
+            self._away.add(gpu)
+            self._at(trouble.time_h + self._allocation.away_h, partial(self._back, gpu))
 
     def _interrupt(self, progress: _Progress, trouble: Trouble) -> None:
         """Set the run back to what it saved last, and queue it again."""

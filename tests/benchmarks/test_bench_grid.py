@@ -14,7 +14,7 @@ from benchmarks.grids.bench import BenchGrid, grid_ratios, made_up_grid, table, 
 from benchmarks.grids.fake_slurm import num_calls, write_commands
 from datasets.errors import InputError
 from launch.cli import main
-from launch.grids.paper.grid import paper_grid
+from launch.grids.paper import paper_grid
 from launch.plan.run_state import read_states
 
 

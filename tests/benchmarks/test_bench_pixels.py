@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rotated_pages import warp_page
 
 from benchmarks.common.contenders import LOADERS
 from benchmarks.common.pictures import STD, Pictures
 from benchmarks.peers.pixels import augmented, fill_channels_last, fill_float_batch, float_sample
 from datasets.augment.network_input import to_network_input
-from datasets.augment.warp_cpu import warp_page
 
 SIZE = 64
 

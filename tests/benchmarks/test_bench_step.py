@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.step.bench import BenchStep
-from benchmarks.step.case import CASES
+from benchmarks.step.case import CASES, EPOCH, STEP, VALIDATION, WHOLE, step_ratios
 from benchmarks.step.cycles import Cycles
-from benchmarks.step.ratios import EPOCH, STEP, VALIDATION, WHOLE, step_ratios
 from datasets.errors import InputError
 
 RATIOS = {

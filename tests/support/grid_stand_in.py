@@ -36,9 +36,6 @@ def train(folder: Path, behaviour: str) -> None:
         write_status(folder, "failed", error="ValueError: bad images")
         sys.exit(1)
     if kind != "silent":
-        for name in ("last", "last.old", "best"):
-            (folder / "checkpoint" / name).mkdir(parents=True, exist_ok=True)
-            (folder / "checkpoint" / name / "state.pt").write_bytes(bytes(1000))
         write_status(folder, "done")
         write(folder / "result.json", {"test": {"mean_auroc": 0.75}, "epochs": 2, "images_per_s": 100.0})
     trace(folder, "end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def plain_callbacks(accelerator: Accelerator) -> TrainingCallbacks:
         owner=accelerator.is_main_process,
     )
     return TrainingCallbacks(
-        epoch_done=lambda *_: None,
+        epoch_done=lambda _: Future(),
         save=lambda _: None,
         control=control,
         watch=ProgressMonitor(advance=lambda *_: None, images=40),

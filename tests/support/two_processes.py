@@ -15,8 +15,8 @@ from tiny_runs import all_options, tiny_config, tiny_runtime
 from torch import nn
 
 from datasets.errors import InputError
-from harness.devices.accelerator import Accelerator, make_accelerator, refuse_shared_gpus, same_statistics
-from harness.evaluation.inference import gather_rows
+from harness.devices.accelerator import Accelerator, make_accelerator, refuse_shared_gpus
+from harness.evaluation.inference import gather_rows, same_statistics
 from harness.objectives import Losses
 from harness.objectives.base import masked_cross_entropy
 from harness.training.run import train_run

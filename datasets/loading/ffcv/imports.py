@@ -18,31 +18,19 @@ try:
     # FFCV 1.0.2 fills ffcv.fields.rgb_image.IMAGE_MODES, which plain Python alone reads, as a numba dictionary, for
     # which numba compiles two seconds; a plain one serves. tests/datasets/loading/test_ffcv.py notices a change.
     typed.Dict = dict
-    # FFCV 1.0.2's graph takes from distutils a ``warn`` that it does not use, and distutils imports setuptools.
+    # FFCV's graph takes from distutils a ``warn`` that it does not use; importing distutils is importing setuptools.
     with module_replaced("distutils.log", warnings):
-        from ffcv.fields.base import ARG_TYPE, Field
-        from ffcv.loader.epoch_iterator import EpochIterator
-        from ffcv.loader.loader import Loader
-        from ffcv.memory_managers.base import MemoryContext, MemoryManager
-        from ffcv.pipeline.graph import Graph
-        from ffcv.pipeline.operation import Operation
-        from ffcv.pipeline.pipeline_spec import PipelineSpec
-        from ffcv.pipeline.state import State
-        from ffcv.reader import Reader
+        from ffcv.fields.base import ARG_TYPE as ARG_TYPE
+        from ffcv.fields.base import Field as Field
+        from ffcv.loader.epoch_iterator import EpochIterator as EpochIterator
+        from ffcv.loader.loader import Loader as Loader
+        from ffcv.memory_managers.base import MemoryContext as MemoryContext
+        from ffcv.memory_managers.base import MemoryManager as MemoryManager
+        from ffcv.pipeline.graph import Graph as Graph
+        from ffcv.pipeline.operation import Operation as Operation
+        from ffcv.pipeline.pipeline_spec import PipelineSpec as PipelineSpec
+        from ffcv.pipeline.state import State as State
+        from ffcv.reader import Reader as Reader
 finally:
     typed.Dict = _typed_dict
     torch.set_num_threads(_threads_before)
-
-__all__ = [
-    "ARG_TYPE",
-    "EpochIterator",
-    "Field",
-    "Graph",
-    "Loader",
-    "MemoryContext",
-    "MemoryManager",
-    "Operation",
-    "PipelineSpec",
-    "Reader",
-    "State",
-]

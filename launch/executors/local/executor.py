@@ -17,7 +17,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
 from launch.executors.local.progress import Progress, showing_progress
-from launch.executors.prepare import drop_resume_files, prepare_folder, record_failure
+from launch.executors.prepare import prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals, caught_signals
 from launch.executors.slots import Slot, make_slots, num_cores
@@ -149,7 +149,6 @@ class Scheduler:
     def _outcome(self, run: GridRun, process: RunProcess, status: int) -> Outcome:
         state = self._state_of(run)
         if state.state == "done":
-            drop_resume_files(RunFolder(self.runs_dir / run.run_id))
             return Outcome(run=run, state="done", mean_auroc=state.mean_auroc, seconds=process.seconds)
         tail = tuple(log_tail(process.log, TAIL_LINES, process.log_start))
         if state.state in ("failed", "stale") and state.error:

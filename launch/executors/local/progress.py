@@ -6,17 +6,16 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from rich.live import Live
+from rich.table import Table
+
+from datasets.logging_setup import stderr_console
 from launch.executors.base import Outcome
 from launch.executors.process import RunProcess
 from launch.grids.grid import GridRun
 from launch.plan.run_state import RunState
-from launch.plan.tables import clock, number
-
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
+from launch.plan.tables import clock, make_table, number
 
 logger = logging.getLogger(__name__)
 Running = Sequence[tuple[GridRun, RunProcess, RunState]]
@@ -51,10 +50,6 @@ def showing_progress(total: int) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield Progress(total)
         return
-    from rich.live import Live
-
-    from datasets.logging_setup import stderr_console
-
     # Without a refresh thread: processes are started from a single-threaded parent.
     with Live(console=stderr_console(), auto_refresh=False, transient=True) as live:
         yield Progress(total, live)
@@ -62,12 +57,8 @@ def showing_progress(total: int) -> Iterator[Progress]:
 
 def running_table(count: str, running: Running) -> Table:
     """Make a table of the running runs: name, epochs done, last validation AUROC, training speed, time."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column(f"{count} running", overflow="fold", min_width=16)
-    for header in ("epoch", "AUROC", "images/s", "time"):
-        table.add_column(header, justify="right", no_wrap=True)
+    name, numbers = f"{count} running", ("epoch", "AUROC", "images/s", "time")
+    table = make_table(name, *numbers, left=(name,), right=numbers)
     for run, process, state in running:
         table.add_row(
             run.name,

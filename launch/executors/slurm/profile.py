@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from datasets.errors import InputError
 from datasets.files import read_toml
@@ -24,23 +23,24 @@ RESERVED = {
 """Options of sbatch that a profile may not set beside the harness, and why."""
 
 
-@dataclass(frozen=True, kw_only=True)
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True))
 class ClusterConfig:
     """Resources of one run and how the queue is asked for them, as in ``example.toml``; none enters a run's hash."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
-
-    nodes: int = 1
+    nodes: Count = 1
     """Nodes of one run."""
-    gpus_per_run: int = 1
+    gpus_per_run: Annotated[int, Field(ge=0)] = 1
     """GPUs of one run over all its nodes, one process for each; 0 trains on the CPU, one process a node."""
-    runs_per_gpu: int = 1
+    runs_per_gpu: Count = 1
     """Runs that share one GPU at the same time, where runs of 1k or 5k images do not fill it."""
-    cpus_per_task: int = 4
+    cpus_per_task: Count = 4
     """Cores of each process; the runs that share a GPU share these too."""
-    mem_gb: float | None = None
+    mem_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Memory of each node; by default what the cluster gives."""
-    time_min: int = 1440
+    time_min: Count = 1440
     """Time limit in minutes; a run that reaches it saves, is queued again and goes on."""
     signal_delay_s: int = 120
     """Time before the limit at which the run is asked to save, in s."""
@@ -51,11 +51,11 @@ class ClusterConfig:
     wckey: str | None = None
     exclude: str | None = None
     """Nodes to avoid."""
-    array_parallelism: int = 256
+    array_parallelism: Count = 256
     """Jobs of one array that run at once."""
-    max_restarts: int = 100
+    max_restarts: Annotated[int, Field(ge=0)] = 100
     """A run that went back into the queue so often, after time limits and preemptions, is stopped."""
-    max_tries: int = 3
+    max_tries: Count = 3
     """A run that so often failed the same way, or was killed or met its time limit without a new checkpoint, is
     stopped; bad input is not tried twice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -69,10 +69,7 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that SLURM would refuse late, or ignore."""
-        for name in ("nodes", "runs_per_gpu", "cpus_per_task", "time_min", "array_parallelism", "max_tries"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.gpus_per_run < 0 or self.gpus_per_run % self.nodes:
+        if self.gpus_per_run % self.nodes:
             raise ValueError(f"gpus_per_run = {self.gpus_per_run} must be a multiple of nodes = {self.nodes}")
         if self.runs_per_gpu > 1 and (self.gpus_per_run != 1 or self.nodes != 1):
             raise ValueError("runs_per_gpu above 1 needs gpus_per_run = 1 and nodes = 1")
@@ -80,10 +77,6 @@ class ClusterConfig:
             raise ValueError("runs_per_gpu must not exceed cpus_per_task: each run needs a core")
         if not 0 < self.signal_delay_s < 60 * self.time_min:
             raise ValueError(f"signal_delay_s must lie between 0 and the time limit, {60 * self.time_min} s")
-        if self.max_restarts < 0:
-            raise ValueError("max_restarts must be at least 0")
-        if self.mem_gb is not None and not 0 < self.mem_gb < math.inf:
-            raise ValueError("mem_gb must be above 0")
         reserved = sorted({key.replace("_", "-") for key in self.sbatch} & set(RESERVED))
         if reserved:
             raise ValueError(f"sbatch.{reserved[0]}: {RESERVED[reserved[0]]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
-from launch.executors.prepare import clear_failure, drop_resume_files, record_failure
+from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
 from launch.executors.slurm.environment import JobStart
@@ -123,8 +123,6 @@ class RunWorker:
         process, self.process = self.process, None
         if self.folder.result_file.exists() if self.rank == 0 else status == 0:
             self.record_ending("done")
-            if self.rank == 0:
-                drop_resume_files(self.folder)
         elif signals.number is not None:
             self.stopped = True
             self._blame_ranks()

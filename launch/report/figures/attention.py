@@ -43,7 +43,7 @@ _ALPHA = 0.5
 def attention_maps(data: ReportData) -> list[Picture | Note]:
     """Figures of the first repetition of each of the first pairs, or why there are none."""
     pairs = [pair for pair in data.pairs if pair.other.config.objective.teacher is not None]
-    asked = data.options.attention_maps > 0
+    asked = data.options.num_maps > 0
     pictures: list[Picture] = []
     notes = []
     if not pairs:
@@ -81,7 +81,7 @@ def _draw(pair: Pair, data: ReportData, overlays: Path, planes: Path) -> list[Pi
     )
     other, base = pair.other.finished[0], pair.base.finished[0]
     beton = _open_beton(other, options.data_dir)
-    chosen = choose_radiographs(beton, options.attention_maps)
+    chosen = choose_radiographs(beton, options.num_maps)
     images = beton.gather(chosen)
     weights = other.config.objective.teacher
     assert weights is not None, "pairs without a teacher were left out"
@@ -190,15 +190,13 @@ def _colour_bar(figure: Figure, axes: np.ndarray, drawn: AxesImage, label: str) 
 
 def mosaic(planes: np.ndarray) -> np.ndarray:
     """Planes (C, h, w) as one picture, row by row, NaN in the gaps between them; up to 64 are eight to a row."""
-    count, height, width = planes.shape
+    count, height, _ = planes.shape
     columns = min(max(_MOSAIC_COLUMNS, math.isqrt(count)), count)
     rows = -(-count // columns)
     gap = max(1, height // 4)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
-    for number, plane in enumerate(planes):
-        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = plane
-    return canvas
+    empty = ((0, rows * columns - count), (0, gap), (0, gap))
+    tiles = np.pad(planes.astype(np.float64), empty, constant_values=np.nan).reshape(rows, columns, height + gap, -1)
+    return tiles.swapaxes(1, 2).reshape(rows * (height + gap), -1)[:-gap, :-gap]
 
 
 def _radiograph(axes: Axes, image: np.ndarray, title: str) -> None:

@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 
 from datasets.files import replacing
 from launch.report.content import Picture
-from launch.report.grouping import grouped
-from launch.report.statistics.cells import Cell
+from launch.report.statistics.cells import Cell, grouped
 from launch.report.tables.table import cell_notes
 
 T = TypeVar("T")

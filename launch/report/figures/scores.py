@@ -13,10 +13,9 @@ from matplotlib.lines import Line2D
 
 from launch.report.content import Picture, ReportData
 from launch.report.figures.drawing import Style, label_axes, legend_lines, panel_grid, picture, plain, series_styles
-from launch.report.grouping import grouped
 from launch.report.read.collect import Run
 from launch.report.read.names import word
-from launch.report.statistics.cells import POINTS, Cell
+from launch.report.statistics.cells import POINTS, Cell, grouped
 from launch.report.statistics.pairs import Compared
 from launch.report.tables.paper_tables import figure_3_cells
 

@@ -42,7 +42,6 @@ class TestScore:
 
     @property
     def defined(self) -> frozenset[str]:
-        """Labels that have an AUROC."""
         return frozenset(label for label, value in self.auroc.items() if value is not None)
 
     def mean_over(self, labels: frozenset[str]) -> float | None:

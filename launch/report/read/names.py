@@ -60,7 +60,6 @@ class CellLabel(NamedTuple):
 
     @property
     def group_text(self) -> str:
-        """The group in words."""
         images = "all" if self.subset == "full" else self.subset
         return f"{word(self.dataset)}, {images} training images, {word(self.init)} initial weights"
 

@@ -7,6 +7,7 @@ difference is a paired one.
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -142,8 +143,8 @@ class Bootstrap:
     count: int
     seed: int
     cache: Path
-    seconds: float | None = None
-    """Time after which no further pair of runs is computed anew; None for as long as it takes."""
+    seconds: float = math.inf
+    """Time after which no further pair of runs is computed anew."""
 
     def of(self, run: Run) -> Resampled:
         """Resampled AUROC of a finished run, computed when the predictions are new or have changed.

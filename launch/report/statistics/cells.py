@@ -9,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
-from launch.report.grouping import grouped
 from launch.report.read.collect import Run, TestScore
 from launch.report.read.names import CellLabel, cell_label, flat_fields, word
 
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 POINTS = 100.0
 """The paper prints AUROC times 100; a point is a hundredth of AUROC."""
 NORMAL_QUANTILE = 1.96
@@ -26,6 +27,14 @@ NORMAL_QUANTILE = 1.96
 Role = Literal["search", "prerequisite", "student"]
 ROLES: tuple[Role, ...] = ("search", "prerequisite", "student")
 """What other runs make of a cell; the first that applies to a repetition is the cell's."""
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items by their key; keys and the items of a key in order of appearance."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,6 @@ class Cell:
 
     @cached_property
     def summary(self) -> Summary | None:
-        """Mean and intervals over the finished repetitions."""
         return summarise(value for value in self.points if value is not None)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def compare_pairs(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Comparison:
     passed_over: dict[str, PassedOver] = {}
     compared: list[Compared] = []
     waiting, began = 0, False
-    end = math.inf if bootstrap.seconds is None else time.monotonic() + bootstrap.seconds
+    end = time.monotonic() + bootstrap.seconds
     for pair in pairs:
         late = began and time.monotonic() > end
         runs = {run.run_id: run for cell in (pair.base, pair.other) for run in cell.finished}

@@ -9,10 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from launch.report.content import ReportData
-from launch.report.grouping import grouped
 from launch.report.read.collect import Run
 from launch.report.read.names import word
-from launch.report.statistics.cells import POINTS, Cell
+from launch.report.statistics.cells import POINTS, Cell, grouped
 from launch.report.tables.paper_tables import matching_cells, paper_tables
 from launch.report.tables.table import (
     Column,

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from launch.report.content import ReportData
-from launch.report.grouping import grouped
 from launch.report.read.names import CellLabel, word
 from launch.report.statistics.bootstrap import Interval
-from launch.report.statistics.cells import POINTS
+from launch.report.statistics.cells import POINTS, grouped
 from launch.report.statistics.pairs import MEAN, Compared
 from launch.report.tables.table import (
     Column,

@@ -8,11 +8,10 @@ from functools import cache
 
 import pandas as pd
 
-from launch.grids.paper.tables import PaperConfiguration, paper_configurations
+from launch.grids.paper import PaperConfiguration, paper_configurations
 from launch.report.content import ReportData
-from launch.report.grouping import grouped
 from launch.report.read.names import CellLabel, word
-from launch.report.statistics.cells import Cell
+from launch.report.statistics.cells import Cell, grouped
 from launch.report.tables.table import Column, Table, Value, cell_notes, row, score_value, signed, text_columns
 
 IMAGE_SIZE_PX = 256
@@ -61,7 +60,6 @@ class Place:
 
     @property
     def head(self) -> tuple[str, ...]:
-        """Head of the column, in lines."""
         method = "TL" if self.label.method == "transfer_learning" else f"AT, {self.label.teacher_text} teacher"
         return (method, word(self.label.network), f"{self.printed.trainable_params / 1e6:.1f}m trainable")
 

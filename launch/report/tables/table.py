@@ -68,7 +68,6 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Every row has one value for each column."""
         assert all(len(row) == len(self.columns) for row in self.rows), f"ragged rows in table {self.key}"
 
 

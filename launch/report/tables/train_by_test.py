@@ -9,10 +9,9 @@ from pathlib import Path
 from datasets.errors import InputError
 from datasets.files import parse_as, read_json_object
 from launch.report.content import Item, Note, ReportData
-from launch.report.grouping import grouped
 from launch.report.read.collect import Run, TestScore
 from launch.report.read.names import word
-from launch.report.statistics.cells import POINTS, Cell, summarise
+from launch.report.statistics.cells import POINTS, Cell, grouped, summarise
 from launch.report.tables.table import (
     Table,
     Value,

@@ -11,13 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rotated_pages import warp_page
 from small_beton import small_pages
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from datasets.augment.network_input import scale_and_shift, to_network_input
 from datasets.augment.policy import Augment, draw
-from datasets.augment.warp_cpu import copy_batch, normalise_batch, warp_and_normalise_batch, warp_batch, warp_page
+from datasets.augment.warp_cpu import copy_batch, normalise_batch, warp_and_normalise_batch, warp_batch
 from datasets.errors import InputError
 
 REAL_IMAGES = sorted((Path(__file__).parents[4] / "shared" / "nih_sample" / "images").glob("*.png"))

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rotated_pages import augmented_pages
+from rotated_pages import augmented_pages, warp_page
 from small_beton import small_targets, write_small_beton
 
 from datasets.augment.policy import Augment, draw
-from datasets.augment.warp_cpu import warp_page
 from datasets.beton.reader import Beton
 from datasets.beton.verify import verify
 from datasets.errors import InputError

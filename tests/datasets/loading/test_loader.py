@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from rotated_pages import warp_page
 from small_beton import small_pages, small_targets, write_small_beton
 
 from datasets.augment.policy import Augment, draw
-from datasets.augment.warp_cpu import warp_page
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.batch import Batch, Loader

@@ -13,7 +13,7 @@ from small_beton import small_pages, small_targets, write_small_beton
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.loading import free_memory
+from datasets.loading import tiers
 from datasets.loading.batch import Batch, Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import choose_tier, open_tier
@@ -133,7 +133,7 @@ def test_auto_says_what_it_took_and_why(
     caplog.set_level("INFO")
     assert opened(beton, "auto").tier == "resident"
     assert "small.beton: 61 images on tier resident: 0.1 MB of pages, room for" in caplog.text
-    monkeypatch.setattr(free_memory, "HOST_SHARE", 0.0)
+    monkeypatch.setattr(tiers, "HOST_SHARE", 0.0)
     assert opened(beton, "auto").tier == "raw"
     assert "on tier raw" in caplog.text
     caplog.clear()
@@ -163,17 +163,17 @@ def test_a_start_outside_the_epoch_is_refused(beton: Beton) -> None:
 
 
 def test_free_memory_is_bounded_by_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = free_memory.free_host_memory()
+    whole = tiers.free_host_memory()
     assert 0 < whole < 1 << 46
     own = tmp_path / "job" / "step"
     own.mkdir(parents=True)
-    monkeypatch.setattr(free_memory, "CGROUP_ROOT", tmp_path)
-    monkeypatch.setattr(free_memory, "_own_groups", lambda root, controller: [] if controller else [own, own.parent])
-    assert free_memory.free_host_memory() > 1000
+    monkeypatch.setattr(tiers, "CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(tiers, "_own_groups", lambda root, controller: [] if controller else [own, own.parent])
+    assert tiers.free_host_memory() > 1000
     (own / "memory.max").write_text("max\n")
     (own / "memory.current").write_text("7\n")
     (own.parent / "memory.max").write_text("1000\n")
     (own.parent / "memory.current").write_text("100\n")
-    assert free_memory.free_host_memory() == 900
+    assert tiers.free_host_memory() == 900
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert free_memory.room_for_pages(torch.device("cpu")) == 225 // 3
+    assert tiers.room_for_pages(torch.device("cpu")) == 225 // 3

@@ -125,11 +125,11 @@ def test_values_without_meaning_are_refused(build: Any, message: str) -> None:
     [
         (
             {"method": "fitnet", "teacher": {}, "wieght": 1.0},
-            "run.toml: objective.fitnet.wieght: unknown key; known keys: teacher, method, weight",
+            "objective.fitnet.wieght: unknown key; did you mean weight? known keys: teacher, method, weight",
         ),
         (
             {"method": "channel_wise", "teacher": {"knd": "run"}},
-            "run.toml: objective.channel_wise.teacher.knd: unknown key; known keys: kind, run, name, sha256",
+            "objective.channel_wise.teacher.knd: unknown key; did you mean kind? known keys: kind, run, name, ",
         ),
         ({"method": "relational"}, "run.toml: objective.relational.teacher: "),
         ({"method": "transfer_learning", "teacher": {}}, "unknown key; known keys: method"),

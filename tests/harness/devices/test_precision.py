@@ -62,7 +62,7 @@ def test_the_scaler_leaves_out_an_overflowing_step_and_is_resumed(tiny_beton: Pa
     assert not left_out(1.0)
     assert not all(torch.equal(a, b) for a, b in zip(before, parts.network.parameters(), strict=True))
     learner = Learner(network=parts.network, optimizer=parts.optimizer.optimizer, scaler=accelerator.scaler)
-    save_last(tmp_path / "last", learner, TrainState(), {})
+    save_last(tmp_path / "last", learner.contents(), TrainState(), {})
     fresh = torch.amp.GradScaler("cpu")
     load_last(tmp_path / "last", dataclasses.replace(learner, scaler=fresh), {})
     assert fresh.state_dict() == accelerator.scaler.state_dict()

@@ -24,7 +24,7 @@ from harness.runs.runtime import RuntimeConfig
 from harness.weights.teacher import read_teacher
 from harness.weights.weight_files import read_run
 from launch.report.build import build_report
-from launch.report.content import Options
+from launch.report.options import Options
 
 DATA = DataConfig(dataset="chestxray14", image_size=64)
 TEACHER = RunConfig(data=DATA, init=Weights(kind="none"), seed=1)

@@ -71,7 +71,7 @@ def hash_of(learner: Learner) -> str:
 def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     learner = small(0)
     step(learner)
-    save_last(tmp_path / "last", learner, POSITION, METADATA)
+    save_last(tmp_path / "last", learner.contents(), POSITION, METADATA)
     step(learner)
     other = small(1)
     assert load_last(tmp_path / "last", other, METADATA) == POSITION
@@ -81,7 +81,7 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_gradient_scaler_comes_back(tmp_path: Path) -> None:
     scaled = dataclasses.replace(small(0), scaler=torch.amp.GradScaler("cpu", init_scale=4.0))
-    save_last(tmp_path / "last", scaled, POSITION, METADATA)
+    save_last(tmp_path / "last", scaled.contents(), POSITION, METADATA)
     fresh = torch.amp.GradScaler("cpu")
     load_last(tmp_path / "last", dataclasses.replace(small(1), scaler=fresh), METADATA)
     assert fresh.get_scale() == 4.0
@@ -101,7 +101,7 @@ def test_an_epoch_under_way_comes_back(tmp_path: Path) -> None:
         logits=torch.randn(32, 2),
         targets=torch.ones(32, 2, dtype=torch.uint8),
     )
-    save_last(tmp_path / "last", small(0), dataclasses.replace(POSITION, partial=partial), METADATA)
+    save_last(tmp_path / "last", small(0).contents(), dataclasses.replace(POSITION, partial=partial), METADATA)
     found = load_last(tmp_path / "last", small(1), METADATA)
     assert found is not None
     assert found.partial is not None
@@ -114,7 +114,7 @@ def test_no_checkpoint_is_none_and_a_broken_best_one_is_said(tmp_path: Path) -> 
     assert load_last(tmp_path / "last", small(0), METADATA) is None
     with pytest.raises(InputError, match="no checkpoint there"):
         load_weights(tmp_path / "best")
-    save_last(tmp_path / "last", small(0), POSITION, METADATA)
+    save_last(tmp_path / "last", small(0).contents(), POSITION, METADATA)
     cut(tmp_path / "last" / WEIGHTS_NAME)
     with pytest.raises(InputError, match="not a whole safetensors file"):
         load_weights(tmp_path / "last")
@@ -145,10 +145,10 @@ def test_of_a_torn_checkpoint_the_one_before_is_used(
 ) -> None:
     damage, message = DAMAGE[kind]
     learner = small(0)
-    save_last(tmp_path / "last", learner, POSITION, METADATA)
+    save_last(tmp_path / "last", learner.contents(), POSITION, METADATA)
     before = hash_of(learner)
     step(learner)
-    save_last(tmp_path / "last", learner, dataclasses.replace(POSITION, epoch=3), METADATA)
+    save_last(tmp_path / "last", learner.contents(), dataclasses.replace(POSITION, epoch=3), METADATA)
     damage(tmp_path / "last")
     other = small(1)
     assert load_last(tmp_path / "last", other, METADATA) == POSITION
@@ -162,15 +162,15 @@ def test_of_a_torn_checkpoint_the_one_before_is_used(
 
 
 def test_a_foreign_checkpoint_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_last(tmp_path / "last", small(0), POSITION, METADATA)
-    save_last(tmp_path / "last", small(0), POSITION, {**METADATA, "labels": '["b", "a"]'})
+    save_last(tmp_path / "last", small(0).contents(), POSITION, METADATA)
+    save_last(tmp_path / "last", small(0).contents(), POSITION, {**METADATA, "labels": '["b", "a"]'})
     assert load_last(tmp_path / "last", small(1), METADATA) == POSITION
     assert 'foreign: labels = \'["b", "a"]\', but this run\'s is \'["a", "b"]\'' in capsys.readouterr().err
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
     for epoch in range(4):
-        save_last(tmp_path / "last", small(0), dataclasses.replace(POSITION, epoch=epoch), METADATA)
+        save_last(tmp_path / "last", small(0).contents(), dataclasses.replace(POSITION, epoch=epoch), METADATA)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "last.old"]
     shutil.rmtree(tmp_path / "last")
     found = load_last(tmp_path / "last", small(0), METADATA)
@@ -181,13 +181,13 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
 def test_the_best_holds_the_last_ones_weights_and_says_its_epoch(tmp_path: Path) -> None:
     last, best = tmp_path / "last", tmp_path / "best"
     learner = small(0)
-    save_last(last, learner, POSITION, METADATA)
+    save_last(last, learner.contents(), POSITION, METADATA)
     assert best_epoch(best) is None
     save_best(best, last, POSITION.history[1])
     kept = weights_hash(learner.network.state_dict())
     assert best_epoch(best) == 1
     step(learner)
-    save_last(last, learner, dataclasses.replace(POSITION, epoch=3), METADATA)
+    save_last(last, learner.contents(), dataclasses.replace(POSITION, epoch=3), METADATA)
     tensors, metadata = load_weights(best)
     assert weights_hash(tensors) == kept != weights_hash(learner.network.state_dict())
     assert metadata == METADATA
@@ -199,7 +199,7 @@ def test_a_file_system_without_hard_links_gets_copies(tmp_path: Path, monkeypatc
         raise OSError("no hard links here")
 
     learner = small(0)
-    save_last(tmp_path / "last", learner, POSITION, METADATA)
+    save_last(tmp_path / "last", learner.contents(), POSITION, METADATA)
     monkeypatch.setattr(os, "link", refuse)
     save_best(tmp_path / "best", tmp_path / "last", POSITION.history[1])
     assert weights_hash(load_weights(tmp_path / "best")[0]) == weights_hash(learner.network.state_dict())
@@ -207,7 +207,7 @@ def test_a_file_system_without_hard_links_gets_copies(tmp_path: Path, monkeypatc
 
 def test_weights_are_stored_with_plain_strides_and_their_metadata(tmp_path: Path) -> None:
     learner = small(0)
-    save_last(tmp_path / "last", learner, POSITION, METADATA)
+    save_last(tmp_path / "last", learner.contents(), POSITION, METADATA)
     with safe_open(tmp_path / "last" / WEIGHTS_NAME, framework="pt") as file:
         assert file.metadata() == METADATA
         assert torch.equal(file.get_tensor("0.weight"), learner.network.state_dict()["0.weight"])

@@ -156,7 +156,7 @@ TEACHER = '[objective]\nmethod = "attention_transfer"\nbeta = 1.0\n[objective.te
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (DATA + "sise = 3\n", "data.sise: unknown key; known keys: dataset, subset"),
+        (DATA + "sise = 3\n", "data.sise: unknown key; did you mean subset"),
         (DATA + TEACHER, "no run folder there"),
         (DATA + "[runtime]\ncheckpoint_minutes = -1\n", "runtime: checkpoint_minutes must be at least 0"),
     ],

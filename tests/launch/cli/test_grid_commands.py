@@ -150,7 +150,7 @@ def test_human_plan_and_status_end_with_counts(tmp_path: Path, capsys: pytest.Ca
     assert "chexpert_100_chestxray14_at-mimic_d121_r0" in shown
     assert run_cli("grid", "status", "demo", "--runs-dir", str(tmp_path)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.fullmatch(r"11 runs: 1 done, 10 absent; \S+ min of \S+ h of GPU time left", last)
+    assert re.fullmatch(r"11 runs: 1 done, 10 absent; \S+ min of \S+ min of GPU time left", last)
 
 
 GRID = """

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import FinishedRun, write_tiny_beton
+from in_process_cli import run_cli
+from tiny_runs import FinishedRun, tiny_config, write_tiny_beton
 
+from harness.config import to_dict
 from launch.cli import main
 
 HEAVY = ("accelerate", "ffcv", "numba", "scipy", "sklearn", "torch", "torchvision")
@@ -53,3 +55,11 @@ def test_under_accelerates_launcher_of_one_process_it_does_not_train_alone(
     assert caught.value.code == 2
     assert "give cxr train --num-processes N, or use torchrun" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_done_run_keeps_its_best_checkpoint_alone(tmp_path: Path) -> None:
+    write_tiny_beton(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(to_dict(tiny_config(epochs=1))))
+    where = ("--data-dir", str(tmp_path), "--out", str(tmp_path / "run"), "--device", "cpu")
+    assert run_cli("train", str(tmp_path / "run.json"), *where) == 0
+    assert [path.name for path in (tmp_path / "run" / "checkpoint").iterdir()] == ["best"]

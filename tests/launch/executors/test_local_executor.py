@@ -71,11 +71,6 @@ def test_the_config_and_the_log_are_in_the_folder(tmp_path: Path) -> None:
     assert line == f"training in {run.run_id}"
 
 
-def test_a_done_run_keeps_its_best_checkpoint_alone(tmp_path: Path) -> None:
-    submit(tmp_path)
-    assert [path.name for path in (tmp_path / RUNS["d"].run_id / "checkpoint").iterdir()] == ["best"]
-
-
 def test_a_second_submit_starts_nothing(tmp_path: Path) -> None:
     submit(tmp_path)
     assert submit(tmp_path) == dict.fromkeys(RUNS, "skipped")

@@ -83,7 +83,6 @@ def test_runs_that_share_a_gpu_run_at_the_same_time(runs_dir: Path) -> None:
     assert [event["event"] for event in read_trace(runs_dir)] == ["start", "start", "end", "end"]
     (start,) = read_history(runs_dir / RUNS["teacher"].run_id)
     assert (start["job"], start["restart"], start["ending"], start["reason"]) == ("12_3", 0, "done", None)
-    assert [path.name for path in (runs_dir / RUNS["teacher"].run_id / "checkpoint").iterdir()] == ["best"]
 
 
 def test_a_run_that_is_done_is_not_started(runs_dir: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_key_of_a_profile_is_in_the_example() -> None:
         ("gpus_per_run = 2\nruns_per_gpu = 2", "runs_per_gpu above 1 needs gpus_per_run = 1"),
         ("cpus_per_task = 1\nruns_per_gpu = 2", "runs_per_gpu must not exceed cpus_per_task"),
         ("time_min = 2", "signal_delay_s must lie between 0 and the time limit, 120 s"),
-        ("array_parallelism = 0", "array_parallelism must be at least 1"),
+        ("array_parallelism = 0", "array_parallelism: Input should be greater than or equal to 1"),
         ("device = 'tpu'", "device: Input should be 'auto', 'cpu' or 'cuda'"),
         ("x = [", "not a TOML file"),
     ],

@@ -12,8 +12,7 @@ import pytest
 
 from harness.config import AttentionTransfer, BetaSearch, RunConfig, Schedule, TransferLearning, chexclusion
 from launch.grids.grid import Grid, GridRun
-from launch.grids.paper.grid import BETA_POINTS, REPETITIONS
-from launch.grids.paper.tables import PaperConfiguration, paper_configurations
+from launch.grids.paper import BETA_POINTS, REPETITIONS, PaperConfiguration, paper_configurations
 from launch.grids.registry import load_grid
 
 GRID: Grid = load_grid("paper")
@@ -30,7 +29,7 @@ DATASETS = {("chestxray14", "5.6k"): ("chestxray14_5.6k", "full"), ("chexpert", 
 
 
 def columns(config: RunConfig) -> dict[str, object]:
-    """A config in the columns of paper_grid.csv."""
+    """A config in the columns of paper.csv."""
     objective = config.objective
     key = {run.run_id: key for key, run in PREREQUISITES.items()}
     needs = [key[need.run_id] for need in config.needs if need.run_id in key]

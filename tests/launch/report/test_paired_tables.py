@@ -12,7 +12,8 @@ import pytest
 from report_fixtures import LABELS, pretraining, repetitions, student, write_predictions, write_run
 
 from launch.report.build import read_data
-from launch.report.content import Options, ReportData
+from launch.report.content import ReportData
+from launch.report.options import Options
 from launch.report.statistics.bootstrap import Bootstrap
 from launch.report.statistics.pairs import MEAN, compare_pairs
 from launch.report.tables.paired_tables import COLUMNS, paired, paired_csv, paired_means

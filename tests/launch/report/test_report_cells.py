@@ -9,8 +9,9 @@ from report_fixtures import mimic_teacher, pretraining, repetitions, student, wr
 
 from harness.config import BetaSearch, Weights
 from launch.report.build import read_data
-from launch.report.content import Options, ReportData
+from launch.report.content import ReportData
 from launch.report.figures.scores import learning_curve
+from launch.report.options import Options
 from launch.report.read.names import CellLabel, cell_label
 from launch.report.tables.overview import comparisons, labels, overview, prerequisites
 

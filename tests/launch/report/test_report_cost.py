@@ -13,7 +13,7 @@ import pytest
 from report_fixtures import repetitions, student, write, write_run
 
 from launch.report.build import read_data
-from launch.report.content import Options
+from launch.report.options import Options
 from launch.report.read.collect import Run, collect
 from launch.report.tables.cost import cost, device_text, run_cost
 from launch.report.tables.overview import overview, runs

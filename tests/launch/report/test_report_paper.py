@@ -11,9 +11,10 @@ import pytest
 from report_fixtures import repetitions, student, write_run
 
 from harness.config import BetaSearch, RunConfig
-from launch.grids.paper.grid import paper_grid
+from launch.grids.paper import paper_grid
 from launch.report.build import read_data
-from launch.report.content import Options, ReportData
+from launch.report.content import ReportData
+from launch.report.options import Options
 from launch.report.read.names import cell_label
 from launch.report.tables.paper_tables import (
     COLUMNS,

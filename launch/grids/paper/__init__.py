@@ -1,1 +1,0 @@
-"""The paper's experiments: its grid of runs, and its printed tables to compare with."""
