@@ -95,7 +95,8 @@ class Beton:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """Rows in index order: index, path, name, patient, study, view, split, subset_rank, crc32, sex, age.
+        """Rows in index order: index, path, name, patient, study, view, split, subset_rank, crc32, sex, age, and what
+        attributes the dataset has.
 
         Labels that the tables call uncertain somewhere have a column ``uncertain:LABEL`` besides.
 

@@ -60,7 +60,7 @@ class Sidecar:
     dropped: dict[str, int]
     """Rows left out on purpose, by reason."""
     rejects: list[dict[str, str]]
-    """Images left out because something is wrong with them: path and reason."""
+    """Images left out because something is wrong with them: path and reason, of a table's row also table and row."""
     versions: dict[str, str]
 
     @property

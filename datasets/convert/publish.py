@@ -29,6 +29,7 @@ from datasets.errors import InputError
 from datasets.files import replacing, sync
 from datasets.sources.labels import IGNORED, POSITIVE
 from datasets.sources.records import Records
+from datasets.sources.rows import REJECT_COLUMNS
 
 
 def publish(request: Request, writer: BetonWriter) -> Sidecar:
@@ -86,8 +87,8 @@ def sample_table(request: Request, writer: BetonWriter) -> pd.DataFrame:
     """Rows of the accepted images in index order. Ranks close up over rejects, so subset n still has n images."""
     accepted = np.asarray(writer.accepted)
     records = request.records
-    samples = records.frame.iloc[accepted][list(SAMPLE_COLUMNS)].reset_index(drop=True)
-    samples = samples.astype({"view": "str", "sex": "str"})
+    samples = records.frame.iloc[accepted][[*SAMPLE_COLUMNS, *records.attributes]].reset_index(drop=True)
+    samples = samples.astype(dict.fromkeys(("view", "sex", *records.attributes), "str"))
     ranks = np.asarray(request.ranks, dtype=np.int64)[accepted]
     ranked = np.flatnonzero(ranks >= 0)
     closed = np.full(len(ranks), -1, dtype=np.int64)
@@ -117,8 +118,9 @@ def _describe(
     request: Request, writer: BetonWriter, samples: pd.DataFrame, targets: np.ndarray, content: str, facts: FileFacts
 ) -> Sidecar:
     records = request.records
-    refused = [*zip(records.rejects["path"], records.rejects["reason"], strict=True)]
-    refused += [(request.path(position), reason) for position, reason in writer.rejects.items()]
+    rows = records.rejects.astype(str).itertuples(index=False)
+    refused = [dict(zip(REJECT_COLUMNS, row, strict=True)) for row in rows]
+    refused += [{"path": request.path(position), "reason": reason} for position, reason in writer.rejects.items()]
     return Sidecar(
         format_version=FORMAT_VERSION,
         dataset=records.dataset,
@@ -135,7 +137,7 @@ def _describe(
         source_tables=[asdict(table) for table in records.tables],
         settings=request.settings,
         dropped=dict(records.dropped),
-        rejects=[{"path": str(path), "reason": str(reason)} for path, reason in refused],
+        rejects=refused,
         versions=versions(),
     )
 

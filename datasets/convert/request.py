@@ -131,6 +131,7 @@ class Request:
             "views": self.records.views,
             **options.split_settings,
             **({"phantom": True} if self.records.phantom else {}),
+            **({"title": self.records.title} if self.records.title else {}),
         }
 
     def stamp(self, position: int) -> str:
@@ -152,10 +153,11 @@ class Request:
             "size": self.options.size,
             "settings": self.settings,
             "tables": [asdict(table) for table in self.records.tables],
+            **({"attributes": list(self.records.attributes)} if self.records.attributes else {}),
             "rejects": [list(map(str, row)) for row in self.records.rejects.itertuples(index=False)],
         }
         total.update(json.dumps(head, sort_keys=True).encode())
-        for name in SAMPLE_COLUMNS[1:]:
+        for name in (*SAMPLE_COLUMNS[1:], *self.records.attributes):
             for value in values_of(self.records.frame[name]):
                 total.update(json.dumps(str(value)).encode())
         total.update(self.records.targets.tobytes())

@@ -120,9 +120,11 @@ def _finding_line(text: str, labels: Sequence[str]) -> list[int]:
 
 def ages_in_years(column: pd.Series) -> pd.Series:
     """Whole years as nullable Int16 from '60', '060Y', '011M' (months) or '013D' (days); missing where unreadable."""
-    parts = named_parts(column.str.upper(), r"^(?P<number>\d{1,4})(?:\.0+)?(?P<unit>[YMD]?)$")
+    codes, texts = pd.factorize(column, use_na_sentinel=False)
+    upper = pd.Series(texts, dtype="str").str.upper()
+    parts = named_parts(upper, r"^(?P<number>\d{1,4})(?:\.0+)?(?P<unit>[YMD]?)$")
     years = pd.to_numeric(parts["number"]) * parts["unit"].map(_YEARS_PER_UNIT).fillna(1.0)
-    return years.map(np.floor).astype("Int16")
+    return years.map(np.floor).astype("Int16").iloc[codes].set_axis(column.index)
 
 
 def views(column: pd.Series) -> pd.Series:

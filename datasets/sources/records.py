@@ -48,7 +48,8 @@ class Records:
 
     path (posix, below root: the file), name (the image within its dataset, the same wherever a copy lies), patient,
     study, view (frontal | lateral | unknown), official_split ('' | train | validation | test), sex (F | M | missing),
-    age (years, Int16 | missing). view, official_split and sex are categories, which take a byte an image.
+    age (years, Int16 | missing), then attributes of this dataset, such as site. view, official_split, sex and the
+    attributes are categories, which take a byte an image.
     """
     targets: npt.NDArray[np.uint8]
     """(N, L): 1 positive, 0 negative, 255 left out of the loss."""
@@ -65,6 +66,13 @@ class Records:
     views: Views = "all"
     phantom: bool = False
     """Whether the images are made up."""
+    title: str = ""
+    """Of a dataset that is not registered: its name in reports."""
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Columns of the frame that this dataset has beyond the common ones."""
+        return tuple(self.frame.columns[len(COLUMNS) :])
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -73,13 +81,27 @@ class Records:
         return tuple(named)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnDataset:
+    """A dataset that is not registered, such as one that a spec describes."""
+
+    name: str
+    read: Reader
+    title: str = ""
+
+
 def read_records(
-    dataset: str, root: Path, *, uncertain: Uncertain = "zero", views: Views = "all", check_files: bool = True
+    dataset: str | OwnDataset,
+    root: Path,
+    *,
+    uncertain: Uncertain = "zero",
+    views: Views = "all",
+    check_files: bool = True,
 ) -> Records:
     """Read a dataset's tables and, with ``check_files``, look for its images.
 
     Args:
-        dataset: a name in ``datasets.sources.registry``.
+        dataset: a name in ``datasets.sources.registry``, or a dataset of one's own.
         root: the dataset's folder or its parent; the tables are found below it.
         uncertain: what -1 becomes.
         views: 'frontal' and 'lateral' drop the other images and those whose view is unknown.
@@ -89,8 +111,9 @@ def read_records(
         InputError: tables not found or not readable, an unknown label, an image listed twice, no image found at all.
     """
     root = Path(root)
-    read: Reader = pkgutil.resolve_name(dataset_entry(dataset).reader)
-    rows = read(root, check_files=check_files)
+    if isinstance(dataset, str):
+        dataset = OwnDataset(name=dataset, read=pkgutil.resolve_name(dataset_entry(dataset).reader))
+    rows = dataset.read(root, check_files=check_files)
     _check_listed_once(rows)
     frame, values, rejects, dropped = rows.frame, rows.values, rows.refused, dict(rows.dropped)
     # Of 400,000 images each copy takes 100 MB, and mostly nothing is left out.
@@ -107,12 +130,15 @@ def read_records(
     if not frame["path"].is_monotonic_increasing:
         order = frame["path"].array.argsort(kind="stable")
         frame, values = frame.iloc[order], values[order]
+    attributes = frame.columns[len(COLUMNS) + 2 :].tolist()
+    categories = dict.fromkeys((*CATEGORIES, *attributes), "category")
     uncertain_at = values == UNCERTAIN
     return Records(
-        dataset=dataset,
+        dataset=dataset.name,
+        title=dataset.title,
         root=root,
         labels=rows.labels,
-        frame=frame[list(COLUMNS)].reset_index(drop=True).astype(dict.fromkeys(CATEGORIES, "category")),
+        frame=frame[[*COLUMNS, *attributes]].reset_index(drop=True).astype(categories),
         targets=np.ascontiguousarray(to_targets(values, uncertain)),
         tables=rows.tables,
         rejects=rejects.sort_values(["path", "table", "row"], ignore_index=True),
@@ -135,8 +161,8 @@ class RejectGuard:
         self._root, self._max_rejects, self._stop_at_first = records.root, max_rejects, stop_at_first
         self._found: list[str] = []
         self._total = len(records.frame) + len(records.rejects)
-        for path, reason in zip(records.rejects["path"], records.rejects["reason"], strict=True):
-            self.add(str(path), str(reason))
+        for path, reason, table, row in records.rejects[list(REJECT_COLUMNS)].itertuples(index=False):
+            self.add(str(path), f"{reason} ({table}, row {row})")
 
     def __len__(self) -> int:
         return len(self._found)

@@ -24,7 +24,7 @@ class SourceRows:
     labels: tuple[str, ...]
     """Canonical names, one for each column of ``values``."""
     frame: pd.DataFrame
-    """Columns ``COLUMNS``, then ``table`` and ``row``: where each row came from."""
+    """Columns ``COLUMNS``, then ``table`` and ``row``, where each row came from, then attributes of this dataset."""
     values: npt.NDArray[np.int8]
     """(N, L): 1 positive, 0 negative or not mentioned, -1 uncertain, -2 missing."""
     tables: tuple[SourceTable, ...]
@@ -50,7 +50,8 @@ def source_rows(
     """Rows of a table in the common schema, those with a reason against them as rejects.
 
     Args:
-        columns: the common columns that this source knows, and 'raw', the path as the table writes it.
+        columns: the common columns that this source knows, and 'raw', the path as the table writes it; any others
+            are kept as attributes.
         reasons: '' for a usable row.
         values: (N, L), one row for each of the table's.
     """
@@ -61,6 +62,7 @@ def source_rows(
     frame["age"] = columns.get("age", pd.Series(pd.NA, index=index)).astype("Int16")
     frame["table"] = table.source.name
     frame["row"] = index.to_numpy(dtype=np.int64)
+    frame = frame.assign(**{name: columns[name] for name in columns if name not in (*COLUMNS, "raw")})
     bad = reasons != ""
     refused = pd.DataFrame({"path": columns["raw"], "reason": reasons, "table": frame["table"], "row": frame["row"]})
     return SourceRows(

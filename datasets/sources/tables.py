@@ -5,12 +5,13 @@ Every cell stays text; a row with too few or too many cells is refused, and blan
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,18 @@ GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1 << 20
 BLOCK_BYTES = 16 << 20
 ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvForm:
+    """How a CSV is written."""
+
+    separator: str = ","
+    encoding: str = "utf-8"
+    header_line: int = 1
+    """Line that names the columns; those above it are passed over."""
+    multiline: bool = False
+    """Whether a quoted cell may go over several lines; a quote that is left open is then hard to find."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +89,15 @@ def values_of(column: pd.Series) -> Iterator[Any]:
         yield from column.iloc[first : first + ROWS_AT_ONCE].tolist()
 
 
-def read_header(path: Path) -> list[str]:
+def read_header(path: Path, form: CsvForm = CsvForm()) -> list[str]:
     """Column names of a CSV, without surrounding blanks; '' for an unnamed column.
 
     Raises:
         InputError: when the file cannot be read, is empty, or names a column twice.
     """
-    return _header(path, _first_records(path, _decompress(path, read_file(path), HEAD_BYTES), 1)[0])
+    data = _decompress(path, read_file(path), HEAD_BYTES)
+    data = _from_header_on(path, data, form, "strict" if len(data) < HEAD_BYTES else "ignore")
+    return check_names(path, _first_records(path, data, 1, form)[0])
 
 
 def read_table(
@@ -90,8 +105,7 @@ def read_table(
     required: Sequence[str],
     optional: Sequence[str] = (),
     *,
-    header_line: int = 1,
-    multiline: bool = False,
+    form: CsvForm = CsvForm(),
 ) -> Table:
     """Read the required columns and those of the optional ones that are there.
 
@@ -99,16 +113,15 @@ def read_table(
         path: a CSV, plain or gzipped.
         required: columns without which the table is refused.
         optional: columns that are read when the table has them.
-        header_line: line that names the columns; those above it are passed over.
-        multiline: whether a quoted cell may go over several lines; a quote that is left open is then hard to find.
+        form: how the CSV is written.
 
     Raises:
         InputError: naming the file, and the row or the columns that are wrong.
     """
     raw = read_file(path)
-    data = _decompress(path, raw).split(b"\n", header_line - 1)[-1]
-    records = _first_records(path, data, 2)
-    header = _header(path, records[0])
+    data = _from_header_on(path, _decompress(path, raw), form)
+    records = _first_records(path, data, 2, form)
+    header = check_names(path, records[0])
     missing = [name for name in required if name not in header]
     if missing:
         raise InputError(
@@ -116,9 +129,9 @@ def read_table(
         )
     wanted = [*required, *(name for name in optional if name in header)]
     positions = [header.index(name) for name in wanted]
-    frame = _parse(path, data, positions, _row_width(header, records), header_line, multiline=multiline)
+    frame = _parse(path, data, positions, _row_width(header, records), form)
     frame.columns = pd.Index(wanted)
-    frame.index = pd.RangeIndex(header_line + 1, header_line + 1 + len(frame))
+    frame.index = pd.RangeIndex(form.header_line + 1, form.header_line + 1 + len(frame))
     frame = frame[(frame != "").any(axis=1)]
     return Table(path, SourceTable(path.name, hashlib.sha256(raw).hexdigest(), len(frame)), frame)
 
@@ -140,6 +153,16 @@ def _decompress(path: Path, raw: bytes, limit: int = -1) -> bytes:
     return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in raw else raw
 
 
+def _from_header_on(path: Path, data: bytes, form: CsvForm, errors: str = "strict") -> bytes:
+    """A table in UTF-8, from the line on that names its columns."""
+    if codecs.lookup(form.encoding).name != "utf-8":
+        try:
+            data = data.decode(form.encoding, errors).encode().replace(b"\r\n", b"\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not {form.encoding} text ({error})") from None
+    return data.split(b"\n", form.header_line - 1)[-1]
+
+
 def _decode(path: Path, data: bytes, errors: str = "strict") -> str:
     try:
         return data.decode("utf-8-sig", errors)
@@ -147,10 +170,10 @@ def _decode(path: Path, data: bytes, errors: str = "strict") -> str:
         raise InputError(f"{path}: not UTF-8 text ({error})") from None
 
 
-def _first_records(path: Path, data: bytes, count: int) -> list[list[str]]:
+def _first_records(path: Path, data: bytes, count: int, form: CsvForm) -> list[list[str]]:
     head = _decode(path, data[:HEAD_BYTES], "strict" if len(data) < HEAD_BYTES else "ignore")
     try:
-        records = list(islice(csv.reader(io.StringIO(head)), count))
+        records = list(islice(csv.reader(io.StringIO(head), delimiter=form.separator), count))
     except csv.Error as error:
         raise InputError(f"{path}: not a readable CSV table ({error}); a quote may be left open") from None
     if not records or not any(cell.strip() for cell in records[0]):
@@ -160,7 +183,8 @@ def _first_records(path: Path, data: bytes, count: int) -> list[list[str]]:
     return records
 
 
-def _header(path: Path, record: list[str]) -> list[str]:
+def check_names(path: Path, record: Iterable[str]) -> list[str]:
+    """Names of columns without surrounding blanks; InputError where one is there twice."""
     header = [cell.strip() for cell in record]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
@@ -176,9 +200,7 @@ def _row_width(header: list[str], records: list[list[str]]) -> int:
     return len(first) if longer or shorter else len(header)
 
 
-def _parse(
-    path: Path, data: bytes, positions: list[int], width: int, header_line: int, *, multiline: bool
-) -> pd.DataFrame:
+def _parse(path: Path, data: bytes, positions: list[int], width: int, form: CsvForm) -> pd.DataFrame:
     ragged: list[Any] = []
 
     def note(row: Any) -> str:
@@ -195,7 +217,10 @@ def _parse(
                 use_threads=False, column_names=names, skip_rows=1, block_size=BLOCK_BYTES
             ),
             parse_options=pyarrow.csv.ParseOptions(
-                invalid_row_handler=note, ignore_empty_lines=False, newlines_in_values=multiline
+                delimiter=form.separator,
+                invalid_row_handler=note,
+                ignore_empty_lines=False,
+                newlines_in_values=form.multiline,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(used, pa.string()), strings_can_be_null=False, include_columns=used
@@ -204,13 +229,13 @@ def _parse(
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: not a readable CSV table ({str(error).splitlines()[0]})") from None
     if ragged:
-        first, row = ragged[0], ragged[0].number + header_line - 1
+        first, row = ragged[0], ragged[0].number + form.header_line - 1
         raise InputError(
             f"{path}, row {row}: {first.actual_columns} cells, expected {first.expected_columns}; "
             "the file may be cut short or its cells shifted"
         )
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    if table.num_rows != lines - 1 and not multiline:
+    if table.num_rows != lines - 1 and not form.multiline:
         raise InputError(f"{path}: {lines:,} lines but {table.num_rows + 1:,} rows; a quote may be left open")
     trimmed = [pc.utf8_trim_whitespace(table.column(name)) for name in used]
     frame: pd.DataFrame = pa.table(trimmed, names=used).to_pandas()

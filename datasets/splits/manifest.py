@@ -21,7 +21,7 @@ from datasets.errors import InputError
 from datasets.files import read_file, replacing
 from datasets.sources.labels import SPLITS
 from datasets.sources.records import Records
-from datasets.sources.tables import read_table
+from datasets.sources.tables import CsvForm, read_table
 from datasets.splits.split import NOT_RANKED, SplitConfig
 
 FORMAT = "cxr-harness split manifest"
@@ -71,7 +71,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
         InputError: not a manifest, an image twice, a patient in two splits, ranks that are not 0 to n-1.
     """
     header = _read_comment(path)
-    table = read_table(path, COLUMNS, header_line=2 if header else 1)
+    table = read_table(path, COLUMNS, form=CsvForm(header_line=2 if header else 1))
     frame = table.frame
     ranks = pd.to_numeric(frame["subset_rank"], errors="coerce")
     bad = ranks.isna() | (ranks % 1 != 0) | (ranks < NOT_RANKED)

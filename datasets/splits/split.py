@@ -20,7 +20,7 @@ import pandas as pd
 from datasets.errors import InputError
 from datasets.sources.labels import SPLITS
 from datasets.sources.records import Records
-from datasets.sources.tables import read_lines
+from datasets.sources.tables import read_lines, values_of
 
 NOT_RANKED = -1
 
@@ -132,14 +132,14 @@ def official_splits(records: Records, seed: int) -> npt.NDArray[Any]:
 def _split_of(patients: pd.Series, split: dict[str, str]) -> npt.NDArray[Any]:
     """(N,) of str, as few bytes each as numpy can do with: these are kept as long as the records are."""
     codes, known = pd.factorize(patients)
-    of_known = np.array([SPLITS.index(split[patient]) for patient in known], dtype=np.int64)
+    of_known = np.array([SPLITS.index(split[patient]) for patient in known.tolist()], dtype=np.int64)
     return np.array(SPLITS, dtype=object)[of_known[codes]]
 
 
 def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
     """Patients named in a file, one id a line: '3', '00003', 'patient00003' and 'p00003' are the same patient.
 
-    Where a dataset's ids are no numbers, as 'id_1a2b', they are compared as they stand. Ids may be repeated, as in
+    Where ids are no numbers that tell patients apart, as 'id_1a2b', they are compared as they stand. Ids may be repeated, as in
     lists with one line an image. Those of patients whom the dataset does not have are passed over with a warning:
     published lists were made from other releases.
 
@@ -147,21 +147,28 @@ def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
         InputError: a line that is not an id, or no id of this dataset at all.
     """
     lines, _ = read_lines(path)
-    numbered = all(patient.isdecimal() for patient in patients)
-    known: dict[str | int, str] = {int(patient) if numbered else patient: patient for patient in patients}
-    asked: set[str | int] = set()
-    for entry, line in enumerate(lines, start=1):
-        match = re.fullmatch(r"(?:patient|p)?(\d+)", line, flags=re.IGNORECASE)
-        if numbered and match is None:
-            raise InputError(f"{path}, entry {entry}: {line!r} is not a patient id; expected one number a line")
-        asked.add(int(match[1]) if numbered and match else line)
-    found = frozenset(known[patient] for patient in asked if patient in known)
+    known: dict[int | str | None, str] = {_patient_number(patient): patient for patient in patients}
+    numbered = len(known) == len(patients) and None not in known
+    if not numbered:
+        known = dict(zip(patients, patients, strict=True))
+    asked = set[int | str]()
+    for number, line in enumerate(lines, start=1):
+        patient = _patient_number(line) if numbered else line
+        if patient is None:
+            raise InputError(f"{path}, entry {number}: {line!r} is not a patient id; expected one number a line")
+        asked.add(patient)
+    found = frozenset(known[number] for number in asked if number in known)
     if not found:
         raise InputError(f"{path}: none of its {len(asked):,} patient ids is in the dataset")
     if len(found) < len(asked):
         absent = len(asked) - len(found)
         logger.warning("%s: %s of %s patients are not in the dataset", path, f"{absent:,}", f"{len(asked):,}")
     return found
+
+
+def _patient_number(patient: str) -> int | None:
+    match = re.fullmatch(r"(?:patient|p)?(\d+)", patient, flags=re.IGNORECASE)
+    return None if match is None else int(match[1])
 
 
 def subset_ranks(names: Iterable[str], splits: npt.ArrayLike, seed: int) -> npt.NDArray[np.int64]:
@@ -174,7 +181,8 @@ def subset_ranks(names: Iterable[str], splits: npt.ArrayLike, seed: int) -> npt.
         (N,) int64 in the order of ``names``.
     """
     salt, length = seed.to_bytes(16, "little"), len(np.asarray(splits))
-    digests = (hashlib.blake2b(name.encode(), digest_size=8, salt=salt).digest() for name in names)
+    texts = values_of(names) if isinstance(names, pd.Series) else names
+    digests = (hashlib.blake2b(name.encode(), digest_size=8, salt=salt).digest() for name in texts)
     keys = np.fromiter((int.from_bytes(digest, "big") for digest in digests), dtype=np.uint64, count=length)
     train = np.flatnonzero(np.asarray(splits) == "train")
     order = train[np.argsort(keys[train], kind="stable")]

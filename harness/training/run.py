@@ -222,6 +222,7 @@ def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) ->
         "config_hash": run.config.hash,
         "beton": str(run.beton.path),
         "content_hash": run.beton.sidecar.content_hash,
+        "dataset_title": run.beton.sidecar.settings.get("title"),
         "preprocessing": asdict(Preprocessing.of(run.beton.sidecar)),
         "phantom": bool(run.beton.sidecar.settings.get("phantom", False)),
         "started_from": origin,

@@ -40,7 +40,9 @@ COMMANDS = Registry[CommandEntry]("command", "cxr_harness.commands")
 for _name, _command, _summary in (
     ("phantom", "launch.cli.data:Phantom", "write made-up datasets in the layouts of the real ones"),
     ("split", "launch.cli.convert:Split", "split a dataset by patient and write the manifest"),
+    ("split table", "launch.cli.convert:SplitTable", "split a dataset of one's own"),
     ("convert", "launch.cli.convert:Convert", "turn images and tables into one beton file"),
+    ("convert table", "launch.cli.convert:ConvertTable", "turn tables of one's own into one, by a spec"),
     ("inspect", "launch.cli.data:Inspect", "print what a beton holds and check that it is whole"),
     ("beton merge", "launch.cli.data:Merge", "merge betons of one dataset, or of several, into one"),
     ("models", "launch.cli.models:Models", "list the networks and their parameter counts"),

@@ -28,13 +28,9 @@ def _dataset_choice() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions:
-    """A dataset as its owner distributes it, and how its patients are split."""
+class SplitOptions:
+    """How the patients of any dataset are split."""
 
-    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(constructor_factory=_dataset_choice)]
-    """Which dataset's layout to expect below ROOT."""
-    root: Path
-    """The dataset's folder or its parent, as it was downloaded."""
     uncertain: Literal["zero", "one", "ignore"] = "zero"
     """What an uncertain label (-1) becomes: negative, positive, or left out of the loss."""
     views: Literal["all", "frontal", "lateral"] = "all"
@@ -51,10 +47,8 @@ class DatasetOptions:
     """Stop when more than this fraction of the images is missing or unusable."""
 
     def read(self) -> Records:
-        from datasets.sources.records import read_records
-
-        logger.info("reading %s below %s", self.dataset, self.root)
-        return read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
+        """Read the dataset's tables."""
+        raise NotImplementedError
 
     def split_config(self, kind: Literal["random", "official"]) -> SplitConfig:
         """Return how the options split the patients; raise InputError for what does not go together."""
@@ -69,6 +63,44 @@ class DatasetOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(SplitOptions):
+    """A dataset as its owner distributes it."""
+
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(constructor_factory=_dataset_choice)]
+    """Which dataset's layout to expect below ROOT."""
+    root: Path
+    """The dataset's folder or its parent, as it was downloaded."""
+
+    def read(self) -> Records:
+        """Read the dataset's tables."""
+        from datasets.sources.records import read_records
+
+        logger.info("reading %s below %s", self.dataset, self.root)
+        return read_records(self.dataset, self.root, uncertain=self.uncertain, views=self.views)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(SplitOptions):
+    """A dataset of one's own, described by a spec."""
+
+    spec: Path | None = None
+    """The spec, a TOML file: tables, images, patients, labels. docs/own_data.md explains its keys."""
+    root: Path | None = None
+    """The folder of tables and images; default: the spec's root, else the spec's own folder."""
+
+    def read(self) -> Records:
+        """Read the tables of the spec."""
+        from datasets.own_tables.read import open_spec
+        from datasets.sources.records import read_records
+
+        if self.spec is None:
+            raise InputError("--spec: give the TOML file that describes the tables; --guess DIR writes a first one")
+        dataset, root = open_spec(self.spec, self.root)
+        logger.info("reading %s below %s", dataset.name, root)
+        return read_records(dataset, root, uncertain=self.uncertain, views=self.views)
+
+
 def _assign(records: Records, config: SplitConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return the split and the subset rank of each image."""
     from datasets.splits.split import assign_splits, subset_ranks
@@ -78,15 +110,8 @@ def _assign(records: Records, config: SplitConfig) -> tuple[np.ndarray, np.ndarr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split(DatasetOptions):
-    """Split a dataset by patient and write the manifest, with counts of rows, patients and images.
-
-    For example:
-        cxr split chestxray14 --root /data/nih --out nih.split.csv --seed 0
-
-    The manifest is a CSV of path, patient, split and subset rank; anyone with the same dataset can check and use it.
-    Rows that cannot be used are listed in a second CSV beside it, OUT.rejects.csv.
-    """
+class SplitCommand(SplitOptions):
+    """What splitting any dataset takes."""
 
     out: Path
     """The manifest to write, a CSV."""
@@ -112,6 +137,27 @@ class Split(DatasetOptions):
         _warn(counts)
         document = {**counts, "manifest": str(self.out), "rejects_file": rejects_file}
         print(json.dumps(document, indent=2) if self.json else _text(document))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(SplitCommand, DatasetOptions):
+    """Split a dataset by patient and write the manifest, with counts of rows, patients and images.
+
+    For example:
+        cxr split chestxray14 --root /data/nih --out nih.split.csv --seed 0
+
+    The manifest is a CSV of path, patient, split and subset rank; anyone with the same dataset can check and use it.
+    Rows that cannot be used are listed in a second CSV beside it, OUT.rejects.csv.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitTable(SplitCommand, TableOptions):
+    """Split a dataset of one's own by patient, as 'cxr split' does the registered ones.
+
+    For example:
+        cxr split table --spec hospital.toml --out hospital.split.csv
+    """
 
 
 def summary(records: Records, splits: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -179,19 +225,9 @@ def _text(document: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert(DatasetOptions):
-    """Turn a dataset's images and tables into one beton file, the form that training reads.
+class ConvertCommand(SplitOptions):
+    """What converting any dataset takes."""
 
-    Every image is decoded to 8-bit gray, resized and cropped once. OUT.beton, OUT.beton.json (counts, hashes, what
-    was left out and why) and OUT.samples.parquet (patients, splits) belong together. Re-run the same command to
-    resume an interrupted conversion; it does nothing when the beton is there already.
-
-    For example:
-        cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
-    """
-
-    out: Path
-    """The beton to write, such as data/chexpert.beton."""
     size: int = 256
     """Side of the square images in pixels, a multiple of 32."""
     workers: int | None = None
@@ -215,11 +251,12 @@ class Convert(DatasetOptions):
     overwrite: bool = False
     """Replace OUT even if it is there."""
 
-    def run(self) -> None:
+    def convert(self, out: Path) -> None:
+        """Convert, or say that the beton is there already; print what it holds."""
         from datasets.convert.pool import start_fork_server
 
-        self._check()
-        if not self.out.exists():  # what is whole already needs no decoders
+        self._check(out)
+        if not out.exists():  # what is whole already needs no decoders
             start_fork_server()  # which loads them while this process imports what follows
         from datasets.beton.reader import Beton
         from datasets.beton.summary import render
@@ -241,12 +278,12 @@ class Convert(DatasetOptions):
             overwrite=self.overwrite,
             split_settings=settings,
         )
-        convert(records, splits, ranks, self.out, options)
-        print_whole(render(Beton.open(self.out)))
+        convert(records, splits, ranks, out, options)
+        print_whole(render(Beton.open(out)))
 
-    def _check(self) -> None:
-        if self.out.suffix != ".beton":
-            raise InputError(f"--out {self.out}: the name must end in .beton")
+    def _check(self, out: Path) -> None:
+        if out.suffix != ".beton":
+            raise InputError(f"--out {out}: the name must end in .beton")
         if self.manifest is not None and (self.split != "random" or self.test_ids is not None):
             raise InputError("--manifest already says how images are split; leave out --split and --test-ids")
         if self.manifest is not None and (self.seed, self.split_seed, self.subset_seed) != (0, None, None):
@@ -261,3 +298,69 @@ class Convert(DatasetOptions):
             return *apply_manifest(records, read_manifest(self.manifest)), {"manifest": sha256_file(self.manifest)}
         config = self.split_config(self.split)
         return *_assign(records, config), split_settings(config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(ConvertCommand, DatasetOptions):
+    """Turn a dataset's images and tables into one beton file, the form that training reads.
+
+    Every image is decoded to 8-bit gray, resized and cropped once. OUT.beton, OUT.beton.json (counts, hashes, what
+    was left out and why) and OUT.samples.parquet (patients, splits) belong together. Re-run the same command to
+    resume an interrupted conversion; it does nothing when the beton is there already.
+
+    For example:
+        cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
+    """
+
+    out: Path
+    """The beton to write, such as data/chexpert.beton."""
+
+    def run(self) -> None:
+        """Convert the dataset."""
+        self.convert(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertTable(ConvertCommand, TableOptions):
+    """Turn images and tables of one's own into a beton, as 'cxr convert' does the registered datasets.
+
+    A spec says what the tables' columns mean; the name in it is the dataset's name from then on, so OUT should be
+    DATA_DIR/NAME.beton.
+
+    For example:
+        cxr convert table --guess /data/hospital --out hospital.toml
+        cxr convert table --spec hospital.toml --out data/hospital.beton
+    """
+
+    guess: Path | None = None
+    """Write a first spec of the tables and images in this folder, with counts and doubts as comments, and convert
+    nothing."""
+    out: Path | None = None
+    """The beton to write, such as data/hospital.beton; with --guess the spec, which is else printed."""
+
+    def run(self) -> None:
+        """Convert the tables of the spec, or guess one."""
+        if self.guess is not None:
+            self._guess(self.guess)
+        elif self.out is None:
+            raise InputError("--out: give the beton to write, such as data/hospital.beton")
+        else:
+            self.convert(self.out)
+
+    def _guess(self, folder: Path) -> None:
+        from datasets.files import write_text
+        from datasets.own_tables.guess import guess_spec
+
+        if self.spec is not None:
+            raise InputError("--guess writes a spec and --spec reads one; choose one")
+        if self.out is not None and (self.out.suffix != ".toml" or (self.out.exists() and not self.overwrite)):
+            wrong = "is there already; --overwrite replaces it" if self.out.exists() else "the name must end in .toml"
+            raise InputError(f"--out {self.out}: {wrong}")
+        text = guess_spec(folder)
+        if self.out is None:
+            print(text, end="")
+        else:
+            write_text(self.out, text)
+            logger.info(
+                "%s: a first spec; look through its comments, then convert with --spec %s", self.out, self.out
+            )

@@ -22,7 +22,7 @@ from datasets.sources.cells import MISSING, parsed_cells, sexes, views
 from datasets.sources.folders import below, find_home, needed_file, refusals
 from datasets.sources.labels import NO_FINDING, PADCHEST_LABELS
 from datasets.sources.rows import DICOM_INSTEAD, SourceRows, source_rows
-from datasets.sources.tables import Table, read_table
+from datasets.sources.tables import CsvForm, Table, read_table
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
 REQUIRED = ("ImageID", "ImageDir", "StudyID", "PatientID", "Labels")
@@ -98,7 +98,9 @@ def read(root: Path, *, check_files: bool) -> SourceRows:
     """
     del check_files  # Paths follow from the table alone.
     home = find_home(root, [TABLE], REQUIRED[:1])
-    whole = read_table(needed_file(home, TABLE, "it has the labels"), REQUIRED, OPTIONAL, multiline=True)
+    whole = read_table(
+        needed_file(home, TABLE, "it has the labels"), REQUIRED, OPTIONAL, form=CsvForm(multiline=True)
+    )
     blank = pd.Series("", index=whole.frame.index, dtype="str")
     unlabelled, projection = whole.frame["Labels"].isin(BLANK), whole.frame.get("Projection", blank)
     excluded = ~unlabelled & (projection == "EXCLUDE")

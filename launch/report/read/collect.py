@@ -13,6 +13,7 @@ from datasets.errors import InputError
 from datasets.files import parse_as, read_json, read_json_object, regular
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
+from launch.report.read.names import learn_title
 
 GENERATOR = '<meta name="generator" content="cxr report">'
 """Stands at the head of every page of a report."""
@@ -223,6 +224,7 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         if result is None:
             raise
         status = {}
+    learn_title(config.data.dataset, provenance.get("dataset_title"))
     epochs, unusable = parse_epochs(list(folder.metrics()))
     content_hash = (result.content_hash if result else None) or provenance.get("content_hash") or ""
     run = Run(

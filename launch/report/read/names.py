@@ -19,6 +19,13 @@ from harness.config import (
 from harness.config.networks import known_scopes
 
 _WORDS = {"imagenet": "ImageNet", "none": "random"}
+_TITLES: dict[str, str] = {}
+
+
+def learn_title(dataset: str, title: object) -> None:
+    """Call a dataset that is not registered as the folder of a run on it does, if it does."""
+    if isinstance(title, str) and title:
+        _TITLES[dataset] = title
 
 
 def word(name: str) -> str:
@@ -26,7 +33,7 @@ def word(name: str) -> str:
     for registry in (DATASETS, NETWORKS, OBJECTIVES, known_scopes()):
         if name in registry:
             return registry[name].title
-    return _WORDS.get(name, name)
+    return _WORDS.get(name, _TITLES.get(name, name))
 
 
 class CellLabel(NamedTuple):
