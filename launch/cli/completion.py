@@ -42,6 +42,10 @@ def full_parser() -> Any:
     for name, entry in COMMANDS.items():
         group, _, word = name.rpartition(" ")
         members.setdefault(group, {})[word] = entry.load()
+    for group, commands in list(members.items()):
+        # tyro makes no group of one command, argparse no word that is both a command and a group, as convert is.
+        if group in COMMANDS or len(commands) == 1:
+            del members[group]
     top: dict[str, Any] = {**members.pop(""), **{group: _either(commands) for group, commands in members.items()}}
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         parser = tyro.extras.get_parser(_either(top), prog="cxr")

@@ -306,7 +306,8 @@ class Convert(ConvertCommand, DatasetOptions):
 
     Every image is decoded to 8-bit gray, resized and cropped once. OUT.beton, OUT.beton.json (counts, hashes, what
     was left out and why) and OUT.samples.parquet (patients, splits) belong together. Re-run the same command to
-    resume an interrupted conversion; it does nothing when the beton is there already.
+    resume an interrupted conversion; it does nothing when the beton is there already. 'cxr convert table' takes
+    tables of one's own.
 
     For example:
         cxr convert chestxray14 --root /data/nih --out data/chestxray14.beton
