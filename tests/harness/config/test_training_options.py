@@ -76,7 +76,7 @@ def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -
         (
             "loss",
             {"positive_weight": "prevalence"},
-            "loss.positive_weight: unknown key; known keys: positive_weights",
+            "loss.positive_weight: unknown key; did you mean positive_weights",
         ),
         ("loss", {"positive_weights": "prevalense"}, "loss.positive_weights: .*'prevalence', found 'prevalense'"),
         ("loss", {"positive_weights": {"Edema": 0.0}}, "loss.positive_weights.Edema must be positive"),
