@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +26,10 @@ from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_adam
 from harness.training.preflight import CheckedRun
 from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
+
+logger = logging.getLogger(__name__)
+SMALL_SHARE = 16
+"""Images of a step below which a GPU among several waits for its kernels to be started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +104,19 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     wrapped, optimizer = accelerator.prepare(student, adam)
     if accelerator.num_processes > 2:
         warm_up_ddp_buckets(wrapped, network, accelerator.device)
+    if accelerator.device.type == "cuda" and run.owner:
+        warn_of_small_shares(share, accelerator.num_processes)
+    train_loader = _train_loader(run)
     validation_indices = run.beton.indices("validation")
     return TrainingComponents(
         accelerator=accelerator,
         network=network,
         wrapped=wrapped,
-        forward_backward=forward_backward(accelerator, wrapped, objective, share, runtime),
+        forward_backward=forward_backward(accelerator, wrapped, objective, train_loader.plan.sizes, runtime),
         optimizer=optimizer,
         objective=objective,
         schedule=config.schedule,
-        train_loader=_train_loader(run),
+        train_loader=train_loader,
         validation_loader=split_loader(accelerator, run.beton, validation_indices, runtime),
         validation_indices=validation_indices,
         labels=run.beton.labels,
@@ -115,15 +124,31 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     )
 
 
+def warn_of_small_shares(share: int, num_processes: int) -> None:
+    """Say when each of several GPUs gets so few images that starting kernels takes longer than running them."""
+    if num_processes > 1 and share < SMALL_SHARE:
+        logger.warning(
+            f"each GPU gets {share} images of a step, and fewer than {SMALL_SHARE} do not fill one: {num_processes} "
+            f"runs at once, each on a GPU of its own, use {num_processes} GPUs better than one run on all of them"
+        )
+
+
 def forward_backward(
-    accelerator: Accelerator, wrapped: nn.Module, objective: Objective, batch_size: int, runtime: RuntimeConfig
+    accelerator: Accelerator,
+    wrapped: nn.Module,
+    objective: Objective,
+    sizes: Sequence[int],
+    runtime: RuntimeConfig,
 ) -> ForwardBackward:
-    """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation."""
+    """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation.
+
+    ``sizes`` are the images of an epoch's steps.
+    """
     eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
     if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or not runtime.cuda_graphs:
         return eager
     modules = [wrapped] if objective.module is None else [wrapped, objective.module]
-    return GraphedForwardBackward(eager, modules, batch_size)
+    return GraphedForwardBackward(eager, modules, set(sizes))
 
 
 def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
