@@ -252,6 +252,19 @@ def test_a_gpu_slot_reaches_its_process(tmp_path: Path, monkeypatch: pytest.Monk
     assert "sees 7" in RunFolder(tmp_path / RUNS["pretrain"].run_id).log_file.read_text()
 
 
+def test_a_run_is_not_let_in_beside_another_where_there_is_no_room(tmp_path: Path) -> None:
+    """Two slots of one GPU: both at once with room, one after the other without."""
+    two = {name: RUNS[name] for name in ("pretrain", "teacher")}
+    for room in (True, False):
+        runs_dir = tmp_path / str(room)
+        runner = executor(runs_dir, dict.fromkeys(two, "ok:0.5"))
+        runner._free = [{"CUDA_VISIBLE_DEVICES": "7"}, {"CUDA_VISIBLE_DEVICES": "7"}]
+        runner.room.admits = lambda run, gpu, beside, room=room: room or not beside
+        assert [outcome.state for outcome in runner.run(plan(runs_dir, two))] == ["done", "done"]
+        begun, ended = times(runs_dir, "start"), times(runs_dir, "end")
+        assert (max(begun.values()) < min(ended.values())) is room
+
+
 def test_a_run_started_by_hand_is_waited_for(tmp_path: Path) -> None:
     """Without a lock, a status that names a live process is enough."""
     folder = RunFolder(tmp_path / RUNS["teacher"].run_id)

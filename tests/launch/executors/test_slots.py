@@ -32,6 +32,7 @@ def test_slots_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", None)] == ["3", "5"]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", 3)] == ["3", "5", "3"]
     assert list(make_slots("cpu", 3)) == [{}, {}, {}]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", None, 2)] == ["3", "5", "3", "5"]
 
 
 def test_the_cpu_takes_two_runs_at_most_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +47,9 @@ def test_impossible_wishes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         make_slots("cuda", None)
     with pytest.raises(InputError, match="--slots 0: expected at least 1"):
         make_slots("auto", 0)
+    with pytest.raises(InputError, match="--runs-per-gpu 0: expected at least 1"):
+        make_slots("auto", None, 0)
+    with pytest.raises(InputError, match="--runs-per-gpu: no GPU here"):
+        make_slots("auto", None, 2)
+    with pytest.raises(InputError, match="give one of them"):
+        make_slots("auto", 2, 2)
