@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from datasets.errors import InputError
+from datasets.loading.threads import usable_cores
 
 CPU_SLOTS = 2
 """Runs at once without a GPU: a second one fills the gaps of the first; more would only share the cores."""
@@ -39,13 +40,8 @@ def make_slots(
             raise InputError("--runs-per-gpu: no GPU here; give --slots for the number of runs at once")
         asked = runs_per_gpu * len(gpus)
     if not gpus:
-        return tuple(Slot() for _ in range(asked or min(CPU_SLOTS, num_cores())))
+        return tuple(Slot() for _ in range(asked or min(CPU_SLOTS, usable_cores())))
     return tuple(Slot(CUDA_VISIBLE_DEVICES=gpus[number % len(gpus)]) for number in range(asked or len(gpus)))
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets.errors import InputError
+from datasets.loading.threads import usable_cores
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
@@ -21,7 +22,7 @@ from launch.executors.local.progress import Progress, showing_progress
 from launch.executors.prepare import prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals, caught_signals
-from launch.executors.slots import Slot, make_slots, num_cores
+from launch.executors.slots import Slot, make_slots
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision, where_it_runs
 from launch.plan.run_state import DatasetFacts, RunState, read_state
@@ -49,7 +50,7 @@ class LocalExecutor(Executor):
         if request.profile is not None:
             raise InputError("--executor local takes no --cluster profile; give --slots and --threads-per-run")
         slots = make_slots(request.command.device, request.slots, request.runs_per_gpu)
-        threads = request.command.num_threads or max(1, num_cores() // len(slots))
+        threads = request.command.num_threads or max(1, usable_cores() // len(slots))
         with showing_progress(sum(decision.action != "skip" for decision in request.plan)) as progress:
             scheduler = Scheduler(
                 runs_dir=self.runs_dir,

@@ -50,7 +50,7 @@ def wait_for_death(pids: list[int]) -> None:
 
 
 def test_runs_start_after_their_needs_and_no_more_than_slots(tmp_path: Path) -> None:
-    assert submit(tmp_path, slots=2) == dict.fromkeys(RUNS, "done")
+    assert submit(tmp_path, {"pretrain": "ok:0.5", "teacher": "ok:0.5"}, slots=2) == dict.fromkeys(RUNS, "done")
     assert starts(tmp_path) == Counter(list(RUNS))
     start, end = times(tmp_path, "start"), times(tmp_path, "end")
     for run in RUNS.values():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datasets.errors import InputError
-from launch.executors.slots import make_slots, num_cores, parse_gpu_list, visible_gpus
+from datasets.loading.threads import usable_cores
+from launch.executors.slots import make_slots, parse_gpu_list, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_slots_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_cpu_takes_two_runs_at_most_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert len(make_slots("auto", None)) == min(2, num_cores())
+    assert len(make_slots("auto", None)) == min(2, usable_cores())
     assert len(make_slots("auto", 5)) == 5
 
 
