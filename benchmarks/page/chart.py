@@ -43,7 +43,7 @@ def draw(measured: Mapping[str, Any], path: Path) -> None:
 
 def _bars(axis: Any, output: str, group: list[dict[str, Any]], lowest: float, highest: float) -> None:
     rates = [row["images_per_s"] for row in group]
-    axis.barh(
+    bars = axis.barh(
         [row["title"] for row in group],
         rates,
         xerr=[row["spread"] / 2 for row in group],
@@ -51,13 +51,9 @@ def _bars(axis: Any, output: str, group: list[dict[str, Any]], lowest: float, hi
         height=0.75,
         error_kw={"linewidth": 0.8},
     )
-    for place, rate in enumerate(rates):
-        axis.annotate(
-            f"{rate:,.0f}", (rate, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7
-        )
+    axis.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3, fontsize=7)
     axis.set_xscale("log")
     axis.set_title(output, fontsize=9, loc="left")
     axis.tick_params(labelsize=7)
     axis.set_xlim(10 ** math.floor(math.log10(lowest)), 3 * highest)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right"]].set_visible(False)

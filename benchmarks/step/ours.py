@@ -224,7 +224,7 @@ class Ours:
             network=network,
             wrapped=wrapped,
             forward_backward=forward_backward(
-                self.accelerator, wrapped, objective, self.pictures.batch_size, self.runtime
+                self.accelerator, wrapped, objective, [self.pictures.batch_size], self.runtime
             ),
             optimizer=optimizer,
             objective=objective,

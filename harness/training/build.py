@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,10 @@ from harness.training.optimizer import build_optimizer
 from harness.training.preflight import CheckedRun
 from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 from harness.training.targets import BatchPreparation, positive_weights, soft_targets
+
+logger = logging.getLogger(__name__)
+SMALL_SHARE = 16
+"""Images of a step below which a GPU among several waits for its kernels to be started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +114,15 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     wrapped, optimizer = accelerator.prepare(student, build_optimizer(parameters, config.schedule))
     if accelerator.num_processes > 2:
         warm_up_ddp_buckets(wrapped, network, accelerator.device)
+    if accelerator.device.type == "cuda" and run.owner:
+        warn_of_small_shares(share, accelerator.num_processes)
+    train_loader = _train_loader(run)
     validation_indices = run.beton.indices("validation")
     return TrainingComponents(
         accelerator=accelerator,
         network=network,
         wrapped=wrapped,
-        forward_backward=forward_backward(accelerator, wrapped, objective, share, runtime),
+        forward_backward=forward_backward(accelerator, wrapped, objective, train_loader.plan.sizes, runtime),
         optimizer=optimizer,
         objective=objective,
         averaged=moving_average(network, config.schedule.ema_decay),
@@ -124,7 +133,7 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
             batch_size=config.schedule.micro_batch,
         ),
         schedule=config.schedule,
-        train_loader=_train_loader(run),
+        train_loader=train_loader,
         validation_loader=split_loader(accelerator, run.beton, validation_indices, runtime),
         validation_indices=validation_indices,
         labels=run.beton.labels,
@@ -141,15 +150,31 @@ def train_indices(run: CheckedRun) -> np.ndarray:
     return run.beton.indices("train", run.config.data.subset)
 
 
+def warn_of_small_shares(share: int, num_processes: int) -> None:
+    """Say when each of several GPUs gets so few images that starting kernels takes longer than running them."""
+    if num_processes > 1 and share < SMALL_SHARE:
+        logger.warning(
+            f"each GPU gets {share} images of a step, and fewer than {SMALL_SHARE} do not fill one: {num_processes} "
+            f"runs at once, each on a GPU of its own, use {num_processes} GPUs better than one run on all of them"
+        )
+
+
 def forward_backward(
-    accelerator: Accelerator, wrapped: nn.Module, objective: Objective, batch_size: int, runtime: RuntimeConfig
+    accelerator: Accelerator,
+    wrapped: nn.Module,
+    objective: Objective,
+    sizes: Sequence[int],
+    runtime: RuntimeConfig,
 ) -> ForwardBackward:
-    """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation."""
+    """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation.
+
+    ``sizes`` are the images of an epoch's steps.
+    """
     eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
     if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or not runtime.cuda_graphs:
         return eager
     modules = [wrapped] if objective.module is None else [wrapped, objective.module]
-    return GraphedForwardBackward(eager, modules, batch_size)
+    return GraphedForwardBackward(eager, modules, set(sizes))
 
 
 def moving_average(network: Network, decay: float | None) -> AveragedModel | None:

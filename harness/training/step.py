@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,17 +77,17 @@ WARM_UP_STEPS = 3
 
 
 class GraphedForwardBackward:
-    """Runs batches of one size from a recording of ``eager``, and all others, like an epoch's last, by it directly.
+    """Runs batches of the given sizes, an epoch's whole ones and its last, each from a recording of ``eager``.
 
     For a single process on CUDA. Results are those of ``eager`` to the bit, and recording changes nothing.
     """
 
-    def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], batch_size: int) -> None:
-        """Set up to record ``eager``, which trains ``modules``, at the first whole batch of ``batch_size`` images."""
+    def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], sizes: Collection[int]) -> None:
+        """Set up to record ``eager``, which trains ``modules``, at the first batch of each of ``sizes`` images."""
         self._eager = eager
         self._modules = tuple(modules)
-        self._batch_size = batch_size
-        self._recording: _Recording | None = None
+        self._sizes = frozenset(sizes)
+        self._recordings: dict[int, _Recording] = {}
 
     def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
         """As ``ForwardBackward`` says; a parameter's gradient is overwritten, not added to.
@@ -95,11 +95,12 @@ class GraphedForwardBackward:
         Raises:
             InputError: when recording fails; what it has taken of the device is not given back.
         """
-        if len(inputs) != self._batch_size:
+        size = len(inputs)
+        if size not in self._sizes:
             return self._eager(inputs, targets, global_size)
-        if self._recording is None:
+        if size not in self._recordings:
             try:
-                self._recording = _Recording(self._eager, self._modules, inputs, targets)
+                self._recordings[size] = _Recording(self._eager, self._modules, inputs, targets)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -108,7 +109,7 @@ class GraphedForwardBackward:
                     f"the training step cannot be recorded as a CUDA graph ({reason}); run the same command with "
                     "--no-cuda-graphs, which is slower"
                 ) from error
-        return self._recording.replay(inputs, targets)
+        return self._recordings[size].replay(inputs, targets)
 
 
 class _Recording:

@@ -39,7 +39,7 @@ class Export:
     def run(self) -> None:
         from harness.export.export import export_run
         from launch.plan.run_argument import find_run_folder
-        from launch.report.write.model_card import model_card
+        from launch.report.write.documents import model_card
 
         folder = find_run_folder(self.run_folder, self.runs_dir)
         try:

@@ -62,6 +62,8 @@ class Submit(GridOptions):
 
     slots: int | None = None
     """Runs at once; by default one for each GPU, else two on the CPU."""
+    runs_per_gpu: int | None = None
+    """Runs at once on each GPU, each beside another once there is memory for it; cores are shared out over all."""
     threads_per_run: int | None = None
     """CPU threads of one run; by default the cores shared out over the slots."""
     precision: Precision = "auto"
@@ -129,6 +131,7 @@ class Submit(GridOptions):
             facts=view.facts,
             profile=self.cluster,
             slots=self.slots,
+            runs_per_gpu=self.runs_per_gpu,
             allow_dirty=self.allow_dirty,
         )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
+from datasets.loading.threads import usable_cores
 from launch.doctor.finding import GIGA, Finding, fail, ok, warn
 from launch.executors.slots import nvidia_smi
 
@@ -29,7 +30,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def check_machine() -> Iterator[Finding]:
     """Cores, memory, /dev/shm, open files."""
-    yield check_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1, cgroup_cores(CGROUP), os.environ)
+    yield check_cores(usable_cores(), os.cpu_count() or 1, cgroup_cores(CGROUP), os.environ)
     yield check_memory(psutil.virtual_memory().available, cgroup_memory(CGROUP))
     yield check_shared_memory(Path("/dev/shm"))
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -56,6 +56,8 @@ class SubmitRequest:
     """TOML file with the executor's own options (``--cluster``)."""
     slots: int | None = None
     """Runs at once on this machine (``--slots``)."""
+    runs_per_gpu: int | None = None
+    """Runs at once on each of its GPUs (``--runs-per-gpu``)."""
     leave_cancelled: bool = False
     """Whether cancelled runs stay so, rather than being queued again."""
     allow_dirty: bool = False
@@ -73,9 +75,11 @@ class SubmitRequest:
         Raises:
             InputError: naming them.
         """
-        if self.slots is not None or self.command.num_threads is not None or self.command.device != "auto":
+        counts = (self.slots, self.runs_per_gpu, self.command.num_threads)
+        if any(count is not None for count in counts) or self.command.device != "auto":
             raise InputError(
-                "--slots, --threads-per-run and --device are for this machine; the cluster profile has them"
+                "--slots, --runs-per-gpu, --threads-per-run and --device are for this machine; the cluster profile "
+                "has them"
             )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from datasets.errors import InputError
+from datasets.loading.threads import usable_cores
 
 CPU_SLOTS = 2
 """Runs at once without a GPU: a second one fills the gaps of the first; more would only share the cores."""
@@ -18,25 +19,29 @@ Slot = dict[str, str]
 """A place for one run at a time: what is added to the run's environment, namely which GPU it sees."""
 
 
-def make_slots(device: Literal["auto", "cpu", "cuda"], asked: int | None) -> tuple[Slot, ...]:
+def make_slots(
+    device: Literal["auto", "cpu", "cuda"], asked: int | None, runs_per_gpu: int | None = None
+) -> tuple[Slot, ...]:
     """Make one slot for each GPU, else at most two on the CPU; ``asked`` slots share the GPUs in turn.
 
     Raises:
-        InputError: for a count below 1, or when ``cuda`` is asked for and there is no GPU.
+        InputError: for a count below 1, or when GPUs are asked for and there is none.
     """
-    if asked is not None and asked < 1:
-        raise InputError(f"--slots {asked}: expected at least 1")
+    for option, count in (("--slots", asked), ("--runs-per-gpu", runs_per_gpu)):
+        if count is not None and count < 1:
+            raise InputError(f"{option} {count}: expected at least 1")
+    if asked is not None and runs_per_gpu is not None:
+        raise InputError("--slots counts the runs of all GPUs together, --runs-per-gpu of each: give one of them")
     gpus = () if device == "cpu" else visible_gpus(os.environ)
     if device == "cuda" and not gpus:
         raise InputError("--device cuda: neither nvidia-smi nor CUDA_VISIBLE_DEVICES shows a GPU; use --device cpu")
+    if runs_per_gpu is not None:
+        if not gpus:
+            raise InputError("--runs-per-gpu: no GPU here; give --slots for the number of runs at once")
+        asked = runs_per_gpu * len(gpus)
     if not gpus:
-        return tuple(Slot() for _ in range(asked or min(CPU_SLOTS, num_cores())))
+        return tuple(Slot() for _ in range(asked or min(CPU_SLOTS, usable_cores())))
     return tuple(Slot(CUDA_VISIBLE_DEVICES=gpus[number % len(gpus)]) for number in range(asked or len(gpus)))
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
         train_images=train,
         teacher_images=0 if config.objective.teacher is None else train,
         validation_images=validation,
-        passes=train * train_passes(config) + validation * _size(config.network.name)[0],
+        passes=train * train_passes(config) + validation * network_size(config.network.name)[0],
     )
 
 
@@ -87,7 +87,7 @@ def card_seconds(config: RunConfig, work: Work) -> float:
     with_teacher = config.objective.teacher is not None
     passes = TRAIN_STEP + with_teacher
     rate = ATTENTION_IMAGES_PER_S if with_teacher else TRANSFER_IMAGES_PER_S
-    validation = work.validation_images * _size(config.network.name)[0] / VALIDATION_IMAGES_PER_S
+    validation = work.validation_images * network_size(config.network.name)[0] / VALIDATION_IMAGES_PER_S
     return work.train_images * train_passes(config) / (passes * rate) + validation
 
 
@@ -153,10 +153,10 @@ def estimate(
 
 def disk_gb(run: GridRun) -> float:
     """Return the disk that a done run fills: its best weights, four bytes a parameter."""
-    return 4e-9 * _size(run.config.network.name)[1]
+    return 4e-9 * network_size(run.config.network.name)[1]
 
 
-def _size(network: str) -> tuple[float, int]:
+def network_size(network: str) -> tuple[float, int]:
     """Return a network's relative cost and number of parameters; those of a library's are counted, with torch."""
     entry = NETWORKS[network]
     if entry.relative_cost is not None:
@@ -215,10 +215,10 @@ def seconds_to_go(run: GridRun, state: RunState, splits: Splits) -> float | None
 
 def train_passes(config: RunConfig) -> float:
     """Return the forward passes through DenseNet-121 that one training image costs."""
-    student, teacher = _size(config.network.name)[0], config.objective.teacher
+    student, teacher = network_size(config.network.name)[0], config.objective.teacher
     if teacher is None:
         return TRAIN_STEP * student
-    return TRAIN_STEP * student + _size(teacher.teaching_network.name)[0]
+    return TRAIN_STEP * student + network_size(teacher.teaching_network.name)[0]
 
 
 def hours_to_go(cost: Estimate, at_once: int) -> float:

@@ -47,10 +47,8 @@ def read_data(directory: Path, out: Path, options: Options = UNHURRIED) -> Repor
     points, notes = comparable_scores(collection.runs)
     cells = group_cells(collection.runs, points)
     pairs = find_pairs(cells)
-    comparison = Comparison()
-    if options.resamples:
-        bootstrap = Bootstrap(options.resamples, options.bootstrap_seed, out / CACHE_NAME, options.bootstrap_seconds)
-        comparison = compare_pairs(pairs, bootstrap)
+    bootstrap = Bootstrap(options.resamples, options.bootstrap_seed, out / CACHE_NAME, options.bootstrap_seconds)
+    comparison = compare_pairs(pairs, bootstrap) if options.resamples else Comparison()
     return ReportData(
         collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
         cells=cells,

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from graphlib import TopologicalSorter
 from statistics import median
 from typing import NamedTuple
 
@@ -50,7 +51,6 @@ class _Progress:
     run: SimulatedRun
     priority: float
     """Hours of the longest chain that it starts."""
-    open_needs: int
     left_h: float
     """Hours at full speed that no checkpoint has."""
     slot: Slot | None = None
@@ -69,7 +69,8 @@ class _Simulation:
         for run in reversed(runs):
             for need in run.needs:
                 after[need] = max(after[need], run.hours + after[run.name])
-        self._all = [_Progress(run, run.hours + after[run.name], len(set(run.needs)), run.hours) for run in runs]
+        self._all = {run.name: _Progress(run, run.hours + after[run.name], run.hours) for run in runs}
+        self._order = TopologicalSorter({run.name: run.needs for run in runs})
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         """Time, order of equal times, and what happens then."""
         self._count = itertools.count()
@@ -77,16 +78,14 @@ class _Simulation:
         self._free: list[Slot] = [(gpu, k) for gpu in range(allocation.gpus) for k in range(allocation.runs_per_gpu)]
         self._running: dict[Slot, _Progress] = {}
         self._away: set[int] = set()
-        self._open = len(self._all)
         self.replay = Replay()
 
     def go(self) -> Replay:
         """Simulate until every run has ended."""
-        for progress in self._all:
-            if progress.open_needs == 0:
-                self._queue(progress, 0.0)
+        self._order.prepare()
+        self._queue_ready(0.0)
         trouble = next(self._coming, None)
-        while self._open:
+        while self._order.is_active():
             now = self._events[0][0] if self._events else math.inf
             if trouble is not None and trouble.time_h < now:
                 if self.replay.restarts > MAX_RESTARTS * len(self._all):
@@ -101,6 +100,11 @@ class _Simulation:
 
     def _at(self, time_h: float, happens: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (time_h, next(self._count), happens))
+
+    def _queue_ready(self, now: float) -> None:
+        """Queue the runs whose needs have ended by now."""
+        for name in self._order.get_ready():
+            self._queue(self._all[name], now)
 
     def _queue(self, progress: _Progress, now: float) -> None:
         progress.start_number += 1
@@ -137,13 +141,9 @@ class _Simulation:
             progress.left_h -= (allocation.time_limit_h - allocation.start_h) * allocation.speed
             self._queue(progress, now)
             return
-        self._open -= 1
+        self._order.done(progress.run.name)
         self.replay.makespan_h = now
-        for dependant in self._all:
-            if progress.run.name in dependant.run.needs:
-                dependant.open_needs -= 1
-                if dependant.open_needs == 0:
-                    self._queue(dependant, now)
+        self._queue_ready(now)
 
     def _leave(self, progress: _Progress, now: float) -> Slot:
         """Take the run off its slot and count the GPU-hours of its start."""

@@ -1,8 +1,6 @@
-"""FFCV fields and decoders of a beton.
+"""The labels' field of a beton, for FFCV's own reader, writer and loader.
 
-FFCV offers no vector that lives in the metadata, where labels need no page and no allocation entry: hence
-``LabelsField``. FFCV's own decoders write views into a small ring of buffers that it overwrites; those here give each
-batch memory of its own, which costs less than a copy out of the ring and may be kept for as long as wanted.
+FFCV offers no vector that lives in the metadata, where labels need no page and no allocation entry.
 """
 
 from __future__ import annotations
@@ -12,57 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from datasets.errors import InputError
-from datasets.loading.balance import samples_of
 from datasets.loading.ffcv.imports import ARG_TYPE, Field, Operation, State
-
-
-class BatchDecoder(Operation):  # type: ignore[misc]
-    """Decoder in plain Python that allocates for itself, so that FFCV keeps no buffers for it.
-
-    ``decode`` gets sample indices (B,), the field's metadata (N, ...) and FFCV's storage state: here the epoch.
-    """
-
-    def __init__(self, decode: Callable[[np.ndarray, np.ndarray, int], Any]) -> None:
-        super().__init__()
-        self._decode = decode
-
-    def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
-        return replace(previous_state, jit_mode=False), None
-
-    def generate_code(self) -> Callable[..., Any]:
-        def decode(indices: np.ndarray, _memory: None, metadata: np.ndarray, epoch: int) -> Any:
-            return self._decode(indices, metadata, epoch)
-
-        return decode
-
-
-def labels_decoder(*, pin_memory: bool) -> BatchDecoder:
-    """Decoder of labels (B, L) uint8, which live in the metadata."""
-
-    def decode(draws: np.ndarray, metadata: np.ndarray, _epoch: int) -> torch.Tensor:
-        values = torch.from_numpy(metadata[samples_of(draws)])
-        return values.pin_memory() if pin_memory else values
-
-    return BatchDecoder(decode)
-
-
-def draws_decoder(*, pin_memory: bool) -> BatchDecoder:
-    """Sample indices, or draw numbers, (B,) int64 as they were asked for."""
-
-    def decode(draws: np.ndarray, _metadata: np.ndarray, _epoch: int) -> torch.Tensor:
-        values = torch.from_numpy(draws.astype(np.int64))
-        return values.pin_memory() if pin_memory else values
-
-    return BatchDecoder(decode)
 
 
 class LabelsDecoder(Operation):  # type: ignore[misc]
     """Labels as a (B, L) uint8 array, for FFCV's own loader, which compiles the code."""
 
-    declare_state_and_memory = BatchDecoder.declare_state_and_memory
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
+        return replace(previous_state, jit_mode=False), None
 
     def generate_code(self) -> Callable[..., Any]:
         return lambda indices, _memory, metadata, _epoch: metadata[indices]

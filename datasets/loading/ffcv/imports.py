@@ -23,12 +23,7 @@ try:
         from ffcv.fields.base import ARG_TYPE as ARG_TYPE
         from ffcv.fields.base import Field as Field
         from ffcv.loader.epoch_iterator import EpochIterator as EpochIterator
-        from ffcv.loader.loader import Loader as Loader
-        from ffcv.memory_managers.base import MemoryContext as MemoryContext
-        from ffcv.memory_managers.base import MemoryManager as MemoryManager
-        from ffcv.pipeline.graph import Graph as Graph
         from ffcv.pipeline.operation import Operation as Operation
-        from ffcv.pipeline.pipeline_spec import PipelineSpec as PipelineSpec
         from ffcv.pipeline.state import State as State
         from ffcv.reader import Reader as Reader
 finally:

@@ -1,15 +1,18 @@
-"""FFCV's loader over one beton, without its start-up costs.
+"""What FFCV's producer thread needs of a loader, over one beton, without FFCV's start-up costs.
 
-FFCV's reader, graph, pipelines and producer thread do the work. Left out is what a file of equal gray pages does not
-need: Python dictionaries over every page (seconds and hundreds of MB for a large set, for each loader of each
-process), compiling each operation again in each process, and thread settings for all of torch. What is overridden
-for that is FFCV 1.0.2's; ``tests/datasets/loading/test_ffcv.py`` notices when it changes.
+FFCV's reader and its thread with its queue do the work. Left out is what a file of equal gray pages does not need:
+Python dictionaries over every page (seconds and hundreds of MB for a large set, for each loader of each process),
+compiling each operation again in each process, buffers that the next batches are written over, and thread settings
+for all of torch. What is replaced for that is FFCV 1.0.2's; ``tests/datasets/loading/test_ffcv.py`` notices when it
+changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +23,8 @@ from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.balance import samples_of
 from datasets.loading.batch_writer import BatchWriter, PendingBatch
-from datasets.loading.ffcv.fields import BatchDecoder, LabelsField, draws_decoder, labels_decoder
-from datasets.loading.ffcv.imports import Graph, Loader, MemoryContext, MemoryManager, PipelineSpec, Reader
+from datasets.loading.ffcv.fields import LabelsField
+from datasets.loading.ffcv.imports import Reader
 from datasets.loading.options import LoaderOptions
 from datasets.loading.threads import num_loader_threads
 
@@ -35,62 +38,44 @@ def open_stream(
     """Loader of ``batch_size`` samples at once; ``encoded`` leaves JPEG pages as they are, for a device to decode."""
     num_threads = num_loader_threads(options.num_workers)
     source = beton.open_pages()
+    writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
 
-    def jpegs(samples: np.ndarray, _metadata: np.ndarray, _epoch: int) -> list[torch.Tensor]:
+    def images(samples: np.ndarray, epoch: int) -> PendingBatch | list[torch.Tensor]:
+        if not encoded:
+            return writer.submit(source, samples, epoch)
         assert isinstance(source, JpegPages), "raw pages need no decoder"
         source.file.check()
         return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples_of(samples).tolist()]
 
-    writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
+    def decode(batch_indices: np.ndarray, storage_state: int, metadata: np.ndarray) -> tuple[Any, ...]:
+        """Images, labels (B, L) uint8 and draws (B,) int64 of a batch; FFCV's storage state is the epoch."""
+        labels, draws = metadata["f1"][samples_of(batch_indices)], batch_indices.astype(np.int64)
+        small = (torch.from_numpy(part) for part in (labels, draws))
+        return images(batch_indices, storage_state), *(part.pin_memory() if pin_memory else part for part in small)
 
-    def images(samples: np.ndarray, _metadata: np.ndarray, epoch: int) -> PendingBatch:
-        return writer.submit(source, samples, epoch)
-
-    decoders = {
-        "image": BatchDecoder(jpegs if encoded else images),
-        "labels": labels_decoder(pin_memory=pin_memory),
-        "index": draws_decoder(pin_memory=pin_memory),
-    }
-    return StreamLoader(source.file, batch_size=batch_size, num_workers=num_threads, decoders=decoders)
+    return StreamLoader(source.file, batch_size, decode)
 
 
-class NoContext(MemoryContext):  # type: ignore[misc]
-    """FFCV's view of the file's memory: none is loaded or dropped, since the system's page cache does both."""
+class NoMemory(AbstractContextManager["NoMemory"]):
+    """In place of FFCV's memory manager, its context for an epoch, and its graph, of which memory is asked.
+
+    Nothing of the file is loaded or dropped, since the system's page cache does both, and no buffers are allocated:
+    every batch has memory of its own, which costs less than a copy out of a ring and may be kept as long as wanted.
+    """
 
     state = None
+
+    def schedule_epoch(self, batches: Sequence[Sequence[int]]) -> NoMemory:
+        return self
 
     def start_batch(self, batch: int) -> None:
         """FFCV's call before it decodes a batch."""
 
-    def __enter__(self) -> NoContext:
-        return self
+    def allocate_memory(self, batch_size: int, num_slots: int) -> dict[str, dict[int, Any]]:
+        return {"operation": {}, "shared": {}}
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         """The mapping stays: later epochs use it too."""
-
-
-class NoMemoryManager(MemoryManager):  # type: ignore[misc]
-    """FFCV's memory manager where decoders read the mapped file themselves; FFCV's own indexes every page."""
-
-    def __init__(self) -> None:
-        """FFCV's builds dictionaries over all pages here."""
-
-    def schedule_epoch(self, batches: Sequence[Sequence[int]]) -> NoContext:
-        return NoContext()
-
-    def compile_reader(self) -> None:
-        """Nothing is read by FFCV's compiled code."""
-
-    @property
-    def state_type(self) -> None:
-        return None
-
-
-class PlainGraph(Graph):  # type: ignore[misc]
-    """A graph whose operations are called as plain Python; FFCV compiles stages of even number in each process."""
-
-    def group_operations(self) -> list[list[int]]:
-        return [[], [node.id for node in self.nodes]]
 
 
 def _open_reader(path: Path) -> Reader:
@@ -103,29 +88,22 @@ def _open_reader(path: Path) -> Reader:
     return reader
 
 
-class StreamLoader(Loader):  # type: ignore[misc]
-    """FFCV's ``Loader`` over one beton, with given decoders; ``EpochProducer`` reads an epoch of it.
+class StreamLoader:
+    """The attributes of FFCV's ``Loader`` that its ``EpochIterator`` reads; ``EpochProducer`` reads an epoch of it.
 
     Raises:
         InputError: when the path leads to another file than ``file``.
     """
 
-    def __init__(
-        self, file: MappedBytes, *, batch_size: int, num_workers: int, decoders: dict[str, BatchDecoder]
-    ) -> None:
-        # FFCV's own __init__ does what the module's text says is left out, so it is not called. The attributes below
-        # are those that FFCV's EpochIterator and Graph read.
+    def __init__(self, file: MappedBytes, batch_size: int, decode: Callable[..., tuple[Any, ...]]) -> None:
         self.path = file.path
         self.batch_size = batch_size
-        self.num_workers = num_workers
         self.batches_ahead = BATCHES_AHEAD
         self.reader = _open_reader(file.path)
-        self.memory_manager = NoMemoryManager()
         self._check_metadata(file)
-        specs = {name: PipelineSpec(name, decoder=decoders[name]) for name in FIELD_NAMES}
-        positions = {name: position for position, name in enumerate(FIELD_NAMES)}
-        self.graph = PlainGraph(specs, self.reader.handlers, positions, self.reader.metadata, None)
-        self.generate_code()
+        self.memory_manager = self.graph = NoMemory()
+        # Stages, each with the names of its results, and those of them that make a batch.
+        self.code = [(decode, FIELD_NAMES)], FIELD_NAMES
 
     def _check_metadata(self, file: MappedBytes) -> None:
         """FFCV opens the path a second time; what it reads must be what is mapped."""

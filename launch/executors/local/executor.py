@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from datasets.errors import InputError
+from datasets.loading.threads import usable_cores
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
+from launch.executors.local.gpu_room import GpuRoom
 from launch.executors.local.progress import Progress, showing_progress
 from launch.executors.prepare import prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals, caught_signals
-from launch.executors.slots import Slot, make_slots, num_cores
+from launch.executors.slots import Slot, make_slots
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision, where_it_runs
 from launch.plan.run_state import DatasetFacts, RunState, read_state
@@ -47,8 +49,8 @@ class LocalExecutor(Executor):
         """
         if request.profile is not None:
             raise InputError("--executor local takes no --cluster profile; give --slots and --threads-per-run")
-        slots = make_slots(request.command.device, request.slots)
-        threads = request.command.num_threads or max(1, num_cores() // len(slots))
+        slots = make_slots(request.command.device, request.slots, request.runs_per_gpu)
+        threads = request.command.num_threads or max(1, usable_cores() // len(slots))
         with showing_progress(sum(decision.action != "skip" for decision in request.plan)) as progress:
             scheduler = Scheduler(
                 runs_dir=self.runs_dir,
@@ -96,6 +98,7 @@ class Scheduler:
         self._elsewhere: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
         self._next_tick = 0.0
+        self.room = GpuRoom(runs_dir=self.runs_dir, note=self.progress.note)
 
     def run(self, plan: Sequence[Decision]) -> list[Outcome]:
         """Carry the plan out; return an outcome for each decision, in their order."""
@@ -168,17 +171,28 @@ class Scheduler:
                 fate = "failed" if broken[0].state == "failed" else "is blocked"
                 self._pending.remove(run)
                 self._end(Outcome(run=run, state="blocked", reason=f"needs {broken[0].run.name}, which {fate}"))
-            elif self._free and unfinished.isdisjoint(run.needs):
-                self._try_start(run)
+            elif unfinished.isdisjoint(run.needs) and (slot := self._slot_for(run)) is not None:
+                self._try_start(run, slot)
 
-    def _try_start(self, run: GridRun) -> None:
+    def _slot_for(self, run: GridRun) -> Slot | None:
+        """A free slot on a GPU with room for the run, that with the fewest runs; None when there is none."""
+        for slot in sorted(self._free, key=lambda slot: len(self._beside(slot))):
+            if self.room.admits(run, slot.get("CUDA_VISIBLE_DEVICES"), self._beside(slot)):
+                return slot
+        return None
+
+    def _beside(self, slot: Slot) -> list[tuple[GridRun, RunProcess]]:
+        """What runs on the slot's GPU."""
+        return [(run, process) for run, process, its in self._running if its == slot]
+
+    def _try_start(self, run: GridRun, slot: Slot) -> None:
         """Start the run, unless another process has it or has ended it since the plan was made."""
         lock = RunLock.acquire(self.runs_dir / run.run_id)
         state = RunState(state="running") if lock is None else self._state_of(run)
         failed_elsewhere = state.state == "failed" and run.run_id in self._elsewhere
         if lock is not None and state.state in ("absent", "partial", "failed") and not failed_elsewhere:
             self._pending.remove(run)
-            self._start(run, lock)
+            self._start(run, lock, slot)
             return
         if lock is not None:
             lock.release()
@@ -194,8 +208,8 @@ class Scheduler:
             fate: Literal["failed", "blocked"] = "failed" if failed_elsewhere else "blocked"
             self._end(Outcome(run=run, state=fate, reason=state.error or ""))
 
-    def _start(self, run: GridRun, lock: RunLock) -> None:
-        slot = self._free.pop(0)
+    def _start(self, run: GridRun, lock: RunLock, slot: Slot) -> None:
+        self._free = [free for free in self._free if free is not slot]
         try:
             folder = prepare_folder(run, self.runs_dir)
             process = RunProcess.start(self.command(run), folder, lock, slot)

@@ -21,12 +21,7 @@ from harness.runs.provenance import ROOT, git_state
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
 from launch.executors.prepare import TrainCommand, prepare_folder
 from launch.executors.slurm.profile import ClusterConfig, load_profile
-from launch.executors.slurm.queue import (
-    DEFAULT_MAX_ARRAY_SIZE,
-    ask,
-    cancel_jobs,
-    max_array_size,
-)
+from launch.executors.slurm.queue import DEFAULT_MAX_ARRAY_SIZE, ask, cancel_jobs, max_array_size
 from launch.executors.slurm.sbatch import queue_jobs, refuse_what_no_node_has, render
 from launch.executors.slurm.stages import Task, chunks, coarse_dependency, exact_dependencies, make_stages
 from launch.executors.slurm.states import QueueView

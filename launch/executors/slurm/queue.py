@@ -20,6 +20,7 @@ NEVER = re.compile(
 )
 """Reasons for which a job is pending that only its owner can change."""
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+"""States of a job that has not started, or waits to start again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +38,10 @@ class QueuedJob:
     """Where it runs."""
 
     @property
-    def number(self) -> str:
-        """Number of the array, or of the job."""
-        return self.job.partition("_")[0]
-
-    @property
     def waits_for(self) -> str:
         """Why it is pending, and what to do when that will not change by itself."""
         never = "; it never starts as the profile asks: cancel it, change the profile, submit again"
         return self.reason + (never if NEVER.fullmatch(self.reason) else "")
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it has not started, or waits to start again."""
-        return self.state in PENDING
 
 
 def read_queue() -> dict[str, QueuedJob]:

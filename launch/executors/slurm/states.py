@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from launch.executors.slurm.ending import CANCELLED, NEVER_BEGAN
-from launch.executors.slurm.queue import QueuedJob, read_queue, recorded_failures
+from launch.executors.slurm.queue import PENDING, QueuedJob, read_queue, recorded_failures
 from launch.executors.slurm.submission import Place, places, read_cancelled, read_submissions
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
@@ -44,7 +44,7 @@ class QueueView:
         if not submissions:
             return cls(folder=folder, cancelled=cancelled)
         jobs = read_queue()
-        numbers = {job.name: job.number for job in jobs.values()}
+        numbers = {job.name: job.job.partition("_")[0] for job in jobs.values()}
         return cls(folder=folder, jobs=jobs, places=places(submissions, numbers), cancelled=cancelled)
 
     def job_of(self, run_id: str) -> QueuedJob | None:
@@ -120,7 +120,7 @@ def _held(state: RunState, job: QueuedJob, *, shares_job: bool = False) -> RunSt
     state = replace(state, job=job.job)
     if state.state in ("done", "stale", "damaged"):
         return state
-    if job.is_pending:
+    if job.state in PENDING:
         return replace(state, state="queued", waits_for=job.waits_for)
     if job.state in ("SUSPENDED", "STOPPED"):
         return replace(state, state="queued", waits_for=f"{job.state.lower()} on {job.node}")

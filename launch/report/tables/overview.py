@@ -11,7 +11,7 @@ from urllib.parse import quote
 from launch.report.content import ReportData
 from launch.report.read.collect import Run
 from launch.report.read.names import word
-from launch.report.statistics.cells import POINTS, Cell, grouped
+from launch.report.statistics.cells import Cell, grouped
 from launch.report.tables.paper_tables import matching_cells, paper_tables
 from launch.report.tables.table import (
     Column,
@@ -23,6 +23,7 @@ from launch.report.tables.table import (
     interval_text,
     number_columns,
     number_value,
+    points_value,
     row,
     run_links,
     score_value,
@@ -182,15 +183,13 @@ def runs(data: ReportData) -> list[Table]:
 
 def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
     result = run.result
-    validation = result.validation.mean_auroc if result else None
-    test = result.test.mean_auroc if result else None
     return row(
         *(head(run.run_id), Value(("",), links=_file_links(run, out))),
         *("; ".join(filter(None, (run.progress, run.processes))), cell.role),
         number_value(run.config.seed, "d"),
         number_value(result.best_epoch if result else None, "d"),
-        number_value(None if validation is None else POINTS * validation, ".2f"),
-        number_value(None if test is None else POINTS * test, ".2f"),
+        points_value(result.validation.mean_auroc if result else None),
+        points_value(result.test.mean_auroc if result else None),
         number_value(result.attention_weight if result else None, ".4g"),
         number_value(result.images_per_s if result else None, ",.1f"),
         number_value(result.seconds if result else None, ",.0f"),

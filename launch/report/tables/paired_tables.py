@@ -21,6 +21,7 @@ from launch.report.tables.table import (
     head,
     number_columns,
     number_value,
+    points_value,
     row,
     signed,
     text_columns,
@@ -43,8 +44,7 @@ def paired_means(data: ReportData) -> list[Table]:
     for item in data.compared:
         label, mean = item.cell.label, item.intervals[-1]
         words = (*map(word, label.group), word(label.network), item.cell.method_text)
-        values = (_points(value) for value in (mean.base, mean.other))
-        rows.append(row(*words, *values, _value(mean, _links(item))))
+        rows.append(row(*words, points_value(mean.base), points_value(mean.other), _value(mean, _links(item))))
     table = Table(
         key="paired-means",
         title="Mean AUROC minus that of transfer learning, paired bootstrap over patients",
@@ -96,10 +96,6 @@ def _note(first: Compared, members: Sequence[Compared]) -> str:
         f"({split.num_images:,} in all), the same for both. * the interval does not hold 0; none is corrected for "
         "the number of labels. The interval tells what other patients would change, not what other seeds would."
     )
-
-
-def _points(auroc: float) -> Value:
-    return number_value(None if math.isnan(auroc) else POINTS * auroc, ".2f")
 
 
 def _value(interval: Interval, links: tuple[Link, ...] = ()) -> Value:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from launch.report.read.names import word
-from launch.report.statistics.cells import Cell, Summary
+from launch.report.statistics.cells import POINTS, Cell, Summary
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ def text_value(text: str) -> Value:
 def number_value(number: float | None, form: str) -> Value:
     """A number in the given format, a dash for None."""
     return Value(("-",)) if number is None else Value((format(number, form),), sort=number)
+
+
+def points_value(auroc: float | None) -> Value:
+    """An AUROC of 0..1 in points, a dash for None and NaN."""
+    return number_value(None if auroc is None or math.isnan(auroc) else POINTS * auroc, ".2f")
 
 
 def row(*values: Value | str) -> tuple[Value, ...]:

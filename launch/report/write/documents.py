@@ -1,19 +1,24 @@
-"""Write tables and figures as one HTML page that needs no other file and no network, as Markdown and as LaTeX."""
+"""Write a report as one HTML page that needs no other file and no network, as Markdown and LaTeX; and model cards."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from harness.config import OBJECTIVES
 from launch.report.content import Picture
 from launch.report.read.collect import GENERATOR
 from launch.report.tables.table import Column, Table, Value
+
+if TYPE_CHECKING:
+    from harness.export.export import Exported
 
 _TEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -139,3 +144,27 @@ def _plain(text: str) -> str:
     """Text as Markdown text: no markup, no second column, one line."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\|`*\[\]])", r"\\\1", flat)
+
+
+def model_card(exported: Exported) -> str:
+    """Say what the model is, what it was made from, how well it does, how to use it, and what it is not for."""
+    facts = {"git": {}, "versions": {}, "devices": ["unknown"], "phantom": False}
+    facts |= {key: value for key, value in exported.provenance.items() if value}
+    method = OBJECTIVES[exported.model.config.objective.method].title
+    card = template("model_card.md.j2", text=_name, code=_code, plain=_value)
+    return card.render(exported=exported, method=method, facts=facts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _code(value: Any) -> str:
+    return f"`{json.dumps(value)}`"
+
+
+def _name(text: str) -> str:
+    """Names as text, never as markup."""
+    return re.sub(r"[\\`*|<>\[\]#]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text.replace("\n", " "))

@@ -70,7 +70,7 @@ def test_tier_raw_is_refused_and_auto_streams_what_does_not_fit(
     caplog.set_level("INFO")
     with pytest.raises(InputError, match="tier raw: the beton holds jpeg pages"):
         read(beton, "raw")
-    monkeypatch.setattr("datasets.loading.free_memory.HOST_SHARE", 0.0)
+    monkeypatch.setattr("datasets.loading.tiers.HOST_SHARE", 0.0)
     assert len(read(beton, "auto")) == 6
     assert "on tier jpeg" in caplog.text
 

@@ -27,7 +27,7 @@ from harness.export.onnx import check_onnx
 from harness.export.saved_model import open_model
 from harness.runs.checkpoint import load_weights
 from launch.cli import main
-from launch.report.write.model_card import model_card
+from launch.report.write.documents import model_card
 
 FILES = ["README.md", "config.json", "labels.json", "model.onnx", "model.safetensors", "preprocessing.json"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,18 +11,21 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from datasets.errors import InputError
 from harness.objectives import Losses
 from harness.runs.runtime import RuntimeConfig
-from harness.training.build import forward_backward
-from harness.training.step import EagerForwardBackward, GraphedForwardBackward
+from harness.training.build import forward_backward, warn_of_small_shares
+from harness.training.guards import BatchNormSnapshot
+from harness.training.step import EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
 
 class Counted:
     """Squared error of a layer, forward and backward; counts the batches."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         self.layer, self.calls = layer, 0
 
     def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
@@ -42,17 +46,94 @@ def test_steps_are_recorded_for_one_process_on_cuda(
     accelerator: Any = SimpleNamespace(device=torch.device(device), num_processes=num_processes)
     objective: Any = SimpleNamespace(module=None)
     runtime = replace(RuntimeConfig(), cuda_graphs=cuda_graphs)
-    found = forward_backward(accelerator, nn.Linear(2, 1), objective, 4, runtime)
+    found = forward_backward(accelerator, nn.Linear(2, 1), objective, [4, 4, 3], runtime)
     assert type(found) is (GraphedForwardBackward if records else EagerForwardBackward)
 
 
 def test_batches_of_another_size_are_run_directly() -> None:
     layer = nn.Linear(3, 1)
     eager = Counted(layer)
-    graphed = GraphedForwardBackward(eager, [layer], batch_size=8)
+    graphed = GraphedForwardBackward(eager, [layer], {8})
     logits, losses = graphed(torch.ones(5, 3), torch.zeros(5, 1), 5)
     assert (eager.calls, len(logits)) == (1, 5) and losses.attention is None
     assert layer.weight.grad is not None
+
+
+class Tape(TorchDispatchMode):
+    """Stands in for a CUDA graph on the CPU: notes operations, and does them again into the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        self.noted.append((function, args, kwargs or {}, made))
+        return made
+
+    def replay(self) -> None:
+        with torch._C._AutoDispatchBelowAutograd():
+            for function, args, kwargs, made in self.noted:
+                again = function(*args, **kwargs)
+                for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+
+
+def record_on_tapes(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
+    """Let CUDA's calls note operations on the CPU; the recordings that will be made."""
+    made: list[Tape] = []
+
+    def new() -> Tape:
+        made.append(Tape())
+        return made[-1]
+
+    @contextmanager
+    def capture(tape: Tape, capture_error_mode: str) -> Iterator[None]:
+        statistics = BatchNormSnapshot(network)
+        with tape:
+            yield
+        statistics.restore()  # CUDA notes operations without running them
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name in ("current_stream", "Stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda other: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", new)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    return made
+
+
+def test_whole_batches_and_the_last_one_of_an_epoch_have_a_recording_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of 8, 8 and 3 images, then 5 that no epoch has: bits and statistics of eager steps."""
+    batches = [torch.randn(size, 3, generator=torch.Generator().manual_seed(7)) for size in (8, 8, 3, 8, 8, 3, 5)]
+    ends = []
+    for recorded in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+        eager = Counted(network)
+        step: ForwardBackward = eager
+        if recorded:
+            step, tapes = GraphedForwardBackward(eager, [network], {8, 3}), record_on_tapes(network, monkeypatch)
+        seen = []
+        for batch in batches:
+            logits, losses = step(batch, batch.sum(1, keepdim=True), len(batch))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            seen += [logits.detach().clone(), losses.total.detach().clone()]
+        ends.append([*seen, *(value.clone() for value in network.state_dict().values())])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+    assert len(tapes) == 2
+
+
+@pytest.mark.parametrize(("share", "processes", "warned"), [(4, 8, True), (16, 2, False), (4, 1, False)])
+def test_gpus_that_share_a_small_batch_are_better_used_by_runs_of_their_own(
+    share: int, processes: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_small_shares(share, processes)
+    said = "each GPU gets 4 images of a step, and fewer than 16 do not fill one: 8 runs at once"
+    assert (said in caplog.text) is warned
 
 
 def test_where_recording_fails_the_run_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +147,7 @@ def test_where_recording_fails_the_run_ends_with_one_line(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "stream", lambda other: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Refused)
     layer = nn.Linear(3, 1)
-    graphed = GraphedForwardBackward(Counted(layer), [layer], batch_size=8)
+    graphed = GraphedForwardBackward(Counted(layer), [layer], {8})
     with pytest.raises(InputError, match=r"not permitted when stream is capturing\); .* --no-cuda-graphs") as caught:
         graphed(torch.randn(8, 3), torch.randn(8, 1), 8)
     assert "\n" not in str(caught.value)

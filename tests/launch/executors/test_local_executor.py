@@ -50,7 +50,7 @@ def wait_for_death(pids: list[int]) -> None:
 
 
 def test_runs_start_after_their_needs_and_no_more_than_slots(tmp_path: Path) -> None:
-    assert submit(tmp_path, slots=2) == dict.fromkeys(RUNS, "done")
+    assert submit(tmp_path, {"pretrain": "ok:0.5", "teacher": "ok:0.5"}, slots=2) == dict.fromkeys(RUNS, "done")
     assert starts(tmp_path) == Counter(list(RUNS))
     start, end = times(tmp_path, "start"), times(tmp_path, "end")
     for run in RUNS.values():
@@ -250,6 +250,19 @@ def test_a_gpu_slot_reaches_its_process(tmp_path: Path, monkeypatch: pytest.Monk
     runner.command = lambda run: [sys.executable, "-S", "-c", code]
     runner.run(plan(tmp_path, {"pretrain": RUNS["pretrain"]}))
     assert "sees 7" in RunFolder(tmp_path / RUNS["pretrain"].run_id).log_file.read_text()
+
+
+def test_a_run_is_not_let_in_beside_another_where_there_is_no_room(tmp_path: Path) -> None:
+    """Two slots of one GPU: both at once with room, one after the other without."""
+    two = {name: RUNS[name] for name in ("pretrain", "teacher")}
+    for room in (True, False):
+        runs_dir = tmp_path / str(room)
+        runner = executor(runs_dir, dict.fromkeys(two, "ok:0.5"))
+        runner._free = [{"CUDA_VISIBLE_DEVICES": "7"}, {"CUDA_VISIBLE_DEVICES": "7"}]
+        runner.room.admits = lambda run, gpu, beside, room=room: room or not beside
+        assert [outcome.state for outcome in runner.run(plan(runs_dir, two))] == ["done", "done"]
+        begun, ended = times(runs_dir, "start"), times(runs_dir, "end")
+        assert (max(begun.values()) < min(ended.values())) is room
 
 
 def test_a_run_started_by_hand_is_waited_for(tmp_path: Path) -> None:

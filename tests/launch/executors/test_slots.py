@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datasets.errors import InputError
-from launch.executors.slots import make_slots, num_cores, parse_gpu_list, visible_gpus
+from datasets.loading.threads import usable_cores
+from launch.executors.slots import make_slots, parse_gpu_list, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -32,11 +33,12 @@ def test_slots_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", None)] == ["3", "5"]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", 3)] == ["3", "5", "3"]
     assert list(make_slots("cpu", 3)) == [{}, {}, {}]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in make_slots("auto", None, 2)] == ["3", "5", "3", "5"]
 
 
 def test_the_cpu_takes_two_runs_at_most_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert len(make_slots("auto", None)) == min(2, num_cores())
+    assert len(make_slots("auto", None)) == min(2, usable_cores())
     assert len(make_slots("auto", 5)) == 5
 
 
@@ -46,3 +48,9 @@ def test_impossible_wishes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         make_slots("cuda", None)
     with pytest.raises(InputError, match="--slots 0: expected at least 1"):
         make_slots("auto", 0)
+    with pytest.raises(InputError, match="--runs-per-gpu 0: expected at least 1"):
+        make_slots("auto", None, 0)
+    with pytest.raises(InputError, match="--runs-per-gpu: no GPU here"):
+        make_slots("auto", None, 2)
+    with pytest.raises(InputError, match="give one of them"):
+        make_slots("auto", 2, 2)

@@ -45,7 +45,7 @@ def test_an_unfinished_repetition_counts_as_one_on_its_way(tmp_path: Path) -> No
     row = [value.text for value in overview(data)[0].rows[0]]
     assert row == [
         *("CheXpert", "200", "ImageNet", "Transfer learning", "-", "DenseNet-121", "all layers"),
-        *("-", "1 (+1)", "70.00 (n=1)", "-", "70.00, ..."),
+        *("-", "1 (+1)", "70.00 (n=1)", "-", "70.00, ...", "-"),
     ]
 
 
