@@ -1,12 +1,14 @@
-"""Draw the angle and flip of a training image from (seed, epoch, sample index).
+"""Draw the augmentation of a training image from (seed, epoch, sample index).
 
-An image is first mirrored left to right, then rotated about its centre: bilinear, the same size, 0 outside. The
-pixels are made by ``datasets.augment.warp_cpu`` or ``datasets.augment.warp_device``.
+An image is first mirrored left to right, then rotated and scaled about its centre, then cropped, all in one bilinear
+step, the same size, 0 outside; then contrast and brightness change. The pixels are made by
+``datasets.augment.warp_cpu`` or ``datasets.augment.warp_device``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +16,73 @@ import numpy.typing as npt
 from datasets.augment.counter_rng import Purpose, mix, sample_words, stream_key, uniform
 from datasets.errors import InputError
 
+MOST = {"scale": 0.5, "crop": 0.9, "brightness": 1.0, "contrast": 1.0}
+"""Largest ranges of the changes that are off by default."""
+TONE_BITS = 16
+"""Contrast and brightness are integers in units of 2**-16 gray levels, so that every device makes the same bytes."""
+MID_GRAY, WHITE = 127.5, 255.0
+
+Draws: TypeAlias = tuple[
+    npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.int64]
+]
+"""Of B samples: angles in degrees (B,); flips (B,); frames (B, 3), the window's side and the place of its centre to
+the right of and below the image's, in sides of the image before rotation; tones (B, 2), factor and summand of gray
+levels in units of 2**-16."""
+
 
 @dataclass(frozen=True)
 class Augment:
-    """Ranges of the random flip and rotation of training images."""
+    """Ranges of the random changes of training images; 0 leaves a change out."""
 
     rotation_deg: float = 15.0
     """The angle is uniform in plus or minus this many degrees; positive turns clockwise."""
     flip_probability: float = 0.5
     """Probability of mirroring an image left to right."""
+    scale: float = 0.0
+    """The image is enlarged by a factor uniform in 1 plus or minus this."""
+    crop: float = 0.0
+    """A window whose side is uniform in 1 minus this .. 1 of the image's, anywhere inside, fills the image."""
+    brightness: float = 0.0
+    """Of the whole range of gray levels, up to this part is added or taken away."""
+    contrast: float = 0.0
+    """Distances from mid-gray are multiplied by a factor uniform in 1 plus or minus this."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rotation_deg <= 180.0:
             raise InputError(f"rotation_deg = {self.rotation_deg}: must lie in 0..180")
         if not 0.0 <= self.flip_probability <= 1.0:
             raise InputError(f"flip_probability = {self.flip_probability}: must lie in 0..1")
+        for name, most in MOST.items():
+            if not 0.0 <= getattr(self, name) <= most:
+                raise InputError(f"{name} = {getattr(self, name)}: must lie in 0..{most:g}")
+
+    @property
+    def ranges(self) -> tuple[float, ...]:
+        """Angle, probability of a flip and, unless all of them are 0, the other ranges in the fields' order."""
+        others = (self.scale, self.crop, self.brightness, self.contrast)
+        return (self.rotation_deg, self.flip_probability, *(others if any(others) else ()))
 
 
-def draw(
-    seed: int, epoch: int, indices: npt.NDArray[np.integer], augment: Augment
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Angles in degrees (B,) and flips (B,) of the samples ``indices`` (B,), each a function of its index alone."""
-    first = sample_words(stream_key(seed, epoch, Purpose.AUGMENTATION), indices)
-    angles = (2.0 * uniform(first) - 1.0) * augment.rotation_deg
-    flips = uniform(mix(first)) < augment.flip_probability
-    return angles.astype(np.float32), flips
+def draw(seed: int, epoch: int, indices: npt.NDArray[np.integer], augment: Augment) -> Draws:
+    """What becomes of the samples ``indices`` (B,), each a function of its index alone."""
+    words = sample_words(stream_key(seed, epoch, Purpose.AUGMENTATION), indices)
+    angle, flip, *others = augment.ranges
+    angles = (2.0 * uniform(words) - 1.0) * angle
+    words = mix(words)
+    flips = uniform(words) < flip
+    frames, tones = np.tile([1.0, 0.0, 0.0], (len(indices), 1)), np.tile([1 << TONE_BITS, 0], (len(indices), 1))
+    if others:
+        drawn = []
+        for _ in range(6):
+            words = mix(words)
+            drawn.append(uniform(words))
+        scale, crop, brightness, contrast = others
+        zoom, side = 1.0 + (2.0 * drawn[0] - 1.0) * scale, 1.0 - drawn[1] * crop
+        frames[:, 0] = side / zoom
+        frames[:, 1] = (drawn[2] - 0.5) * (1.0 - side) / zoom
+        frames[:, 2] = (drawn[3] - 0.5) * (1.0 - side) / zoom
+        factor = 1.0 + (2.0 * drawn[5] - 1.0) * contrast
+        summand = MID_GRAY * (1.0 - factor) + WHITE * ((2.0 * drawn[4] - 1.0) * brightness)
+        tones[:, 0] = np.rint(factor * (1 << TONE_BITS))
+        tones[:, 1] = np.rint(summand * (1 << TONE_BITS))
+    return angles.astype(np.float32), flips, frames, tones

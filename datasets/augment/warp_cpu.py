@@ -1,4 +1,4 @@
-"""Mirror, rotate and normalise gray pages on the CPU, one pass over memory for each image.
+"""Mirror, rotate, scale, crop, lighten and normalise gray pages on the CPU, one pass over memory for each image.
 
 A page is read once from the mapped file and each output value is written once, to the batch; what lies between stays
 in the core's cache. The pixels are those of
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.augment.policy import TONE_BITS, Draws
 from datasets.loading.threads import compiled_kernel
 
 FRACTION_BITS = 20
@@ -115,22 +116,31 @@ def _inner_pixels(squares: Array, row: Array, scratch: Array, line: tuple[int, i
 
 
 @compiled_kernel
-def _rotation(angle_deg: float, flip: bool) -> tuple[float, float, float]:
-    """Cosine, sine and the sign that mirrors, in float64, which is the same on every device."""
+def _view(
+    angle_deg: float, flip: bool, side: float, right: float, below: float
+) -> tuple[float, float, float, float, float, float]:
+    """Cosine, sine, the sign that mirrors, and the frame, in float64, which is the same on every device."""
     radians = math.radians(np.float64(angle_deg))
-    return math.cos(radians), math.sin(radians), -1.0 if flip else 1.0
+    return math.cos(radians), math.sin(radians), -1.0 if flip else 1.0, side, right, below
 
 
 @compiled_kernel
 def _warp_row(
-    page: Array, squares: Array, row: Array, scratch: Array, i: int, rotation: tuple[float, float, float]
+    page: Array,
+    squares: Array,
+    row: Array,
+    scratch: Array,
+    i: int,
+    view: tuple[float, float, float, float, float, float],
 ) -> None:
-    """Write row ``i`` of the mirrored and rotated page; its columns outside, on the border and inside are ranges."""
-    size, (cos, sin, mirror) = row.shape[0], rotation
+    """Write row ``i`` of the warped page; its columns outside, on the border and inside are ranges."""
+    size, (cos, sin, mirror, side, right, below) = row.shape[0], view
     centre, unit = 0.5 * (size - 1), float(1 << FRACTION_BITS)
-    dx, dy = mirror * cos, -sin
-    x = centre + mirror * (sin * (i - centre) - cos * centre)
-    y = centre + cos * (i - centre) + sin * centre
+    dx, dy = mirror * cos * side, -sin * side
+    # Of the row's first pixel, from the page's centre, before rotation.
+    first_column, line = size * right - side * centre, side * (i - centre) + size * below
+    x = centre + mirror * (sin * line + cos * first_column)
+    y = centre + cos * line - sin * first_column
     first, last = _columns((x, y, dx, dy), -1.0 - MARGIN, size)
     inner_first, inner_last = _columns((x, y, dx, dy), MARGIN, size)
     if inner_first == inner_last or size > MAX_FAST_SIZE:
@@ -179,37 +189,56 @@ def normalise_batch(pages: Array, offsets: Array, out: Array, scale: Array, shif
 
 
 @compiled_kernel
-def _warp(page: Array, squares: Array, scratch: Array, out: Array, rotation: tuple[float, float, float]) -> None:
-    """Write the mirrored and rotated page to ``out`` (S, S)."""
+def _warp(
+    page: Array,
+    squares: Array,
+    scratch: Array,
+    out: Array,
+    view: tuple[float, float, float, float, float, float],
+    tone: Array,
+) -> None:
+    """Write the warped page, with contrast and brightness changed, to ``out`` (S, S)."""
     _pack_squares(page, squares, out.shape[0])
     for i in range(out.shape[0]):
-        _warp_row(page, squares, out[i], scratch, i, rotation)
+        _warp_row(page, squares, out[i], scratch, i, view)
+    factor, summand = tone[0], tone[1]
+    if factor != 1 << TONE_BITS or summand != 0:
+        levels = np.empty(256, np.uint8)
+        for level in range(256):
+            levels[level] = min(255, max(0, (factor * level + summand + (1 << (TONE_BITS - 1))) >> TONE_BITS))
+        gray = out.reshape(out.shape[0] * out.shape[1])
+        for k in range(gray.shape[0]):
+            gray[k] = levels[gray[k]]
 
 
 @compiled_kernel
-def warp_batch(pages: Array, offsets: Array, angles: Array, flips: Array, out: Array) -> None:
-    """Write pages, mirrored by ``flips`` (B,), then rotated clockwise by ``angles`` (B,), to ``out`` (B, 1, S, S)."""
+def warp_batch(pages: Array, offsets: Array, draws: Draws, out: Array) -> None:
+    """Write pages to ``out`` (B, 1, S, S), augmented as drawn by ``datasets.augment.policy.draw``."""
+    angles, flips, frames, tones = draws
     size = out.shape[2]
     squares, scratch = np.empty(size * size, np.uint32), np.empty(size, np.uint32)
     for b in range(out.shape[0]):
         page = pages[offsets[b] : offsets[b] + U64(size * size)]
-        _warp(page, squares, scratch, out[b, 0], _rotation(angles[b], flips[b]))
+        view = _view(angles[b], flips[b], frames[b, 0], frames[b, 1], frames[b, 2])
+        _warp(page, squares, scratch, out[b, 0], view, tones[b])
 
 
 @compiled_kernel
 def warp_and_normalise_batch(
-    pages: Array, offsets: Array, angles: Array, flips: Array, out: Array, scale: Array, shift: Array
+    pages: Array, offsets: Array, draws: Draws, out: Array, scale: Array, shift: Array
 ) -> None:
     """Do ``warp_batch`` and the normalisation in one go, to ``out`` (B, S, S, 3) float32.
 
     A gray page is spread over the channels at once, and so never leaves the core's cache; doing so row by row is a
     quarter slower.
     """
+    angles, flips, frames, tones = draws
     size = out.shape[1]
     channels = out.reshape(out.shape[0], size * size * 3)
     squares, scratch = np.empty(size * size, np.uint32), np.empty(size, np.uint32)
     gray = np.empty((size, size), np.uint8)
     for b in range(out.shape[0]):
         page = pages[offsets[b] : offsets[b] + U64(size * size)]
-        _warp(page, squares, scratch, gray, _rotation(angles[b], flips[b]))
+        view = _view(angles[b], flips[b], frames[b, 0], frames[b, 1], frames[b, 2])
+        _warp(page, squares, scratch, gray, view, tones[b])
         _spread(gray.reshape(size * size), channels[b], scale, shift)

@@ -1,9 +1,10 @@
-"""Mirror, rotate and normalise gray pages on any device, with torch.
+"""Mirror, rotate, scale, crop, lighten and normalise gray pages on any device, with torch.
 
 The same numbers as ``policy.draw`` and the same fixed-point arithmetic as ``datasets.augment.warp_cpu``,
 written with torch: all pixels whose source lies inside the page are equal to the CPU kernel's, those on its
-border within one gray level. From the page to the three float channels all is one function for
-``torch.compile``; the one picture that it puts into memory on the way is the rotated one, as bytes.
+border within one gray level before contrast and brightness change. From the page to the three float
+channels all is one function for ``torch.compile``; the one picture that it puts into memory on the way is the
+augmented one, as bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from datasets.augment.counter_rng import FACTOR_1, FACTOR_2, GOLDEN, Purpose, stream_key
 from datasets.augment.network_input import checked_images, scale_and_shift, to_network_input
-from datasets.augment.policy import Augment
+from datasets.augment.policy import MID_GRAY, TONE_BITS, WHITE, Augment
 
 FRACTION_BITS = 20
 """Source coordinates are integers in units of 2**-20 px, as in ``datasets.augment.warp_cpu``."""
@@ -39,7 +40,7 @@ def augmented_input(
     dtype: torch.dtype = torch.float32,
     compiled: bool | None = None,
 ) -> Tensor:
-    """Mirror, rotate and normalise images (B, 1, S, S) uint8 to (B, 3, S, S) ``dtype`` in channels_last.
+    """Augment and normalise images (B, 1, S, S) uint8 to (B, 3, S, S) ``dtype`` in channels_last.
 
     ``indices`` (B,) int64 on the same device decide the augmentation with seed and epoch; without ``augment`` pixels
     stay as they are. The arithmetic is float32. ``compiled`` None runs ``torch.compile``'s kernel on CUDA alone.
@@ -57,22 +58,34 @@ def augmented_input(
         return function(_any_length(images), _any_length(indices), key, ranges, scale, shift, dtype)
 
 
-def draw_on_device(indices: Tensor, key: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles in degrees (B,) float32 and flips (B,) bool of samples (B,) int64: the numbers of ``policy.draw``.
+def draw_on_device(indices: Tensor, key: Tensor, ranges: Tensor) -> tuple[Tensor, ...]:
+    """The numbers of ``policy.draw`` for samples (B,) int64: angles, flips, and frames and tones if there are any.
 
-    ``key`` () int64 is the stream key of seed and epoch, ``ranges`` (2,) float64 the largest angle in degrees and the
-    probability of a flip.
+    ``key`` () int64 is the stream key of seed and epoch, ``ranges`` (2,) or (6,) float64 is ``Augment.ranges``.
     """
-    first = _mix(indices ^ key)
-    angles = (2.0 * _uniform(first) - 1.0) * ranges[0]
-    return angles.float(), _uniform(_mix(first)) < ranges[1]
+    words = _mix(indices ^ key)
+    angles = ((2.0 * _uniform(words) - 1.0) * ranges[0]).float()
+    words = _mix(words)
+    flips = _uniform(words) < ranges[1]
+    if len(ranges) == 2:
+        return angles, flips
+    drawn = []
+    for _ in range(6):
+        words = _mix(words)
+        drawn.append(_uniform(words))
+    scale, crop, brightness, contrast = ranges[2:].unbind()
+    zoom, side = 1.0 + (2.0 * drawn[0] - 1.0) * scale, 1.0 - drawn[1] * crop
+    places = ((drawn[number] - 0.5) * (1.0 - side) / zoom for number in (2, 3))
+    factor = 1.0 + (2.0 * drawn[5] - 1.0) * contrast
+    summand = MID_GRAY * (1.0 - factor) + WHITE * ((2.0 * drawn[4] - 1.0) * brightness)
+    tones = torch.stack([_rounded(factor * (1 << TONE_BITS)), _rounded(summand * (1 << TONE_BITS))], dim=1)
+    return angles, flips, torch.stack([side / zoom, *places], dim=1), tones
 
 
 def _augment(
     images: Tensor, indices: Tensor, key: Tensor, ranges: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    angles, flips = draw_on_device(indices, key, ranges)
-    return _to_channels(_warp(images, angles, flips), scale, shift, dtype)
+    return _to_channels(_warp(images, *draw_on_device(indices, key, ranges)), scale, shift, dtype)
 
 
 def _normalise(images: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
@@ -85,10 +98,12 @@ def _to_channels(gray: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype)
     return channels.to(dtype).permute(0, 3, 1, 2)
 
 
-def _warp(images: Tensor, angles: Tensor, flips: Tensor) -> Tensor:
-    """Gray levels (B, S, S) uint8 of images (B, 1, S, S) uint8, mirrored, then rotated clockwise about the centre."""
+def _warp(
+    images: Tensor, angles: Tensor, flips: Tensor, frames: Tensor | None = None, tones: Tensor | None = None
+) -> Tensor:
+    """Gray levels (B, S, S) uint8 of images (B, 1, S, S) uint8, augmented as drawn."""
     size = images.shape[-1]
-    x, y = _source_coordinates(size, angles, flips)
+    x, y = _source_coordinates(size, angles, flips, frames)
     column, row = x >> FRACTION_BITS, y >> FRACTION_BITS
     right, lower = (value >> (FRACTION_BITS - WEIGHT_BITS) & (ONE - 1) for value in (x, y))
     left_weight, right_weight = _inside(ONE - right, column, size), _inside(right, column + 1, size)
@@ -104,20 +119,29 @@ def _warp(images: Tensor, angles: Tensor, flips: Tensor) -> Tensor:
     total = upper_weight * line(row) + lower_weight * line(row + 1)
     inside = (left_weight + right_weight) * (upper_weight + lower_weight)
     # Where all four neighbours are inside, ``inside`` is one; at the border torchvision weighs with it once more.
-    return ((total * inside + (1 << (4 * WEIGHT_BITS - 1))) >> (4 * WEIGHT_BITS)).to(torch.uint8)
+    gray = (total * inside + (1 << (4 * WEIGHT_BITS - 1))) >> (4 * WEIGHT_BITS)
+    if tones is not None:
+        factor, summand = (tones[:, column, None, None] for column in (0, 1))
+        gray = ((factor * gray + summand + (1 << (TONE_BITS - 1))) >> TONE_BITS).clamp(0, 255)
+    return gray.to(torch.uint8)
 
 
-def _source_coordinates(size: int, angles: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
+def _source_coordinates(size: int, angles: Tensor, flips: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor]:
     """Where each output pixel comes from: x and y (B, S, S) int64 in units of 2**-20 px."""
     centre, unit = 0.5 * (size - 1), float(1 << FRACTION_BITS)
     radians = angles.double()[:, None] * (math.pi / 180.0)
     cos, sin = torch.cos(radians), torch.sin(radians)
     mirror = torch.where(flips, -1.0, 1.0).double()[:, None]
     place = torch.arange(size, device=angles.device)
-    lines = place.double()[None] - centre
-    x = _rounded((centre + mirror * (sin * lines - cos * centre)) * unit)
-    y = _rounded((centre + cos * lines + sin * centre) * unit)
-    dx, dy = _rounded(mirror * cos * unit), _rounded(-sin * unit)
+    lines, first_column = place.double()[None] - centre, torch.full_like(cos, -centre)
+    dx, dy = mirror * cos, -sin
+    if frames is not None:
+        side, right, below = (frames[:, column, None] for column in (0, 1, 2))
+        lines, first_column = side * lines + size * below, size * right - side * centre
+        dx, dy = dx * side, dy * side
+    x = _rounded((centre + mirror * (sin * lines + cos * first_column)) * unit)
+    y = _rounded((centre + cos * lines - sin * first_column) * unit)
+    dx, dy = _rounded(dx * unit), _rounded(dy * unit)
     return x[:, :, None] + dx[:, :, None] * place, y[:, :, None] + dy[:, :, None] * place
 
 
@@ -162,7 +186,7 @@ def _stream(seed: int, epoch: int, augment: Augment, device: torch.device) -> tu
     """Key and ranges of an epoch on the device, so that its steps copy nothing."""
     with torch.inference_mode(False):
         key = torch.tensor(_signed(stream_key(seed, epoch, Purpose.AUGMENTATION)), device=device)
-        ranges = torch.tensor([augment.rotation_deg, augment.flip_probability], dtype=torch.float64, device=device)
+        ranges = torch.tensor(augment.ranges, dtype=torch.float64, device=device)
         return key, ranges
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from datasets.augment.network_input import scale_and_shift
-from datasets.augment.policy import draw
+from datasets.augment.policy import Draws, draw
 from datasets.augment.warp_cpu import normalise_batch, warp_and_normalise_batch, warp_batch
 from datasets.beton.pages import PageSource, check_inside
 from datasets.loading.balance import samples_of
@@ -43,6 +43,11 @@ class PendingBatch:
     def drain(self) -> None:
         """Wait until no thread writes any more, whatever came of it."""
         wait(self.futures)
+
+
+def _part(drawn: Draws, part: slice) -> Draws:
+    angles, flips, frames, tones = drawn
+    return angles[part], flips[part], frames[part], tones[part]
 
 
 class BatchWriter:
@@ -82,7 +87,7 @@ class BatchWriter:
                 source.copy_to(samples[part], memory[part])
                 return
             pages, offsets = source.read(samples[part])
-            self._write(pages, offsets, memory[part], None if drawn is None else (drawn[0][part], drawn[1][part]))
+            self._write(pages, offsets, memory[part], None if drawn is None else _part(drawn, part))
 
         parts = [slice(first, last) for first, last in pairwise(ends)]
         return PendingBatch(images, [pool.submit(write, part) for part in parts])
@@ -96,14 +101,12 @@ class BatchWriter:
         taken = self.buffers.take((count, size, size, NUM_CHANNELS * FLOAT32_BYTES)).view(torch.float32)
         return taken.permute(0, 3, 1, 2), taken.numpy()
 
-    def _write(
-        self, pages: np.ndarray, offsets: np.ndarray, out: np.ndarray, drawn: tuple[np.ndarray, np.ndarray] | None
-    ) -> None:
+    def _write(self, pages: np.ndarray, offsets: np.ndarray, out: np.ndarray, drawn: Draws | None) -> None:
         # ``drawn`` and ``out`` have the offsets' length by construction.
         check_inside(pages, offsets, self.image_size)
         if drawn is None:
             normalise_batch(pages, offsets, out, *self._constants)
         elif self.as_input:
-            warp_and_normalise_batch(pages, offsets, *drawn, out, *self._constants)
+            warp_and_normalise_batch(pages, offsets, drawn, out, *self._constants)
         else:
-            warp_batch(pages, offsets, *drawn, out)
+            warp_batch(pages, offsets, drawn, out)

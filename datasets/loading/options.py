@@ -28,7 +28,7 @@ class LoaderOptions:
     augment: Augment | None = None
     """None leaves pixels as they are stored."""
     augment_on: AugmentOn = "auto"
-    """Who flips and rotates: the loader's threads, or the device (``datasets.loading.prefetch``). ``auto`` takes the
+    """Who augments: the loader's threads, or the device (``datasets.loading.prefetch``). ``auto`` takes the
     device if it is CUDA. The CPU tiers agree to the bit, the device with them within one gray level."""
     output: Output = "auto"
     """``uint8`` gray images, or ``float32`` network input as ``to_network_input`` makes it. ``auto`` takes float32

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Protocol
 
+from datasets.augment.policy import MOST
 from datasets.sources.registry import WELL_FORMED
 from harness.config.checks import (
     OMIT_DEFAULT,
@@ -71,6 +72,14 @@ class DataConfig(KnownKeysOnly):
     """Training images are rotated by an angle uniform in plus or minus this many degrees."""
     flip_probability: float = 0.5
     """Probability of a horizontal flip of a training image."""
+    scale: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    """Training images are enlarged by a factor uniform in 1 plus or minus this."""
+    crop: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    """A window of 1 minus this .. 1 of the side, anywhere in a training image, takes the whole image's place."""
+    brightness: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    """Up to this part of the range of gray levels is added to a training image or taken from it."""
+    contrast: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    """Distances from mid-gray are multiplied by a factor uniform in 1 plus or minus this."""
     balance: str | None = field(default=None, metadata=OMIT_DEFAULT)
     """Draw the training images so that groups come equally often: a label's positives and the others; ``labels``, the
     positives of each label; or the values of an attribute, such as view or sex. An epoch keeps its length."""
@@ -84,6 +93,8 @@ class DataConfig(KnownKeysOnly):
         check(self.balance != "", "data.balance = '' names no label and no attribute")
         check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
         check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
+        for key, most in MOST.items():
+            check(0.0 <= getattr(self, key) <= most, f"data.{key} must lie in 0..{most:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from datasets.augment.policy import Augment
+from datasets.augment.policy import MOST, Augment
 from datasets.errors import InputError
 from datasets.loading.balance import balance_groups
 from datasets.loading.batch import Loader
@@ -229,7 +229,11 @@ def _train_loader(run: Run) -> Loader:
         shuffle=True,
         seed=run.config.seed,
         groups=() if groups is None else tuple(groups.values()),
-        augment=Augment(data.rotation_deg, data.flip_probability),
+        augment=Augment(
+            rotation_deg=data.rotation_deg,
+            flip_probability=data.flip_probability,
+            **{name: getattr(data, name) for name in MOST},
+        ),
         augment_on=run.runtime.augment_on,
         num_workers=loader_threads(run.runtime),
     )

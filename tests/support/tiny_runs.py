@@ -110,7 +110,7 @@ def all_options(config: RunConfig) -> RunConfig:
         uncertain={"Effusion": "smoothed", "Mass": "ignore"},
         mixup=0.4,
     )
-    data = dataclasses.replace(config.data, balance="Effusion")
+    data = dataclasses.replace(config.data, balance="Effusion", scale=0.1, crop=0.2, brightness=0.1, contrast=0.2)
     return dataclasses.replace(config, data=data, schedule=schedule, loss=loss)
 
 

@@ -59,7 +59,7 @@ def test_agrees_with_torchvision_on_smooth_pages(angle: float, flip: bool) -> No
 def test_agrees_with_torchvision_on_real_images() -> None:
     import cv2
 
-    angles, flips = draw(0, 0, np.arange(12), Augment(15.0, 0.5))
+    angles, flips, *_ = draw(0, 0, np.arange(12), Augment(15.0, 0.5))
     for path, angle, flip in zip(REAL_IMAGES[::15], angles, flips, strict=False):
         gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         assert_same_picture(cv2.resize(gray, (256, 256), interpolation=cv2.INTER_AREA), float(angle), bool(flip))
@@ -91,13 +91,14 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     chosen = np.array([4, 0, 3], dtype=np.uint64)
     offsets = chosen * np.uint64(32 * 32) + np.uint64(13)
     out = np.empty((3, 1, 32, 32), dtype=np.uint8)
-    angles, flips = draw(9, 2, chosen, Augment(15.0, 0.5))
-    warp_batch(flat, offsets, angles, flips, out)
+    draws = draw(9, 2, chosen, Augment(15.0, 0.5))
+    angles, flips, *_ = draws
+    warp_batch(flat, offsets, draws, out)
     for image, sample, angle, flip in zip(out, chosen, angles, flips, strict=True):
         assert np.array_equal(image[0], warped(pages[sample], float(angle), bool(flip)))
     scale, shift = (values.view(-1).numpy() for values in scale_and_shift(torch.device("cpu")))
     floats = np.empty((3, 32, 32, 3), dtype=np.float32)
-    warp_and_normalise_batch(flat, offsets, angles, flips, floats, scale, shift)
+    warp_and_normalise_batch(flat, offsets, draws, floats, scale, shift)
     assert np.array_equal(floats.transpose(0, 3, 1, 2), to_network_input(torch.from_numpy(out)).numpy())
     copy_batch(flat, offsets, out)
     assert np.array_equal(out[:, 0], pages[chosen])
@@ -113,10 +114,11 @@ def test_ranges_that_mean_nothing_are_refused(degrees: float, probability: float
 
 def test_kernels_are_kept_on_disk_for_the_next_process() -> None:
     code = (
-        "import numpy as np; from datasets.augment.warp_cpu import copy_batch, warp_batch;"
+        "import numpy as np; from datasets.augment.policy import Augment, draw;"
+        "from datasets.augment.warp_cpu import copy_batch, warp_batch;"
         "pages = np.zeros(16, np.uint8); pages.flags.writeable = False; one = np.zeros(1, np.uint64);"
         "out = np.empty((1, 1, 4, 4), np.uint8); copy_batch(pages, one, out);"
-        "warp_batch(pages, one, np.zeros(1, np.float32), np.zeros(1, np.bool_), out);"
+        "warp_batch(pages, one, draw(0, 0, np.zeros(1, np.int64), Augment()), out);"
         "print([sum(kernel.stats.cache_misses.values()) for kernel in (warp_batch, copy_batch)])"
     )
     for _ in range(2):

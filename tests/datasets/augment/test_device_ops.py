@@ -33,7 +33,7 @@ def by_kernel(pages: np.ndarray, samples: np.ndarray, augment: Augment) -> np.nd
     flat.flags.writeable = False
     out = np.empty((len(pages), 1, size, size), dtype=np.uint8)
     places = np.arange(len(pages), dtype=np.uint64) * np.uint64(size * size)
-    warp_batch(flat, places, *draw(SEED, EPOCH, samples, augment), out)
+    warp_batch(flat, places, draw(SEED, EPOCH, samples, augment), out)
     return out[:, 0]
 
 

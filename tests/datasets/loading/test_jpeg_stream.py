@@ -47,7 +47,7 @@ def read(beton: Beton, tier: str, *, device: str = "cpu", **settings: object) ->
 def test_batches_are_the_decoded_pages_flipped_and_rotated(beton: Beton) -> None:
     pages = pages_of(beton)
     for batch in read(beton, "jpeg"):
-        angles, flips = draw(3, 1, batch.indices.numpy(), AUGMENT)
+        angles, flips, *_ = draw(3, 1, batch.indices.numpy(), AUGMENT)
         for image, index, angle, flip in zip(batch.images, batch.indices, angles, flips, strict=True):
             expected = np.empty((SIDE, SIDE), dtype=np.uint8)
             warp_page(pages[index].reshape(-1), expected, angle, flip)

@@ -79,7 +79,7 @@ def test_training_hands_out_flipped_and_rotated_pages_in_the_epoch_s_order(beton
     batches = read(training(beton), epoch=4)
     indices = torch.cat([batch.indices for batch in batches]).numpy()
     assert np.array_equal(indices, epoch_order(np.arange(N), 3, 4))
-    angles, flips = draw(3, 4, indices, AUGMENT)
+    angles, flips, *_ = draw(3, 4, indices, AUGMENT)
     expected = np.empty((N, 32, 32), dtype=np.uint8)
     for out, index, angle, flip in zip(expected, indices, angles, flips, strict=True):
         warp_page(PAGES[index].reshape(-1), out, angle, flip)

@@ -35,6 +35,10 @@ CHANGED: dict[str, dict[str, Any]] = {
     },
     "data": {
         "balance": "Edema",
+        "scale": 0.1,
+        "crop": 0.2,
+        "brightness": 0.1,
+        "contrast": 0.2,
     },
     "loss": {
         "positive_weights": {"Edema": 2.0},
@@ -83,6 +87,10 @@ def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -
         ("loss", {"uncertain": {"Edema": "maybe"}}, "loss.uncertain: .*found {'Edema': 'maybe'}"),
         ("loss", {"uncertain": "maybe"}, "'zero', 'one', 'ignore' or 'smoothed', found 'maybe'"),
         ("loss", {"uncertain_target": 1.5}, "loss.uncertain_target must lie in 0..1"),
+        ("data", {"scale": 0.6}, "data.scale must lie in 0..0.5"),
+        ("data", {"crop": -0.1}, "data.crop must lie in 0..0.9"),
+        ("data", {"brightness": 1.5}, "data.brightness must lie in 0..1"),
+        ("data", {"contrast": float("nan")}, "data.contrast must lie in 0..1"),
         ("data", {"balance": ""}, "data.balance = '' names no label and no attribute"),
         ("loss", {"label_smoothing": 1.0}, "loss.label_smoothing must lie in 0..1, below 1"),
         ("loss", {"mixup": -1.0}, "loss.mixup must not be negative"),
