@@ -68,7 +68,7 @@ class NetworkRegistry(Registry[NetworkEntry]):
 
     def check(self, key: str, name: object) -> None:
         """Raise ValueError, with all known names, unless ``name`` is a network; ``key`` is what holds it."""
-        if name not in self:
+        if not isinstance(name, str) or name not in self:
             known = ", ".join((*self, *(f"{library}/NAME" for library in LIBRARIES)))
             raise ValueError(f"{key} = {name!r} is unknown; known: {known}")
 

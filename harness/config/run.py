@@ -166,14 +166,9 @@ class Weights(KnownKeysOnly):
         if self.sha256 is not None:
             check(re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None, "sha256 must be 64 lower-case hex digits")
         if self.network is not None:
-            check(
-                self.kind in ("imagenet", "none"),
-                f"a network is given when kind = 'imagenet' or 'none', not {self.kind!r}",
-            )
-            check(
-                is_library(self.network.name),
-                f"network.name = {self.network.name!r}; expected a library's, as timm/NAME",
-            )
+            by_kind, name = self.kind in ("imagenet", "none"), self.network.name
+            check(by_kind, f"a network is given when kind = 'imagenet' or 'none', not {self.kind!r}")
+            check(is_library(name), f"network.name = {name!r}; expected torchvision/NAME or timm/NAME")
 
     @property
     def teaching_network(self) -> NetworkConfig:

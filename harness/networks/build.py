@@ -74,12 +74,10 @@ def draw_weights(network: nn.Module, seed: int) -> None:
     Raises:
         TypeError: for a layer with parameters of a kind that is not known here.
     """
-    drawn_by_library = isinstance(network, Backbone)
     if isinstance(network, Backbone):
         network.draw_features(_generator(seed, "features").initial_seed())
+        network = nn.ModuleDict({"classifier": network.classifier})
     for name, module in network.named_modules():
-        if drawn_by_library and name.startswith("features"):
-            continue
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.reset_parameters()  # weight 1, bias 0, statistics of a unit normal: nothing random
         elif isinstance(module, nn.Conv2d | nn.Linear):

@@ -88,6 +88,7 @@ def check_name(name: str) -> None:
 
 def native_size(name: str) -> int:
     """Side of the images that the library made the network for."""
+    check_name(name)
     library, _, model = name.partition("/")
     return NATIVE_SIZE if library == "torchvision" else int(timm_settings(model).input_size[-1])
 

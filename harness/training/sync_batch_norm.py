@@ -28,7 +28,7 @@ def synchronised(network: Module, num_processes: int) -> Module:
     kinds = {type(module) for module in network.modules() if isinstance(module, _BatchNorm)}
     others = [kind.__name__ for kind in kinds if kind is not nn.BatchNorm2d and kind.__name__ != TIMMS_OWN]
     if others or not kinds:
-        found = f"of the kind {min(others)}, which is not synchronised" if others else "no batch norm"
+        found = f"a {min(others)}, which is not synchronised" if others else "no batch norm"
         raise InputError(f"network.sync_bn = true: the network has {found}; leave it out")
     for module in network.modules() if num_processes > 1 else ():
         if isinstance(module, nn.BatchNorm2d):

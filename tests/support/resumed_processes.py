@@ -6,6 +6,7 @@ Then the last process fails, and rank 0 reports how long it waited for it.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import sys
 import time
@@ -18,6 +19,7 @@ import torch
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule
 
 from datasets.beton.reader import Beton
+from harness.config import NetworkConfig, RunConfig
 from harness.devices.accelerator import Accelerator, leaving_at_failure, make_accelerator
 from harness.networks import build_network
 from harness.runs.checkpoint import weights_hash
@@ -27,6 +29,7 @@ from harness.training.build import Run, build_components
 from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
 from harness.training.monitor import ProgressMonitor
 from harness.training.signals import StopControl, StopSignals
+from harness.training.sync_batch_norm import synchronised
 from harness.weights.initialise import initialise
 
 
@@ -42,8 +45,7 @@ class SavesAt(StopControl):
         return self.done in self.steps
 
 
-def components_of(accelerator: Accelerator, beton: Path) -> TrainingComponents:
-    config = tiny_config(schedule=tiny_schedule(1, batch_size=8))
+def components_of(accelerator: Accelerator, beton: Path, config: RunConfig) -> TrainingComponents:
     runtime = tiny_runtime(beton, Path("unused"))
     folder = RunFolder(Path("unused"))
     run = Run(
@@ -57,6 +59,8 @@ def components_of(accelerator: Accelerator, beton: Path) -> TrainingComponents:
     )
     network = build_network(config.network, 3)
     initialise(network, config.init, runtime, seed=0)
+    if config.network.sync_bn:
+        network = synchronised(network, accelerator.num_processes)
     return build_components(run, network)
 
 
@@ -74,10 +78,10 @@ def epoch(
     return weights_hash(components.network.state_dict())
 
 
-def hashes(accelerator: Accelerator, beton: Path, steps: set[int]) -> dict[str, str]:
+def hashes(accelerator: Accelerator, beton: Path, config: RunConfig, steps: set[int]) -> dict[str, str]:
     """Of the weights after the whole epoch, and after the rest of it from each checkpoint by its step."""
     kept: list[Any] = []
-    components = components_of(accelerator, beton)
+    components = components_of(accelerator, beton, config)
 
     def keep(position: TrainState) -> None:
         learned = components.network.state_dict(), components.optimizer.optimizer.state_dict()
@@ -85,7 +89,7 @@ def hashes(accelerator: Accelerator, beton: Path, steps: set[int]) -> dict[str, 
 
     found = {"whole": epoch(components, TrainState(), steps, keep)}
     for position, (weights, moments) in kept:
-        fresh = components_of(accelerator, beton)
+        fresh = components_of(accelerator, beton, config)
         fresh.network.load_state_dict(weights)
         fresh.optimizer.optimizer.load_state_dict(moments)
         found[str(position.partial.batches)] = epoch(fresh, position, set(), lambda _: None)
@@ -110,7 +114,11 @@ def seconds_until_a_failure_is_seen(accelerator: Accelerator) -> float:
 
 def main(beton: Path, out: Path, steps: set[int]) -> None:
     accelerator = make_accelerator(tiny_runtime(beton, Path("unused")))
-    found: dict[str, Any] = {"hashes": hashes(accelerator, beton, steps)}
+    config = tiny_config(schedule=tiny_schedule(1, batch_size=8))
+    found: dict[str, Any] = {"hashes": hashes(accelerator, beton, config, steps)}
+    for name, sync_bn in (("timm/test_efficientnet", True), ("timm/test_vit", False)):
+        other = dataclasses.replace(config, network=NetworkConfig(name=name, sync_bn=sync_bn))
+        found[name] = hashes(accelerator, beton, other, {3})
     accelerator.wait_for_everyone()
     owner = accelerator.is_main_process
     found["seconds"] = seconds_until_a_failure_is_seen(accelerator)
