@@ -78,7 +78,7 @@ def test_one_network_is_shown_with_its_tap_planes_and_multiply_adds(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet18",), "network.name = 'resnet18' is unknown; known: densenet121, densenet40, torchvision/NAME, timm"),
+        (("resnet18",), "network.name = 'resnet18' is unknown; known: densenet121, densenet40, torchvision/NAME"),
         (("timm/resnet19",), "timm 1"),
         (("timm/test_vit", "--scope", "block.5"), "timm/test_vit has no module 'block.5'; near: blocks.5"),
         (("timm/mixer_s32_224",), "timm/mixer_s32_224 does not take images of 256 px"),
