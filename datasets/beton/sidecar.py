@@ -13,6 +13,7 @@ from datasets.beton.format import Encoding
 from datasets.errors import InputError
 from datasets.files import parse_as, read_json, write_json
 
+UNCERTAIN_PREFIX = "uncertain:"
 FORMAT_VERSION = 1
 """Raised when a beton or its companions change in a way that older code would misread."""
 
@@ -86,7 +87,12 @@ def samples_path(beton: Path) -> Path:
 
 def uncertain_column(label: str) -> str:
     """Column of the samples table that tells at which images the tables call a label uncertain."""
-    return f"uncertain:{label}"
+    return f"{UNCERTAIN_PREFIX}{label}"
+
+
+def is_uncertain_column(name: object) -> bool:
+    """Whether a column of the samples table is one of these."""
+    return str(name).startswith(UNCERTAIN_PREFIX)
 
 
 def write_sidecar(beton: Path, sidecar: Sidecar) -> None:

@@ -15,18 +15,19 @@ import numpy as np
 import pandas as pd
 
 from datasets.beton.reader import Beton
-from datasets.beton.sidecar import Sidecar
+from datasets.beton.sidecar import Sidecar, is_uncertain_column, uncertain_column
 from datasets.beton.writer import BetonWriter
 from datasets.convert.convert import existing_beton
 from datasets.convert.protocol import DECODER, Page
 from datasets.convert.publish import publish, settle
-from datasets.convert.request import ConvertOptions, Request
+from datasets.convert.request import SAMPLE_COLUMNS, ConvertOptions, Request
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, output_file
 from datasets.progress import progress
 from datasets.sources.labels import IGNORED
 from datasets.sources.records import Records
 from datasets.sources.registry import DATASETS, WELL_FORMED, entry_or_own
+from datasets.sources.rows import REJECT_COLUMNS
 from datasets.sources.tables import SourceTable
 from datasets.splits.split import subset_ranks
 
@@ -162,19 +163,24 @@ def _request(
     for beton in betons:
         dropped.update(beton.sidecar.dropped)
     rejects = [reject for beton in betons for reject in beton.sidecar.rejects]
+    marks = samples.reindex(columns=[uncertain_column(label) for label in labels]).eq(True).to_numpy()
+    frame = samples.drop(columns=[name for name in samples if name in OF_A_BETON or is_uncertain_column(name)])
+    attributes = [name for name in frame if name not in SAMPLE_COLUMNS]
     splits = samples["split"].to_numpy(dtype=str)
     records = Records(
         dataset=name or first.sidecar.dataset,
         root=first.path.parent,
         labels=labels,
-        frame=samples.drop(columns=OF_A_BETON),
+        frame=frame.assign(**frame[attributes].fillna("")),
         targets=targets.to_numpy()[order],
         tables=tuple(tables),
-        rejects=pd.DataFrame(rejects, columns=["path", "reason"]),
+        rejects=pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)).fillna(""),
         dropped=dict(dropped),
         uncertain=stored["uncertain"],
         views=stored["views"],
+        uncertain_at=marks if marks.any() else None,
         phantom=stored.get("phantom", False),
+        title=stored.get("title", "") if name is None else "",
     )
     options = ConvertOptions(
         size=first.image_size,

@@ -119,7 +119,9 @@ def _describe(
 ) -> Sidecar:
     records = request.records
     rows = records.rejects.astype(str).itertuples(index=False)
-    refused = [dict(zip(REJECT_COLUMNS, row, strict=True)) for row in rows]
+    refused = [
+        {name: text for name, text in zip(REJECT_COLUMNS, row, strict=True) if text or name == "path"} for row in rows
+    ]
     refused += [{"path": request.path(position), "reason": reason} for position, reason in writer.rejects.items()]
     return Sidecar(
         format_version=FORMAT_VERSION,

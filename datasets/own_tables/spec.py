@@ -26,7 +26,7 @@ Values = tuple[Scalar, ...]
 ATTRIBUTE = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 RESERVED = (
     *("index", "path", "name", "patient", "study", "view", "split", "subset_rank", "crc32", "sex", "age"),
-    *("official_split", "table", "row", "raw"),
+    *("official_split", "table", "row", "raw", "dataset"),
 )
 """Columns of the samples table, and of records, that no attribute may be called."""
 _FIELD = re.compile(r"\{([^{}]+?)(?::0(\d{1,2}))?\}")

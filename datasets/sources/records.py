@@ -72,7 +72,7 @@ class Records:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Columns of the frame that this dataset has beyond the common ones."""
-        return tuple(self.frame.columns[len(COLUMNS) :])
+        return tuple(str(name) for name in self.frame if name not in COLUMNS)
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -155,3 +155,24 @@ def test_the_options_of_the_commands(tmp_path: Path, capsys: pytest.CaptureFixtu
     ):
         assert run_cli("convert", "table", *arguments) == 2
         assert message in capsys.readouterr().err
+
+
+def test_betons_of_one_s_own_dataset_are_merged_with_their_attributes(tmp_path: Path) -> None:
+    root = write_hospital(tmp_path / "hospital")
+    spec = (root / "hospital.toml").read_text(encoding="utf-8")
+    (root / "neu" / "b000.png").unlink()
+    options = ("--size", "32", "--workers", "1", "--max-rejects", "0.5", "--uncertain", "ignore")
+    for site in ("Nord", "Süd"):
+        (root / f"{site}.toml").write_text(spec.replace("study =", f'keep.Standort = ["{site}"]\nstudy =', 1))
+        files = ("--spec", str(root / f"{site}.toml"), "--out", str(tmp_path / f"{site}.beton"))
+        assert run_cli("convert", "table", *files, *options) == 0
+    out = tmp_path / "hospital.beton"
+    assert (
+        run_cli("beton", "merge", str(tmp_path / "Nord.beton"), str(tmp_path / "Süd.beton"), "--out", str(out)) == 0
+    )
+    merged, north = Beton.open(out), Beton.open(tmp_path / "Nord.beton")
+    assert (merged.sidecar.dataset, merged.sidecar.settings["title"]) == ("hospital", "Hospital of Nowhere")
+    assert merged.samples["site"].value_counts().to_dict() == {"Süd": 6, "Nord": 5}
+    assert merged.samples["uncertain:Edema"].sum() == north.samples["uncertain:Edema"].sum() == 2
+    told = {"path": "alt/b000.png", "reason": "no such file", "table": "bilder.xlsx", "row": "2"}
+    assert merged.sidecar.rejects == north.sidecar.rejects == [told]

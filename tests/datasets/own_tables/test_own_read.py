@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from hospital import SPEC, write_hospital
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets.errors import InputError
 from datasets.own_tables.read import open_spec
@@ -179,3 +181,25 @@ def test_tables_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for encoding in ("cp1252", "latin-1"):
         table = f'file = "t.csv"\nseparator = ";"\nencoding = "{encoding}"'
         assert read(tmp_path, spec.format(table), check_files=False).targets.tolist() == [[1]]
+
+
+FINDINGS = ("Edema", "Mass", "Hernia")
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.lists(st.none() | st.sets(st.sampled_from(FINDINGS)), min_size=1, max_size=6))
+def test_words_in_one_column_and_columns_of_their_own_say_the_same(
+    rows: list[set[str] | None], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """None is an image that nobody labelled."""
+    lines = ["file,patient,words," + ",".join(FINDINGS)]
+    for number, found in enumerate(rows):
+        words = "" if found is None else "; ".join(sorted(found)) or "clear"
+        cells = ["" if found is None else str(float(name in found)) for name in FINDINGS]
+        lines.append(",".join([f"{number}.png", str(number), words, *cells]))
+    table, names = "\n".join(lines), f"names = {list(FINDINGS)}"
+    by_word = f'column = "words"\nseparator = ";"\nnone = ["clear"]\n{names}'
+    folder = tmp_path_factory.mktemp("words")
+    first, second = plain(folder, table, labels=by_word), plain(folder, table, labels=names)
+    expected = [[IGNORED] * 3 if found is None else [int(name in found) for name in FINDINGS] for found in rows]
+    assert first.targets.tolist() == second.targets.tolist() == expected

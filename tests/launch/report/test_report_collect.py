@@ -11,6 +11,7 @@ from report_fixtures import LABELS, epoch_line, student, write, write_run
 
 from datasets.errors import InputError
 from launch.report.read.collect import PassedOver, collect, says_phantom
+from launch.report.read.names import cell_label
 
 
 def passed_over(directory: Path) -> dict[str, PassedOver]:
@@ -137,3 +138,16 @@ def test_a_fifo_or_device_flags_its_run_alone(tmp_path: Path, name: str) -> None
         ("fifo", "device"), ("damaged", f"{name}: not a regular file, so it cannot be read")
     )
     assert [run.config.seed for run in collect(tmp_path).runs] == [0]
+
+
+def test_a_dataset_of_one_s_own_is_called_as_its_runs_say(tmp_path: Path) -> None:
+    titles = {"dataset_title": "Hospital of Nowhere"}
+    write_run(tmp_path, student(dataset="nowhere"), 0.8, provenance=titles)
+    write_run(tmp_path, student(dataset="elsewhere"), 0.8, provenance={"dataset_title": None})
+    write_run(tmp_path, student(dataset="chexpert"), 0.8, provenance=titles)
+    shown = {run.config.data.dataset: cell_label(run.config).group_text for run in collect(tmp_path).runs}
+    assert {name: text.partition(",")[0] for name, text in shown.items()} == {
+        "nowhere": "Hospital of Nowhere",
+        "elsewhere": "elsewhere",
+        "chexpert": "CheXpert",
+    }
