@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.sources.cells import ages_in_years, read_label_table, sexes, views
-from datasets.sources.folders import below, find_home, needed_file, refusals
+from datasets.sources.folders import below, find_home, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
 from datasets.sources.rows import SourceRows, source_rows
 
@@ -28,10 +28,8 @@ def read(root: Path, *, check_files: bool) -> SourceRows:
         InputError: when the table is not found, lacks a column, or holds an unknown label value.
     """
     home = find_home(root, TABLES, REQUIRED[:1])
-    name = next(name for name in TABLES if (home / name).is_file() or (home / f"{name}.gz").is_file())
-    table, values = read_label_table(
-        needed_file(home, name, "it has the labels"), REQUIRED, CHEXPERT_LABELS, OPTIONAL
-    )
+    file = next(file for name in TABLES if (file := table_file(home, name)) is not None)
+    table, values = read_label_table(file, REQUIRED, CHEXPERT_LABELS, OPTIONAL)
     frame, names = table.frame, table.frame["PngPath"]
     as_dicom = check_files and not (home / "images").is_dir() and (home / "Anonymized_DICOMs").is_dir()
     paths = frame["DicomPath" if as_dicom else "PngPath"]
