@@ -150,10 +150,8 @@ def cells_as_text(path: Path, column: pd.Series) -> pd.Series:
     """Cells of any type as text: whole numbers without a point, dates as 2020-12-31, '' for nothing."""
     try:
         codes, values = pd.factorize(column)
-    except TypeError:
-        raise InputError(
-            f"{path}, column {str(column.name)!r}: holds lists or tables; expected one value a cell"
-        ) from None
+    except (TypeError, NotImplementedError):  # of pandas, and of pyarrow
+        raise InputError(f"{path}, column {str(column.name)!r}: holds lists; expected one value a cell") from None
     texts = pd.Series([*map(_text, values), ""], dtype="str")
     cells: pd.Series = texts.iloc[codes].set_axis(column.index)  # nothing has the code -1, the last
     return cells

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import json
 import re
@@ -13,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets.errors import InputError, known_words
 from datasets.files import read_toml
@@ -88,7 +89,7 @@ class TableFile(KnownKeysOnly):
         _check(len(self.separator) == 1, f"separator = {self.separator!r} must be one character")
         _check(self.header >= 1, f"header = {self.header} must be at least 1")
         try:
-            codecs.lookup(self.encoding)
+            "".encode(self.encoding)
         except LookupError:
             raise ValueError(f"encoding = {self.encoding!r} is unknown; try utf-8, cp1252 or utf-16") from None
 
@@ -111,8 +112,9 @@ class ImageFiles(KnownKeysOnly):
         for folder in self.folders:
             _check_below("folders", folder)
         try:
+            pc.match_substring_regex(pa.array([""]), self.pattern)  # RE2 lacks some of what Python has
             re.compile(self.pattern)
-        except re.error as error:
+        except (re.error, pa.ArrowInvalid) as error:
             raise ValueError(f"pattern = {self.pattern!r} is no regular expression ({error})") from None
 
     @property
@@ -171,9 +173,9 @@ class LabelGroup(KnownKeysOnly):
 
     def __post_init__(self) -> None:
         """At least one label, and no value or word of two meanings."""
-        listed = self.names if isinstance(self.names, Mapping) else {name: name for name in self.names or ()}
-        sound = isinstance(self.names, list | tuple | Mapping) and all(isinstance(name, str) for name in listed)
-        _check(sound and len(listed) > 0, "names: expected a list of labels, or a table of label = column or word")
+        listed = isinstance(self.names, list | tuple | Mapping) and len(self.names) > 0
+        sound = listed and all(isinstance(name, str) for name in self.names)
+        _check(sound, "names: expected a list of labels, or a table of label = column or word")
         names = list(map(canonical, self.names))
         _check(len(set(names)) == len(names), f"names: {max(names, key=names.count)} is there twice")
         for label, words in self.words.items():
@@ -324,10 +326,11 @@ def _explain(error: Any) -> str:
         elif part not in _KINDS:
             place += f".{part}" if place else part
     if error["type"] == "unexpected_keyword_argument":
+        key, top = str(error["loc"][-1]), [item.name for item in dataclasses.fields(TableSpec)]
         owner = _PARTS.get(str(error["loc"][0]), TableSpec) if len(error["loc"]) > 1 else TableSpec
-        words = (
-            f"unknown key; {known_words(str(error['loc'][-1]), (item.name for item in dataclasses.fields(owner)))}"
-        )
+        words = f"unknown key; {known_words(key, (item.name for item in dataclasses.fields(owner)))}"
+        if owner is not TableSpec and key in top:
+            words = f"unknown key; {key} of the whole dataset stands above the first [table]"
     elif error["type"] in ("missing", "missing_keyword_only_argument"):
         words = "is missing"
     elif error["type"] != "value_error" and len(repr(error["input"])) < 60:

@@ -162,6 +162,8 @@ def test_tables_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for name in ("t.xlsx", "t.parquet", "t.csv.gz", "t.csv"):
         (tmp_path / name).write_bytes(b"file;patient;\xd6dem\na.png;1;1\n")
     write_hospital(tmp_path / "hospital", 2)
+    listed = pd.DataFrame({"file": ["a.png"], "patient": ["1"], "Ödem": [[1, 2]]})
+    listed.to_parquet(tmp_path / "listed.parquet")
     spec = 'name = "own"\npatient = "patient"\n[[tables]]\n{}\n[image]\nfile = "file"\n'
     spec += '[[labels]]\nnames = ["Ödem"]\n'
     for table, message in (
@@ -171,6 +173,7 @@ def test_tables_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         ('file = "t.csv"\nencoding = "ascii"', "t.csv: not ascii text"),
         ('file = "hospital/bilder.xlsx"\nsheet = "Bild"', "no sheet 'Bild'; known: Deckblatt, Aufnahmen"),
         ('file = "hospital/bilder.xlsx"\nheader = 9', "row 9 is empty; expected the names of the columns"),
+        ('file = "listed.parquet"', "listed.parquet, column 'Ödem': holds lists; expected one value a cell"),
         ('dicom = "none"', "none: no such folder"),
     ):
         with pytest.raises(InputError, match=message):
