@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TypeVar
 
 from datasets.errors import InputError
@@ -58,19 +56,6 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def module_replaced(name: str, stand_in: ModuleType | None) -> Iterator[None]:
-    """Let imports of ``name`` find ``stand_in`` instead, or fail for None, unless ``name`` is loaded already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = stand_in  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
 def _writable(folder: Path) -> bool:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
@@ -107,10 +92,6 @@ def compiled_kernel(function: Kernel) -> Kernel:
     """
     import numba
 
-    # Any kernel needs this part of numba, which asks for scipy's linear algebra, as no kernel here does: a tenth of
-    # a second of imports.
-    with gc_paused(), module_replaced("scipy.linalg", None):
-        import numba.np.arraymath
     _place_kernel_cache(Path(function.__code__.co_filename).parent)
     compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     return compiled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -145,16 +144,7 @@ def _write_onnx(model: SavedModel, path: Path, beton: Beton | None) -> OnnxCheck
 
 def _write_files(model: SavedModel, folder: RunFolder, out: Path, check: OnnxCheck | None) -> None:
     size, labels = model.preprocessing.size, list(model.labels)
-    metadata = {
-        "format": "pt",
-        "labels": json.dumps(labels),
-        "network": model.config.network.name,
-        "scope": model.config.network.scope,
-        "image_size": str(size),
-        "run_id": model.config.run_id,
-        "dataset": model.config.data.dataset,
-        "precision": model.precision,
-    }
+    metadata = {"format": "pt", **model.metadata, "precision": model.precision}
     # Not by safetensors' own writer, whose files no other user may read.
     (out / WEIGHTS_NAME).write_bytes(save(model.tensors, metadata=metadata))
     write_json(out / LABELS_NAME, labels)

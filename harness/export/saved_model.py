@@ -27,6 +27,8 @@ class SavedModel:
     config: RunConfig
     network: Network
     tensors: Tensors
+    metadata: dict[str, str]
+    """Of the file that holds them."""
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     precision: str
@@ -65,6 +67,7 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
         config=config,
         network=SourceWeights(config.network, tensors, str(path), labels).build().eval(),
         tensors=tensors,
+        metadata=metadata,
         labels=labels,
         preprocessing=preprocessing,
         precision=precision,

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,7 @@ class GraphedForwardBackward:
         self._modules = tuple(modules)
         self._sizes = frozenset(sizes)
         self._recordings: dict[int, _Recording] = {}
+        self._pool: Any = None
 
     def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
         """As ``ForwardBackward`` says; a parameter's gradient is overwritten, not added to.
@@ -100,7 +101,9 @@ class GraphedForwardBackward:
             return self._eager(inputs, targets, global_size)
         if size not in self._recordings:
             try:
-                self._recordings[size] = _Recording(self._eager, self._modules, inputs, targets)
+                # One pool for all: they run one after another, and what a step leaves is taken before the next one.
+                self._pool = self._pool or torch.cuda.graph_pool_handle()
+                self._recordings[size] = _Recording(self._eager, self._modules, inputs, targets, self._pool)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -115,12 +118,14 @@ class GraphedForwardBackward:
 class _Recording:
     """A recorded step with the memory that it reads from and writes to."""
 
-    def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], inputs: Tensor, targets: Tensor) -> None:
+    def __init__(
+        self, eager: ForwardBackward, modules: Sequence[nn.Module], inputs: Tensor, targets: Tensor, pool: Any
+    ) -> None:
         self._inputs, self._targets = torch.empty_like(inputs).copy_(inputs), targets.clone()
         self._warm_up(eager, modules)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads of the process may go on allocating, as loaders do; only this one is recorded.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             logits, losses = eager(self._inputs, self._targets, len(inputs))
             self._logits = logits.detach()
             values = [losses.total, losses.cross_entropy, losses.attention]

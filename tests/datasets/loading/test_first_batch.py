@@ -19,7 +19,7 @@ from datasets.beton.reader import Beton
 from datasets.loading.options import LoaderOptions
 from datasets.loading.tiers import open_tier
 
-OTHERS = ("scipy.linalg", "setuptools", "pyarrow.compute")  # which numba, FFCV and pyarrow use for other things
+OTHERS = ("setuptools", "pyarrow.compute")  # which FFCV and pyarrow use for other things
 options = LoaderOptions(batch_size=4, shuffle=True)
 beton = Beton.open(Path(sys.argv[1]))
 with open_tier(beton, beton.indices("train"), options, tier=sys.argv[2]).epoch(0) as batches:

@@ -89,7 +89,8 @@ def record_on_tapes(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list
         return made[-1]
 
     @contextmanager
-    def capture(tape: Tape, capture_error_mode: str) -> Iterator[None]:
+    def capture(tape: Tape, pool: object, capture_error_mode: str) -> Iterator[None]:
+        assert pool == "the pool"
         statistics = BatchNormSnapshot(network)
         with tape:
             yield
@@ -101,6 +102,7 @@ def record_on_tapes(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(torch.cuda, "stream", lambda other: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", new)
     monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "the pool")
     return made
 
 
@@ -146,6 +148,7 @@ def test_where_recording_fails_the_run_ends_with_one_line(monkeypatch: pytest.Mo
         monkeypatch.setattr(torch.cuda, name, lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda other: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Refused)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "the pool")
     layer = nn.Linear(3, 1)
     graphed = GraphedForwardBackward(Counted(layer), [layer], {8})
     with pytest.raises(InputError, match=r"not permitted when stream is capturing\); .* --no-cuda-graphs") as caught:

@@ -60,6 +60,6 @@ def test_under_accelerates_launcher_of_one_process_it_does_not_train_alone(
 def test_a_done_run_keeps_its_best_checkpoint_alone(tmp_path: Path) -> None:
     write_tiny_beton(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(to_dict(tiny_config(epochs=1))))
-    where = ("--data-dir", str(tmp_path), "--out", str(tmp_path / "run"), "--device", "cpu")
+    where = ("--data-dir", str(tmp_path), "--out", str(tmp_path / "run"), "--device", "cpu", "--precision", "fp32")
     assert run_cli("train", str(tmp_path / "run.json"), *where) == 0
     assert [path.name for path in (tmp_path / "run" / "checkpoint").iterdir()] == ["best"]
