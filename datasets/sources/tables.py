@@ -41,7 +41,7 @@ class CsvForm:
     header_line: int = 1
     """Line that names the columns; those above it are passed over."""
     multiline: bool = False
-    """Whether a quoted cell may go over several lines; a quote that is left open is then hard to find."""
+    """Whether a quoted cell may go over several lines; the row of a quote that is left open is then not known."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,8 @@ def _parse(path: Path, data: bytes, positions: list[int], width: int, form: CsvF
             "the file may be cut short or its cells shifted"
         )
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    if form.multiline and data.count(b'"') % 2:
+        raise InputError(f"{path}: a quote is left open; the file may be cut short")
     if table.num_rows != lines - 1 and not form.multiline:
         raise InputError(f"{path}: {lines:,} lines but {table.num_rows + 1:,} rows; a quote may be left open")
     trimmed = [pc.utf8_trim_whitespace(table.column(name)) for name in used]

@@ -95,3 +95,11 @@ def test_names_that_leave_the_folder_are_refused(tmp_path):
     rejects = read_records("padchest", tmp_path).rejects
     assert rejects["reason"].tolist() == ["expected NNN.png in a numbered folder"]
     assert rejects["row"].tolist() == [4]
+
+
+@pytest.mark.parametrize("cut", [4, 8, 60])
+def test_a_table_that_is_cut_short_is_refused(tmp_path, cut):
+    make(tmp_path)
+    (tmp_path / TABLE).write_text((tmp_path / TABLE).read_text()[:-cut])
+    with pytest.raises(InputError, match="the file may be cut short"):
+        read_records("padchest", tmp_path)

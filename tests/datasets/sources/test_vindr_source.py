@@ -1,6 +1,11 @@
 """VinDr-CXR: the majority of three readers, the consensus, Kaggle's boxes, and what is refused."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets.errors import InputError
 from datasets.sources.labels import VINDR_LABELS
@@ -61,6 +66,20 @@ def test_majority_and_consensus(tmp_path, as_parent, ending):
     assert set(frame["view"]) == {"frontal"}
     assert positives(records) == [{"Other diseases", "Pleural_Thickening"}, {"Fibrosis"}, {"No Finding"}]
     assert set(records.targets.ravel().tolist()) == {0, 1}
+
+
+@given(st.permutations(READS), st.permutations(COLUMNS))
+@settings(max_examples=20, deadline=None)
+def test_neither_rows_nor_columns_have_an_order(reads, columns):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make(root)
+        (root / "annotations" / "image_labels_train.csv").write_text(table(reads, columns))
+        assert positives(read_records("vindr_cxr", root)) == [
+            {"Other diseases", "Pleural_Thickening"},
+            {"Fibrosis"},
+            {"No Finding"},
+        ]
 
 
 def test_kaggles_boxes(tmp_path):
