@@ -1,9 +1,10 @@
-"""Append one record per epoch to metrics.jsonl, and to TensorBoard when asked."""
+"""Append one record per epoch to metrics.jsonl, and to TensorBoard and other trackers when asked."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from datasets.files import write_text
 from harness.runs.folder import RunFolder
+from harness.runs.trackers import TrackerName, open_tensorboard, open_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +20,16 @@ logger = logging.getLogger(__name__)
 class MetricsLog:
     """Appends one JSON line per epoch; of a process that does not own the run folder it writes nothing."""
 
-    def __init__(self, folder: RunFolder, *, owner: bool, first_epoch: int, tensorboard: bool) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        owner: bool,
+        first_epoch: int,
+        tensorboard: bool = False,
+        trackers: Sequence[TrackerName] = (),
+        run_id: str = "",
+    ) -> None:
         """Cut what lies behind the checkpoint, since those epochs will be run again; keep each other epoch once.
 
         Args:
@@ -26,10 +37,11 @@ class MetricsLog:
             owner: whether this process writes.
             first_epoch: the epoch that will be recorded next; later lines are cut off.
             tensorboard: whether event files are written too.
+            trackers: other trackers that get the same numbers, which know the run by ``run_id``.
         """
         self._file = folder.metrics_file
         self._owner = owner
-        self._events: Any = None
+        self._trackers: list[Any] = []
         if not owner:
             return
         records = list(folder.metrics())
@@ -42,11 +54,8 @@ class MetricsLog:
         kept = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         write_text(self._file, "".join(_line(record) for record in kept))
         if tensorboard:
-            from accelerate.tracking import TensorBoardTracker  # type: ignore[import-untyped]
-
-            step = kept[-1]["step"] + 1 if kept else None
-            self._events = TensorBoardTracker("tensorboard", folder.path, purge_step=step)
-            self._events.start()
+            self._trackers.append(open_tensorboard(folder.path, kept[-1]["step"] + 1 if kept else None))
+        self._trackers += [open_tracker(name, folder.path, run_id) for name in trackers]
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one epoch's record, numbers only where they are defined."""
@@ -54,15 +63,16 @@ class MetricsLog:
             return
         with self._file.open("a", encoding="utf-8") as lines:
             lines.write(_line(record))
-        if self._events is not None:
+        if self._trackers:
             flat = pd.json_normalize(record, sep="/").iloc[0].to_dict()
             scalars = {name: float(value) for name, value in flat.items() if isinstance(value, Real)}
-            self._events.log(scalars, step=record["step"])
+            for tracker in self._trackers:
+                tracker.log(scalars, step=record["step"])
 
     def close(self) -> None:
-        """Close the event file."""
-        if self._events is not None:
-            self._events.finish()
+        """Close what trackers write."""
+        while self._trackers:
+            self._trackers.pop().finish()
 
 
 def _line(record: dict[str, Any]) -> str:

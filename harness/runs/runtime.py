@@ -16,6 +16,7 @@ from datasets.sources.registry import beton_of
 from harness.config import RunConfig
 from harness.config.checks import check, check_choice, check_count
 from harness.runs.folder import RunFolder
+from harness.runs.trackers import TrackerName
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 """fp32 is float32 throughout; tf32 is float32 whose products a GPU's tensor cores round to 10 bits; ``auto`` is bf16
@@ -61,6 +62,8 @@ class RuntimeConfig:
     to the bit, in a third of the time."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run folder."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Also tell the curves to these trackers."""
     profile: bool = False
     """Write a torch profiler trace of a few training steps into the run folder."""
     checkpoint_minutes: float = 10.0
@@ -82,6 +85,8 @@ class RuntimeConfig:
         check_choice("on_nonfinite", self.on_nonfinite, Literal["stop", "skip"])
         check_choice("tier", self.tier, Literal["auto", "raw", "jpeg", "resident"])
         check_choice("augment_on", self.augment_on, Literal["auto", "cpu", "device"])
+        for tracker in self.trackers:
+            check_choice("trackers", tracker, TrackerName)
         for name in ("num_workers", "num_threads", "num_processes"):
             check_count(name, getattr(self, name), MAX_THREADS)
 

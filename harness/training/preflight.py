@@ -22,6 +22,7 @@ from harness.networks import planes_shape
 from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision, RuntimeConfig, launched_processes
+from harness.runs.trackers import check_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, di
     )
     result = finished_result(run.folder, config, run.beton)
     if result is None:
+        check_trackers(runtime.trackers)
         check_networks(config)
         check_labels(config, run.beton)
         check_batches(config, run.beton)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -133,12 +133,18 @@ def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopS
     state = restore(run, learner)
     if run.owner:
         write_provenance(run.folder, _provenance(run, state, origin, devices))
-    metrics = MetricsLog(run.folder, owner=run.owner, first_epoch=state.epoch, tensorboard=run.runtime.tensorboard)
+    metrics = MetricsLog(
+        run.folder,
+        owner=run.owner,
+        first_epoch=state.epoch,
+        tensorboard=run.runtime.tensorboard,
+        trackers=run.runtime.trackers,
+        run_id=run.config.run_id,
+    )
     background = records_in_background(run.accelerator)
     recorder = CheckpointRecorder(run=run, learner=learner, metrics=metrics, status=status, background=background)
-    with recorder:
+    with closing(metrics), recorder:
         state = _train(run, components, state, recorder, signals)
-    metrics.close()
     return _test(run, network, state)
 
 

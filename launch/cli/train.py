@@ -15,6 +15,7 @@ import tyro
 from datasets.errors import InputError
 from harness.config import RunConfig
 from harness.runs.runtime import Precision, RuntimeConfig
+from harness.runs.trackers import TrackerName
 from launch.executors.prepare import as_arguments
 from launch.executors.ranks import run_ranks, started_alone, started_by_launcher
 from launch.executors.slurm.environment import adopt_srun_ranks
@@ -82,6 +83,8 @@ class Train:
     """Write a torch profiler trace of a few training steps into the run folder, as trace.json."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run folder."""
+    trackers: tuple[TrackerName, ...] | None = None
+    """Also tell the curves to these trackers; wandb stays offline unless WANDB_MODE says otherwise."""
 
     def run(self) -> None:
         from harness.training.config_file import load_config
