@@ -59,6 +59,9 @@ def _read_rows(spec: TableSpec, where: Path, root: Path, *, check_files: bool) -
     dropped: dict[str, int] = {}
     for part in parts:
         dropped |= {reason: dropped.get(reason, 0) + count for reason, count in part.dropped.items()}
+    if not any(len(part.frame) + len(part.refused) for part in parts):
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        raise InputError(f"{opened[0][0].path}: no row is left ({left_out or 'it has none'})")
     tables = (*(part.tables[0] for part in parts), *(table.source for _, tables in others for table in tables))
     return replace(stack(parts), tables=tables, dropped=dropped)
 
@@ -109,9 +112,6 @@ def _read_one(
     keep = _filter(spec, frame, (reasons == "").to_numpy(), dropped)
     if not keep.all():
         frame, files, fitting, reasons = frame[keep], files[keep], fitting[keep], reasons[keep]
-    if frame.empty:
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-        raise InputError(f"{table.path}: no row is left ({left_out or 'it has none'})")
     values, unnamed = _values(spec.labels, frame)
     for more in (fitting, _no_patient(spec, frame), unnamed):
         reasons = reasons.mask(reasons == "", more)
@@ -169,7 +169,7 @@ def _join(
     right, theirs = right[filled], theirs[filled]
     at_right = np.asarray(_index(theirs).get_indexer(_index(ours)), dtype=np.int64)
     found = at_right >= 0
-    if not found.any():
+    if len(frame) and not found.any():
         some = ", ".join(map(repr, (*ours.iloc[:1].to_numpy().ravel(), *theirs.iloc[:1].to_numpy().ravel())))
         raise InputError(
             f"{tables[0].path}: none of its {len(right):,} rows is of an image of {left.path.name} by {named} "

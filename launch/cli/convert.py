@@ -95,7 +95,9 @@ class TableOptions(SplitOptions):
         from datasets.sources.records import read_records
 
         if self.spec is None:
-            raise InputError("--spec: give the TOML file that describes the tables; --guess DIR writes a first one")
+            raise InputError(
+                "--spec: give the TOML file that describes the tables; cxr convert table --guess DIR writes one"
+            )
         dataset, root = open_spec(self.spec, self.root)
         logger.info("reading %s below %s", dataset.name, root)
         return read_records(dataset, root, uncertain=self.uncertain, views=self.views)

@@ -77,6 +77,7 @@ def test_every_format_says_the_same(tmp_path: Path, kind: str) -> None:
 
 def test_files_of_one_layout_stand_one_below_the_other(tmp_path: Path) -> None:
     (tmp_path / "2019.csv").write_text("file,patient,Edema\na.png,1,1\n,2,0\n")
+    (tmp_path / "2018.csv").write_text("file,patient,Edema\n")
     (tmp_path / "2020.csv").write_text("patient,file,Edema\n3,../b.png,1\n,c.png,0\n4,d.png,2\n5,e.png,0\n")
     spec = 'name = "own"\npatient = "patient"\n[[tables]]\nfile = "20*.csv"\n'
     records = read(tmp_path, f'{spec}[image]\nfile = "file"\n[[labels]]\nnames = ["Edema"]', check_files=False)
@@ -98,6 +99,8 @@ def test_filters_count_what_they_leave_out(tmp_path: Path) -> None:
     assert records.dropped == {"kind is none of CR, DX": 1, "good is one of no": 1}
     with pytest.raises(InputError, match=r"t.csv: no row is left \(4 kind is none of CT\)"):
         plain(tmp_path, table, 'keep.kind = ["CT"]')
+    with pytest.raises(InputError, match=r"t.csv: no row is left \(it has none\)"):
+        plain(tmp_path, "file,patient,Edema\n")
 
 
 def test_images_without_a_row_in_a_second_table_are_refused_or_dropped(tmp_path: Path) -> None:
