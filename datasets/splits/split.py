@@ -140,8 +140,9 @@ def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
     """Patients named in a file, one id a line: '3', '00003', 'patient00003' and 'p00003' are the same patient.
 
     Where ids are no numbers that tell patients apart, as 'id_1a2b', they are compared as they stand. Ids may be
-    repeated, as in lists with one line an image. Those of patients whom the dataset does not have are passed over
-    with a warning: published lists were made from other releases.
+    repeated, as in lists with one line an image; '00000003_001.png', an image of ChestX-ray14, is one of patient 3.
+    Those of patients whom the dataset does not have are passed over with a warning: published lists were made from
+    other releases.
 
     Raises:
         InputError: a line that is not an id, or no id of this dataset at all.
@@ -167,7 +168,7 @@ def read_test_ids(path: Path, patients: Sequence[str]) -> frozenset[str]:
 
 
 def _patient_number(patient: str) -> int | None:
-    match = re.fullmatch(r"(?:patient|p)?(\d+)", patient, flags=re.IGNORECASE)
+    match = re.fullmatch(r"(?:patient|p)?(\d+)(?:_\d+\.png)?", patient, flags=re.IGNORECASE)
     return None if match is None else int(match[1])
 
 

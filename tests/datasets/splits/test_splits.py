@@ -134,7 +134,7 @@ def test_1k_is_in_5k_is_in_50k():
     assert abs(np.mean(np.flatnonzero(ranks < 5_000)) - 30_000) < 1_000
 
 
-@pytest.mark.parametrize("line", ["{}", "{:05d}", "patient{:05d}", "p{:08d}", "PATIENT{}"])
+@pytest.mark.parametrize("line", ["{}", "{:05d}", "patient{:05d}", "p{:08d}", "PATIENT{}", "{:08d}_001.png"])
 def test_spellings_of_test_ids(tmp_path, line):
     path = tmp_path / "ids.csv"
     path.write_text("".join(f" {line.format(number)}\r\n" for number in (3, 12, 12, 12)) + "\n")
