@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from datasets.beton.reader import Beton
 from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
+from datasets.errors import InputError
 from datasets.images.decode import decode_gray
 from datasets.images.resize import fit
 from datasets.phantom.write import write_phantom
@@ -145,3 +147,10 @@ def test_a_beton_of_each_holds_its_pictures_and_targets(phantom: Path, dataset: 
     np.testing.assert_array_equal(beton.targets, records.targets)
     for index in range(0, len(records.frame), 7):
         np.testing.assert_array_equal(beton.page(index), fit(decode_gray(root / records.frame["path"][index]), 32))
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom.dataset", None)
+    with pytest.raises(InputError, match=r"DICOM files need pydicom: pip install 'cxr-harness\[dicom\]'$"):
+        write_phantom(tmp_path / "p", ["vindr_cxr"], patients=5, seed=0, size=SIZE, workers=1)
+    assert not (tmp_path / "p" / "VinDr-CXR").exists()
