@@ -70,9 +70,10 @@ class BatchPreparation:
         targets = targets.float()
         if batch.global_size != self.batch_size:
             return batch.inputs, targets
-        shares = mixup_shares(self.mixup, self.seed, epoch, batch.host.indices.numpy())
-        on_device = torch.from_numpy(shares).to(batch.inputs.device)
-        return mixed_inputs(batch.inputs, on_device), mixed_targets(targets, on_device)
+        shares = torch.from_numpy(mixup_shares(self.mixup, self.seed, epoch, batch.host.indices.numpy()))
+        if batch.inputs.is_cuda:  # from page-locked memory the host does not wait for the copy
+            shares = shares.pin_memory().to(batch.inputs.device, non_blocking=True)
+        return mixed_inputs(batch.inputs, shares), mixed_targets(targets, shares)
 
 
 def mixup_shares(alpha: float, seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:

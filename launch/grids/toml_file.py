@@ -129,7 +129,9 @@ class _Row:
     def _config(self, values: Mapping[str, Any], above: Mapping[str, GridRun]) -> RunConfig:
         """Return the config of one point of the product."""
         values = {**values, "schedule": self._schedule(self._table(values, "schedule"))}
-        simple = {key: value for key, value in values.items() if key in ("data", "network", "schedule", "seed")}
+        simple = {
+            key: value for key, value in values.items() if key in ("data", "network", "schedule", "loss", "seed")
+        }
         if "data" not in simple:
             raise InputError(f"{self.where}: data is missing; expected a table with at least dataset")
         words = words_of(from_dict(simple, where=self.where))
@@ -249,8 +251,9 @@ def words_of(config: RunConfig) -> dict[str, str]:
         "beta": f"{beta:g}" if isinstance(beta, int | float) else "search" if beta is not None else "none",
         "seed": str(config.seed),
     }
-    for table in ("data", "network", "schedule"):
-        words |= {f"{table}.{key}": str(value) for key, value in to_dict(getattr(config, table)).items()}
+    for table in ("data", "network", "schedule", "loss"):
+        part = getattr(config, table)
+        words |= {f"{table}.{item.name}": str(getattr(part, item.name)) for item in dataclasses.fields(part)}
     return words
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,6 +105,16 @@ def test_wrong_values_are_refused_in_one_line(table: str, values: dict[str, Any]
         from_dict(config, where="run.toml")
     assert str(caught.value).startswith("run.toml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_the_documented_options_are_a_config() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
+    block = page.split("# options.toml\n")[1].split("```")[0]
+    config = from_dict(tomllib.loads(block), where="docs/training.md")
+    assert (config.schedule.optimizer, config.schedule.accumulate, config.loss.mixup) == ("adamw", 2, 0.2)
+    named = {f"{table}.{key}" for table, keys in to_dict(config).items() if isinstance(keys, dict) for key in keys}
+    told = {f"{table}.{key}" for table, keys in CHANGED.items() for key in keys}
+    assert told - named == {"loss.uncertain", "loss.uncertain_target"}, "which the page tells in words"
 
 
 def test_sgd_takes_a_momentum() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from plain_network import plain_callbacks, plain_components
-from tiny_runs import tiny_runtime, tiny_schedule
+from tiny_runs import all_options, tiny_config, tiny_runtime, tiny_schedule
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.devices.accelerator import make_accelerator
@@ -41,8 +41,10 @@ class EnoughError(Exception):
     """All steps that are looked at are done."""
 
 
-def run_steps(components: TrainingComponents, begin: Callable[[], Any], end: Callable[[], Any]) -> None:
-    """Train; call ``begin`` after 4 steps, in which libraries choose and record, and ``end`` after 20 more."""
+def run_steps(
+    components: TrainingComponents, begin: Callable[[], Any], end: Callable[[], Any], *, steps: int = 20
+) -> None:
+    """Train; call ``begin`` after 4 steps, in which libraries choose and record, and ``end`` after ``steps`` more."""
     done = 0
 
     def step_done() -> None:
@@ -50,7 +52,7 @@ def run_steps(components: TrainingComponents, begin: Callable[[], Any], end: Cal
         done += 1
         if done == 4:
             begin()
-        if done == 24:
+        if done == 4 + steps:
             end()
             raise EnoughError
 
@@ -70,6 +72,21 @@ def test_on_the_cpu_no_step_reads_a_value(
     schedule = tiny_schedule(1, batch_size=1, clip_value=clip_value)
     waits = Waits()
     run_steps(plain_components(accelerator, tiny_beton, schedule=schedule), waits.__enter__, waits.leave)
+    assert waits.count == 0
+
+
+def test_the_options_of_training_read_nothing(tiny_beton: Path, tmp_path: Path) -> None:
+    """All but the moving average, whose count of steps is read, but lies on the host."""
+    accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path))
+    config = all_options(tiny_config(schedule=tiny_schedule(1, batch_size=4)))
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, subset="full"),
+        schedule=dataclasses.replace(config.schedule, accumulate=2, ema_decay=None),
+    )
+    components = plain_components(accelerator, tiny_beton, config)
+    waits = Waits()
+    run_steps(components, waits.__enter__, waits.leave, steps=8)
     assert waits.count == 0
 
 

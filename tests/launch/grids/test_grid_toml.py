@@ -47,6 +47,15 @@ def test_every_example_is_planned(example: str, tmp_path: Path, capsys: pytest.C
     )
 
 
+def test_options_of_training_make_products_and_names(tmp_path: Path) -> None:
+    row = ROW.replace('"a"', '"{loss.mixup}_{schedule.optimizer}"')
+    grid = load(tmp_path, row + 'loss.mixup = [0.0, 0.2]\nschedule.optimizer = ["adam", "adamw"]\n')
+    assert [run.name for run in grid.runs] == ["0.0_adam", "0.0_adamw", "0.2_adam", "0.2_adamw"]
+    plain = load(tmp_path, ROW).runs[0].config
+    assert grid.runs[0].config == plain and grid.runs[0].run_id == plain.run_id
+    assert (grid.runs[3].config.loss.mixup, grid.runs[3].config.schedule.optimizer) == (0.2, "adamw")
+
+
 def test_the_example_is_what_it_says() -> None:
     grid = load_grid(str(EXAMPLES / "sizes.toml"))
     by_name = {run.name: run for run in grid.runs}
@@ -166,6 +175,8 @@ def test_tables_may_be_listed_and_choosers_take_nothing_from_the_defaults(tmp_pa
         ('[[runs]]\nname = "a"\n', r"runs\[1\] \(a\): data is missing; expected a table with at least dataset"),
         (ROW.replace('"a"', '"{netwrk}"'), r"\{netwrk\} is unknown; did you mean network\? known: dataset, size, "),
         (ROW + 'data.subset = ["1k", "5k"]\n', r"\(a\): a would name two runs; add \{size\} to the name"),
+        (ROW + "loss.mixup = [0.0, 0.2]\n", r"\(a\): a would name two runs; add \{loss.mixup\} to the name"),
+        (ROW + "loss.mixups = 0.2\n", r"loss.mixups: unknown key; did you mean mixup\?"),
         (ROW + ROW, r"runs\[2\] \(a\): a would name two runs; the two are the same run"),
         (ROW + ROW.replace('"a"', '"b"'), r"mine\.toml: two runs of a grid share the run id chexpert_full_"),
         (ROW + "objective.beta.points = [1]\n", r"only attention_transfer has one"),
