@@ -104,7 +104,7 @@ class Merge:
         cxr beton merge data/chexpert.beton data/chestxray14.beton --name both --out data/both.beton
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
+    files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="BETON...")] = ()
     """Two or more betons that were converted alike."""
     out: Path
     """The beton to write."""
