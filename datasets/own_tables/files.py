@@ -70,7 +70,7 @@ def _open(path: Path, entry: TableFile) -> OpenTable:
     form = CsvForm(
         separator=entry.separator, encoding=entry.encoding, header_line=entry.header, multiline=entry.multiline
     )
-    return _chosen(OpenTable(path, tuple(read_header(path, form)), partial(read_table, path, form=form)), entry)
+    return _chosen(OpenTable(path, tuple(read_header(path, form)), partial(_read_csv, path, form)), entry)
 
 
 def _chosen(table: OpenTable, entry: TableFile) -> OpenTable:
@@ -83,6 +83,16 @@ def _chosen(table: OpenTable, entry: TableFile) -> OpenTable:
         return table
     taken = tuple(dict.fromkeys((*entry.columns, *entry.on.values())))
     return OpenTable(table.path, taken, table.read)
+
+
+def _read_csv(path: Path, form: CsvForm, columns: Sequence[str]) -> Table:
+    """A CSV in which 12.0 is 12, as in the other formats: else a patient written in both ways would be two."""
+    table = read_table(path, columns, form=form)
+    for name, cells in table.frame.items():
+        pointed = cells.str.fullmatch(r"-?\d+\.0+")
+        if pointed.any():
+            table.frame[name] = cells.mask(pointed, cells.str.replace(r"\.0+$", "", regex=True))
+    return table
 
 
 def _parquet_names(path: Path) -> list[str]:

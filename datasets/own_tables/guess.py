@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import os
@@ -9,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from datasets.sources.cells import ages_in_years
 from datasets.sources.labels import canonical
 from datasets.sources.registry import DATASETS
 
+ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 IMAGES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 TEXT_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 SEPARATORS = (",", ";", "\t", "|")
@@ -34,7 +37,9 @@ SAMPLED = 2000
 ENOUGH = 0.9
 """Share of cells that a column must have of a kind to be taken for it."""
 
-PATIENT = r"(patient|subject|pat|pseudonym|mrn|pid|person)[ _-]?(id|nr|no|nummer|number|key)?|pseudonym.*"
+PATIENT = (
+    r"(patient(en)?|paciente|subject|pat|pseudonym|mrn|pid|person)[ ._-]*(id|nr|no|nummer|number|key)?\.?|pseudonym.*"
+)
 STUDY = (
     r"(study|accession|exam|untersuchung)[ _-]?(id|uid|nr|no|number|instance ?uid)?|studyinstanceuid|accessionnumber"
 )
@@ -56,7 +61,7 @@ CELLS = {
     "uncertain": frozenset(
         ("-1", "?", "uncertain", "unclear", "maybe", "possible", "vielleicht", "fraglich", "unklar")
     ),
-    "missing": frozenset(("", "nan", "na", "n/a", "null", "none", "-")),
+    "missing": frozenset(("", "nan", "na", "n/a", "null", "none", "unknown", "unbekannt", "-")),
 }
 """What cells of labels say, as ``cell_key`` writes it."""
 NONE = (
@@ -85,7 +90,9 @@ class ImageColumn(NamedTuple):
     text: str
     """As ``image.file`` says it: the column, or the column in braces and a suffix."""
     places: list[tuple[str, str]]
-    """The text and the path of each image that it names."""
+    """Of each image that it names the text, without the prefix, and the path."""
+    prefix: str = ""
+    """What stands before them in an absolute path."""
 
 
 @dataclass
@@ -124,14 +131,14 @@ def guess_spec(folder: Path) -> str:
     if not images:
         raise InputError(f"{folder}: no image below it ({', '.join(IMAGES)})")
     found = list(_read_tables(folder, paths, notes))
-    named = _image_column(folder, images, found)
+    named = _image_column(folder, images, found, notes)
     main = named.table
     joins = list(_joins(main, [one for one in found if one is not main], notes))
     draft = Draft(_columns([main, *(one for one, _ in joins)]), {named.column})
-    draft.used |= {name for _, on in joins for pair in on.items() for name in pair}
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.name).strip("._-")[:60] or "own"
     draft.top += [f"name = {_quoted(f'{name}_own' if name in DATASETS else name)}", f"root = {_quoted(str(folder))}"]
     _who(draft, named.column)
+    draft.used |= {name for _, on in joins for pair in on.items() for name in pair}
     _tables(draft, main, joins)
     _image(draft, named)
     _what(draft)
@@ -185,15 +192,16 @@ def _forms(path: Path, file: str) -> list[TableFile]:
         return [TableFile(file=file)]
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
         data = handle.read()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     try:
-        text, encoding = data.decode(), "utf-8"
+        text = data.decode(encoding)
     except UnicodeDecodeError:
         text, encoding = data.decode("cp1252", "replace"), "cp1252"
     header = text.partition("\n")[0]
     return [TableFile(file=file, encoding=encoding, separator=max(SEPARATORS, key=header.count))]
 
 
-def _image_column(folder: Path, images: Sequence[str], tables: Sequence[Found]) -> ImageColumn:
+def _image_column(folder: Path, images: Sequence[str], tables: Sequence[Found], notes: Sequence[str]) -> ImageColumn:
     """The column that names most images, as path, file name or id; without one that of the DICOM headers.
 
     Raises:
@@ -213,10 +221,11 @@ def _image_column(folder: Path, images: Sequence[str], tables: Sequence[Found]) 
     if best is not None and best[0]:
         _, one, column, ending = best
         text = "{" + column + "}" + ending if ending else column
-        return ImageColumn(one, column, text, _named(one.frame[column], ending, by_name))
+        return ImageColumn(one, column, text, *_cut(_named(one.frame[column], ending, by_name)))
     if not {".dcm", ".dicom", ""}.issuperset(map(str.lower, endings)):
         looked = ", ".join(one.name for one in tables) or "none"
-        raise InputError(f"{folder}: no table names its {len(images):,} images (tables: {looked})")
+        told = "; ".join([f"tables: {looked}", *notes])
+        raise InputError(f"{folder}: no table names its {len(images):,} images ({told})")
     headers = Found(TableFile(dicom="."), read_dicom_folder(folder, folder, ["file", *COMMON_TAGS]).frame)
     headers = headers._replace(frame=headers.frame.drop(columns=UNREADABLE))
     return ImageColumn(headers, "file", "file", [(path, path) for path in headers.frame["file"]])
@@ -227,15 +236,33 @@ def _sampled(cells: pd.Series) -> pd.Series:
 
 
 def _named(cells: pd.Series, ending: str, by_name: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """What the distinct cells say with an ending behind, and the path of the image, of those that name one."""
+    """What the distinct cells say with an ending behind, and the path of the image, of those that name one.
+
+    An absolute path names the image with whose path its end has most in common.
+    """
     names = cells.drop_duplicates().str.replace("\\", "/", regex=False).str.removeprefix("./") + ending
     tails = names.str.replace(r"^.*/", "", regex=True)
     names = names[tails.isin(by_name.keys())]
-    paths = (
-        next((path for path in by_name[PurePosixPath(name).name] if f"/{path}".endswith(f"/{name}")), None)
-        for name in names
-    )
-    return [(name, path) for name, path in zip(names, paths, strict=True) if path is not None]
+    found = []
+    for name in names:
+        paths = by_name[PurePosixPath(name).name]
+        if ABSOLUTE.match(name):
+            found.append((name, max(paths, key=lambda path: len(_common_end(name, path)))))
+        else:
+            found += [(name, path) for path in paths if f"/{path}".endswith(f"/{name}")][:1]
+    return found
+
+
+def _common_end(name: str, path: str) -> str:
+    parts = zip(reversed(name.split("/")), reversed(path.split("/")), strict=False)
+    return "/".join(reversed([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], parts)]))
+
+
+def _cut(places: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], str]:
+    """The places without what most of their absolute paths begin with, and that."""
+    begins = Counter(name.removesuffix(_common_end(name, path)) for name, path in places if ABSOLUTE.match(name))
+    prefix = begins.most_common(1)[0][0] if begins else ""
+    return [(name.removeprefix(prefix), path) for name, path in places if name.startswith(prefix)], prefix
 
 
 def _image(draft: Draft, named: ImageColumn) -> None:
@@ -245,6 +272,7 @@ def _image(draft: Draft, named: ImageColumn) -> None:
     if len(folders) > 3:
         folders = list(dict.fromkeys(re.sub(r"\d+", "*", folder) for folder in folders))
     draft.parts += ["", "[image]", f"file = {_quoted(named.text)}"]
+    draft.parts += [f"prefix = {_quoted(named.prefix)}"] * bool(named.prefix)
     draft.parts += [f"folders = {_list(folders)}"] * (folders != ["."])
     cells = named.table.frame[named.column]
     again, absent = int(cells.duplicated().sum()), cells.nunique() - len(named.places)
@@ -255,6 +283,9 @@ def _image(draft: Draft, named: ImageColumn) -> None:
 def _joins(main: Found, others: Iterable[Found], notes: list[str]) -> Iterator[tuple[Found, dict[str, str]]]:
     """The other tables that have one row for each value of a column of the main table, and by which columns."""
     for one in others:
+        if set(one.frame) == set(main.frame):
+            notes.append(f"{one.name} is not used: it has the columns of {main.name}; a file with * stands for both")
+            continue
         keys = [name for name in one.frame if (one.frame[name] != "").all() and one.frame[name].is_unique]
         shares = [
             (float(main.frame[ours].isin(one.frame[theirs]).mean()), ours == theirs, str(ours), str(theirs))
@@ -401,13 +432,16 @@ def _cell_lines(draft: Draft, names: Sequence[str], *, blank_is_no: bool) -> lis
 
 def _word_column(draft: Draft) -> tuple[str, str, Counter[str]] | None:
     """The free column that holds the words of several labels, its separator, and how often each word is there."""
+    yes_or_no = frozenset().union(*CELLS.values())
     for name, cells in draft.free():
-        separators = ("|", ";", ",") if re.fullmatch(LABELS, name, re.IGNORECASE) else ("|",)
-        for separator in separators:
-            if cells.str.contains(separator, regex=False).any():
+        called = re.fullmatch(LABELS, name, re.IGNORECASE) is not None
+        single = called and 2 <= cells.nunique() <= len(cells) / 2 and not yes_or_no.issuperset(map(cell_key, cells))
+        for separator in ("|", ";", ",") if called else ("|",):
+            if cells.str.contains(separator, regex=False).any() or (single and separator == ","):
                 counts = Counter(word.strip() for cell in cells for word in cell.split(separator))
-                texts = [word for word in counts if re.search(r"[^\W\d_]{3}", word)]
-                if len(counts) <= MOST_WORDS and len(texts) >= ENOUGH * len(counts):
+                words = [word for word in counts if word]
+                texts = [word for word in words if cell_key(word) in NONE or re.search(r"[^\W\d_]{3}", word)]
+                if texts and len(words) <= MOST_WORDS and len(texts) >= ENOUGH * len(words):
                     return name, separator, counts
     return None
 

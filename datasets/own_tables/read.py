@@ -130,7 +130,8 @@ def _read_one(
 def _with_image(spec: TableSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
     """The frame with the pattern's groups, each row's image below one of the folders, and why it cannot be used."""
     image, named = fill(spec.image.file, frame)
-    files = image.str.replace("\\", "/", regex=False).str.replace(r"^(?:\./)+", "", regex=True)
+    files = image.str.replace("\\", "/", regex=False).str.removeprefix(spec.image.prefix.replace("\\", "/"))
+    files = files.str.replace(r"^(?:\./)+", "", regex=True)
     fits = pd.Series(True, index=frame.index)
     if spec.image.pattern:
         pattern = f"^(?:{spec.image.pattern})$"

@@ -100,6 +100,8 @@ class ImageFiles(KnownKeysOnly):
 
     file: str
     """Its path: a column, or a text with columns in braces, as ``{Year}/{ImageID}.png``."""
+    prefix: str = ""
+    """What is cut off the front of the path, as ``D:/export/`` of absolute ones."""
     folders: tuple[str, ...] = (".",)
     """Folders below the root in which it is looked for, in this order; ``*`` stands for any name."""
     pattern: str = ""

@@ -92,6 +92,48 @@ def test_doubts_are_written_down(tmp_path: Path) -> None:
             guess_spec(folder)
 
 
+def test_exports_of_other_programs(tmp_path: Path) -> None:
+    (tmp_path / "neu").mkdir()
+    rows, more = ["Datei\tPatienten-ID\tBefund"], ["Patienten-ID,Fieber"]
+    for number, words in enumerate(("Stauung", "o.B.", "Stauung; Bruch", "", "Bruch", "o.B.")):
+        (tmp_path / "neu" / f"ü{number}.png").touch()
+        rows.append(f"D:\\Bilder\\ü{number}.png\t{number}.0\t{words}")
+        more.append(f"{number},{('ja', 'nein', 'unbekannt')[number % 3]}")
+    (tmp_path / "liste.csv").write_text("\n".join(rows), encoding="utf-16")
+    (tmp_path / "fieber.csv").write_text("\n".join(more))
+    spec = guessed(tmp_path, tmp_path / "spec.toml")
+    for line in (
+        'patient = "Patienten-ID"  # CHECK: 6 patients',
+        'encoding = "utf-16"',
+        'prefix = "D:/Bilder/"\nfolders = ["neu"]',
+        'none = ["o.B."]  # 2 images\nmissing = [""]  # CHECK: 1 blanks',
+    ):
+        assert line in spec
+    records = read_records(*open_spec(tmp_path / "spec.toml"), check_files=False)
+    assert records.frame["path"].tolist() == [f"neu/ü{number}.png" for number in range(6)]
+    targets = [[0, 1, 1], [0, 0, 0], [1, 1, 255], [255, 255, 1], [1, 0, 0], [0, 0, 255]]
+    assert records.labels == ("Bruch", "Stauung", "Fieber") and records.targets.tolist() == targets
+
+
+def test_one_word_a_cell_and_a_second_table_of_the_same_columns(tmp_path: Path) -> None:
+    for name in "abcdef":
+        (tmp_path / f"{name}.png").touch()
+    (tmp_path / "1.csv").write_text(
+        "id,MRN,diagnosis,finding\na,1,Edema,yes\nb,2,normal,no\nc,3,Edema,no\nd,4,normal,yes\n"
+    )
+    (tmp_path / "2.csv").write_text("id,MRN,diagnosis,finding\ne,5,Edema,yes\nf,6,normal,no\n")
+    spec = guessed(tmp_path, tmp_path / "spec.toml")
+    assert "# CHECK: 2.csv is not used: it has the columns of 1.csv; a file with * stands for both" in spec
+    assert 'column = "diagnosis"' in spec and 'none = ["normal"]  # 2 images' in spec
+    assert '"finding",  # 2 positive' in spec
+    (tmp_path / "1.csv").write_text("id,MRN\nlost,1\n")
+    (tmp_path / "2.csv").write_text("")
+    with pytest.raises(
+        InputError, match=r"no table names its 6 images \(tables: 1.csv; .*; 2.csv is not used: .*empty"
+    ):
+        guess_spec(tmp_path)
+
+
 def test_dicom_files_without_a_table(tmp_path: Path) -> None:
     folder = tmp_path / "archive"
     for number in range(4):

@@ -209,3 +209,28 @@ def test_words_in_one_column_and_columns_of_their_own_say_the_same(
     first, second = plain(folder, table, labels=by_word), plain(folder, table, labels=names)
     expected = [[IGNORED] * 3 if found is None else [int(name in found) for name in FINDINGS] for found in rows]
     assert first.targets.tolist() == second.targets.tolist() == expected
+
+
+def test_a_patient_written_12_0_in_one_table_and_12_in_another_is_one(tmp_path: Path) -> None:
+    (tmp_path / "2019.csv").write_text("file,patient\na.png,1.0\nb.png,12.0\nc1.0,v1.0\n")
+    (tmp_path / "2020.csv").write_text("file,patient\nd.png,12\n")
+    (tmp_path / "l.csv").write_text("patient,Edema\n1,1\n12,0\nv1.0,1\n")
+    spec = 'name = "own"\npatient = "patient"\n[[tables]]\nfile = "20*.csv"\n'
+    join = '[[tables]]\nfile = "l.csv"\non.patient = "patient"\n[image]\nfile = "file"\n[[labels]]\nnames = ["Edema"]'
+    records = read(tmp_path, spec + join, check_files=False)
+    assert dict(records.frame[["name", "patient"]].to_numpy()) == {
+        "a.png": "1",
+        "b.png": "12",
+        "c1.0": "v1.0",
+        "d.png": "12",
+    }
+    assert records.targets.ravel().tolist() == [1, 0, 1, 0]
+
+
+def test_absolute_paths_of_another_machine(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,patient,Edema\nD:\\export\\s\\a.png,1,1\nE:\\b.png,2,0\n")
+    spec = 'name = "own"\npatient = "patient"\n[[tables]]\nfile = "t.csv"\n[image]\nfile = "file"\n'
+    spec += 'prefix = \'D:\\export\\\'\nfolders = ["old"]\n[[labels]]\nnames = ["Edema"]\n'
+    records = read(tmp_path, spec, check_files=False)
+    assert records.frame[["path", "name"]].to_numpy().tolist() == [["old/s/a.png", "s/a.png"]]
+    assert records.rejects["path"].tolist() == ["E:/b.png"]
