@@ -109,6 +109,6 @@ def out_of_memory_as_memory_error(
         cast = "" if precision != "fp32" else ", take --precision bf16"
         raise MemoryError(
             f"out of {'GPU' if cuda else 'main'} memory at a batch of {share} per process ({batch_size} over "
-            f"{num_processes}), images of {image_size} px, {precision}: use more processes{cast}, or lower "
-            "schedule.batch_size or data.image_size (which makes it another run)"
+            f"{num_processes}), images of {image_size} px, {precision}: use more processes{cast}, or raise "
+            "schedule.accumulate, or lower schedule.batch_size or data.image_size (which makes it another run)"
         ) from error

@@ -68,7 +68,9 @@ def test_schema_labels_and_pooling(tmp_path):
 @pytest.mark.parametrize(("policy", "value"), [("zero", 0), ("one", 1), ("ignore", 255)])
 def test_uncertain(tmp_path, policy, value):
     make(tmp_path)
-    targets = read_records("chexpert", tmp_path, uncertain=policy).targets
+    records = read_records("chexpert", tmp_path, uncertain=policy)
+    targets, marks = records.targets, records.uncertain_at
+    assert marks[:, CHEXPERT_LABELS.index("Edema")].tolist() == [True, True, False, False, False]
     assert targets[:2, CHEXPERT_LABELS.index("Edema")].tolist() == [value, value]
     assert targets[2:, CHEXPERT_LABELS.index("Edema")].tolist() == [0, 0, 0]
 

@@ -21,6 +21,7 @@ from harness.config import (
     NetworkConfig,
     Relational,
     RunConfig,
+    TransferLearning,
     Weights,
 )
 from harness.config import Objective as ObjectiveConfig
@@ -106,6 +107,28 @@ def test_the_sum_is_equation_1_with_another_loss(runs_dir: Path, method: str) ->
     assert torch.equal(losses.total, losses.cross_entropy + 0.25 * losses.attention)
     assert losses.attention.item() > 0.0
     assert not losses.attention.requires_grad
+
+
+@pytest.mark.parametrize("method", ["transfer_learning", *METHODS])
+def test_positive_weights_are_those_of_the_cross_entropy(runs_dir: Path, method: str) -> None:
+    config = TransferLearning() if method == "transfer_learning" else METHODS[method](teacher=OURS)
+    weights = torch.tensor([5.0, 1.0, 0.5])
+    where = {"runtime": RuntimeConfig(runs_dir=runs_dir), "device": torch.device("cpu"), "labels": LABELS}
+    objective = build_any(config, Sources(**where, positive_weights=weights))  # type: ignore[arg-type]
+    network = student()
+    losses = step(network, objective)
+    expected = masked_cross_entropy(student()(IMAGES).logits, TARGETS, weights)
+    assert torch.equal(losses.cross_entropy, expected)
+    assert not torch.equal(expected, masked_cross_entropy(student()(IMAGES).logits, TARGETS))
+
+
+def test_an_objective_that_takes_no_positive_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.objectives.supervised.build", lambda config, sources: object())
+    sources = Sources(runtime=RuntimeConfig(), device=torch.device("cpu"), positive_weights=torch.ones(3))
+    with pytest.raises(
+        InputError, match=r"^loss.positive_weights: the objective transfer_learning does not take them"
+    ):
+        build_any(TransferLearning(), sources)
 
 
 @pytest.mark.parametrize("method", METHODS)
