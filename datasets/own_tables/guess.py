@@ -70,6 +70,9 @@ NONE = (
 )
 
 
+NO_JOIN = (0.0, 0, "", "")
+
+
 class Found(NamedTuple):
     """A table of the folder, read whole."""
 
@@ -288,18 +291,24 @@ def _joins(main: Found, others: Iterable[Found], notes: list[str]) -> Iterator[t
             continue
         keys = [name for name in one.frame if (one.frame[name] != "").all() and one.frame[name].is_unique]
         shares = [
-            (float(main.frame[ours].isin(one.frame[theirs]).mean()), ours == theirs, str(ours), str(theirs))
+            (float(cells.isin(one.frame[theirs]).mean()), cells.nunique(), str(ours), str(theirs))
             for theirs in keys
-            for ours in main.frame
-            if main.frame[ours].nunique() > 1
+            for ours, cells in main.frame.items()
+            if cells.nunique() > 1
         ]
-        share, _, ours, theirs = max(shares, default=(0.0, False, "", ""))
+        share, _, ours, theirs = max(shares, key=_promise, default=NO_JOIN)
         if share < LEAST_JOINED:
             notes.append(f"{one.name} is not used: no column of it has a row of its own for what {main.name} says")
             continue
         if share < 1.0:
             notes.append(f"{1 - share:.1%} of the images have no row in {one.name} and are refused (see unmatched)")
         yield one, {ours: theirs}
+
+
+def _promise(pair: tuple[float, int, str, str]) -> tuple[bool, float, int]:
+    """How much says that two columns are the same key: their name, then how many of the values are there."""
+    share, values, ours, theirs = pair
+    return ours == theirs and share >= LEAST_JOINED, share, values
 
 
 def _columns(tables: Sequence[Found]) -> dict[str, pd.Series]:
@@ -401,7 +410,11 @@ def _labels(draft: Draft) -> None:
     only_yes: list[str] = []
     for name, cells in draft.free():
         keys = {cell_key(text) for text in cells.unique()}
-        if keys & CELLS["positive"] and keys <= frozenset().union(*CELLS.values()) and len(keys) > 1:
+        if (
+            keys & (CELLS["positive"] | CELLS["uncertain"])
+            and keys <= frozenset().union(*CELLS.values())
+            and len(keys) > 1
+        ):
             (plain if keys & (CELLS["negative"] | CELLS["uncertain"]) else only_yes).append(name)
     for names in (plain, only_yes):
         draft.parts += _cell_lines(draft, names, blank_is_no=names is only_yes) if names else []

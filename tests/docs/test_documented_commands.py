@@ -41,7 +41,7 @@ def owners_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample = root / "sample"
     shutil.copytree(root / "ChestX-ray14", sample)
     (sample / "Data_Entry_2017_v2020.csv").rename(sample / "sample_labels.csv")
-    write_hospital(root / "hospital", 80, 64)
+    write_hospital(root / "hospital", 124, 64)
     (root / "hospital" / "hospital.toml").unlink()
     torch.save(torchvision.models.densenet121(weights=None).state_dict(), root / "densenet121-a639ec97.pth")
     return root

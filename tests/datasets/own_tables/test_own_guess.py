@@ -134,6 +134,19 @@ def test_one_word_a_cell_and_a_second_table_of_the_same_columns(tmp_path: Path) 
         guess_spec(tmp_path)
 
 
+def test_labels_of_patients_are_joined_by_the_patient(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ImageID,PatientID,site\n1,p1,A\n2,p1,A\n3,p2,B\n")
+    (tmp_path / "b.csv").write_text("PatientID,site,Edema,Pneumonia\np1,A,1,0\np2,B,0,-1\n")
+    for name in "123":
+        (tmp_path / f"{name}.png").touch()
+    spec = guessed(tmp_path, tmp_path.parent / "guess.toml")
+    assert 'patient = "PatientID"  # CHECK: 2 patients' in spec and 'on = { "PatientID" = "PatientID" }' in spec
+    assert 'columns = ["Edema", "Pneumonia"]' in spec and 'uncertain = ["-1"]' in spec
+    records = read_records(*open_spec(tmp_path.parent / "guess.toml"), uncertain="one")
+    assert records.targets.tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert records.attributes == ("site",) and records.frame["site"].tolist() == ["A", "A", "B"]
+
+
 def test_dicom_files_without_a_table(tmp_path: Path) -> None:
     folder = tmp_path / "archive"
     for number in range(4):
