@@ -39,7 +39,8 @@ class RuntimeConfig:
     beton: Path | None = None
     """The beton of this run, instead of the one in data_dir."""
     imagenet_weights: Path | None = None
-    """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
+    """torchvision's densenet121 IMAGENET1K_V1 file, or a folder of it and those of other networks; without it
+    torchvision's own cache or download is used, and of other networks the library's cache alone."""
     xrv_weights: tuple[Path, ...] = ()
     """Files of torchxrayvision weights; the one whose hash a config names is used."""
     precision: Precision = "auto"

@@ -70,7 +70,8 @@ class Submit(GridOptions):
     """Arithmetic of the networks; auto is bf16 where the device computes in it, else fp32, and for a run that goes on
     what it began in."""
     imagenet_weights: Path | None = None
-    """torchvision's densenet121 IMAGENET1K_V1 file; without it torchvision's own cache or download is used."""
+    """torchvision's densenet121 IMAGENET1K_V1 file, or a folder of it and those of other networks; without it
+    torchvision's own cache or download is used, and of other networks the library's cache alone."""
     xrv_weights: tuple[Path, ...] = ()
     """Files of torchxrayvision weights, for runs with kind = "xrv"."""
     tier: Literal["auto", "raw", "jpeg", "resident"] | None = None
@@ -143,7 +144,7 @@ class Submit(GridOptions):
         """
         if self.threads_per_run is not None and self.threads_per_run < 1:
             raise InputError(f"--threads-per-run {self.threads_per_run}: expected at least 1")
-        if self.imagenet_weights is not None and not self.imagenet_weights.is_file():
+        if self.imagenet_weights is not None and not self.imagenet_weights.exists():
             raise InputError(f"--imagenet-weights {self.imagenet_weights}: no such file")
         absent = [path for path in self.xrv_weights if not path.is_file()]
         if absent:

@@ -49,7 +49,8 @@ class Train:
     beton: Path | None = None
     """The run's beton, instead of the one in DATA_DIR."""
     imagenet_weights: Path | None = None
-    """torchvision's densenet121 ImageNet file; default: torchvision's cache, or a download."""
+    """torchvision's densenet121 ImageNet file, or a folder of it and those of other networks; default: torchvision's
+    cache or a download, and of other networks the library's cache alone."""
     xrv_weights: tuple[Path, ...] | None = None
     """Files of torchxrayvision weights, for a teacher or initial weights with kind = "xrv"."""
     precision: Precision | None = None

@@ -242,7 +242,7 @@ def words_of(config: RunConfig) -> dict[str, str]:
     words = {
         "dataset": config.data.dataset,
         "size": config.data.subset,
-        "network": config.network.name,
+        "network": config.network.name.replace("/", "-"),
         "short": NETWORKS[config.network.name].short_name,
         "scope": config.network.scope,
         "init": config.init.source,

@@ -29,7 +29,7 @@ _CAPTION = (
     "scale (1 is even attention); the squares are the positions of the planes. Distance is equation (2) of the "
     "paper, for planes that pair."
 )
-_PLANES = "Every unit plane of the first radiograph, paired by its place, on one scale; white is zero."
+_PLANES = "Every unit plane of the first radiograph, in its network's order, on one scale; white is zero."
 EPS = 1e-6
 """Norm under which a plane counts as empty, as in the attention loss."""
 _OVERLAY, _SIGNED = "viridis", "PuOr"

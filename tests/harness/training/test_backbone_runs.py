@@ -37,6 +37,7 @@ from harness.training.preflight import check_networks
 from harness.training.run import train_run
 from harness.weights.teacher import Teacher, read_teacher
 from launch.cli import main
+from launch.grids.toml_file import load_grid_toml
 
 DENSENET40 = NetworkConfig(name="densenet40")
 RANDOM = Weights(kind="none")
@@ -187,6 +188,50 @@ def call(*arguments: object) -> int:
     forget_accelerator()
     assert isinstance(caught.value.code, int)
     return caught.value.code
+
+
+GRID = """
+[defaults]
+data = { dataset = "chestxray14", image_size = 64, subset = "16" }
+init.kind = "none"
+schedule = { epochs = 1, batch_size = 16 }
+[[runs]]
+name = "teacher"
+kind = "prerequisite"
+network.name = "timm/test_resnet"
+[[runs]]
+name = "{method}_{network}"
+network.name = ["densenet40", "timm/test_vit"]
+objective = [
+  { method = "transfer_learning" },
+  { method = "attention_transfer", form = "original_at", teacher.run = "teacher" },
+]
+"""
+
+
+def test_a_grid_of_libraries_networks_is_planned_trained_and_reported(
+    tiny_beton: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, runs_dir = tmp_path / "nets.toml", tmp_path / "runs"
+    path.write_text(GRID)
+    assert call("grid", "plan", path, "--runs-dir", runs_dir, "--data-dir", tiny_beton.parent, "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["runs"]}
+    students = {f"{method}_{net}" for method in ("tl", "at-chestxray14") for net in ("densenet40", "timm-test_vit")}
+    assert set(rows) == {"teacher", *students}
+    hours = {name: row["cost"]["gpu_hours"] for name, row in rows.items()}
+    assert 0.0 < hours["tl_timm-test_vit"] < 0.1 * hours["tl_densenet40"]
+    for run in load_grid_toml(path).runs:
+        train_run(run.config, tiny_runtime(tiny_beton, runs_dir))
+        forget_accelerator()
+    out = tmp_path / "report"
+    assert call("report", runs_dir, "--out", out, "--data-dir", tiny_beton.parent, "--attention-maps", 1) == 0
+    assert (out / "attention_2.png").stat().st_size > 1000  # maps of 2x2 positions beside such of 4x4
+    header = next(line for line in (out / "tables.md").read_text().splitlines() if line.startswith("| Method"))
+    assert [cell.strip() for cell in header.split("|")[2:-1]] == ["DenseNet-40", "timm/test_vit"]
+    path.write_text(GRID.replace("timm/test_vit", "timm/test_vt"))
+    assert call("grid", "plan", path, "--runs-dir", runs_dir, "--data-dir", tiny_beton.parent) == 2
+    said = capsys.readouterr().err
+    assert "network.name = 'timm/test_vt': timm" in said and "has no such network; near: test_vit" in said
 
 
 @pytest.mark.parametrize(
