@@ -116,8 +116,8 @@ class NetworkConfig(KnownKeysOnly):
     sync_bn: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Batch norm statistics of a training step over all processes together, instead of each process's own share."""
     tap: str | None = field(default=None, metadata=OMIT_DEFAULT)
-    """The module of a library's network whose output is its attention planes; without it the last planes before the
-    pooling that no norm has scaled. ``cxr models NAME --taps`` lists what can be named."""
+    """The module of a library's network whose output is its attention planes; without it timm's own last features, or
+    the last planes before torchvision's pooling that no norm has scaled. ``cxr models NAME --taps`` lists all."""
     image_size: int | None = field(default=None, metadata=OMIT_DEFAULT)
     """Side of the images that a library's network is laid out for, as the positions of a vision transformer: filled
     in from ``data.image_size``."""

@@ -27,7 +27,7 @@ class Backbone(Network):
         super().__init__(config)
         self.tap = find_tap(config)
         self.num_planes = self.tap.shape[0]
-        body = build_body(config)
+        body = build_body(config.name, config.image_size)
         self.features = body.network
         self.classifier = nn.Linear(probe(config.name, _size(config)).num_features, num_outputs)
         self.renormalises = (body.mean, body.std) != (IMAGENET_MEAN, IMAGENET_STD)
@@ -57,7 +57,7 @@ class Backbone(Network):
         """Give the features the library's own random weights, a function of ``seed`` alone, drawn on the CPU."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            drawn = build_body(self.config).network.state_dict()
+            drawn = build_body(self.config.name, self.config.image_size).network.state_dict()
         self.features.load_state_dict(drawn)
 
 

@@ -22,7 +22,6 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.errors import InputError
-from harness.config import NetworkConfig
 
 NATIVE_SIZE = 224
 """Side of the images that torchvision's networks were made for."""
@@ -42,6 +41,8 @@ class Body(NamedTuple):
     """By which the library normalises its images."""
     num_prefix_tokens: int = 0
     """Tokens of a vision transformer before those of its patches."""
+    last: str = ""
+    """The module of the last planes, where the library names one."""
 
 
 def near(word: str, known: Iterable[str]) -> str:
@@ -93,17 +94,17 @@ def native_size(name: str) -> int:
     return NATIVE_SIZE if library == "torchvision" else int(timm_settings(model).input_size[-1])
 
 
-def build_body(config: NetworkConfig, tensors: dict[str, Tensor] | None = None) -> Body:
-    """The network for images of the config's size, with ``tensors`` by the library's names or random weights.
+def build_body(name: str, size: int | None, tensors: dict[str, Tensor] | None = None) -> Body:
+    """The network for images of ``size``, with ``tensors`` by the library's names or random weights.
 
     Raises:
         InputError: for a network that is not there, or whose classifier is of another kind.
         RuntimeError: of the library, for tensors of another network.
     """
-    check_name(config.name)
-    library, _, model = config.name.partition("/")
+    check_name(name)
+    library, _, model = name.partition("/")
     build = _timm_body if library == "timm" else _torchvision_body
-    body = build(model, config.image_size, tensors)
+    body = build(model, size, tensors)
     for module in body.network.modules():
         for rate in _RATES:
             if isinstance(getattr(module, rate, None), float):
@@ -115,7 +116,7 @@ def _torchvision_body(model: str, size: int | None, tensors: dict[str, Tensor] |
     architecture = model.partition(".")[0]
     transformer = architecture.startswith("vit_")
     options: dict[str, Any] = {"image_size": size} if transformer and size is not None else {}
-    network = torchvision.models.get_model(architecture, weights=None, **options)
+    network = _torchvision_network(architecture, **options)
     if tensors is not None:
         if options:
             tensors = dict(interpolate_embeddings(size, network.patch_size, dict(tensors)))
@@ -127,6 +128,17 @@ def _torchvision_body(model: str, size: int | None, tensors: dict[str, Tensor] |
     assert isinstance(classifier, nn.Linear), "chosen for it"
     network.set_submodule(linear[-1], nn.Identity())
     return Body(network, classifier, num_prefix_tokens=int(transformer))
+
+
+def _torchvision_network(architecture: str, **options: Any) -> nn.Module:
+    """The whole network on the context's device; some, as RegNet, cannot be built on the meta device itself."""
+    try:
+        network: nn.Module = torchvision.models.get_model(architecture, weights=None, **options)
+    except NotImplementedError:
+        with torch.device("cpu"):
+            network = torchvision.models.get_model(architecture, weights=None, **options)
+        network = network.to("meta")
+    return network
 
 
 def timm_settings(model: str) -> Any:
@@ -151,6 +163,7 @@ def _timm_body(model: str, size: int | None, tensors: dict[str, Tensor] | None) 
         mean=tuple(settings.mean),
         std=tuple(settings.std),
         num_prefix_tokens=getattr(network, "num_prefix_tokens", 0),
+        last=str(network.feature_info[-1].get("module", "")) if getattr(network, "feature_info", None) else "",
     )
 
 
@@ -161,7 +174,7 @@ def published_shapes(name: str) -> dict[str, Tensor]:
         if library == "timm":
             network = import_timm().create_model(model)
         else:
-            network = torchvision.models.get_model(model.partition(".")[0], weights=None)
+            network = _torchvision_network(model.partition(".")[0])
     return dict(network.state_dict())
 
 
@@ -191,9 +204,9 @@ class Probe(NamedTuple):
     taps: dict[str, Tap]
     """Every module that can be tapped, in the order in which they end."""
     listed: tuple[str, ...]
-    """Of those with one and the same output, the outermost."""
+    """Of those with one and the same output, the default tap or the outermost."""
     last: str
-    """The last of them that has positions and comes from no norm."""
+    """The library's own last planes, else the last of these that have positions and come from no norm."""
     refused: dict[str, str]
     """Why other modules cannot be tapped."""
 
@@ -207,7 +220,7 @@ def probe(name: str, size: int) -> Probe:
     """
     calls: list[_Call] = []
     with torch.device("meta"):
-        body = build_body(NetworkConfig(name=name, image_size=size))
+        body = build_body(name, size)
         for path, module in body.network.named_modules():
             if path:
                 module.register_forward_hook(partial(_note, calls, path))
@@ -257,12 +270,12 @@ def _sorted_out(body: Body, calls: list[_Call], num_features: int) -> Probe:
             taps[call.path] = tap
             innermost.setdefault(_memory(call), type(module).__name__)
             inner = outermost.setdefault((id(call.output), call.version), call)
-            if inner.path.startswith(f"{call.path}."):
+            if inner.path != body.last and inner.path.startswith(f"{call.path}."):
                 outermost[id(call.output), call.version] = call
     listed = tuple(call.path for call in outermost.values())
     raw = [call.path for call in outermost.values() if "Norm" not in innermost[_memory(call)]]
-    last = next((path for path in reversed(raw) if math.prod(taps[path].shape[1:]) > 1), "")
-    return Probe(num_features, taps, listed, last, refused)
+    maps = [path for path in (body.last, *reversed(raw)) if path in taps and math.prod(taps[path].shape[1:]) > 1]
+    return Probe(num_features, taps, listed, maps[0] if maps else "", refused)
 
 
 def _memory(call: _Call) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def read_published(network: NetworkConfig, place: Path | None) -> SourceWeights:
     if network.name.startswith("torchvision/"):
         tensors = with_counters(current_names(tensors))
     try:
-        body = build_body(network, tensors)
+        body = build_body(network.name, network.image_size, tensors)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         compare_tensors(tensors, published_shapes(network.name), path, expected=f"the weights of {network.name}")
         raise InputError(f"{path}: not the weights of {network.name} ({first_line(error)})") from None

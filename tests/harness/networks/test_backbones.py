@@ -71,13 +71,14 @@ def test_planes_of_a_vision_transformer_are_its_patches() -> None:
         ("torchvision/densenet121", "features.denseblock4", (1024, 7, 7)),  # what follows overwrites norm5's output
         ("torchvision/swin_t", "features", (768, 7, 7)),  # whose layers have channels last
         ("torchvision/vit_b_16", "encoder.layers", (768, 14, 14)),
-        ("timm/convnext_tiny", "stages", (768, 7, 7)),
-        ("timm/efficientnet_b0", "bn2", (1280, 7, 7)),
-        ("timm/swin_tiny_patch4_window7_224", "layers", (768, 7, 7)),
-        ("timm/vit_tiny_patch16_224", "blocks", (192, 14, 14)),
+        ("torchvision/regnet_y_400mf", "trunk_output", (440, 7, 7)),  # cannot be built on the meta device
+        ("timm/convnext_tiny", "stages.3", (768, 7, 7)),
+        ("timm/efficientnet_b0", "blocks.6", (320, 7, 7)),
+        ("timm/swin_tiny_patch4_window7_224", "layers.3", (768, 7, 7)),
+        ("timm/vit_tiny_patch16_224", "blocks.11", (192, 14, 14)),
     ],
 )
-def test_the_tap_is_the_last_planes_before_pooling_that_no_norm_has_scaled(
+def test_the_tap_is_timms_last_features_or_the_last_planes_that_no_norm_has_scaled(
     name: str, tap: str, planes: tuple[int, int, int]
 ) -> None:
     config = NetworkConfig(name=name, image_size=224)
@@ -86,7 +87,7 @@ def test_the_tap_is_the_last_planes_before_pooling_that_no_norm_has_scaled(
 
 def test_listed_taps_are_the_outermost_with_one_output_and_all_can_be_taken() -> None:
     found = probe("timm/test_vit", 64)
-    assert found.listed[-3:] == ("blocks.5.mlp", "blocks", "norm")
+    assert found.listed[-3:] == ("blocks.5.mlp", "blocks.5", "norm")
     assert {"blocks.4", "blocks.4.attn"} <= set(found.listed)
     network = backbone(VIT).eval()
     for tap in ("patch_embed", "blocks.2", "norm"):
@@ -260,3 +261,8 @@ print(config.name, [name for name in ("torch", "torchvision", "timm") if name in
 def test_parsing_a_config_looks_into_no_library() -> None:
     done = subprocess.run([sys.executable, "-c", PARSING], capture_output=True, text=True, check=True)
     assert done.stdout == "chestxray14_full_none_tl_timm-no_such_a.1+b_s0 []\n"
+
+
+def test_a_network_made_for_images_that_32_does_not_divide_is_laid_out_for_others() -> None:
+    assert find_tap(NetworkConfig(name="timm/inception_v4")).shape == (1536, 8, 8)  # of 299 px
+    assert planes_shape(NetworkConfig(name="timm/inception_v4", image_size=256), 256) == (1536, 6, 6)

@@ -63,16 +63,16 @@ def test_one_network_is_shown_with_its_tap_planes_and_multiply_adds(capsys):
         "num_trainable": 42_638,
         "image_size": 64,
         "multiply_adds": 5_186_368,
-        "tap": "blocks",
+        "tap": "blocks.5",
         "planes": [64, 4, 4],
     }
-    assert taps["blocks.2"] == taps["blocks"] == taps["norm"] == [64, 4, 4]
+    assert taps["blocks.2"] == taps["blocks.5"] == taps["norm"] == [64, 4, 4]
     assert models("densenet40", "--image-size", "64") == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[1:10:2] == ["densenet40", "all", "14", "1,364,142", "1,364,142"] for line in lines)
     assert models("timm/test_vit", "--image-size", "64", "--taps") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.split()[1:8] == ["blocks", "(default)", "│", "64", "│", "4", "│"] for line in lines)
+    assert any(line.split()[1:8] == ["blocks.5", "(default)", "│", "64", "│", "4", "│"] for line in lines)
 
 
 @pytest.mark.parametrize(
