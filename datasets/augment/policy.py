@@ -13,11 +13,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from datasets.augment import MOST
 from datasets.augment.counter_rng import Purpose, mix, sample_words, stream_key, uniform
 from datasets.errors import InputError
 
-MOST = {"scale": 0.5, "crop": 0.9, "brightness": 1.0, "contrast": 1.0}
-"""Largest ranges of the changes that are off by default."""
 TONE_BITS = 16
 """Contrast and brightness are integers in units of 2**-16 gray levels, so that every device makes the same bytes."""
 MID_GRAY, WHITE = 127.5, 255.0

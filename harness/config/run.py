@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from datasets.augment.policy import MOST
+from datasets.augment import MOST
 from datasets.sources.registry import WELL_FORMED
 from harness.config.checks import (
     OMIT_DEFAULT,
@@ -451,7 +451,8 @@ class RunConfig(KnownKeysOnly):
             object.__setattr__(self, "objective", dataclasses.replace(self.objective, teacher=teacher))  # type: ignore[type-var]
         run = None if teacher is None else teacher.run
         if run is not None:
-            able = " or ".join((*(name for name, entry in NETWORKS.items() if entry.can_teach), "library's network"))
+            known = (name for name, entry in NETWORKS.items() if entry.can_teach)
+            able = " or ".join((*known, "network of torchvision or timm"))
             words = f"objective.teacher: run {run.run_id} is a {run.network.name}; a teacher must be a {able}"
             check(NETWORKS[run.network.name].can_teach, words)
 

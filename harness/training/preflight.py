@@ -18,7 +18,6 @@ from datasets.sources.registry import entry_or_own, share_images
 from harness.config import SCHEMA_VERSION, LossOptions, RunConfig, to_dict
 from harness.config.networks import is_library
 from harness.evaluation.metrics import single_class_labels
-from harness.networks import planes_shape
 from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision, RuntimeConfig, launched_processes
@@ -132,6 +131,8 @@ def check_networks(config: RunConfig) -> None:
     networks = [network for network in (student, teacher) if network is not None]
     if not any(is_library(network.name) for network in networks):
         return
+    from harness.networks import planes_shape  # and with it torch, which a finished run is told without
+
     ours, *theirs = (planes_shape(network, size) for network in networks)
     if teacher is None or not getattr(objective, "pairs_planes", True) or ours == theirs[0]:
         return

@@ -172,7 +172,7 @@ def test_a_teacher_that_cannot_serve_is_refused_by_the_plan(tmp_path: Path, caps
     assert run_cli("grid", "plan", str(path)) == 2
     assert re.fullmatch(
         rf"error: {path}: runs\[2\] \(student\): objective.teacher: run chestxray14_full_imagenet_tl_d40_s0-\w+ "
-        r"is a densenet40; a teacher must be a densenet121\n",
+        r"is a densenet40; a teacher must be a densenet121 or network of torchvision or timm\n",
         capsys.readouterr().err,
     )
 
