@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_ends_the_run(tiny_beton: Path, tmp_path: Path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     writes_by(monkeypatch, refuse)
-    config, runtime = tiny_config(epochs=4), tiny_runtime(tiny_beton, tmp_path)
+    config, runtime = tiny_config(epochs=2), tiny_runtime(tiny_beton, tmp_path)
     with pytest.raises(InputError, match="the last good checkpoint is kept"):
         train_run(config, runtime)
     folder = runtime.folder_of(config)
