@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from datasets.augment.policy import MOST, Augment
+from datasets.augment import MOST
+from datasets.augment.policy import Augment
 from datasets.errors import InputError
 from datasets.loading.balance import balance_groups
 from datasets.loading.batch import Loader
