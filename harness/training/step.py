@@ -33,7 +33,7 @@ class ForwardBackward(Protocol):
 
         Args:
             inputs: (B, 3, S, S), normalised, in channels_last.
-            targets: (B, L) uint8.
+            targets: (B, L) uint8, or soft ones in float32 (``harness.training.targets``).
             global_size: images of the step over all processes.
         """
 
