@@ -136,7 +136,8 @@ def predict_split(
 ) -> Predictions:
     """Logits of every image of a split; targets in the beton's order of labels."""
     indices = beton.indices(split, subset)
-    return predict(accelerator, network, split_loader(accelerator, beton, indices, runtime), indices, runtime)
+    loader = split_loader(accelerator, beton, indices, runtime)
+    return predict(accelerator, network, loader, indices, runtime, num_targets=len(beton.labels))
 
 
 def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig) -> Loader:

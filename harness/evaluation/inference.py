@@ -36,6 +36,8 @@ class Rows:
     """Collects what batches yield on this process, without waiting for the device."""
 
     num_labels: int
+    num_targets: int | None = None
+    """Of a beton whose labels are others than the network's."""
     _batches: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, batch: Batch, logits: Tensor) -> None:
@@ -48,8 +50,9 @@ class Rows:
         Raises:
             RuntimeError: when a sample came twice.
         """
-        none = torch.empty((0, self.num_labels))
-        empty = (torch.empty(0, dtype=torch.int64), none.to(accelerator.device), none.byte())
+        no_logits = torch.empty((0, self.num_labels), device=accelerator.device)
+        no_targets = torch.empty((0, self.num_targets or self.num_labels), dtype=torch.uint8)
+        empty = (torch.empty(0, dtype=torch.int64), no_logits, no_targets)
         parts = zip(empty, *self._batches, strict=True)
         found, logits, targets = (gather_rows(torch.cat(part)).numpy() for part in parts)
         order = np.argsort(found, kind="stable")
@@ -64,9 +67,17 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def predict(
-    accelerator: Accelerator, network: Network, loader: Loader, expected: np.ndarray, runtime: RuntimeConfig
+    accelerator: Accelerator,
+    network: Network,
+    loader: Loader,
+    expected: np.ndarray,
+    runtime: RuntimeConfig,
+    *,
+    num_targets: int | None = None,
 ) -> Predictions:
     """Logits of every sample in ``expected`` (ascending indices); the network is left in eval mode.
+
+    ``num_targets`` is the number of the beton's labels where it may be another than that of the network's.
 
     ``network`` is the plain module, not DistributedDataParallel's wrapper: shares differ in their number of batches,
     and the wrapper would wait in its forward for the others.
@@ -76,7 +87,7 @@ def predict(
     """
     network.eval()
     same_statistics(network, accelerator)
-    rows = Rows(num_labels=network.classifier.out_features)
+    rows = Rows(network.classifier.out_features, num_targets)
     with torch.inference_mode(), DevicePrefetcher(loader, accelerator.device).epoch(0) as batches:
         set_torch_threads(runtime)
         for batch in batches:

@@ -48,8 +48,8 @@ class Grid:
     runs: tuple[GridRun, ...]
 
     def __post_init__(self) -> None:
-        _refuse_repeated("run id", (run.run_id for run in self.runs))
-        _refuse_repeated("name", (run.name for run in self.runs))
+        _refuse_repeated("name", [run.name for run in self.runs], self.runs)
+        _refuse_repeated("run id", [run.run_id for run in self.runs], self.runs)
         missing = [f"{run.name} needs {need}" for run in self.runs for need in run.needs if need not in self.by_id]
         if missing:
             raise ValueError(f"grid {self.name}: a need is not in the grid: {missing[0]}")
@@ -69,10 +69,11 @@ class Grid:
         return tuple(run for run in self.runs if run.run_id in chosen)
 
 
-def _refuse_repeated(what: str, values: Iterable[str]) -> None:
+def _refuse_repeated(what: str, values: Sequence[str], runs: Sequence[GridRun]) -> None:
     repeated = [value for value, count in Counter(values).items() if count > 1]
     if repeated:
-        raise ValueError(f"two runs of a grid share the {what} {repeated[0]}")
+        names = [run.name for run, value in zip(runs, values, strict=True) if value == repeated[0]]
+        raise ValueError(f"two runs of a grid share the {what} {repeated[0]} ({', '.join(names)})")
 
 
 def needs_first(runs: Sequence[GridRun]) -> tuple[GridRun, ...]:

@@ -148,6 +148,17 @@ def test_another_dataset_is_scored_over_the_shared_labels(
     assert "not in clinic, left out: Mass" in printed
 
 
+def test_a_dataset_with_more_labels_than_the_run(finished_run: FinishedRun, clinic: Path, tmp_path: Path) -> None:
+    """Mixed with their copies the images rank as before."""
+    own, out = str(finished_run.runtime.beton_for("chestxray14")), str(tmp_path / "mix.beton")
+    assert run_cli("beton", "merge", own, str(clinic), "--name", "mix", "--out", out, "--subset-seed", "0") == 0
+    folder = RunFolder(Path(shutil.copytree(finished_run.folder.path, tmp_path / "run")))
+    runtime = dataclasses.replace(finished_run.runtime, data_dir=tmp_path)
+    result = evaluate_run(folder, "test", runtime, dataset="mix")
+    assert len(Beton.open(tmp_path / "mix.beton").labels) == 4
+    assert result["auroc"] == finished_run.result["test"]["auroc"] and result["left_out"] == []
+
+
 def test_a_dataset_without_a_shared_label_is_refused(finished_run: FinishedRun, clinic: Path, tmp_path: Path) -> None:
     sidecar = read_sidecar(clinic)
     write_sidecar(clinic, dataclasses.replace(sidecar, labels=("Fracture", "Hernia", "Edema")))
