@@ -228,7 +228,7 @@ def test_planes_of_other_images_are_refused(name: str, shape: tuple[int, ...]) -
 def test_planes_that_pair_must_be_of_one_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(B, C, H, W\), the same for both"):
         channel_wise_loss(planes(0), torch.zeros(shape), 4.0)
-    assert relational_loss(planes(0), planes(0)[:, : shape[1]], rkd()) > 0.0
+    assert relational_loss(planes(0), planes(1)[:, : shape[1]], rkd()) > 0.0
 
 
 def test_logits_of_other_shapes_are_refused() -> None:
