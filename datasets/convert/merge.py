@@ -140,7 +140,19 @@ def _one_split_a_patient(betons: Sequence[Beton], samples: pd.DataFrame) -> pd.D
     moved = samples["patient"][splits != samples["split"]].nunique()
     if moved:
         logger.info("%s patients are in several betons and take the split of the first", f"{moved:,}")
+    _warn_of_equal_pixels(samples["name"], samples["crc32"], splits)
     return samples.assign(split=splits)
+
+
+def _warn_of_equal_pixels(names: pd.Series, crc32: pd.Series, splits: pd.Series) -> None:
+    """Warn of images under several names that have the same pixels, to go by their checksums, in different splits."""
+    torn = splits.groupby(crc32).transform("nunique") > 1
+    if torn.any():
+        logger.warning(
+            "%s images have the pixels of one in another split, such as %s; 'cxr doctor' tells which are the same",
+            f"{int(torn.sum()):,}",
+            names[torn].iloc[0],
+        )
 
 
 def _request(

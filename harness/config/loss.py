@@ -50,6 +50,11 @@ class LossOptions(KnownKeysOnly):
         for label, policy in policies.items():
             if policy is not None:
                 check_choice(f"loss.uncertain{label and '.'}{label}", policy, UncertainPolicy)
+        smoothed = "smoothed" in policies.values()
+        check(
+            smoothed or self.uncertain_target == LossOptions.uncertain_target,
+            "loss.uncertain_target needs loss.uncertain = 'smoothed'",
+        )
         check(0.0 <= self.label_smoothing < 1.0, "loss.label_smoothing must lie in 0..1, below 1")
         check(0.0 <= self.uncertain_target <= 1.0, "loss.uncertain_target must lie in 0..1")
         check_not_negative("loss.mixup", self.mixup)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ from harness.config import (
     RunConfig,
     Weights,
     parse_subset,
-    to_dict,
 )
+from harness.config.checks import plain
 from harness.config.networks import known_scopes
 
 _WORDS = {"imagenet": "ImageNet", "none": "random"}
@@ -94,9 +95,16 @@ def cell_label(config: RunConfig) -> CellLabel:
 
 
 def flat_fields(config: RunConfig) -> dict[str, str]:
-    """Every field but the seed as ``schedule.epochs: 128``; a run or search inside is one value, named shortly."""
-    sections = {name: values for name, values in to_dict(config).items() if name != "seed"}
-    fields = {f"{name}.{key}": str(value) for name, values in sections.items() for key, value in values.items()}
+    """Every field but the seed as ``schedule.epochs: 128``; a run or search inside is one value, named shortly.
+
+    Options at their defaults, which no file names, are among them: by these another cell may differ.
+    """
+    sections = {item.name: getattr(config, item.name) for item in dataclasses.fields(config) if item.name != "seed"}
+    fields = {
+        f"{name}.{item.name}": str(plain(getattr(section, item.name)))
+        for name, section in sections.items()
+        for item in dataclasses.fields(section)
+    }
     fields["init.run"] = _run_text(config.init)
     teacher = config.objective.teacher
     if teacher is not None:

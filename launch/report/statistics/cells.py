@@ -215,7 +215,8 @@ def _tell_apart(cells: list[Cell]) -> tuple[Cell, ...]:
     differs: dict[str, str] = {}
     for alike in grouped(cells, lambda cell: (cell.label, cell.role == "search")).values():
         fields = [flat_fields(cell.config) for cell in alike]
-        keys = [key for key in fields[0] if len({values.get(key) for values in fields}) > 1]
+        known = dict.fromkeys(key for values in fields for key in values)
+        keys = [key for key in known if len({values.get(key) for values in fields}) > 1]
         for cell, values in zip(alike, fields, strict=True):
             differs[cell.config.hash] = ", ".join(f"{key}={values.get(key, '')}" for key in keys)
     return tuple(dataclasses.replace(cell, differs=differs[cell.config.hash]) for cell in cells)

@@ -166,6 +166,27 @@ def test_a_mix_of_datasets_matches_labels_by_name(roots: tuple[Path, Path, Path]
         assert np.array_equal(mix.gather(rows), beton.gather(np.arange(beton.num_samples)))
 
 
+def test_the_same_images_under_two_names_are_told(
+    roots: tuple[Path, Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = convert_part(roots[1], roots[0], tmp_path / "a.beton")
+    for path in tmp_path.glob("a.*"):
+        shutil.copy(path, path.with_name(path.name.replace("a.", "clinic.", 1)))
+    again = Beton.open(tmp_path / "clinic.beton")
+    write_sidecar(again.path, dataclasses.replace(again.sidecar, dataset="clinic"))
+    merge([first, again.path], tmp_path / "same.beton", name="same")
+    assert "have the pixels of one in another split" not in caplog.text  # each pair is in one split
+    records = read_records("chestxray14", roots[1])
+    splits = assign_splits(records, SplitConfig(seed=5))
+    options = ConvertOptions(size=32, workers=1, overwrite=True, split_settings=split_settings(SplitConfig()))
+    convert(records, splits, subset_ranks(records.frame["name"], splits, 0), again.path, options)
+    write_sidecar(again.path, dataclasses.replace(Beton.open(again.path).sidecar, dataset="clinic"))
+    moved = int((splits != Beton.open(first).samples["split"].to_numpy()).sum())
+    assert moved > 0
+    merge([first, again.path], tmp_path / "torn.beton", name="torn")
+    assert f"{2 * moved} images have the pixels of one in another split, such as chestxray14/" in caplog.text
+
+
 def test_altered_pixels_are_not_copied(roots: tuple[Path, Path, Path], tmp_path: Path) -> None:
     first, second = (convert_part(root, roots[0], tmp_path / f"{n}.beton") for n, root in enumerate(roots[1:]))
     offset = int(Beton.open(second).final_layout.offsets(30)[7])

@@ -45,7 +45,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "loss": {
         "positive_weights": {"Edema": 2.0},
         "label_smoothing": 0.1,
-        "uncertain": {"Edema": "one"},
+        "uncertain": {"Edema": "one", "Fracture": "smoothed"},
         "uncertain_target": 0.6,
         "mixup": 0.2,
     },
@@ -62,9 +62,12 @@ def test_without_the_options_a_run_has_the_hash_that_it_always_had() -> None:
 def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -> None:
     values = to_dict(PAPER)
     assert key not in values.get(table, {})
+    if key == "uncertain_target":
+        values["loss"] = {"uncertain": CHANGED["loss"]["uncertain"]}  # without it there is no such target
+    before = from_dict(values, where="run.toml")
     values.setdefault(table, {})[key] = CHANGED[table][key]
     changed = from_dict(values, where="run.toml")
-    assert changed.hash != PAPER.hash
+    assert changed.hash != before.hash
     assert from_dict(to_dict(changed), where="config.json") == changed
 
 
@@ -88,7 +91,8 @@ def test_each_option_enters_the_hash_and_survives_a_file(table: str, key: str) -
         ("loss", {"positive_weights": {"Edema": 0.0}}, "loss.positive_weights.Edema must be positive"),
         ("loss", {"uncertain": {"Edema": "maybe"}}, "loss.uncertain: .*found {'Edema': 'maybe'}"),
         ("loss", {"uncertain": "maybe"}, "'zero', 'one', 'ignore' or 'smoothed', found 'maybe'"),
-        ("loss", {"uncertain_target": 1.5}, "loss.uncertain_target must lie in 0..1"),
+        ("loss", {"uncertain_target": 0.5}, "loss.uncertain_target needs loss.uncertain = 'smoothed'"),
+        ("loss", {"uncertain": "smoothed", "uncertain_target": 1.5}, "loss.uncertain_target must lie in 0..1"),
         ("data", {"scale": 0.6}, "data.scale must lie in 0..0.5"),
         ("data", {"crop": -0.1}, "data.crop must lie in 0..0.9"),
         ("data", {"brightness": 1.5}, "data.brightness must lie in 0..1"),

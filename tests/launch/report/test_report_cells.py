@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from report_fixtures import mimic_teacher, pretraining, repetitions, student, write_run
 
-from harness.config import BetaSearch, Weights
+from harness.config import BetaSearch, Schedule, Weights
 from launch.report.build import read_data
 from launch.report.content import ReportData
 from launch.report.figures.scores import learning_curve
@@ -34,6 +35,16 @@ def test_repetitions_differ_in_nothing_but_the_seed(tmp_path: Path) -> None:
     assert [run.config.seed for run in by_count[3].runs] == [0, 1, 2]
     assert (by_count[3].differs, by_count[1].differs) == ("schedule.epochs=3", "schedule.epochs=9")
     assert by_count[1].method_text == "Transfer learning (schedule.epochs=9)"
+
+
+def test_cells_that_differ_in_an_option_say_its_default_too(tmp_path: Path) -> None:
+    config = student()
+    options = dataclasses.replace(config, data=dataclasses.replace(config.data, balance="Edema"))
+    for found in (config, options, dataclasses.replace(config, schedule=Schedule(epochs=3, optimizer="sgd"))):
+        write_run(tmp_path, found, 0.7)
+    told = {cell.config.hash: cell.differs for cell in data_of(tmp_path).cells}
+    assert told[config.hash] == "data.balance=None, schedule.optimizer=adam"
+    assert told[options.hash] == "data.balance=Edema, schedule.optimizer=adam"
 
 
 def test_an_unfinished_repetition_counts_as_one_on_its_way(tmp_path: Path) -> None:
