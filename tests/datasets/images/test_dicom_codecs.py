@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pytest
 from dicom_kinds import dicom_bytes, dicom_dataset
@@ -29,9 +30,6 @@ from pydicom.uid import (
 
 from datasets.images import ImageError
 from datasets.images.decode import decode_gray
-
-gdcm = pytest.importorskip("gdcm", reason="python-gdcm, the second decoder, is not installed")
-pytest.importorskip("libjpeg", reason="pylibjpeg-libjpeg of the extra 'dicom' is not installed")
 
 LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)

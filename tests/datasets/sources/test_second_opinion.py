@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torchxrayvision as xrv
 
 from datasets.sources.records import Records, read_records
-
-xrv = pytest.importorskip("torchxrayvision", reason="torchxrayvision is not installed")
 
 PADCHEST_DIFFERENCES = {
     "Effusion": (31, 39),  # ours: hydropneumothorax; theirs: pericardial
