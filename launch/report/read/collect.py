@@ -13,7 +13,7 @@ from datasets.errors import InputError
 from datasets.files import parse_as, read_json, read_json_object, regular
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
-from launch.report.read.names import learn_title
+from launch.report.read.names import forget_titles, learn_title
 
 GENERATOR = '<meta name="generator" content="cxr report">'
 """Stands at the head of every page of a report."""
@@ -163,6 +163,7 @@ def collect(directory: Path, *, skip: Path | None = None) -> Collection:
         raise InputError(f"{directory}: no such folder; give the folder that holds the run folders")
     if (directory / "config.json").is_file():
         raise InputError(f"{directory}: this is itself a run folder; give the folder that holds it")
+    forget_titles()
     runs: dict[str, Run] = {}
     passed_over: list[PassedOver] = []
     for path in run_folders(directory, skip):

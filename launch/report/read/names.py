@@ -29,6 +29,11 @@ def learn_title(dataset: str, title: object) -> None:
         _TITLES[dataset] = title
 
 
+def forget_titles() -> None:
+    """Begin anew: titles are those of the runs of one report."""
+    _TITLES.clear()
+
+
 def word(name: str) -> str:
     """The name as a reader knows it: ``densenet121`` is DenseNet-121; unknown names stay as they are."""
     for registry in (DATASETS, NETWORKS, OBJECTIVES, known_scopes()):

@@ -43,8 +43,14 @@ network.name = "densenet121"
 
 [[runs]]
 name = "{dataset}_{network}"
-data.dataset = ["hospital", "clinic"]
-network.name = ["densenet40", "torchvision/resnet18", "timm/test_resnet"]
+data.dataset = "hospital"
+network.name = ["densenet40", "torchvision/resnet18"]
+objective = { method = "attention_transfer", form = "original_at", teacher.run = "teacher" }
+
+[[runs]]
+name = "{dataset}_{network}"
+data.dataset = "clinic"
+network.name = "timm/test_resnet"
 objective = { method = "attention_transfer", form = "original_at", teacher.run = "teacher" }
 """
 
@@ -84,8 +90,7 @@ def test_a_grid_over_two_datasets_of_ones_own(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert run_cli("grid", "plan", str(grid), *where, "--json") == 0
     planned = json.loads(capsys.readouterr().out)["runs"]
-    networks = ("densenet40", "torchvision-resnet18", "timm-test_resnet")
-    students = [f"{dataset}_{network}" for dataset in ("hospital", "clinic") for network in networks]
+    students = ["hospital_densenet40", "hospital_torchvision-resnet18", "clinic_timm-test_resnet"]
     assert sorted(run["name"] for run in planned) == sorted(["teacher", *students])
     assert run_cli("grid", "submit", str(grid), *where, "--slots", "2", "--precision", "fp32") == 0
     assert run_cli("report", str(runs), "--out", str(tmp_path / "report"), "--resamples", "0") == 0
@@ -93,7 +98,7 @@ def test_a_grid_over_two_datasets_of_ones_own(tmp_path: Path, capsys: pytest.Cap
     for word in ("Hospital of Nowhere", "Clinique du Lac", "torchvision/resnet18", "timm/test_resnet", "DenseNet-40"):
         assert word in tables
     capsys.readouterr()
-    folder = next(runs.glob("clinic_*resnet18*"))
+    folder = next(runs.glob("clinic_*test_resnet*"))
     images = [str(path) for path in sorted((tmp_path / "clinic" / "images").iterdir())[:2]]
     assert run_cli("predict", str(folder), *images, "--json", "--device", "cpu", "--workers", "1") == 0
     for row in json.loads(capsys.readouterr().out):
