@@ -21,6 +21,8 @@ from datasets.errors import InputError
 from datasets.files import regular, replacing
 from harness.evaluation.metrics import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
+from launch.report.statistics.delong import delong_p, placements
+from launch.report.statistics.sources import bootstrap_p, holm, mixed_interval
 
 VERSION = 1
 """Raised when the numbers of equal predictions change."""
@@ -75,6 +77,10 @@ class Resampled:
     """(L,) float64: AUROC on the test split itself; NaN for a label with one class."""
     drawn: np.ndarray
     """(B, L) float64: AUROC on each resample; NaN where the resample holds one class."""
+    targets: np.ndarray
+    """(N, L) uint8: 1 positive, 0 negative, by image."""
+    placements: np.ndarray
+    """(N, L) int32: ``delong.placements`` by image."""
 
 
 class Interval(NamedTuple):
@@ -89,6 +95,19 @@ class Interval(NamedTuple):
     """NaN when no resample has both classes."""
     usable: int
     """Resamples with both classes."""
+    p: float
+    """Two-sided, of the bootstrap over patients."""
+    p_holm: float
+    """``p`` with Holm's correction over the labels; NaN for their mean, which is no member of that family."""
+    p_delong: float
+    """Of DeLong's test, which takes images for independent; NaN for the mean."""
+    sd_seeds: float
+    """Standard deviation of ``difference`` by seeds; NaN when a method has one repetition alone."""
+    sd_patients: float
+    """Standard deviation of ``difference`` by patients, repetitions averaged."""
+    mixed_low: float
+    """95 % interval over seeds and patients (``sources.mixed_interval``)."""
+    mixed_high: float
 
 
 def resample(predictions: pd.DataFrame, *, count: int, seed: int) -> Resampled:
@@ -99,7 +118,8 @@ def resample(predictions: pd.DataFrame, *, count: int, seed: int) -> Resampled:
     digest.update(predictions["index"].to_numpy(dtype="<i8").tobytes())
     digest.update("\0".join(patients).encode())
     digest.update(targets.tobytes())
-    auroc = bootstrap_auroc(_columns(predictions, LOGIT), targets, patients, resamples=count, seed=seed)
+    logits = _columns(predictions, LOGIT)
+    auroc = bootstrap_auroc(logits, targets, patients, resamples=count, seed=seed)
     return Resampled(
         labels=labels,
         test_set=digest.hexdigest(),
@@ -108,6 +128,8 @@ def resample(predictions: pd.DataFrame, *, count: int, seed: int) -> Resampled:
         positives=(targets == 1).sum(axis=0),
         point=auroc.point,
         drawn=auroc.drawn,
+        targets=targets,
+        placements=np.stack(list(map(placements, logits.T, targets.T)), axis=1),
     )
 
 
@@ -121,14 +143,28 @@ def paired_intervals(base: list[Resampled], other: list[Resampled]) -> list[Inte
     """
     if len({run.test_set for run in (*base, *other)}) != 1:
         raise ValueError("paired runs must be of one test split")
-    points = [_with_mean(np.mean([run.point for run in runs], axis=0)[None])[0] for runs in (base, other)]
+    points = [_with_mean(np.stack([run.point for run in runs])) for runs in (base, other)]
+    means = [_with_mean(np.mean([run.point for run in runs], axis=0)[None])[0] for runs in (base, other)]
     drawn = [_with_mean(np.mean([run.drawn for run in runs], axis=0)) for runs in (base, other)]
+    by_label = (drawn[1] - drawn[0]).T
+    p_values = [bootstrap_p(differences) for differences in by_label]
+    adjusted, delong = [*holm(p_values[:-1]), math.nan], [*_delong(base, other), math.nan]
     found = []
-    for first, second, differences in zip(*points, (drawn[1] - drawn[0]).T, strict=True):
+    for i, differences in enumerate(by_label):
+        usable = differences[np.isfinite(differences)]
         low, high = percentile_interval(differences) or (np.nan, np.nan)
-        usable = int(np.isfinite(differences).sum())
-        found.append(Interval(float(first), float(second), float(second - first), low, high, usable))
+        sources = mixed_interval(points[0][:, i], points[1][:, i], float(usable.std()) if len(usable) else math.nan)
+        first, second = (float(values[i]) for values in means)
+        tests = (p_values[i], adjusted[i], delong[i])
+        found.append(Interval(first, second, second - first, low, high, len(usable), *tests, *sources))
     return found
+
+
+def _delong(base: list[Resampled], other: list[Resampled]) -> list[float]:
+    """The p-value of DeLong's test for each label; NaN for a label with one class."""
+    targets, labels = base[0].targets, range(len(base[0].labels))
+    sides = [np.stack([run.placements for run in runs]) for runs in (base, other)]
+    return [delong_p(sides[0][:, :, i], sides[1][:, :, i], targets[:, i]) for i in labels]
 
 
 def _with_mean(values: np.ndarray) -> np.ndarray:

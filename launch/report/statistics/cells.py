@@ -78,8 +78,8 @@ def summarise(values: Iterable[float]) -> Summary | None:
 
 
 @cache
-def t_quantile(degrees: int) -> float:
-    """Two-sided 95 % quantile of Student's t: 12.706 at 1 degree of freedom, 4.303 at 2."""
+def t_quantile(degrees: float) -> float:
+    """Two-sided 95 % quantile of Student's t: 12.706 at 1 degree of freedom, 4.303 at 2; at infinitely many 1.960."""
     from scipy.special import stdtrit  # scipy.stats.t.ppf without importing scipy.stats, which takes a second
 
     if degrees < 1:

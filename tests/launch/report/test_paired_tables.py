@@ -68,15 +68,36 @@ def test_the_table_and_the_csv_say_the_same(tmp_path: Path) -> None:
     }
     for row, (_, positive, value) in zip(rows, table.rows, strict=True):
         assert value.sort == pytest.approx(float(row["difference"]), abs=1e-4)
-        assert value.lines[0].removesuffix(" *") == f"{float(row['difference']):+.2f}"
+        assert value.lines[0].rstrip(" *") == f"{float(row['difference']):+.2f}"
         assert value.lines[1] == f"[{float(row['low']):+.2f}, {float(row['high']):+.2f}]"
-        assert value.lines[0].endswith(" *") == (float(row["low"]) > 0 or float(row["high"]) < 0)
+        clear = float(row["low"]) > 0 or float(row["high"]) < 0
+        assert value.lines[0].endswith("*") == clear
+        if row["label"] != MEAN:
+            assert value.lines[0].endswith(" **") == (clear and float(row["p_holm"]) <= 0.05)
+            assert float(row["p"]) <= float(row["p_holm"]) <= 1
+            assert value.lines[2:] == (
+                f"p {float(row['p']):.3f}, Holm {float(row['p_holm']):.3f}",
+                f"DeLong {float(row['p_delong']):.3f}",
+            )
         assert positive.text.replace(",", "") == row["num_positive"]
         assert float(row["difference"]) == pytest.approx(float(row["auroc"]) - float(row["base_auroc"]), abs=2e-4)
     assert "20 test patients" in table.notes[0]
     assert [link.text for link in table.rows[-1][2].links] == ["TL s0", "TL s1", "s0", "s1"]
     (means,) = paired_means(data)
-    assert means.rows[0][-1].lines == table.rows[-1][2].lines
+    assert means.rows[0][7].lines == table.rows[-1][2].lines
+    last = rows[-1]
+    spread = [f"{float(last[name]):.2f}" for name in ("sd_patients", "sd_seeds")]
+    mixed = f"[{float(last['mixed_low']):+.2f}, {float(last['mixed_high']):+.2f}]"
+    assert [value.text for value in means.rows[0][8:]] == [f"{float(last['p']):.3f}", *spread, mixed]
+    assert (last["p_holm"], last["p_delong"]) == ("", "")
+
+
+def test_one_repetition_tells_nothing_of_seeds(tmp_path: Path) -> None:
+    write_pair(tmp_path / "runs", count=1)
+    data = compare(tmp_path / "runs", tmp_path / "kept")
+    (means,) = paired_means(data)
+    assert [value.text for value in means.rows[0][10:]] == ["-", "-"]
+    assert float(means.rows[0][9].text) > 0
 
 
 def test_without_time_one_pair_is_begun_each_time_and_the_rest_is_said_to_wait(tmp_path: Path) -> None:
@@ -98,7 +119,9 @@ def test_equal_predictions_give_exactly_nothing(tmp_path: Path) -> None:
     first, second = sorted((tmp_path / "runs").iterdir())
     (second / "predictions.parquet").write_bytes((first / "predictions.parquet").read_bytes())
     (table,) = paired(compare(tmp_path / "runs", tmp_path / "kept"))
-    assert {row[2].lines for row in table.rows} == {("+0.00", "[+0.00, +0.00]")}
+    nothing = ("+0.00", "[+0.00, +0.00]")
+    assert {row[2].lines for row in table.rows[:-1]} == {(*nothing, "p 1.000, Holm 1.000", "DeLong 1.000")}
+    assert table.rows[-1][2].lines == nothing
 
 
 def test_predictions_that_cannot_be_used_are_named_and_the_rest_is_compared(tmp_path: Path) -> None:
