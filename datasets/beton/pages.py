@@ -5,10 +5,12 @@ from __future__ import annotations
 import mmap
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 from datasets.beton.format import METADATA_START, Layout, metadata_dtype
 from datasets.beton.sidecar import Sidecar
@@ -47,6 +49,31 @@ def check_inside(pages: np.ndarray, offsets: np.ndarray, side: int) -> None:
         raise IndexError("a page lies outside of the file")
 
 
+class PageProof:
+    """Compares each page with its checksum the first time that it is read.
+
+    zlib-ng computes the CRC-32 of a page of 256 x 256 in 3 us, several times as fast as zlib.
+    """
+
+    def __init__(self, path: Path, crc32: np.ndarray, name_of: Callable[[int], str]) -> None:
+        self._path, self._crc32, self._name_of = path, crc32, name_of
+        self._seen = np.zeros(len(crc32), dtype=np.bool_)
+
+    def check(self, samples: np.ndarray, stored: Callable[[int], np.ndarray]) -> None:
+        """Check those of ``samples`` (B,) that were not read before; ``stored`` gives the bytes of one.
+
+        Raises:
+            InputError: naming the first one that is not as it was written.
+        """
+        for sample in samples[~self._seen[samples]].tolist():
+            if zlib_ng.crc32(stored(sample)) != self._crc32[sample]:
+                raise InputError(
+                    f"{self._path}: image {sample} ({self._name_of(sample)}) is not as it was written (its checksum "
+                    f"differs); 'cxr inspect {self._path} --verify --json' lists all such; convert the dataset again"
+                )
+            self._seen[sample] = True
+
+
 def open_pages(path: Path, layout: Layout, sidecar: Sidecar) -> RawPages | JpegPages:
     """Map a beton's file, if its path still leads to the file that ``layout`` and ``sidecar`` were read of.
 
@@ -62,7 +89,7 @@ def open_pages(path: Path, layout: Layout, sidecar: Sidecar) -> RawPages | JpegP
     if file.data.size != sidecar.file.bytes or zlib.crc32(file.data[:head_bytes].data) != sidecar.file.head_crc32:
         raise InputError(f"{path}: cut short, replaced or altered since it was opened; if it stays so, convert again")
     if sidecar.encoding == "raw":
-        return RawPages(file, layout.offsets(num))
+        return RawPages(file, layout.offsets(num), sidecar.image_size)
     return JpegPages(file, layout.offsets(num), layout.sizes(num), sidecar.image_size)
 
 
@@ -102,10 +129,19 @@ class RawPages(PageSource):
     file: MappedBytes
     offsets: np.ndarray
     """(N,) uint64, of every page of the file."""
+    side: int
+    proof: PageProof | None = None
 
     def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.file.check()
+        if self.proof is not None:
+            self.proof.check(samples, self.stored)
         return self.file.data, self.offsets[samples]
+
+    def stored(self, sample: int) -> np.ndarray:
+        """The bytes of one page, read-only."""
+        begin = int(self.offsets[sample])
+        return self.file.data[begin : begin + self.side**2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +154,7 @@ class JpegPages(PageSource):
     sizes: np.ndarray
     """(N,) bytes of each."""
     side: int
+    proof: PageProof | None = None
 
     def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pages = np.empty((len(samples), 1, self.side, self.side), dtype=np.uint8)
@@ -127,12 +164,22 @@ class JpegPages(PageSource):
         return flat, np.arange(len(samples), dtype=np.uint64) * np.uint64(self.side**2)
 
     def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
-        self.file.check()
+        self.check(samples)
         for page, sample in zip(out[:, 0], samples.tolist(), strict=True):
             try:
                 decode_page(self.encoded(sample), page)
             except ImageError as error:
                 raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
+
+    def check(self, samples: np.ndarray) -> None:
+        """Look at the file's length, and at the pages of ``samples`` (B,) if they are new.
+
+        Raises:
+            InputError: when the file was cut short, or a page is not as it was written.
+        """
+        self.file.check()
+        if self.proof is not None:
+            self.proof.check(samples, self.encoded)
 
     def encoded(self, sample: int) -> np.ndarray:
         """The bytes of one JPEG, read-only."""

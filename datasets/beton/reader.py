@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from datasets.beton.pages import JpegPages, RawPages
+    from datasets.beton.pages import JpegPages, PageProof, RawPages
 
 AGAIN = "convert the dataset again"
 
@@ -180,15 +180,24 @@ class Beton:
         """The layout with the places of all images, which for JPEGs the metadata tells."""
         return self.layout if self.encoding == "raw" else self.layout.with_lengths(self.metadata["image"]["size"])
 
-    def open_pages(self) -> RawPages | JpegPages:
-        """The pages, mapped anew.
+    def open_pages(self, *, checked: bool = True) -> RawPages | JpegPages:
+        """The pages, mapped anew; those of a beton are compared with their checksums once, unless not ``checked``.
 
         Raises:
             InputError: when the path leads to another file by now.
         """
         from datasets.beton.pages import open_pages
 
-        return open_pages(self.path, self.final_layout, self.sidecar)
+        pages = open_pages(self.path, self.final_layout, self.sidecar)
+        return replace(pages, proof=self._proof) if checked else pages
+
+    @cached_property
+    def _proof(self) -> PageProof:
+        from datasets.beton.pages import PageProof
+
+        (crc32,) = self._read_samples(["crc32"]).combine_chunks().columns
+        found = np.from_dlpack(crc32.chunk(0))
+        return PageProof(self.path, found, lambda sample: str(self.samples["path"].iat[sample]))
 
     _pages = cached_property(open_pages)
 

@@ -35,6 +35,8 @@ class LoaderOptions:
     where the network runs on the CPU and the loader's threads do the augmentation, else uint8."""
     num_workers: int | None = None
     """Threads of the loader; the usable cores when None."""
+    check_pages: bool = True
+    """Compare each page with its checksum the first time that this process reads it."""
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,13 @@ class ResidentPages(PageSource):
         return self.flat, self.slots(samples).astype(np.uint64) * np.uint64(self.images.shape[-1] ** 2)
 
 
-def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_threads: int) -> ResidentPages:
+def load_pages(
+    beton: Beton, indices: np.ndarray, device: torch.device, *, num_threads: int, checked: bool = True
+) -> ResidentPages:
     """Read the pages of ``indices`` once, in the file's order, into memory of ``device``.
 
     Raises:
-        InputError: when the file was cut short.
+        InputError: when the file was cut short, or a page is not as it was written.
         MemoryError: when the device has no room for them.
     """
     samples = np.sort(indices.astype(np.int64))
@@ -75,7 +77,7 @@ def load_pages(beton: Beton, indices: np.ndarray, device: torch.device, *, num_t
         raise MemoryError(
             f"{beton.path}: {gigabytes:.1f} GB of pages do not fit on {device}; use tier raw"
         ) from error
-    source = beton.open_pages()
+    source = beton.open_pages(checked=checked)
     options = LoaderOptions(batch_size=CHUNK, shuffle=False)
     writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=device.type == "cuda")
     shown = images.nbytes >= SHOWN_BYTES
@@ -105,7 +107,7 @@ class ResidentLoader(Loader):
         super().__init__(plan, device_augment=options.augment if on_device else None)
         num_threads = num_loader_threads(options.num_workers)
         home = device if on_device else torch.device("cpu")
-        self.pages = load_pages(beton, plan.indices, home, num_threads=num_threads)
+        self.pages = load_pages(beton, plan.indices, home, num_threads=num_threads, checked=options.check_pages)
         self.targets = beton.targets
         self.pin_memory = device.type == "cuda"
         self.writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=self.pin_memory)

@@ -146,6 +146,7 @@ def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: 
         batch_size=EVAL_BATCH_SIZES[accelerator.device.type] * accelerator.num_processes,
         shuffle=False,
         num_workers=loader_threads(runtime),
+        check_pages=runtime.check_pages,
     )
     shard = ShardOptions(accelerator.process_index, accelerator.num_processes)
     return open_tier(beton, indices, options, tier=runtime.tier, shard=shard, device=accelerator.device)

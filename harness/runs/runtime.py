@@ -54,6 +54,8 @@ class RuntimeConfig:
     """Where images come from: streamed from the beton, or held in the device's memory; ``auto`` goes by what fits."""
     augment_on: Literal["auto", "cpu", "device"] = "auto"
     """Who flips and rotates: loader threads or the network's device; ``auto`` takes the device if it is CUDA."""
+    check_pages: bool = True
+    """Compare each page of a beton with its checksum the first time that a process reads it."""
     num_threads: int | None = None
     """torch threads on the CPU; None takes the cores this process may use."""
     compile: bool = False

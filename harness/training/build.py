@@ -237,6 +237,7 @@ def _train_loader(run: Run) -> Loader:
         ),
         augment_on=run.runtime.augment_on,
         num_workers=loader_threads(run.runtime),
+        check_pages=run.runtime.check_pages,
     )
     return open_tier(
         run.beton,

@@ -65,6 +65,8 @@ class Train:
     auto, which takes resident if they fit well and says so. On the CPU it changes no bit of the result."""
     augment_on: Literal["auto", "cpu", "device"] | None = None
     """Who flips and rotates images; default: auto, the device if it is a GPU, else loader threads."""
+    check_pages: bool = True
+    """Compare each image of the beton with its checksum when it is first read; a damaged one ends the run."""
     num_threads: int | None = None
     """torch threads on the CPU; default: the cores this process may use."""
     compile: bool = False

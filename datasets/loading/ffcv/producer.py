@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.errors import InputError
 from datasets.loading.batch_writer import PendingBatch
 from datasets.loading.ffcv.imports import EpochIterator
 
@@ -85,7 +86,8 @@ class EpochProducer(EpochIterator):  # type: ignore[misc]
         """The next batch.
 
         Raises:
-            LoaderFailedError: when the producer failed; batches before the failure have been handed over.
+            InputError: when a page cannot be used; batches before it have been handed over.
+            LoaderFailedError: when the producer failed otherwise.
             StopIteration: after the last batch, after a failure and after ``close``, as often as asked.
         """
         item = None if self.finished else self._take()
@@ -93,6 +95,8 @@ class EpochProducer(EpochIterator):  # type: ignore[misc]
             return item
         self.close()
         error, self.error = self.error, None
+        if isinstance(error, InputError):
+            raise error
         if error is not None:
             raise LoaderFailedError(f"{self.loader.path}: reading a batch failed: {error!r}") from error
         raise StopIteration

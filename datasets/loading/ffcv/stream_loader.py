@@ -37,15 +37,16 @@ def open_stream(
 ) -> StreamLoader:
     """Loader of ``batch_size`` samples at once; ``encoded`` leaves JPEG pages as they are, for a device to decode."""
     num_threads = num_loader_threads(options.num_workers)
-    source = beton.open_pages()
+    source = beton.open_pages(checked=options.check_pages)
     writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
 
     def images(samples: np.ndarray, epoch: int) -> PendingBatch | list[torch.Tensor]:
         if not encoded:
             return writer.submit(source, samples, epoch)
         assert isinstance(source, JpegPages), "raw pages need no decoder"
-        source.file.check()
-        return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples_of(samples).tolist()]
+        samples = samples_of(samples)
+        source.check(samples)
+        return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples.tolist()]
 
     def decode(batch_indices: np.ndarray, storage_state: int, metadata: np.ndarray) -> tuple[Any, ...]:
         """Images, labels (B, L) uint8 and draws (B,) int64 of a batch; FFCV's storage state is the epoch."""

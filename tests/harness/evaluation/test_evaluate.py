@@ -180,3 +180,19 @@ def test_a_dataset_of_the_same_images_is_warned_of(
     path = str(finished_run.folder.path)
     assert run_cli("evaluate", path, "--on", "chestxray14_5.6k", "--data-dir", str(tmp_path)) == 2  # no such beton
     assert "chestxray14 and chestxray14_5.6k hold the same images" in capsys.readouterr().err
+
+
+def test_a_damaged_page_is_one_line(
+    finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = finished_run.runtime.beton_for("chestxray14")
+    for file in source.parent.glob(f"{source.stem}.*"):
+        shutil.copyfile(file, tmp_path / file.name)
+    beton = Beton.open(tmp_path / source.name)
+    sample = int(beton.indices("test")[3])
+    with beton.path.open("r+b") as handle:
+        handle.seek(int(beton.metadata["image"][sample]))
+        handle.write(bytes([beton.page(sample).flat[0] ^ 1]))
+    assert run_cli("evaluate", str(finished_run.folder.path), "--beton", str(beton.path)) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: {beton.path}: image {sample} (") and "checksum" in told
