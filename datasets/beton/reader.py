@@ -133,6 +133,12 @@ class Beton:
         with pq.ParquetFile(pa.BufferReader(table), read_dictionary=encoded) as parquet:
             return parquet.read(columns=columns)
 
+    def count_patients(self, indices: np.ndarray) -> int:
+        """Number of patients of the images at ``indices``, without importing pandas."""
+        import pyarrow.compute as pc
+
+        return int(pc.count_distinct(self._read_samples(["patient"])["patient"].take(indices)).as_py())
+
     @cached_property
     def metadata(self) -> np.ndarray:
         """Rows (N,) of place, labels and index.

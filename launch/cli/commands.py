@@ -57,6 +57,7 @@ for _name, _command, _summary in (
     ("grid retry", "launch.cli.grid_submit:Retry", "submit again the runs that failed"),
     ("grid clean", "launch.cli.grid_submit:Clean", "free the disk of what only resuming needs"),
     ("grid cancel", "launch.cli.grid_submit:Cancel", "take runs out of a cluster's queue"),
+    ("power", "launch.cli.power:Power", "the smallest differences that a grid can show"),
     ("report", "launch.cli.report:Report", "tables and curves from a folder of runs"),
     ("export", "launch.cli.export:Export", "write a run's weights for others, with card and ONNX"),
     ("predict", "launch.cli.predict:Predict", "probabilities for PNG, JPEG and DICOM files"),

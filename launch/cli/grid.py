@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from launch.grids.registry import GRIDS, load_grid
 from launch.grids.selection import Selection
 from launch.plan.cost import Estimate, Splits, estimate
 from launch.plan.decide import decide
+from launch.plan.power import Assumptions, CellPower, grid_power
+from launch.plan.power_tables import assumption_lines, missing_line, power_document, power_table
 from launch.plan.run_state import DatasetFacts, RunState, dataset_facts
 from launch.plan.tables import (
     is_over,
@@ -30,6 +32,7 @@ from launch.plan.tables import (
     plural,
     print_plan,
     print_status,
+    print_tables,
     progress_line,
     status_document,
 )
@@ -93,7 +96,8 @@ class GridOptions(Selection):
 class Plan(GridOptions):
     """List the runs of a grid, what each needs and costs, and what a submit would do with it and why.
 
-    GPU time comes from what finished runs of --runs-dir took; else from --images-per-s.
+    GPU time comes from what finished runs of --runs-dir took; else from --images-per-s. The smallest difference that
+    each cell can show is told where its beton is there; cxr power tells it by label and with other assumptions.
 
     For example:
         cxr grid plan paper --dataset chexpert --size 1k 5k --images-per-s 800
@@ -104,17 +108,32 @@ class Plan(GridOptions):
     by default the rates of one card, which the plan names."""
     json: bool = False
     """Print JSON alone: grid, cost (images, GPU-hours, critical path), and for each run id, name, kind, needs, cells,
-    printed (the paper's value), config, cost, action, reason."""
+    printed (the paper's value), config, cost, action, reason; and shows, as cxr power --json."""
 
     def run(self) -> None:
         view = self.look()
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
+        cells, missing = self._power(view.runs)
         if self.json:
-            print_json(plan_document(self.grid, plan, cost))
+            shows = power_document(cells, missing, Assumptions())
+            print_json({**plan_document(self.grid, plan, cost), "shows": shows})
             return
         if self.grid in GRIDS:
             print(f"{self.grid}: {GRIDS[self.grid].title}\n")
         print_plan(plan, cost)
+        if cells:
+            print("\nwhat the cells can show:")
+            print_tables([power_table(cells)])
+        for line in (*assumption_lines(cells, Assumptions()), *([missing_line(missing)] if missing else [])):
+            print(line)
+
+    def _power(self, runs: Sequence[GridRun]) -> tuple[tuple[CellPower, ...], tuple[str, ...]]:
+        """What the cells can show; nothing, with a warning, where a beton cannot be read: the plan goes without."""
+        try:
+            return grid_power(runs, self.data_dir, self.runs_dir, Assumptions())
+        except InputError as error:
+            logger.warning("smallest differences are not known: %s", error)
+            return (), ()
 
 
 @dataclass(frozen=True, kw_only=True)
