@@ -23,7 +23,7 @@ from launch.grids.selection import Selection
 from launch.plan.cost import Estimate, Splits, estimate
 from launch.plan.decide import decide
 from launch.plan.power import Assumptions, CellPower, grid_power
-from launch.plan.power_tables import assumption_lines, missing_line, power_document, power_table
+from launch.plan.power_tables import assumption_lines, power_document, power_table
 from launch.plan.run_state import DatasetFacts, RunState, dataset_facts
 from launch.plan.tables import (
     is_over,
@@ -32,7 +32,6 @@ from launch.plan.tables import (
     plural,
     print_plan,
     print_status,
-    print_tables,
     progress_line,
     status_document,
 )
@@ -120,12 +119,8 @@ class Plan(GridOptions):
             return
         if self.grid in GRIDS:
             print(f"{self.grid}: {GRIDS[self.grid].title}\n")
-        print_plan(plan, cost)
-        if cells:
-            print("\nwhat the cells can show:")
-            print_tables([power_table(cells)])
-        for line in (*assumption_lines(cells, Assumptions()), *([missing_line(missing)] if missing else [])):
-            print(line)
+        told = ("", "what the cells can show:", power_table(cells), "") if cells else ()
+        print_plan(plan, cost, (*told, *assumption_lines(cells, missing, Assumptions())))
 
     def _power(self, runs: Sequence[GridRun]) -> tuple[tuple[CellPower, ...], tuple[str, ...]]:
         """What the cells can show; nothing, with a warning, where a beton cannot be read: the plan goes without."""

@@ -13,7 +13,7 @@ from launch.cli.grid import print_json
 from launch.grids.registry import load_grid
 from launch.grids.selection import Selection
 from launch.plan.power import Assumptions, grid_power
-from launch.plan.power_tables import assumption_lines, label_tables, missing_line, power_document, power_table
+from launch.plan.power_tables import assumption_lines, label_tables, power_document, power_table
 from launch.plan.tables import print_tables
 
 
@@ -53,5 +53,5 @@ class Power(Assumptions, Selection):
         for heading, table in label_tables(cells):
             print(heading)
             print_tables([table])
-        for line in (*assumption_lines(cells, self), *([missing_line(missing)] if missing else [])):
+        for line in assumption_lines(cells, missing, self):
             print(line)

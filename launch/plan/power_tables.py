@@ -87,8 +87,11 @@ def label_tables(cells: Sequence[CellPower]) -> Iterator[tuple[str, Table]]:
         yield f"{first.config.data.dataset}, {first.sd_seeds:.2f} points by seeds, {cells_of}", table
 
 
-def assumption_lines(cells: Sequence[CellPower], assumed: Assumptions) -> Iterator[str]:
-    """Yield what the figures rest on; nothing without a cell."""
+def assumption_lines(cells: Sequence[CellPower], missing: Sequence[str], assumed: Assumptions) -> Iterator[str]:
+    """Yield what the figures rest on, and the datasets without a beton, of whose cells nothing can be told."""
+    if missing:
+        names = ", ".join(missing)
+        yield f"smallest differences: not known without the betons of {names}, whose test splits they rest on"
     if not cells:
         return
     yield (
@@ -104,10 +107,3 @@ def assumption_lines(cells: Sequence[CellPower], assumed: Assumptions) -> Iterat
     yield measured if count else "by seeds: assumed, for the mean of the labels; a single label varies more"
     if any(cell.repetitions == 1 for cell in cells):
         yield "with one repetition no test tells method from seed: its figure takes the spread of seeds as known"
-
-
-def missing_line(missing: Sequence[str]) -> str:
-    """Return why of some cells nothing can be told."""
-    return (
-        f"smallest differences: not known without the betons of {', '.join(missing)}, whose test splits they rest on"
-    )

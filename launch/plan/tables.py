@@ -142,8 +142,8 @@ def plan_tables(plan: Sequence[Decision], cost: Estimate) -> Iterator[Table]:
         yield table
 
 
-def print_plan(plan: Sequence[Decision], cost: Estimate) -> None:
-    """Print the plan, what it costs, and how many runs it holds of each action; of a huge grid only the sums."""
+def print_plan(plan: Sequence[Decision], cost: Estimate, shows: Sequence[Table | str] = ()) -> None:
+    """Print the plan, what it costs, ``shows``, and how many runs are of each action; of a huge grid the sums."""
     if len(plan) <= MAX_ROWS:
         print_tables(plan_tables(plan, cost))
     else:
@@ -159,6 +159,8 @@ def print_plan(plan: Sequence[Decision], cost: Estimate) -> None:
     )
     path = " -> ".join(run.name for run in cost.chain) or "nothing left"
     print(f"critical path: {hours_of(cost.chain_hours)}: {path}")
+    for part in shows:
+        print(part) if isinstance(part, str) else print_whole(part)
     actions = Counter(decision.action for decision in plan)
     print(counts_line(len(plan), {words: actions[action] for action, words in ACTIONS.items()}))
 

@@ -37,8 +37,8 @@ def test_plan_of_a_part_says_what_it_costs(tmp_path: Path, capsys: pytest.Captur
         "images: 384.0 k trained on, 0 of them through a teacher too, 8.5 M validated on",
         "GPU time: 8.9 h, of which 8.9 h is left (throughput: 100 images/s given)",
         "critical path: 3.0 h: chexpert_1k_imagenet_tl_d121_r0",
-        "3 runs: 3 can start now",
         "smallest differences: not known without the betons of chexpert, whose test splits they rest on",
+        "3 runs: 3 can start now",
     ]
 
 
