@@ -55,7 +55,11 @@ class RunFolder:
     best_dir = _Below("checkpoint", "best")
     """The best weights by the selection value."""
     predictions_file = _Below("predictions.parquet")
-    """Test split of the best checkpoint: ids, targets and logits by label."""
+    """Test split of the best checkpoint: ids, attributes, targets and logits by label."""
+    validation_file = _Below("validation.parquet")
+    """The same of the validation split; runs of older code lack it."""
+    calibration_file = _Below("calibration.json")
+    """Temperature and thresholds by label, fitted to the validation split; see ``harness.evaluation.calibration``."""
     evaluations_dir = _Below("evaluations")
     """``NAME_SPLIT.json`` for each other dataset that the run was scored on: what ``evaluate_run`` returns."""
     result_file = _Below("result.json")

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from datasets.errors import InputError
-from datasets.files import regular, replacing
+from datasets.files import replacing
 from harness.evaluation.metrics import bootstrap_auroc, mean_of_defined, percentile_interval
+from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
 from launch.report.read.collect import Run
 from launch.report.statistics.delong import delong_p, placements
 from launch.report.statistics.sources import bootstrap_p, holm, mixed_interval
@@ -27,39 +27,6 @@ from launch.report.statistics.sources import bootstrap_p, holm, mixed_interval
 VERSION = 1
 """Raised when the numbers of equal predictions change."""
 CACHE_NAME = ".bootstrap"
-TARGET, LOGIT = "target:", "logit:"
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read and check one predictions.parquet: ``index``, ``patient``, ``target:LABEL``, ``logit:LABEL``, by index.
-
-    Raises:
-        InputError: when it is absent, no parquet file, or lacks what it must hold.
-    """
-    regular(path)
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path.name}: not a parquet file that can be read ({reason})") from None
-    labels = _labels(frame)
-    if not labels or frame.empty or not {"index", "patient", *(LOGIT + label for label in labels)} <= set(frame):
-        raise InputError(f"{path.name}: expected rows of index, patient, target:LABEL and logit:LABEL")
-    if frame["index"].duplicated().any():
-        raise InputError(f"{path.name}: an image stands in it twice")
-    if not np.isfinite(_columns(frame, LOGIT)).all():
-        raise InputError(f"{path.name}: logits that are not finite")
-    return frame.sort_values("index", kind="stable")
-
-
-def _labels(frame: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(str(name).removeprefix(TARGET) for name in frame.columns if str(name).startswith(TARGET))
-
-
-def _columns(frame: pd.DataFrame, prefix: str) -> np.ndarray:
-    """(N, L) of the columns of that prefix, in the order of the labels: targets uint8, logits float32."""
-    dtype = np.uint8 if prefix == TARGET else np.float32
-    return frame[[prefix + label for label in _labels(frame)]].to_numpy(dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -112,13 +79,13 @@ class Interval(NamedTuple):
 
 def resample(predictions: pd.DataFrame, *, count: int, seed: int) -> Resampled:
     """AUROC on the test split and on ``count`` resamples of its patients; ``predictions`` as they are read."""
-    labels, targets = _labels(predictions), _columns(predictions, TARGET)
+    labels, targets = labels_of(predictions), targets_of(predictions)
     patients = predictions["patient"].astype(str).to_numpy(dtype=np.str_)
     digest = hashlib.sha256("\0".join(labels).encode())
     digest.update(predictions["index"].to_numpy(dtype="<i8").tobytes())
     digest.update("\0".join(patients).encode())
     digest.update(targets.tobytes())
-    logits = _columns(predictions, LOGIT)
+    logits = logits_of(predictions)
     auroc = bootstrap_auroc(logits, targets, patients, resamples=count, seed=seed)
     return Resampled(
         labels=labels,

@@ -150,7 +150,7 @@ def test_damaged_predictions_are_one_line(tmp_path: Path, damage: str) -> None:
     import pandas as pd
 
     from datasets.errors import InputError
-    from launch.report.statistics.bootstrap import read_predictions
+    from harness.evaluation.predictions_file import read_predictions
 
     folder = write_run(tmp_path, student(), 0.7)
     frame = pd.read_parquet(folder / "predictions.parquet")
