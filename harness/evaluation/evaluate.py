@@ -140,15 +140,20 @@ def predict_split(
     return predict(accelerator, network, loader, indices, runtime, num_targets=len(beton.labels))
 
 
-def split_loader(accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig) -> Loader:
-    """Loader that gives every process its share of ``indices``, in fixed order, with nothing augmented or padded."""
+def split_loader(
+    accelerator: Accelerator, beton: Beton, indices: Any, runtime: RuntimeConfig, *, shard: ShardOptions | None = None
+) -> Loader:
+    """Loader that gives every process its share of ``indices``, in fixed order, with nothing augmented or padded.
+
+    ``shard`` is another share than that of this process.
+    """
+    shard = shard or ShardOptions(accelerator.process_index, accelerator.num_processes)
     options = LoaderOptions(
-        batch_size=EVAL_BATCH_SIZES[accelerator.device.type] * accelerator.num_processes,
+        batch_size=EVAL_BATCH_SIZES[accelerator.device.type] * shard.world_size,
         shuffle=False,
         num_workers=loader_threads(runtime),
         check_pages=runtime.check_pages,
     )
-    shard = ShardOptions(accelerator.process_index, accelerator.num_processes)
     return open_tier(beton, indices, options, tier=runtime.tier, shard=shard, device=accelerator.device)
 
 

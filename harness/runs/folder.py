@@ -48,6 +48,10 @@ class RunFolder:
     """Versions, host, devices, commit, content hash of the beton, resolved attention weight."""
     metrics_file = _Below("metrics.jsonl")
     """One JSON object a line, appended: one per epoch."""
+    steps_file = _Below("steps.jsonl")
+    """Hashes of the weights after steps 1, 2, 5, 10, ..., one a line, by which a retraining is compared."""
+    certificate_file = _Below("certificate.json")
+    """What ``cxr verify`` found when it computed the run's files again."""
     status_file = _Below("status.json")
     """``{"state": "running" | "done" | "failed" | "interrupted", "epoch", "epochs", "updated", "error", ...}``."""
     last_dir = _Below("checkpoint", "last")

@@ -74,6 +74,8 @@ class RuntimeConfig:
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """What becomes of a step whose numbers are not finite: ``stop`` ends the run with one line that names its images,
     ``skip`` leaves the step out and counts it, which needs a look at the device at every step."""
+    max_steps: int | None = None
+    """End after this many optimiser steps of the run, as a signal would end it; None trains to the schedule's end."""
     num_processes: int | None = None
     """Processes that train this run together; any other number that a launcher started is an error. None takes what
     is there."""
@@ -92,6 +94,7 @@ class RuntimeConfig:
             check_choice("trackers", tracker, TrackerName)
         for name in ("num_workers", "num_threads", "num_processes"):
             check_count(name, getattr(self, name), MAX_THREADS)
+        check_count("max_steps", self.max_steps)
 
     def beton_for(self, dataset: str) -> Path:
         """Path of the beton that holds ``dataset``.

@@ -69,6 +69,12 @@ class TrainState:
     partial: PartialEpoch | None = None
     """The epoch that is under way; None between two epochs."""
 
+    @property
+    def steps_begun(self) -> int:
+        """Optimiser steps of the run, made or left out, those of the epoch that is under way included."""
+        partial = 0 if self.partial is None else self.partial.steps + self.partial.skipped
+        return self.step + self.skipped + partial
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as ``torch.load`` reads them back with ``weights_only``."""
         return dataclasses.asdict(self)

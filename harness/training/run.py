@@ -20,6 +20,7 @@ from datasets.progress import progress
 from harness.config import RunConfig
 from harness.config.schedule import best_of
 from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
+from harness.devices.arithmetic import arithmetic
 from harness.devices.precision import effective_precision, precision_reason
 from harness.evaluation.evaluate import predict_split, write_predictions
 from harness.evaluation.metrics import score
@@ -32,6 +33,7 @@ from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import write_provenance
 from harness.runs.runtime import Precision, RuntimeConfig
 from harness.runs.status import Status, reporting
+from harness.runs.step_hashes import StepHashes
 from harness.runs.train_state import TrainState
 from harness.training.build import Run, build_components, resolve_weight
 from harness.training.guards import out_of_memory_as_memory_error
@@ -57,6 +59,7 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
         FloatingPointError: when training diverges; the last good checkpoint stays.
         MemoryError: when the batch does not fit into memory.
         Interrupted: when a signal ended it; the same call resumes at that step.
+        StepsDone: after ``runtime.max_steps``.
     """
     checked, finished = preflight(config, runtime)
     folder = checked.folder
@@ -164,9 +167,22 @@ def _train(
         num_processes=run.accelerator.num_processes,
         owner=run.owner,
     )
+    hashes = StepHashes(
+        run.folder,
+        components.network,
+        arithmetic(run.accelerator),
+        done=state.steps_begun,
+        owner=run.owner,
+        max_steps=run.runtime.max_steps,
+    )
     trace = run.folder.trace_file if run.runtime.profile and run.owner else None
     shown = progress(run.config.name, todo) if run.owner else nullcontext(lambda n=1, note="": None)
-    with shown as advance, step_trace(trace) as step_done:
+    with shown as advance, step_trace(trace) as traced:
+
+        def step_done() -> None:
+            traced()
+            hashes()
+
         callbacks = TrainingCallbacks(
             epoch_done=recorder.epoch_done,
             save=recorder.save,
@@ -238,6 +254,7 @@ def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) ->
         "precision": precision,
         "precisions": precisions if precisions[-1] == precision else [*precisions, precision],
         "devices": devices,
+        "arithmetic": arithmetic(run.accelerator),
         "world_size": run.accelerator.num_processes,
         "processes": [{"from_step": step, "processes": count} for step, count in state.processes],
     }

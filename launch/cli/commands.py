@@ -48,6 +48,7 @@ for _name, _command, _summary in (
     ("models", "launch.cli.models:Models", "list the networks and their parameter counts"),
     ("train", "launch.cli.train:Train", "train one run from a TOML or JSON config"),
     ("evaluate", "launch.cli.evaluate:Evaluate", "score a run's best checkpoint on a split"),
+    ("verify", "launch.cli.verify:Verify", "compute a run's files again and certify what held"),
     ("grid plan", "launch.cli.grid:Plan", "list the runs of a grid and what each needs"),
     ("grid submit", "launch.cli.grid_submit:Submit", "run a grid's missing runs here or on a cluster"),
     ("grid status", "launch.cli.grid:Status", "show where each run of a grid stands"),

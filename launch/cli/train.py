@@ -82,6 +82,9 @@ class Train:
     """Minutes between checkpoints inside an epoch; default: 10; 0 for the ends of epochs alone."""
     on_nonfinite: Literal["stop", "skip"] | None = None
     """What becomes of a step whose numbers are not finite; default: stop, with a line that names its images."""
+    max_steps: int | None = None
+    """End after this many optimiser steps of the run, for a try; the same command without it goes on from the last
+    checkpoint. Default: train to the schedule's end."""
     profile: bool = False
     """Write a torch profiler trace of a few training steps into the run folder, as trace.json."""
     tensorboard: bool = False
@@ -139,6 +142,7 @@ class Train:
 
 
 def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
+    from harness.runs.step_hashes import StepsDone
     from harness.training.run import train_run
     from harness.training.signals import Interrupted
 
@@ -147,6 +151,9 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
     except Interrupted as interrupt:
         logger.info(f"interrupted by {interrupt}; re-run the same command to resume")
         sys.exit(interrupt.exit_status)
+    except StepsDone as done:
+        logger.info(f"{runtime.folder_of(config).path}: {done}, as --max-steps asks for")
+        return
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -22,6 +22,7 @@ def assert_same_numbers(ours: RunFolder, theirs: RunFolder) -> None:
     assert hash_of(ours.best_dir) == hash_of(theirs.best_dir)
     assert without_times(ours) == without_times(theirs)
     assert ours.predictions_file.read_bytes() == theirs.predictions_file.read_bytes()
+    assert ours.steps_file.read_text() == theirs.steps_file.read_text()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process_cli import run_cli
 from plain_network import one_epoch, plain_components
 from tiny_runs import FinishedRun, all_options, tiny_config, tiny_runtime
 
@@ -72,6 +73,21 @@ def test_a_run_over_two_processes_is_one_run(
     # Batch norm sees half of each batch, so the losses are near those of one process and not equal to them.
     alone = next(finished_run.folder.metrics())
     assert line["train"]["loss"] == pytest.approx(alone["train"]["loss"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_run_over_two_processes_is_verified_by_one_and_its_steps_by_two(
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path
+) -> None:
+    """Predictions are made share by share; the training, which one process cannot repeat, by two."""
+    folder = tiny_runtime(tiny_beton, outcome[0]).folder_of(tiny_config(epochs=1))
+    options = ("--device", "cpu", "--num-workers", "1", "--steps", "2")
+    assert run_cli("verify", str(folder.path), "--data-dir", str(tiny_beton.parent), *options) == 0
+    checks = read_json(folder.certificate_file)["checks"]
+    outcomes = {check["name"]: check["outcome"] for check in checks}
+    assert (outcomes["test predictions"], outcomes["training steps"]) == ("held", "held")
+    what = next(check["what"] for check in checks if check["name"] == "test predictions")
+    assert what == "the logits of 18 images are those of the weights, bit for bit"
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Compute a finished run's files again, and say which of them hold."""
