@@ -31,7 +31,12 @@ full with fewer."""
 
 
 def evaluate_run(
-    folder: RunFolder, split: str, runtime: RuntimeConfig, *, dataset: str | None = None
+    folder: RunFolder,
+    split: str,
+    runtime: RuntimeConfig,
+    *,
+    dataset: str | None = None,
+    seen: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score a run's best checkpoint on a split of a beton; the run may still be unfinished.
 
@@ -44,6 +49,7 @@ def evaluate_run(
         runtime: says where betons lie and how to compute.
         dataset: another dataset to score on, over the labels that it shares with the run; the scores are kept in
             ``folder.evaluations_dir`` too.
+        seen: what the weights have seen of the split in training; stands in the result as ``seen_in_training``.
 
     Returns:
         run_id, dataset, split, content_hash, best_epoch (from 0), and what ``Scores.to_dict`` says; of another
@@ -81,6 +87,8 @@ def evaluate_run(
         "best_epoch": best_epoch(folder.best_dir),
         **score(logits, predictions.targets[:, columns], labels).to_dict(),
     }
+    if seen:
+        result["seen_in_training"] = list(seen)
     if dataset is not None:
         result["left_out"] = [label for label in outputs if label not in labels]
         if accelerator.is_main_process:

@@ -6,13 +6,15 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from datasets.errors import InputError
-from datasets.sources.registry import share_images
 from harness.runs.runtime import Precision
+
+if TYPE_CHECKING:
+    from harness.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,9 @@ class Evaluate:
 
     ``--on NAME`` scores it on another dataset, over the labels that both have by name, and keeps the scores in the
     run's folder, from where the report takes them.
+
+    A split with patients whom the run, its initial weights, its teacher or its beta search was trained on is refused,
+    but for the run's own training images, asked for as --split train.
 
     For example:
         cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --split test
@@ -49,6 +54,8 @@ class Evaluate:
     """Where images come from: streamed from the beton, or held in the device's memory; auto goes by what fits."""
     num_threads: int | None = None
     """torch threads on the CPU; default: the cores this process may use."""
+    force_seen: bool = False
+    """Score even patients whom the weights were trained on; the result says so."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -61,8 +68,6 @@ class Evaluate:
         if self.on is not None and self.beton is not None:
             raise InputError("give either --on or --beton: --on takes NAME.beton in --data-dir")
         folder = RunFolder(self.folder)
-        if self.on is not None:
-            _warn_of_relation(folder.config().data.dataset, self.on)
         recorded = str(folder.provenance().get("precision", "fp32"))
         runtime = RuntimeConfig(
             data_dir=self.data_dir,
@@ -73,18 +78,30 @@ class Evaluate:
             tier=self.tier,
             num_threads=self.num_threads,
         )
-        result = evaluate_run(folder, self.split, runtime, dataset=self.on)
+        seen = self._seen(folder, runtime.beton_for(self.on or folder.config().data.dataset))
+        result = evaluate_run(folder, self.split, runtime, dataset=self.on, seen=seen)
         print(json.dumps(result, indent=2) if self.json else _table(result))
 
+    def _seen(self, folder: RunFolder, beton: Path) -> tuple[str, ...]:
+        """What the weights have seen of the split, refused unless forced; a warning where it is not known."""
+        from datasets.beton.reader import Beton
+        from launch.lineage.scoring import exposure
 
-def _warn_of_relation(trained_on: str, scored_on: str) -> None:
-    """Warn where one dataset is a part of the other, or both of a third: images of the training may be scored."""
-    if share_images(trained_on, scored_on):
-        logger.warning(
-            "%s and %s hold the same images: some that the run was trained on may be among those scored, unless both "
-            "were split by one manifest",
-            *(trained_on, scored_on),
-        )
+        if self.split == "train" and self.on is None:
+            return ()
+        seen, unknown = exposure(folder, Beton.open(beton), self.split, self.data_dir)
+        for source in unknown:
+            logger.warning(
+                "%s: it holds the same images as %s, of which some may be among those scored, unless both were split "
+                "by one manifest",
+                *(source, beton.name),
+            )
+        if seen and not self.force_seen:
+            raise InputError(
+                f"{folder.path}: its weights have seen what is to be scored ({'; '.join(seen)}); score it on others, "
+                "or give --force-seen, and the result says so"
+            )
+        return seen
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -94,6 +111,7 @@ def _table(result: dict[str, Any]) -> str:
     lines += [f"  {label:<{width}}  {'undefined' if value is None else f'{value:.4f}'}" for label, value in rows]
     if result.get("left_out"):
         lines.append(f"  not in {result['dataset']}, left out: {', '.join(result['left_out'])}")
+    lines += [f"  SEEN IN TRAINING: {text}" for text in result.get("seen_in_training", ())]
     if result["undefined_labels"]:
         lines.append(f"  one class only, left out of the mean: {', '.join(result['undefined_labels'])}")
     return "\n".join(lines)

@@ -29,7 +29,12 @@ NOTE = (
 )
 
 
-Row = tuple[Cell, dict[str, list[tuple[Run, TestScore]]]]
+SEEN_NOTE = (
+    "SEEN: patients of the split were in the training of the weights (--force-seen), so the score says too much."
+)
+
+
+Row = tuple[Cell, dict[str, list[tuple[Run, "Elsewhere"]]]]
 """A cell with the scores of its runs by the dataset that they were scored on."""
 
 
@@ -41,6 +46,8 @@ class Elsewhere:
     split: str
     best_epoch: int
     test: TestScore
+    seen_in_training: tuple[str, ...] = ()
+    """What the weights have seen of the split; such a score was forced."""
 
 
 def train_by_test(data: ReportData) -> list[Item]:
@@ -56,9 +63,7 @@ def train_by_test(data: ReportData) -> list[Item]:
                     unusable.append(Note(f"Not used: {error}"))
         if scores:
             groups = grouped(scores, lambda pair: pair[1].dataset)
-            found.append(
-                (cell, {name: [(run, score.test) for run, score in pairs] for name, pairs in groups.items()})
-            )
+            found.append((cell, groups))
     return [*unusable, *([_table(found)] if found else [])]
 
 
@@ -79,22 +84,25 @@ def _table(found: Sequence[Row]) -> Table:
         words = (*map(word, cell.label.group), cell.method_text, word(cell.label.network))
         values = (_value(cell, by_dataset[name]) if name in by_dataset else Value(("-",)) for name in datasets)
         rows.append(row(*words, *values))
+    seen = [SEEN_NOTE] if any(value.mark for values in rows for value in values) else []
     names = ("Trained on", "Training images", "Initial weights", "Method", "Network")
     return Table(
         key="train-by-test",
         title="Scores on other datasets (points)",
         columns=(*text_columns(*names), *number_columns(*map(word, datasets))),
         rows=tuple(rows),
-        notes=(NOTE, *cell_notes(cell for cell, _ in found)),
+        notes=(NOTE, *seen, *cell_notes(cell for cell, _ in found)),
     )
 
 
-def _value(cell: Cell, pairs: Sequence[tuple[Run, TestScore]]) -> Value:
-    there = summarise(POINTS * scores.mean_auroc for _, scores in pairs if scores.mean_auroc is not None)
+def _value(cell: Cell, pairs: Sequence[tuple[Run, Elsewhere]]) -> Value:
+    there = summarise(POINTS * score.test.mean_auroc for _, score in pairs if score.test.mean_auroc is not None)
     assert there is not None  # _read passes over scores without a mean
-    labels = frozenset(label for _, scores in pairs for label in scores.defined)
+    labels = frozenset(label for _, score in pairs for label in score.test.defined)
     own = (run.result.test.mean_over(labels) for run, _ in pairs if run.result)
     at_home = summarise(POINTS * value for value in own if value is not None)
     home = "" if at_home is None else f", own {interval_text(at_home, with_n=False)}"
     lines = (interval_text(there), f"{len(labels)} label{'s' * (len(labels) != 1)}{home}")
+    if any(score.seen_in_training for _, score in pairs):
+        return Value((*lines, "SEEN"), sort=there.mean, links=run_links(cell), mark="doubtful")
     return Value(lines, sort=there.mean, links=run_links(cell))

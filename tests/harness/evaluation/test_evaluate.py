@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from in_process_cli import run_cli
+from split_beton import Row, make_beton
 from tiny_runs import LABELS, FinishedRun, tiny_config, write_tiny_beton
 
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import read_sidecar, write_sidecar
 from datasets.errors import InputError
-from datasets.files import read_json
+from datasets.files import read_json, write_json
 from harness.evaluation.evaluate import evaluate_run, shared_labels
 from harness.evaluation.metrics import score
 from harness.runs.folder import RunFolder
@@ -174,12 +175,45 @@ def test_on_and_beton_exclude_each_other(finished_run: FinishedRun, capsys: pyte
     assert "give either --on or --beton" in capsys.readouterr().err
 
 
-def test_a_dataset_of_the_same_images_is_warned_of(
-    finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def sample(finished_run: FinishedRun, tmp_path: Path) -> list[str]:
+    """The sample of the run's dataset, whose test split has a patient of the run's training; how to score on it."""
+    rows: list[Row] = [("0000.png", "0000", "test", 1), ("x.png", "x", "test", 2), ("y.png", "y", "train", 3)]
+    make_beton(tmp_path, "chestxray14_5.6k", rows, size=64)
+    folder = shutil.copytree(finished_run.folder.path, tmp_path / "runs" / finished_run.config.run_id)
+    write_json(folder / "provenance.json", {**read_json(folder / "provenance.json"), "beton": None})
+    return ["evaluate", str(folder), "--on", "chestxray14_5.6k", "--data-dir", str(tmp_path), "--device", "cpu"]
+
+
+def test_a_split_with_a_patient_of_the_training_is_refused_unless_forced(
+    finished_run: FinishedRun, sample: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = str(finished_run.folder.path)
-    assert run_cli("evaluate", path, "--on", "chestxray14_5.6k", "--data-dir", str(tmp_path)) == 2  # no such beton
-    assert "chestxray14 and chestxray14_5.6k hold the same images" in capsys.readouterr().err
+    for path in finished_run.runtime.beton_for("chestxray14").parent.glob("chestxray14.*"):
+        shutil.copy(path, tmp_path / path.name)
+    assert run_cli(*sample) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    where = "both its training images and the test split of chestxray14_5.6k.beton"
+    told = f"own training, {finished_run.config.name}: 1 patients in {where}: 0000"
+    assert f"its weights have seen what is to be scored ({told}; " in error
+    assert not RunFolder(Path(sample[1])).evaluations_dir.exists()
+    assert run_cli(*sample, "--force-seen", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["seen_in_training"][0] == told
+    assert read_json(Path(sample[1]) / "evaluations" / "chestxray14_5.6k_test.json") == result
+    assert run_cli(*sample, "--force-seen") == 0
+    assert f"SEEN IN TRAINING: {told}" in capsys.readouterr().out
+    assert run_cli(*sample, "--split", "train", "--json") == 0  # of patient y alone
+    assert "seen_in_training" not in json.loads(capsys.readouterr().out)
+
+
+def test_where_the_files_do_not_tell_a_dataset_of_the_same_images_is_warned_of(
+    finished_run: FinishedRun, sample: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(*sample, "--json") == 0
+    captured = capsys.readouterr()
+    assert "seen_in_training" not in json.loads(captured.out)
+    source = f"own training, {finished_run.config.name}, trained on chestxray14"
+    assert f"{source}: it holds the same images as chestxray14_5.6k.beton" in captured.err
 
 
 def test_a_damaged_page_is_one_line(

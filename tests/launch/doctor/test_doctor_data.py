@@ -7,63 +7,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torchvision
 from PIL import Image
+from split_beton import Row, make_beton, write_run
 from tiny_runs import tiny_config
 
-from datasets.beton.reader import Beton
-from datasets.convert.convert import convert
-from datasets.convert.request import ConvertOptions
-from datasets.files import write_json
 from datasets.loading.check_ffcv import FfcvFacts
-from datasets.sources.records import Records
 from datasets.splits.leaks import leaks_between_splits
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
-from harness.runs.folder import RunFolder
-from harness.training.preflight import write_config
 from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
 from launch.doctor.finding import Finding
-from launch.doctor.runs import ancestors, check_runs, xrv_that_saw
-
-Row = tuple[str, str, str, int]
-"""Name, patient and split of an image, and the seed of its pixels; a negative one makes it of one gray level."""
-
-
-def make_beton(folder: Path, dataset: str, rows: list[Row]) -> Beton:
-    """A beton of these images, ``folder/dataset.beton``."""
-    images = folder / f"{dataset}.images"
-    images.mkdir(parents=True)
-    for name, _, _, seed in rows:
-        pixels = np.random.default_rng(abs(seed)).integers(0, 256, (32, 32), dtype=np.uint8)
-        Image.fromarray(pixels if seed >= 0 else np.full((32, 32), -seed, dtype=np.uint8)).save(images / name)
-    names, patients, splits, _ = (list(column) for column in zip(*rows, strict=True))
-    frame = pd.DataFrame({"path": names, "name": names, "patient": patients, "study": names})
-    frame = frame.assign(view="frontal", official_split="", sex="F", age=pd.array([50] * len(rows), dtype="Int16"))
-    records = Records(
-        dataset=dataset,
-        root=images,
-        labels=("Mass",),
-        frame=frame,
-        targets=np.zeros((len(rows), 1), dtype=np.uint8),
-        tables=(),
-        rejects=pd.DataFrame(columns=["path", "reason", "table", "row"]),
-        dropped={},
-    )
-    ranks = np.where(np.array(splits) == "train", np.cumsum(np.array(splits) == "train") - 1, -1)
-    convert(records, np.array(splits), ranks, folder / f"{dataset}.beton", ConvertOptions(size=32, workers=1))
-    return Beton.open(folder / f"{dataset}.beton")
-
-
-def write_run(runs_dir: Path, config: RunConfig, content_hash: str | None, state: str = "done") -> None:
-    """What ``cxr doctor`` reads of a run."""
-    folder = RunFolder(runs_dir / config.run_id)
-    folder.path.mkdir(parents=True)
-    write_config(folder, config)
-    write_json(folder.provenance_file, {"content_hash": content_hash})
-    write_json(folder.status_file, {"state": state, "error": "the disk is full" if state == "failed" else None})
+from launch.doctor.runs import check_runs
 
 
 def teacher_of(dataset: str) -> RunConfig:
@@ -180,20 +136,6 @@ def test_runs_that_failed_or_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert troubles(found)[0][1].startswith(f"{tmp_path / 'broken' / 'config.json'}: not a JSON file")
     assert troubles(found)[1][1] == f"{tiny_config().run_id} failed: the disk is full"
     assert f"2 runs in {tmp_path}: 1 done, 1 failed" in [finding.what for finding in found]
-
-
-def test_ancestors_go_through_teachers_and_initial_weights() -> None:
-    first = teacher_of("chestxray14")
-    second = dataclasses.replace(teacher_of("mimic_cxr"), init=Weights(kind="run", run=first))
-    student = student_of("chexpert", second)
-    assert [(seen.role, seen.run) for seen in ancestors(student)] == [("teacher", second), ("teacher", first)]
-
-
-@pytest.mark.parametrize(("dataset", "count"), [("mimic_cxr", 1), ("chexpert", 0)])
-def test_torchxrayvisions_weights_have_seen_their_own_datasets(dataset: str, count: int) -> None:
-    weights = Weights(kind="xrv", name="densenet121-res224-mimic_ch", sha256="0" * 64)
-    config = tiny_config(data=DataConfig(dataset=dataset), network=NetworkConfig(name="densenet121"), init=weights)
-    assert list(xrv_that_saw(config)) == [("initial weights", "densenet121-res224-mimic_ch")] * count
 
 
 def test_a_root_names_missing_and_damaged_files(tmp_path: Path) -> None:

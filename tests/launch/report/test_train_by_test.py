@@ -45,6 +45,19 @@ def test_rows_are_cells_and_columns_datasets(tmp_path: Path) -> None:
     assert rows[2][-1].startswith("65.00 ± 0.00 (n=2) / 2 labels, own 85.25 ± 0.49")
 
 
+def test_a_forced_score_of_seen_patients_is_marked(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs", student(), {"Edema": 0.8, "Effusion": 0.9}, result={"best_epoch": 1})
+    scored(run, "clinic", {"Edema": 0.99}, seen_in_training=["own training: 1 patients in both"])
+    scored(run, "mimic_cxr", {"Edema": 0.7})
+    build_report(tmp_path / "runs", tmp_path / "out", Options(resamples=0))
+    text = (tmp_path / "out" / "tables.md").read_text()
+    row = text[text.index("Scores on other datasets") :].split("\n\n")[1].splitlines()[2]
+    clinic, mimic = (cell.strip() for cell in row.strip("|").split("|")[-2:])
+    assert clinic.startswith("99.00 (n=1) / ") and "SEEN" in clinic
+    assert "SEEN" not in mimic
+    assert "SEEN: patients of the split were in the training of the weights" in text
+
+
 def test_without_such_scores_there_is_no_table(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", student(), {"Edema": 0.8, "Effusion": 0.9})
     build_report(tmp_path / "runs", tmp_path / "out", Options(resamples=0))

@@ -1,0 +1,96 @@
+"""Compare what weights have seen with the images that they are scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from datasets.errors import InputError
+from datasets.sources.registry import share_images
+from launch.lineage.graph import Data
+
+if TYPE_CHECKING:
+    from datasets.beton.reader import Beton
+    from datasets.splits.leaks import Leak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether images that weights have seen are among those that they are scored on."""
+
+    level: Literal["apart", "seen", "unknown", "unrelated"]
+    """``apart`` by the files; ``seen``; ``unknown`` where the datasets hold the same images and no file tells more;
+    ``unrelated`` where they do not, as far as the registry knows, and their betons are not both at hand."""
+    leaks: tuple[Leak, ...] = ()
+
+
+def finder(places: Callable[[Data], Iterable[Path]]) -> Callable[[Data], Beton | None]:
+    """A function that gives the beton of some data: the first of ``places`` with its content hash, else None."""
+    from datasets.beton.reader import Beton
+
+    @cache
+    def opened(path: Path) -> Beton | None:
+        try:
+            return Beton.open(path)
+        except InputError:
+            return None
+
+    @cache
+    def find(data: Data) -> Beton | None:
+        found = filter(None, map(opened, places(data)))
+        return next((beton for beton in found if beton.sidecar.content_hash == data.content_hash), None)
+
+    return find
+
+
+def judge(seen: Data, scored: Data, find: Callable[[Data], Beton | None], *, trust_split: bool = True) -> Verdict:
+    """Compare seen data with a split that is scored; ``find`` gives the beton of the data's hash, if it is at hand.
+
+    Two splits of one beton are by patient, which ``cxr doctor`` checks, and are taken to be apart; without
+    ``trust_split`` their patients are compared too.
+    """
+    related = share_images(scored.dataset, seen.dataset)
+    if seen.split is None:
+        return Verdict(level="unknown" if seen.dataset == scored.dataset else "unrelated")
+    one_beton = seen.content_hash is not None and seen.content_hash == scored.content_hash
+    if trust_split and one_beton and seen.split != scored.split:
+        return Verdict(level="apart")
+    train, test = find(seen), find(scored)
+    if train is None or test is None:
+        return Verdict(level="apart" if one_beton else "unknown" if related else "unrelated")
+    leaks = tuple(_overlap(train, seen, test, scored, related=related))
+    return Verdict(level="seen" if leaks else "apart", leaks=leaks)
+
+
+def _overlap(train: Beton, seen: Data, test: Beton, scored: Data, *, related: bool) -> list[Leak]:
+    """Patients and images of one split that are in another.
+
+    Patients and files are compared by name where the datasets are ``related``: elsewhere patient 1 is another one.
+    Within one beton patients alone are.
+    """
+    from datasets.splits.leaks import shared_images, shared_names
+
+    here, there = _rows(train, seen), _rows(test, scored)
+    if here is None or there is None:
+        return []
+    what = "training" if seen.split == "train" else str(seen.split)
+    between = f"both its {what} images and the {scored.split} split of {test.path.name}"
+    one_beton = train.sidecar.content_hash == test.sidecar.content_hash
+    found = [] if one_beton else shared_images(train, here, test, there, between)
+    kinds = (("patients", "patient"), ("images by name", "name"))
+    for kind, column in kinds[:1] if one_beton else kinds if related else ():
+        ours, theirs = (beton.samples[column].iloc[rows] for beton, rows in ((train, here), (test, there)))
+        found += shared_names(map(str, ours), map(str, theirs), kind, between)
+    return found
+
+
+def _rows(beton: Beton, data: Data) -> np.ndarray | None:
+    try:
+        return beton.indices(str(data.split), data.subset)
+    except InputError:
+        return None
