@@ -183,7 +183,8 @@ class Ours:
         with loader.epoch(0) as batches:
             cycles = cycles_on(self.device, batches, steps, passes_last=True)
             loader = Through(loader, cycles, steps + 1)
-            predict(self.accelerator, self.parts.network, loader, indices, self.runtime)
+            forward = self.parts.validation_forward
+            predict(self.accelerator, self.parts.network, loader, indices, self.runtime, forward=forward)
         return cycles.measured(steps * batch_size)
 
     def epoch(self, _steps: int) -> dict[str, float]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from datasets.loading.batch import Batch, Loader
 from datasets.loading.prefetch import DevicePrefetcher
 from harness.devices.accelerator import Accelerator, set_torch_threads
+from harness.evaluation.forward import Forward
 from harness.networks import Network
 from harness.runs.runtime import RuntimeConfig
 
@@ -74,10 +75,13 @@ def predict(
     runtime: RuntimeConfig,
     *,
     num_targets: int | None = None,
+    forward: Forward | None = None,
 ) -> Predictions:
     """Logits of every sample in ``expected`` (ascending indices); the network is left in eval mode.
 
     ``num_targets`` is the number of the beton's labels where it may be another than that of the network's.
+
+    ``forward`` runs the network's forward pass, if not the network itself.
 
     ``network`` is the plain module, not DistributedDataParallel's wrapper: shares differ in their number of batches,
     and the wrapper would wait in its forward for the others.
@@ -88,12 +92,12 @@ def predict(
     network.eval()
     same_statistics(network, accelerator)
     rows = Rows(network.classifier.out_features, num_targets)
-    with torch.inference_mode(), DevicePrefetcher(loader, accelerator.device).epoch(0) as batches:
+    # Under inference_mode, autocast would cast the weights anew for each batch.
+    with torch.no_grad(), DevicePrefetcher(loader, accelerator.device).epoch(0) as batches:
         set_torch_threads(runtime)
-        for batch in batches:
-            with accelerator.autocast():
-                logits = network(batch.inputs).logits
-            rows.add(batch.host, logits)
+        with accelerator.autocast():
+            for batch in batches:
+                rows.add(batch.host, forward(batch.inputs) if forward else network(batch.inputs).logits)
         predictions = rows.gathered(accelerator)
     if not np.array_equal(predictions.indices, expected):
         raise RuntimeError(f"{len(predictions.indices):,} samples were predicted; expected {len(expected):,}")

@@ -61,8 +61,8 @@ class RuntimeConfig:
     compile: bool = False
     """Compile the student with torch.compile: minutes once, then faster steps; needs a C++ compiler on the CPU."""
     cuda_graphs: bool = True
-    """On CUDA, and in a single process, record the training step once and start it as one graph: the same numbers
-    to the bit, in a third of the time."""
+    """On CUDA, and in a single process, record the training step and validation once and start them as graphs: the
+    same numbers to the bit, in a third of the time."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run folder."""
     trackers: tuple[TrackerName, ...] = ()

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
 from harness.config import AttentionTransfer, BetaSearch, RunConfig
 from harness.devices.accelerator import Accelerator, loader_threads
+from harness.devices.cuda_graph import GraphMemory
 from harness.evaluation.evaluate import split_loader
+from harness.evaluation.forward import GraphedForward
 from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
 from harness.runs.runtime import FolderOf, RuntimeConfig
@@ -118,15 +121,21 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     if accelerator.device.type == "cuda" and run.owner:
         warn_of_small_shares(share, accelerator.num_processes)
     train_loader = _train_loader(run)
+    averaged = moving_average(network, config.schedule.ema_decay)
+    evaluated: Any = network if averaged is None else averaged.module
+    memory = GraphMemory()
     validation_indices = run.beton.indices("validation")
     return TrainingComponents(
         accelerator=accelerator,
         network=network,
         wrapped=wrapped,
-        forward_backward=forward_backward(accelerator, wrapped, objective, train_loader.plan.sizes, runtime),
+        forward_backward=forward_backward(accelerator, wrapped, objective, train_loader.plan.sizes, runtime, memory),
         optimizer=optimizer,
         objective=objective,
-        averaged=moving_average(network, config.schedule.ema_decay),
+        averaged=averaged,
+        validation_forward=(
+            GraphedForward(accelerator, evaluated, memory) if uses_graphs(accelerator, runtime) else None
+        ),
         prepare=BatchPreparation(
             table=_on_device(soft_targets(config.loss, run.beton), accelerator) if config.loss.softens else None,
             mixup=config.loss.mixup,
@@ -160,22 +169,28 @@ def warn_of_small_shares(share: int, num_processes: int) -> None:
         )
 
 
+def uses_graphs(accelerator: Accelerator, runtime: RuntimeConfig) -> bool:
+    """Whether steps and validation are recorded as CUDA graphs: for a single process on CUDA."""
+    return accelerator.device.type == "cuda" and accelerator.num_processes == 1 and runtime.cuda_graphs
+
+
 def forward_backward(
     accelerator: Accelerator,
     wrapped: nn.Module,
     objective: Objective,
     sizes: Sequence[int],
     runtime: RuntimeConfig,
+    memory: GraphMemory | None = None,
 ) -> ForwardBackward:
     """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation.
 
     ``sizes`` are the images of an epoch's steps.
     """
     eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
-    if accelerator.device.type != "cuda" or accelerator.num_processes > 1 or not runtime.cuda_graphs:
+    if not uses_graphs(accelerator, runtime):
         return eager
     modules = [wrapped] if objective.module is None else [wrapped, objective.module]
-    return GraphedForwardBackward(eager, modules, set(sizes))
+    return GraphedForwardBackward(eager, modules, set(sizes), memory)
 
 
 def moving_average(network: Network, decay: float | None) -> AveragedModel | None:

@@ -30,6 +30,7 @@ from harness.config.schedule import (
     validation_due,
 )
 from harness.devices.accelerator import Accelerator, set_torch_threads
+from harness.evaluation.forward import Forward
 from harness.evaluation.inference import Predictions, predict, same_statistics
 from harness.evaluation.metrics import Scores, score
 from harness.networks import Network
@@ -65,6 +66,8 @@ class TrainingComponents:
     validation_indices: np.ndarray
     labels: tuple[str, ...]
     runtime: RuntimeConfig
+    validation_forward: Forward | None = None
+    """Runs ``evaluated`` on a batch of validation, where that is not the network itself."""
     averaged: AveragedModel | None = None
     """The moving average of the network's weights, if there is to be one."""
     prepare: BatchPreparation = field(default_factory=BatchPreparation)
@@ -218,6 +221,7 @@ def validate(components: TrainingComponents) -> Predictions:
         components.validation_loader,
         components.validation_indices,
         components.runtime,
+        forward=components.validation_forward,
     )
 
 

@@ -12,14 +12,14 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from datasets.errors import InputError
 from datasets.sources.labels import IGNORED
 from harness.devices.accelerator import Accelerator
+from harness.devices.cuda_graph import GraphMemory, record
 from harness.networks import Network, NetworkOutput
 from harness.objectives import Losses, Objective
 from harness.training.guards import BatchNormSnapshot
@@ -72,23 +72,25 @@ def share_of_global_mean(accelerator: Accelerator, losses: Losses, targets: Tens
     return share
 
 
-WARM_UP_STEPS = 3
-"""Steps before recording, in which libraries choose their algorithms and take their memory."""
-
-
 class GraphedForwardBackward:
     """Runs batches of the given sizes, an epoch's whole ones and its last, each from a recording of ``eager``.
 
     For a single process on CUDA. Results are those of ``eager`` to the bit, and recording changes nothing.
     """
 
-    def __init__(self, eager: ForwardBackward, modules: Sequence[nn.Module], sizes: Collection[int]) -> None:
+    def __init__(
+        self,
+        eager: ForwardBackward,
+        modules: Sequence[nn.Module],
+        sizes: Collection[int],
+        memory: GraphMemory | None = None,
+    ) -> None:
         """Set up to record ``eager``, which trains ``modules``, at the first batch of each of ``sizes`` images."""
         self._eager = eager
         self._modules = tuple(modules)
         self._sizes = frozenset(sizes)
         self._recordings: dict[int, _Recording] = {}
-        self._pool: Any = None
+        self._memory = memory or GraphMemory()
 
     def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
         """As ``ForwardBackward`` says; a parameter's gradient is overwritten, not added to.
@@ -100,18 +102,7 @@ class GraphedForwardBackward:
         if size not in self._sizes:
             return self._eager(inputs, targets, global_size)
         if size not in self._recordings:
-            try:
-                # One pool for all: they run one after another, and what a step leaves is taken before the next one.
-                self._pool = self._pool or torch.cuda.graph_pool_handle()
-                self._recordings[size] = _Recording(self._eager, self._modules, inputs, targets, self._pool)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                reason = str(error).strip().splitlines()[0]
-                raise InputError(
-                    f"the training step cannot be recorded as a CUDA graph ({reason}); run the same command with "
-                    "--no-cuda-graphs, which is slower"
-                ) from error
+            self._recordings[size] = _Recording(self._eager, self._modules, inputs, targets, self._memory)
         return self._recordings[size].replay(inputs, targets)
 
 
@@ -119,33 +110,36 @@ class _Recording:
     """A recorded step with the memory that it reads from and writes to."""
 
     def __init__(
-        self, eager: ForwardBackward, modules: Sequence[nn.Module], inputs: Tensor, targets: Tensor, pool: Any
+        self,
+        eager: ForwardBackward,
+        modules: Sequence[nn.Module],
+        inputs: Tensor,
+        targets: Tensor,
+        memory: GraphMemory,
     ) -> None:
         self._inputs, self._targets = torch.empty_like(inputs).copy_(inputs), targets.clone()
-        self._warm_up(eager, modules)
-        self._graph = torch.cuda.CUDAGraph()
-        # Other threads of the process may go on allocating, as loaders do; only this one is recorded.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            logits, losses = eager(self._inputs, self._targets, len(inputs))
-            self._logits = logits.detach()
+        statistics = BatchNormSnapshot(*modules)
+
+        def run() -> tuple[Tensor, Losses]:
+            return eager(self._inputs, self._targets, len(inputs))
+
+        def step() -> tuple[Tensor, Tensor, bool]:
+            logits, losses = run()
             values = [losses.total, losses.cross_entropy, losses.attention]
-            self._values = torch.stack([value.detach() for value in values if value is not None])
-        self._has_attention = losses.attention is not None
+            stacked = torch.stack([value.detach() for value in values if value is not None])
+            return logits.detach(), stacked, losses.attention is not None
+
+        def warm_up() -> None:
+            """Run a step that leaves no trace."""
+            run()
+            for module in modules:
+                module.zero_grad(set_to_none=True)
+            statistics.restore()
+
+        self._graph, recorded = record(step, warm_up=warm_up, memory=memory, what="the training step")
+        self._logits, self._values, self._has_attention = recorded
         parameters = [parameter for module in modules for parameter in module.parameters()]
         self._gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-
-    def _warm_up(self, eager: ForwardBackward, modules: Sequence[nn.Module]) -> None:
-        """Run a few steps that leave no trace, outside the current stream as recording asks for."""
-        statistics = BatchNormSnapshot(*modules)
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP_STEPS):
-                eager(self._inputs, self._targets, len(self._inputs))
-                for module in modules:
-                    module.zero_grad(set_to_none=True)
-        current.wait_stream(side)
-        statistics.restore()
 
     def replay(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Losses]:
         """One step; what it returns is a copy, since the next step writes to the same memory."""

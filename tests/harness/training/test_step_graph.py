@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from cuda_on_tapes import record_on_tapes
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from datasets.errors import InputError
 from harness.objectives import Losses
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import forward_backward, warn_of_small_shares
-from harness.training.guards import BatchNormSnapshot
 from harness.training.step import EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
 
@@ -57,53 +54,6 @@ def test_batches_of_another_size_are_run_directly() -> None:
     logits, losses = graphed(torch.ones(5, 3), torch.zeros(5, 1), 5)
     assert (eager.calls, len(logits)) == (1, 5) and losses.attention is None
     assert layer.weight.grad is not None
-
-
-class Tape(TorchDispatchMode):
-    """Stands in for a CUDA graph on the CPU: notes operations, and does them again into the same memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted: list[tuple[Any, Any, Any, Any]] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = function(*args, **(kwargs or {}))
-        self.noted.append((function, args, kwargs or {}, made))
-        return made
-
-    def replay(self) -> None:
-        with torch._C._AutoDispatchBelowAutograd():
-            for function, args, kwargs, made in self.noted:
-                again = function(*args, **kwargs)
-                for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
-                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
-                        old.copy_(new)
-
-
-def record_on_tapes(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
-    """Let CUDA's calls note operations on the CPU; the recordings that will be made."""
-    made: list[Tape] = []
-
-    def new() -> Tape:
-        made.append(Tape())
-        return made[-1]
-
-    @contextmanager
-    def capture(tape: Tape, pool: object, capture_error_mode: str) -> Iterator[None]:
-        assert pool == "the pool"
-        statistics = BatchNormSnapshot(network)
-        with tape:
-            yield
-        statistics.restore()  # CUDA notes operations without running them
-
-    stream = SimpleNamespace(wait_stream=lambda other: None)
-    for name in ("current_stream", "Stream"):
-        monkeypatch.setattr(torch.cuda, name, lambda: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda other: nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", new)
-    monkeypatch.setattr(torch.cuda, "graph", capture)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "the pool")
-    return made
 
 
 def test_whole_batches_and_the_last_one_of_an_epoch_have_a_recording_each(monkeypatch: pytest.MonkeyPatch) -> None:

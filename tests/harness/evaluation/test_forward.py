@@ -1,0 +1,88 @@
+"""Validation: weights are cast once, and a run's recordings serve all its validations with the network's own bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cuda_on_tapes import record_on_tapes
+from plain_network import plain_components
+from tiny_runs import tiny_runtime
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from datasets.loading.batch import Loader
+from harness.devices.accelerator import Accelerator, make_accelerator
+from harness.devices.cuda_graph import GraphMemory
+from harness.evaluation import evaluate
+from harness.evaluation.forward import GraphedForward
+from harness.training.loop import TrainingComponents, validate
+
+
+class Casts(TorchDispatchMode):
+    """Counts casts of float32 weights of more than one dimension to bfloat16."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.ops.aten._to_copy.default and kwargs.get("dtype") is torch.bfloat16:
+            self.count += isinstance(args[0], torch.nn.Parameter)
+        return function(*args, **kwargs)
+
+
+@pytest.fixture
+def components(
+    tiny_beton: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> TrainingComponents:
+    """A run's parts with validation in batches of 7, 7 and 4 images."""
+    monkeypatch.setitem(evaluate.EVAL_BATCH_SIZES, "cpu", 7)
+    runtime = tiny_runtime(tiny_beton, tmp_path)
+    return plain_components(make_accelerator(runtime), tiny_beton)
+
+
+@pytest.fixture
+def in_bfloat16(components: TrainingComponents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the run compute in bfloat16, whatever this CPU would choose."""
+
+    def autocast(_: Accelerator, handler: Any = None) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, **({} if handler is None else handler.to_kwargs()))
+
+    monkeypatch.setattr(type(components.accelerator), "autocast", autocast)
+
+
+@pytest.mark.usefixtures("in_bfloat16")
+def test_each_weight_is_cast_once_in_a_validation(components: TrainingComponents) -> None:
+    assert components.validation_loader.plan.sizes == [7, 7, 4]
+    with Casts() as casts:
+        validate(components)
+    assert casts.count == len(list(components.network.parameters()))
+
+
+@pytest.mark.usefixtures("in_bfloat16")
+def test_two_validations_share_their_recordings_and_loader(
+    components: TrainingComponents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, opened = components.network, []
+    given = Loader.__init__
+    monkeypatch.setattr(Loader, "__init__", lambda *args, **named: opened.append(args) or given(*args, **named))
+    expected = []
+    for weights in (1.0, 0.5):
+        with torch.no_grad():
+            network.classifier.weight.mul_(weights)
+        expected.append(validate(components).logits)
+    with torch.no_grad():
+        network.classifier.weight.mul_(2.0)
+    tapes = record_on_tapes(network, monkeypatch)
+    forward = GraphedForward(components.accelerator, network, GraphMemory())
+    components = replace(components, validation_forward=forward)
+    found = [validate(components).logits]
+    with torch.no_grad():
+        network.classifier.weight.mul_(0.5)
+    found.append(validate(components).logits)
+    assert len(tapes) == 2 and not opened
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+    assert not np.array_equal(found[0], found[1])
