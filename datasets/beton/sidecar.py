@@ -7,13 +7,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.beton.format import Encoding
 from datasets.errors import InputError
 from datasets.files import parse_as, read_json, write_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 UNCERTAIN_PREFIX = "uncertain:"
+NO_ATTRIBUTES = ("index", "path", "name", "patient", "study", "split", "subset_rank", "crc32")
+"""Columns of the samples table that tell images apart and no groups of them."""
 FORMAT_VERSION = 1
 """Raised when a beton or its companions change in a way that older code would misread."""
 
@@ -93,6 +98,11 @@ def uncertain_column(label: str) -> str:
 def is_uncertain_column(name: object) -> bool:
     """Whether a column of the samples table is one of these."""
     return str(name).startswith(UNCERTAIN_PREFIX)
+
+
+def attribute_columns(samples: pd.DataFrame) -> list[str]:
+    """Columns of the samples table that tell groups of images: view, sex, age, and what the dataset has besides."""
+    return [str(name) for name in samples if name not in NO_ATTRIBUTES and not is_uncertain_column(name)]
 
 
 def write_sidecar(beton: Path, sidecar: Sidecar) -> None:

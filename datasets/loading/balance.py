@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.augment.counter_rng import Purpose, sample_words, stream_key
+from datasets.beton.sidecar import attribute_columns
 from datasets.errors import InputError
 from datasets.sources.labels import POSITIVE
 
@@ -24,8 +25,6 @@ SAMPLE_BITS = 32
 SAMPLE_MASK = (1 << SAMPLE_BITS) - 1
 ALL_LABELS = "labels"
 MAX_GROUPS = 20
-NO_ATTRIBUTES = ("index", "path", "name", "patient", "study", "split", "subset_rank", "crc32")
-"""Columns of the samples table that tell images apart and no groups of them."""
 
 
 def samples_of(draws: Any) -> Any:
@@ -50,11 +49,7 @@ def balance_groups(beton: Beton, indices: Indices, by: str) -> dict[str, Indices
         column = positive[:, beton.labels.index(by)]
         found = {by: column, f"not {by}": ~column}
     else:
-        attributes = [
-            str(name)
-            for name in beton.samples
-            if name not in NO_ATTRIBUTES and not str(name).startswith("uncertain:")
-        ]
+        attributes = attribute_columns(beton.samples)
         if by not in attributes:
             known = ", ".join((ALL_LABELS, *beton.labels, *attributes))
             raise InputError(f"{beton.path}: data.balance = {by!r} is no label and no attribute; known: {known}")

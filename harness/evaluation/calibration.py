@@ -22,6 +22,8 @@ from datasets.sources.labels import NEGATIVE, POSITIVE
 RULES = ("youden", "sensitivity", "specificity", "f1")
 """Largest sensitivity + specificity; the highest threshold of at least the wanted sensitivity; the lowest of at least
 the wanted specificity; largest F1. Of equal thresholds the highest, but for ``specificity``."""
+WANTED = 0.9
+"""Sensitivity, or specificity, that the rule of this name keeps unless another is given."""
 MAX_TEMPERATURE = 100.0
 """And 1 / MAX_TEMPERATURE is the smallest: of a label that the logits separate there is no best one."""
 
@@ -66,8 +68,8 @@ class Calibration:
         *,
         content_hash: str,
         weights_hash: str,
-        sensitivity: float = 0.9,
-        specificity: float = 0.9,
+        sensitivity: float = WANTED,
+        specificity: float = WANTED,
     ) -> Calibration:
         """Fit to a validation split.
 

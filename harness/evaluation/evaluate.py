@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.files import replacing, write_json
+from datasets.files import write_json
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
@@ -163,12 +162,3 @@ def split_loader(
         check_pages=runtime.check_pages,
     )
     return open_tier(beton, indices, options, tier=runtime.tier, shard=shard, device=accelerator.device)
-
-
-def write_predictions(path: Path, beton: Beton, predictions: Predictions, labels: Sequence[str]) -> None:
-    """Write one row per image: index, path, patient, then ``target:LABEL`` (uint8) and ``logit:LABEL`` (float32)."""
-    samples = beton.samples.set_index("index").loc[predictions.indices, ["path", "patient"]].reset_index()
-    targets = pd.DataFrame(predictions.targets, columns=[f"target:{label}" for label in labels])
-    logits = pd.DataFrame(predictions.logits, columns=[f"logit:{label}" for label in labels])
-    with replacing(path) as partial:
-        pd.concat([samples, targets, logits], axis=1).to_parquet(partial, index=False)

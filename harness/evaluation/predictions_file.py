@@ -8,15 +8,49 @@ these), then ``target:LABEL`` (uint8, 255 is ignored) and ``logit:LABEL`` (float
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from datasets.beton.reader import Beton
+from datasets.beton.sidecar import attribute_columns
 from datasets.errors import InputError
-from datasets.files import regular
+from datasets.files import regular, replacing
+
+if TYPE_CHECKING:
+    from harness.evaluation.inference import Predictions
 
 TARGET, LOGIT = "target:", "logit:"
+
+
+def write_predictions(path: Path, beton: Beton, predictions: Predictions) -> None:
+    """Write the predictions of a split of ``beton``, whole or not at all."""
+    targets = pd.DataFrame(predictions.targets, columns=[TARGET + label for label in beton.labels])
+    logits = pd.DataFrame(predictions.logits, columns=[LOGIT + label for label in beton.labels])
+    _write(path, beton, predictions.indices, pd.concat([targets, logits], axis=1))
+
+
+def add_attributes(path: Path, beton: Beton) -> bool:
+    """Put the attributes of ``beton`` into a file that lacks any; return whether it was rewritten.
+
+    Raises:
+        InputError: when the file cannot be read.
+    """
+    frame = read_predictions(path)
+    if set(attribute_columns(beton.samples)) <= set(frame):
+        return False
+    values = [name for name in frame if str(name).startswith((TARGET, LOGIT))]
+    _write(path, beton, frame["index"].to_numpy(), frame[values].reset_index(drop=True))
+    return True
+
+
+def _write(path: Path, beton: Beton, indices: np.ndarray, values: pd.DataFrame) -> None:
+    columns = ["path", "patient", *attribute_columns(beton.samples)]
+    samples = beton.samples.set_index("index").loc[indices, columns].reset_index()
+    with replacing(path) as partial:
+        pd.concat([samples, values], axis=1).to_parquet(partial, index=False)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:

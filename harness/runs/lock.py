@@ -15,11 +15,15 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.devices.accelerator import Accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +123,28 @@ def sole_writer(folder: Path, *, beside: bool = False) -> Iterator[None]:
             if beside:
                 (place / name).unlink(missing_ok=True)
             lock.release()
+
+
+@contextmanager
+def sole_writer_of_all(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold the lock of ``folder`` in the first process for all of them; all fail alike when another holds it.
+
+    Raises:
+        InputError: in every process, when another one than these holds it.
+    """
+    from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+
+    problem = None
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(sole_writer(folder))
+            except InputError as error:
+                problem = str(error)
+        (problem,) = broadcast_object_list([problem])
+        if problem is not None:
+            raise InputError(problem)
+        yield
 
 
 def is_locked(folder: Path) -> bool:

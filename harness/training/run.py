@@ -6,12 +6,9 @@ A run is checked, set up, trained or resumed, and tested; the first process alon
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from typing import Any
-
-from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
@@ -22,13 +19,14 @@ from harness.config.schedule import best_of
 from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
 from harness.devices.arithmetic import arithmetic
 from harness.devices.precision import effective_precision, precision_reason
-from harness.evaluation.evaluate import predict_split, write_predictions
+from harness.evaluation.complete import write_calibration
+from harness.evaluation.evaluate import predict_split
 from harness.evaluation.metrics import score
+from harness.evaluation.predictions_file import write_predictions
 from harness.networks import Network, build_network
 from harness.runs.checkpoint import Learner, best_epoch, load_weights, weights_hash
 from harness.runs.checkpoint_folder import whole_folder
-from harness.runs.folder import RunFolder
-from harness.runs.lock import sole_writer
+from harness.runs.lock import sole_writer_of_all
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.provenance import write_provenance
 from harness.runs.runtime import Precision, RuntimeConfig
@@ -68,27 +66,11 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
         return finished
     before = checked.precision_before  # read by every process before the first one can write anything
     accelerator = make_accelerator(runtime, before)
-    with leaving_at_failure(accelerator), _sole_writer(folder, accelerator):
+    with leaving_at_failure(accelerator), sole_writer_of_all(folder.path, accelerator):
         # Another process may have ended the run since.
         result = finished_result(folder, config, checked.beton) or _record(checked, accelerator, before)
     accelerator.end_training()
     return result
-
-
-@contextmanager
-def _sole_writer(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
-    """Lock the run's folder in the first process; all of them fail alike when another run's process holds it."""
-    problem = None
-    with ExitStack() as held:
-        if accelerator.is_main_process:
-            try:
-                held.enter_context(sole_writer(folder.path))
-            except InputError as error:
-                problem = str(error)
-        (problem,) = broadcast_object_list([problem])
-        if problem is not None:
-            raise InputError(problem)
-        yield
 
 
 def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | None) -> dict[str, Any]:
@@ -194,7 +176,7 @@ def _train(
 
 
 def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
-    """Score the best epoch's weights on the test split; write predictions and, last of all, result.json."""
+    """Score the best epoch's weights on the test split; write predictions, calibration and, last, result.json."""
     run.accelerator.wait_for_everyone()
     best = best_of(run.config.schedule, state.history)
     assert best is not None, "the last epoch is always validated"
@@ -205,8 +187,9 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
         )
     tensors, _ = load_weights(run.folder.best_dir)
     network.load_state_dict(tensors)
-    predictions = predict_split(run.accelerator, network, run.beton, "test", run.runtime)
-    scores = score(predictions.logits, predictions.targets, run.beton.labels)
+    test = predict_split(run.accelerator, network, run.beton, "test", run.runtime)
+    scores = score(test.logits, test.targets, run.beton.labels)
+    validation = predict_split(run.accelerator, network, run.beton, "validation", run.runtime)
     result = {
         "run_id": run.config.run_id,
         "name": run.config.name,
@@ -228,7 +211,9 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
         "images_per_s": state.images / state.train_seconds,
     }
     if run.owner:
-        write_predictions(run.folder.predictions_file, run.beton, predictions, run.beton.labels)
+        write_predictions(run.folder.predictions_file, run.beton, test)
+        write_predictions(run.folder.validation_file, run.beton, validation)
+        write_calibration(run.folder, content_hash=result["content_hash"], weights_hash=result["weights_hash"])
         write_json(run.folder.result_file, result)
     run.accelerator.wait_for_everyone()
     return result

@@ -15,6 +15,7 @@ from harness.runs.runtime import Precision
 
 if TYPE_CHECKING:
     from harness.runs.folder import RunFolder
+    from harness.runs.runtime import RuntimeConfig
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,14 @@ class Evaluate:
     A split with patients whom the run, its initial weights, its teacher or its beta search was trained on is refused,
     but for the run's own training images, asked for as --split train.
 
+    ``--write`` scores nothing: it adds to a run that older code trained what a run leaves today for scores, decisions
+    and groups, as the predictions of its validation split and calibration.json, which ``--sensitivity`` and
+    ``--specificity`` fit anew.
+
     For example:
         cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --split test
         cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --on chestxray14 --data-dir data
+        cxr evaluate runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --write --data-dir data
     """
 
     folder: tyro.conf.Positional[Path]
@@ -56,6 +62,12 @@ class Evaluate:
     """torch threads on the CPU; default: the cores this process may use."""
     force_seen: bool = False
     """Score even patients whom the weights were trained on; the result says so."""
+    write: bool = False
+    """Write what is lacking of the run's predictions and calibration, and name the files."""
+    sensitivity: float | None = None
+    """With --write: the sensitivity that the rule of this name keeps on validation; default 0.9."""
+    specificity: float | None = None
+    """With --write: the specificity that the rule of this name keeps on validation; default 0.9."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -67,6 +79,7 @@ class Evaluate:
 
         if self.on is not None and self.beton is not None:
             raise InputError("give either --on or --beton: --on takes NAME.beton in --data-dir")
+        self._check_write()
         folder = RunFolder(self.folder)
         recorded = str(folder.provenance().get("precision", "fp32"))
         runtime = RuntimeConfig(
@@ -78,9 +91,29 @@ class Evaluate:
             tier=self.tier,
             num_threads=self.num_threads,
         )
+        if self.write:
+            self._write(folder, runtime)
+            return
         seen = self._seen(folder, runtime.beton_for(self.on or folder.config().data.dataset))
         result = evaluate_run(folder, self.split, runtime, dataset=self.on, seen=seen)
         print(json.dumps(result, indent=2) if self.json else _table(result))
+
+    def _check_write(self) -> None:
+        if self.write and (self.on is not None or self.split != "test"):
+            raise InputError("--write is of the run's own validation and test splits; leave out --on and --split")
+        if not self.write and (self.sensitivity, self.specificity) != (None, None):
+            raise InputError("--sensitivity and --specificity are fitted with --write")
+
+    def _write(self, folder: RunFolder, runtime: RuntimeConfig) -> None:
+        from harness.evaluation.complete import complete_run
+
+        given = {"sensitivity": self.sensitivity, "specificity": self.specificity}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        names = [path.name for path in complete_run(folder, runtime, **wanted)]
+        if self.json:
+            print(json.dumps({"folder": str(folder.path), "written": names}, indent=2))
+        else:
+            print(f"{folder.path}: " + (f"wrote {', '.join(names)}" if names else "nothing was lacking"))
 
     def _seen(self, folder: RunFolder, beton: Path) -> tuple[str, ...]:
         """What the weights have seen of the split, refused unless forced; a warning where it is not known."""

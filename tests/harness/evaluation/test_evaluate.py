@@ -29,7 +29,7 @@ def test_predictions_carry_ids_targets_and_logits_that_give_the_result(finished_
     frame = pd.read_parquet(finished_run.folder.predictions_file)
     beton = Beton.open(finished_run.runtime.beton_for("chestxray14"))
     columns = [*(f"target:{label}" for label in LABELS), *(f"logit:{label}" for label in LABELS)]
-    assert list(frame.columns) == ["index", "path", "patient", *columns]
+    assert list(frame.columns) == ["index", "path", "patient", "view", "sex", "age", *columns]
     assert frame["index"].tolist() == beton.indices("test").tolist()
     assert frame["path"].tolist() == beton.samples["path"].to_numpy()[beton.indices("test")].tolist()
     targets = frame[columns[:3]].to_numpy()

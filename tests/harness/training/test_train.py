@@ -76,6 +76,7 @@ def assert_same_numbers(ours: RunFolder, theirs: RunFolder) -> None:
     assert hash_of(ours.best_dir) == hash_of(theirs.best_dir)
     assert without_times(ours) == without_times(theirs)
     assert ours.predictions_file.read_bytes() == theirs.predictions_file.read_bytes()
+    assert ours.validation_file.read_bytes() == theirs.validation_file.read_bytes()
 
 
 def test_weight_zero_is_transfer_learning_bit_for_bit(finished_run: FinishedRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,14 @@ from tiny_runs import FinishedRun, all_options, tiny_config, tiny_runtime
 from datasets.beton.reader import Beton
 from datasets.files import read_json
 from harness.devices.accelerator import make_accelerator
+from harness.evaluation.calibration import Calibration
+from harness.evaluation.complete import complete_run
 from harness.evaluation.evaluate import predict_split
 from harness.evaluation.metrics import score
+from harness.evaluation.predictions_file import read_predictions
 from harness.networks import build_network
 from harness.runs.checkpoint import load_weights
+from harness.runs.folder import RunFolder
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 
@@ -108,6 +113,27 @@ def test_validation_over_two_processes_scores_the_weights_and_statistics_that_ar
     (line,) = folder.metrics()
     expected = score(found.logits, found.targets, beton.labels)
     assert line["validation"]["cross_entropy"] == pytest.approx(expected.cross_entropy, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_files_that_one_process_would(
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path
+) -> None:
+    """To the order in which a batch of another size is summed up."""
+    config, runtime = tiny_config(epochs=1), tiny_runtime(tiny_beton, outcome[0])
+    two = runtime.folder_of(config)
+    one = RunFolder(Path(shutil.copytree(two.path, tmp_path / "one")))
+    for path in (lacking := [one.predictions_file, one.validation_file, one.calibration_file]):
+        path.unlink()
+    assert complete_run(one, runtime) == lacking
+    for ours, theirs in ((two.validation_file, one.validation_file), (two.predictions_file, one.predictions_file)):
+        pd.testing.assert_frame_equal(read_predictions(ours), read_predictions(theirs), rtol=1e-4, atol=1e-5)
+    temperatures = [
+        [label.temperature for label in found.labels.values()]
+        for folder in (two, one)
+        if (found := Calibration.read(folder.calibration_file)) is not None
+    ]
+    assert temperatures[0] == pytest.approx(temperatures[1], rel=1e-3)
 
 
 @pytest.mark.slow
