@@ -81,10 +81,10 @@ def build_report(
     total, done = len(data.collection.runs), data.num_done
     missing = f", {total - done} not" if total > done else ""
     page = html_page(
+        _sections(parts),
+        data,
         title=title,
         summary=f"{total} runs in {len(data.cells)} cells; {done} finished{missing}.",
-        notes=data.notes,
-        sections=_sections(parts),
         downloads=paths,
         refresh_s=refresh_s,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from launch.report.options import Options
 from launch.report.read.collect import Collection
@@ -54,6 +54,61 @@ class Picture:
     @property
     def data_uri(self) -> str:
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode("ascii")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Values with a name: series of one name look alike and are switched on and off together in all panels."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    """As many as ``x``; NaN is a gap."""
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    """Ends of the interval of each value; none where it is empty or NaN."""
+    line: Literal["solid", "dashed", "none"] = "solid"
+    part: str = ""
+    """What tells apart the series of one name, as the split that is scored; switched on and off by itself too."""
+    band: bool = False
+    """Whether the intervals are a band around the line; bars otherwise."""
+
+    def __post_init__(self) -> None:
+        assert len(self.x) == len(self.y), f"{self.name}: {len(self.x)} places but {len(self.y)} values"
+        assert len(self.low) == len(self.high), (
+            f"{self.name}: {len(self.low)} low ends but {len(self.high)} high ones"
+        )
+        assert len(self.low) in (0, len(self.x)), f"{self.name}: {len(self.low)} intervals of {len(self.x)} values"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    x_text: str
+    y_text: str
+    """What the axes show, with its unit."""
+    series: tuple[Series, ...]
+    categories: tuple[str, ...] = ()
+    """Rows from top to bottom, where there are such: ``x`` of a series is then a place among them, counted from 0,
+    and its values run from left to right."""
+    log_x: bool = False
+    """Whether the x axis is logarithmic, with a tick at each place of a series."""
+    reference: float | None = None
+    """A value at which a line is drawn, as 0 for differences."""
+    place: tuple[int, int] = (0, 0)
+    """Row and column in the picture."""
+
+
+@dataclass(frozen=True)
+class Chart(Picture):
+    """A picture whose values the page draws itself: shown under the mouse, enlarged, switched on and off by name.
+
+    ``launch.report.figures.charts.chart`` makes both of the same panels.
+    """
+
+    panels: tuple[Panel, ...]
 
 
 class Note(NamedTuple):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 NASTY = '<script>alert(1)</script>&"x'
 
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):

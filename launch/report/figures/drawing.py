@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,10 +15,9 @@ from matplotlib.lines import Line2D
 
 from datasets.files import replacing
 from launch.report.content import Picture
-from launch.report.statistics.cells import Cell, grouped
+from launch.report.statistics.cells import Cell
 from launch.report.tables.table import cell_notes
 
-T = TypeVar("T")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart without colour vision; markers tell series apart in grey print too."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -74,29 +73,6 @@ def panels(
     figure = Figure(figsize=(width * columns, height * rows + legend_inches), layout="constrained")
     figure.legend(handles=legend, loc="outside lower center", ncols=legend_columns, fontsize=8, frameon=False)
     return figure, figure.subplots(rows, columns, squeeze=False, sharey="row").tolist()
-
-
-def panel_grid(
-    items: Sequence[T],
-    place: Callable[[T], tuple[Hashable, str]],
-    draw: Callable[[Axes, list[T]], None],
-    legend: list[Line2D],
-    *,
-    panel_inches: tuple[float, float] = _PANEL_INCHES,
-) -> Figure | None:
-    """One panel for each row and column that ``place`` gives an item; rows in order of appearance, columns sorted."""
-    if not items:
-        return None
-    found = grouped(items, place)
-    rows, columns = list(dict.fromkeys(row for row, _ in found)), sorted({column for _, column in found})
-    figure, axes = panels(len(rows), len(columns), legend, panel_inches=panel_inches)
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            if (row, column) in found:
-                draw(axes[i][j], found[row, column])
-            else:
-                axes[i][j].set_axis_off()
-    return figure
 
 
 def picture(figure: Figure | None, path: Path, title: str, caption: str, cells: Iterable[Cell]) -> list[Picture]:

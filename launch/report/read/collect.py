@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -117,6 +118,8 @@ class Run:
     """Starts before the last one."""
     beton: Path | None = None
     """The beton as the run was given it; a relative path is relative to where the run was started."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """provenance.json as it is: unchecked."""
 
     @property
     def run_id(self) -> str:
@@ -236,6 +239,7 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         progress="done" if result is not None else _progress(status),
         content_hash=str(content_hash).rpartition(":")[2],
         phantom=says_phantom(provenance, document),
+        provenance=provenance,
         ended=_time(status.get("updated")) if result is not None else None,
         **_circumstances(provenance),
     )

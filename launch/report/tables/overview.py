@@ -184,7 +184,8 @@ def runs(data: ReportData) -> list[Table]:
 def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
     result = run.result
     return row(
-        *(head(run.run_id), Value(("",), links=_file_links(run, out))),
+        replace(head(run.run_id), links=(Link("details", f"#run-{run.run_id}"),)),
+        Value(("",), links=file_links(run, out)),
         *("; ".join(filter(None, (run.progress, run.processes))), cell.role),
         number_value(run.config.seed, "d"),
         number_value(result.best_epoch if result else None, "d"),
@@ -197,7 +198,7 @@ def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
     )
 
 
-def _file_links(run: Run, out: Path) -> tuple[Link, ...]:
+def file_links(run: Run, out: Path) -> tuple[Link, ...]:
     """Links, relative to ``out``, to those of the run's files that are there."""
     folder, start = run.folder, out.resolve()
     files = {

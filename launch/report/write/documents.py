@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from harness.config import OBJECTIVES
-from launch.report.content import Picture
+from launch.report.content import Chart, Picture, ReportData
 from launch.report.read.collect import GENERATOR
 from launch.report.tables.table import Column, Table, Value
+from launch.report.write.page_data import library, page_data, run_parts, script_hash
 
 if TYPE_CHECKING:
     from harness.export.export import Exported
@@ -35,6 +37,7 @@ _TEX = {
     "±": r"$\pm$",
     "†": r"$\dagger$",
 }
+PAGE_FILES = ("page.css", "page.js")
 _LAST_LATIN = 0x17F
 """Letters up to here are known to the T1 fonts; others would stop the compiler."""
 _TEX_MARKS: dict[str, Any] = {
@@ -74,9 +77,30 @@ class Section:
     folded: bool = False
 
 
-def html_page(*, refresh_s: float | None = None, **values: object) -> str:
-    """The page, which a browser loads again after ``refresh_s``, of title, summary, notes, sections and downloads."""
-    return template("page.html.j2").render(**values, refresh_s=refresh_s, generator=GENERATOR)
+def html_page(
+    sections: Sequence[Section], data: ReportData, *, refresh_s: float | None = None, **values: object
+) -> str:
+    """The page, which a browser loads again after ``refresh_s``; ``values`` are title, summary and downloads.
+
+    Its policy lets no request out and no script run but the two that are put into it here.
+    """
+    charts = [item for section in sections for item in section.pictures if isinstance(item, Chart)]
+    style, script = (Markup((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in PAGE_FILES)
+    bokeh = library()
+    return template("page.html.j2").render(
+        **values,
+        sections=sections,
+        charts=charts,
+        runs=run_parts(data),
+        notes=data.notes,
+        data=page_data(data, charts),
+        style=style,
+        script=script,
+        library=bokeh,
+        allowed=Markup(f"{script_hash(script)} {script_hash(bokeh)}"),
+        refresh_s=refresh_s,
+        generator=GENERATOR,
+    )
 
 
 def without_refresh(page: str) -> str:

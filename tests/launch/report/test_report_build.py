@@ -14,6 +14,7 @@ from report_fixtures import mimic_teacher, pretraining, student, write_run
 from harness.config import RunConfig, Weights
 from launch.cli import main
 from launch.report.build import build_report
+from launch.report.write.page_data import library
 
 CURVE = [(0.5, 0.5), (0.6, 0.55), (0.7, 0.6)]
 PICTURES = [f"{name}.{kind}" for name in ("curves", "curves_prerequisites", "paired") for kind in ("pdf", "png")]
@@ -80,7 +81,7 @@ def test_every_link_of_the_page_leads_to_something(tmp_path: Path) -> None:
     build_report(runs, out)
     text = (out / "index.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert "<b>" not in text
+    assert "<b>" not in text.replace(library(), "")
     anchors = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     for href in page.values("a", "href"):
         if href.startswith("#"):

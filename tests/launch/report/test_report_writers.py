@@ -9,9 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsed_page import NASTY, Page
 
-from launch.report.content import Picture
+from launch.report.content import Picture, ReportData
+from launch.report.options import UNHURRIED
+from launch.report.read.collect import Collection
 from launch.report.tables.table import Column, Link, Table, Value, signed, text_value
 from launch.report.write.documents import Section, html_page, latex_document, markdown_document, tex, to_markdown
+from launch.report.write.page_data import library
+
+NOTHING = ReportData(
+    collection=Collection(Path(), ()),
+    cells=(),
+    pairs=(),
+    compared=(),
+    notes=(NASTY,),
+    waiting=False,
+    options=UNHURRIED,
+    out=Path(),
+)
 
 
 def links(text: str, href: str) -> Value:
@@ -40,7 +54,7 @@ def page_of(*tables: Table, title: str = "T", pictures: tuple[Picture, ...] = ()
         Section(title="Results", tables=tables, pictures=pictures, notes=(NASTY,)),
         Section(title="Folded", tables=tables[:1], folded=True),
     ]
-    return html_page(title=title, summary=NASTY, notes=[NASTY], sections=sections, downloads=[Path("tables.md")])
+    return html_page(sections, NOTHING, title=title, summary=NASTY, downloads=[Path("tables.md")])
 
 
 def test_markdown_is_exact() -> None:
@@ -98,12 +112,14 @@ def test_latex_rows_have_one_cell_for_each_column() -> None:
 def test_html_shows_names_as_text_and_needs_no_network() -> None:
     text = page_of(tiny_table(NASTY), title=NASTY)
     page = Page(text)
+    assert "</script" not in library()
     assert text.count("<script>") == 1
     assert sum(NASTY in part for part in page.texts) >= 4
     assert page.values("script", "src") == []
     assert page.values("link", "href") == ["data:,"]
     assert not [href for href in page.values("a", "href") if "//" in href]
-    assert "http" not in text.replace("http-equiv", "")
+    assert "http" not in text.replace(library(), "").replace("http-equiv", "")
+    assert "default-src 'none'; img-src data:;" in text
 
 
 def test_html_figures_lie_in_the_page(tmp_path: Path) -> None:
