@@ -96,6 +96,7 @@ class Lineage:
     def __init__(self, configs: Iterable[RunConfig] = (), hashes: Mapping[str, str | None] | None = None) -> None:
         """Trace these runs; ``hashes`` are content hashes of the betons that runs were trained on, by run id."""
         self.edges: dict[Node, tuple[Edge, ...]] = {}
+        self.configs: dict[Node, RunConfig] = {}
         self._hashes = hashes or {}
         for config in configs:
             self.add(config)
@@ -104,6 +105,7 @@ class Lineage:
         """Trace a run and return its node."""
         node = Trained(config.run_id, config.name)
         if node not in self.edges:
+            self.configs[node] = config
             self.edges[node] = tuple(self._edges(config))
         return node
 

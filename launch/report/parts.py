@@ -50,6 +50,8 @@ for _name, _section, _order, _builder, _flags in (
     ("paired", "Difference by label", 400, "tables.paired_tables:paired", ("latex", "folds")),
     ("attention", "Attention maps", 500, "figures.attention:attention_maps", ()),
     ("train_by_test", "On other datasets", 550, "tables.train_by_test:train_by_test", ("latex",)),
+    ("seen", "What the weights have seen", 570, "tables.seen:what_weights_have_seen", ()),
+    ("lineage", "What the weights have seen", 580, "figures.lineage:lineage_figure", ()),
     ("overview", "All cells", 600, "tables.overview:overview", ("latex",)),
     ("labels", "AUROC by label", 700, "tables.overview:labels", ("folds",)),
     ("cost", "Throughput and cost", 800, "tables.cost:cost", ()),
