@@ -45,10 +45,10 @@ Boxes = dict[str, Box]
 
 
 def lineage_figure(data: ReportData) -> list[Picture]:
-    """A box for all students of one dataset, start and method; of the other cells where there is no student."""
+    """A box for all students of one dataset, start and method; none where no run or search is behind any of them."""
     cells = [cell for cell in data.cells if cell.role == "student"]
-    cells = cells or [cell for cell in data.cells if cell.role != "search"]
-    figure = _figure(lineage_boxes(cells)) if cells else None
+    boxes = lineage_boxes(cells) if cells else Boxes()
+    figure = _figure(boxes) if boxes and _last(boxes) > 1 else None
     return picture(figure, data.out / "lineage.png", "What the weights were made from", CAPTION, cells)
 
 

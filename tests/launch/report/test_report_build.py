@@ -17,7 +17,9 @@ from launch.report.build import build_report
 from launch.report.write.page_data import library
 
 CURVE = [(0.5, 0.5), (0.6, 0.55), (0.7, 0.6)]
-PICTURES = [f"{name}.{kind}" for name in ("curves", "curves_prerequisites", "paired") for kind in ("pdf", "png")]
+PICTURES = [
+    f"{name}.{kind}" for name in ("curves", "curves_prerequisites", "lineage", "paired") for kind in ("pdf", "png")
+]
 TABLES = ["tables.csv", "tables.md", "tables.tex"]
 FILES = sorted([*PICTURES, *TABLES, "index.html", "paired.csv"])
 
@@ -89,7 +91,7 @@ def test_every_link_of_the_page_leads_to_something(tmp_path: Path) -> None:
         else:
             assert (out / unquote(href)).is_file(), href
     assert any("run-" in (anchor or "") for anchor in anchors)
-    assert len(page.values("img", "src")) == 3
+    assert len(page.values("img", "src")) == 4
 
 
 def test_a_second_report_replaces_the_first_and_is_the_same(tmp_path: Path) -> None:
