@@ -104,7 +104,38 @@ def step_section(measured: Measured, title: str) -> str:
     )
     note = measured["environment"].get("note")
     parts = [f"## {title}", circumstances(measured["environment"]), *([note] if note else [])]
-    return "\n\n".join([*parts, *_by_output(measured["rows"]), "### Ratios of steps", ratios])
+    parts += [*_by_output(measured["rows"]), "### Ratios of steps", ratios]
+    return "\n\n".join([*parts, *(_where_time_goes(measured) if measured.get("steps") else [])])
+
+
+STEP_COLUMNS = {
+    "data_ms": ("data, ms", 1.0),
+    "forward_backward_ms": ("forward and backward, ms", 1.0),
+    "optimizer_ms": ("optimiser, ms", 1.0),
+    "step_ms": ("whole step, ms", 1.0),
+    "validation_ms": ("validation batch, ms", 1.0),
+    "peak_bytes": ("peak memory, GiB", 2.0**-30),
+    "matmul_share": ("of bf16 rate, %", 100.0),
+    "memory_share": ("of bandwidth, %", 100.0),
+}
+"""Titles and factors of the columns of a step's parts."""
+
+
+def _where_time_goes(measured: Measured) -> list[str]:
+    """Milliseconds, peak memory and shares of the device's rates, for each loop of each case."""
+    rates = measured["device_rates"]
+    said = "Not measured: the device's rates, for want of our own loop."
+    if rates:
+        said = (
+            f"Measured rates of the device: {rates['matmul_per_s'] / 1e12:,.2f} TFLOP/s of bfloat16 products, "
+            f"{rates['bytes_per_s'] / 1e9:,.0f} GB/s of its memory."
+        )
+    rows = []
+    for step in measured["steps"]:
+        cells = (f"{step[name] * factor:.2f}" if name in step else "" for name, (_, factor) in STEP_COLUMNS.items())
+        rows.append(" | ".join([step["case"], step["loop"], *cells]))
+    header = " | ".join(["case", "loop", *(f">{title}" for title, _ in STEP_COLUMNS.values())])
+    return ["### Where a step's time goes", measured["environment"]["parts_note"], said, table(header, rows)]
 
 
 def first_batch_section(measured: Measured) -> str:

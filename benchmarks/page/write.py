@@ -68,7 +68,8 @@ def results(folder: Path) -> list[str]:
     parts += [step_section(one, "Training steps") for one in _read(folder, "step.json")]
     for one in _read(folder, "step-*.json", gpu=False):
         parts.append(step_section(one, f"Training steps on {one['environment']['cpu']}"))
-    parts += [step_section(one, "On a GPU: training steps") for one in _read(folder, "step-gpu.json")]
+    for one in _read(folder, "step-*.json", gpu=True):
+        parts.append(step_section(one, f"On a GPU: training steps in {one['environment']['precision']}"))
     parts += _text(folder / "gpu.md")
     parts += map(gpu_loaders, _read(folder, "loader-gpu.json"))
     parts += map(grid_section, _read(folder, "grid.json"))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 NUM_LABELS = 14
 LOOPS = {
     "baseline": "baseline loop, float32, Pillow",
     "careful": "careful loop, OpenCV",
     "ours": "ours",
+    "ours_eager": "ours, kernel by kernel",
     "careful_compiled": "careful loop with torch.compile",
     "ours_compiled": "ours with torch.compile",
+    "ours_compiled_eager": "ours with torch.compile, kernel by kernel",
 }
-"""Titles of the loops by name."""
+"""Titles of the loops by name; ours starts its step on a GPU as one CUDA graph, but for those kernel by kernel."""
 VALIDATION_BATCHES = {"cpu": 64, "cuda": 256}
 """Images of a validation step, in ours and in the careful loop; the baseline takes its training batch."""
 
@@ -43,6 +46,7 @@ CASES = tuple(
 )
 
 STEP, WHOLE, VALIDATION = "loader-free step", "whole step", "validation"
+PARTS = "parts of a step"
 EPOCH, STREAMED = "epoch", "epoch, pages streamed"
 
 Measured = dict[tuple[str, str, str], list[dict[str, float]]]
@@ -70,6 +74,43 @@ def step_ratios(measured: Measured) -> dict[str, float | None]:
         found[f"{name}_compiled_over_careful"] = _over(measured, name, WHOLE, "ours_compiled", "careful")
         found[f"{name}_both_compiled"] = _over(measured, name, WHOLE, "ours_compiled", "careful_compiled")
         found[f"{name}_over_careful_compiled"] = _over(measured, name, WHOLE, "ours", "careful_compiled")
+    return found
+
+
+def step_table(
+    measured: Measured, device: Mapping[str, float], work: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """Where a step's time goes: an object for each loop of each case, medians over the rounds.
+
+    Args:
+        measured: all rounds.
+        device: what ``device_rates`` measured; empty where nothing was.
+        work: by case, what ``work_of`` counted of one of our steps without compiling; none of other loops.
+
+    Returns:
+        ``case``, ``loop``, ``step_ms``, ``peak_bytes`` (of the process so far, validation included where it is
+        measured), and of ours also ``data_ms``, ``forward_backward_ms`` and ``optimizer_ms`` (each alone: on a GPU a
+        step overlaps them), ``validation_ms`` of a batch, and ``matmul_share`` and ``memory_share`` of the device's
+        measured rates; compiled steps move fewer bytes than are counted.
+    """
+    found = []
+    for (case, loop, what), rounds in measured.items():
+        if what != WHOLE:
+            continue
+        seconds = statistics.median(one["seconds"] / one["steps"] for one in rounds)
+        row = {"case": case, "loop": loop, "step_ms": 1e3 * seconds}
+        row["peak_bytes"] = max(one["peak_bytes"] for one in rounds)
+        parts = measured.get((case, loop, PARTS), ())
+        for name in ("data_ms", "forward_backward_ms", "optimizer_ms"):
+            if parts:
+                row[name] = statistics.median(one[name] for one in parts)
+        validation = measured.get((case, loop, VALIDATION), ())
+        if validation:
+            row["validation_ms"] = 1e3 * statistics.median(one["seconds"] / one["steps"] for one in validation)
+        if loop.startswith("ours") and device and case in work:
+            row["matmul_share"] = work[case]["flops"] / seconds / device["matmul_per_s"]
+            row["memory_share"] = work[case]["bytes"] / seconds / device["bytes_per_s"]
+        found.append(row)
     return found
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from harness.devices.precision import chosen_precision
+from harness.runs.runtime import Precision
 
 Item = TypeVar("Item")
 
@@ -71,10 +72,13 @@ class Cycles(Iterator[Item]):
         return {"seconds": self.seconds, "images": images, "data_wait_s": self.waited_s}
 
 
-def mixed_dtype(device: torch.device) -> torch.dtype:
-    """What ours and the careful loop compute in: bfloat16 where the device has arithmetic for it, else float32."""
-    precision = chosen_precision("auto", use_cuda=device.type == "cuda")
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+def precision_on(device: torch.device, asked: Precision) -> Precision:
+    """What ours and the careful loop compute in; ``auto`` is bf16 where the device has arithmetic for it, else fp32.
+
+    Raises:
+        InputError: where the device cannot compute in it.
+    """
+    return chosen_precision(asked, use_cuda=device.type == "cuda")
 
 
 def settled(device: torch.device) -> float:

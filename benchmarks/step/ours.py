@@ -17,21 +17,24 @@ import torch
 from benchmarks.common.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
 from benchmarks.step.case import NUM_LABELS, VALIDATION_BATCHES, Case
 from benchmarks.step.cycles import cycles_on, settled
+from benchmarks.step.device import milliseconds, work_of
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.loading.batch import Batch, Batches, Loader
 from datasets.loading.options import LoaderOptions
-from datasets.loading.prefetch import DevicePrefetcher
+from datasets.loading.prefetch import DeviceBatch, DevicePrefetcher
 from datasets.loading.tiers import Tier, open_tier
 from harness.config import AttentionTransfer, NetworkConfig, Schedule, TransferLearning, Weights
 from harness.devices.accelerator import make_accelerator
+from harness.devices.cuda_graph import GraphMemory
 from harness.evaluation.evaluate import EVAL_BATCH_SIZES, split_loader
+from harness.evaluation.forward import GraphedForward
 from harness.evaluation.inference import predict
 from harness.networks import build_network
 from harness.objectives import Sources, build_objective
-from harness.runs.runtime import RuntimeConfig
+from harness.runs.runtime import Precision, RuntimeConfig
 from harness.runs.train_state import PartialEpoch, TrainState
-from harness.training.build import forward_backward
+from harness.training.build import forward_backward, uses_graphs
 from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
 from harness.training.monitor import ProgressMonitor
 from harness.training.optimizer import build_optimizer
@@ -108,17 +111,27 @@ def one_epoch(components: TrainingComponents) -> PartialEpoch:
 class Ours:
     """One network and method in ``harness.training.loop``."""
 
-    def __init__(self, case: Case, pictures: Pictures, device: torch.device, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        case: Case,
+        pictures: Pictures,
+        device: torch.device,
+        *,
+        precision: Precision = "auto",
+        compiled: bool = False,
+        cuda_graphs: bool = True,
+    ) -> None:
         assert EVAL_BATCH_SIZES == VALIDATION_BATCHES, "all loops validate with batches of one size"
         self.pictures = pictures
         self.beton = Beton.open(Path(pictures.beton))
         workers = pictures.workers
         self.runtime = RuntimeConfig(
-            precision="auto",
+            precision=precision,
             device="cuda" if device.type == "cuda" else "cpu",
             num_threads=workers,
             num_workers=workers,
             compile=compiled,
+            cuda_graphs=cuda_graphs,
         )
         self.accelerator = make_accelerator(self.runtime)
         self.device = self.accelerator.device
@@ -146,9 +159,7 @@ class Ours:
     def _loader_free_on_gpu(self, steps: int) -> dict[str, float]:
         """The overhead there is what the loop takes more than the step's parts called one after the other."""
         seconds, trained = self._same_batch(self.parts, steps)
-        loader = Through(self.parts.train_loader, self._batches(1), 1)
-        with DevicePrefetcher(loader, self.device).epoch(0) as batches:
-            (batch,) = batches
+        batch = self._device_batch()
         started = settled(self.device)
         for _ in range(steps):
             self.parts.forward_backward(batch.inputs, batch.targets, batch.global_size)
@@ -156,6 +167,45 @@ class Ours:
             self.parts.optimizer.zero_grad(set_to_none=True)
         bare_s = settled(self.device) - started
         return {"seconds": seconds, "images": trained.images, "overhead_s": max(0.0, seconds - bare_s)}
+
+    def parts_of_a_step(self, steps: int) -> dict[str, float]:
+        """Milliseconds of data, forward and backward pass, and optimiser, each called so many times in a row."""
+        step, optimizer, batch = self.parts.forward_backward, self.parts.optimizer, self._device_batch()
+
+        def backward() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            step(batch.inputs, batch.targets, batch.global_size)
+
+        with DevicePrefetcher(self.parts.train_loader, self.device).epoch(0) as batches:
+            cycles = cycles_on(self.device, (one.inputs for one in batches), steps)
+            for _ in cycles:
+                pass
+        found = {
+            "data_ms": 1e3 * cycles.seconds / steps,
+            "forward_backward_ms": milliseconds(backward, self.device, steps),
+            "optimizer_ms": milliseconds(optimizer.step, self.device, steps),
+        }
+        images = float(steps * self.pictures.batch_size)
+        return {**found, "seconds": 1e-3 * steps * sum(found.values()), "images": images}
+
+    def work(self) -> dict[str, float]:
+        """What one step asks of the device, counted without compiling and recording."""
+        parts, batch = self.parts, self._device_batch()
+        plain = EagerForwardBackward(accelerator=self.accelerator, wrapped=parts.network, objective=parts.objective)
+
+        def step() -> None:
+            plain(batch.inputs, batch.targets, batch.global_size)
+            parts.optimizer.step()
+            parts.optimizer.zero_grad(set_to_none=True)
+
+        return work_of(step)
+
+    def _device_batch(self) -> DeviceBatch:
+        """The fixed batch, on the device."""
+        loader = Through(self.parts.train_loader, self._batches(1), 1)
+        with DevicePrefetcher(loader, self.device).epoch(0) as batches:
+            (batch,) = batches
+        return batch
 
     def _same_batch(self, components: TrainingComponents, steps: int) -> tuple[float, PartialEpoch]:
         """Train on one batch again and again; seconds, and what was measured."""
@@ -220,13 +270,16 @@ class Ours:
         student = CompiledNetwork(network, self.pictures.batch_size) if self.runtime.compile else network
         wrapped, optimizer = self.accelerator.prepare(student, build_optimizer(network.parameters(), Schedule()))
         indices = np.arange(self.pictures.batch_size, dtype=np.int64)
+        memory = GraphMemory()
+        graphs = uses_graphs(self.accelerator, self.runtime)
         return TrainingComponents(
             accelerator=self.accelerator,
             network=network,
             wrapped=wrapped,
             forward_backward=forward_backward(
-                self.accelerator, wrapped, objective, [self.pictures.batch_size], self.runtime
+                self.accelerator, wrapped, objective, [self.pictures.batch_size], self.runtime, memory
             ),
+            validation_forward=GraphedForward(self.accelerator, network, memory) if graphs else None,
             optimizer=optimizer,
             objective=objective,
             schedule=Schedule(batch_size=self.pictures.batch_size),

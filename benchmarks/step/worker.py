@@ -1,8 +1,8 @@
 """Measure one loop of the step benchmark for each line on standard input.
 
-Run as ``python -m benchmarks.step.worker LOOP NETWORK METHOD DEVICE PICTURES.json``. Between its turns it gives
-memory back: five loops together do not fit into a small machine, and a loop that is measured while others are pushed
-out of memory is not measured at all.
+Run as ``python -m benchmarks.step.worker LOOP NETWORK METHOD DEVICE PRECISION PICTURES.json``. Between its turns it
+gives memory back: five loops together do not fit into a small machine, and a loop that is measured while others are
+pushed out of memory is not measured at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks.common.pictures import Pictures
 from benchmarks.common.process import answer_questions
 from benchmarks.step.case import Case
 from benchmarks.step.cycles import peak_bytes
+from benchmarks.step.device import device_rates
 from datasets.malloc import return_freed_memory
 
 LOOP_CLASSES = {
@@ -32,15 +33,21 @@ LOOP_CLASSES = {
 def set_up(pictures: Pictures) -> Callable[[Any], Any]:
     """Warm up; return what measures ``{"what": ..., "steps": ...}``.
 
-    ``wake`` stands before the measurements of a turn and makes one step, ``rest`` behind them.
+    ``device`` and ``work`` are asked of ours alone. ``wake`` stands before the measurements of a turn and makes one
+    step, ``rest`` behind them.
     """
-    loop, network, method, name = sys.argv[1:5]
+    loop, network, method, name, precision = sys.argv[1:6]
     case, device = Case(network, method), torch.device(name)
     torch.set_num_threads(pictures.workers)
-    options = {"compiled": True} if loop.endswith("_compiled") else {}
-    contender = pkgutil.resolve_name(LOOP_CLASSES[loop.removesuffix("_compiled")])(case, pictures, device, **options)
+    kind, *variant = loop.split("_")
+    options: dict[str, Any] = (
+        {} if kind == "baseline" else {"precision": precision, "compiled": "compiled" in variant}
+    )
+    if kind == "ours":
+        options["cuda_graphs"] = "eager" not in variant
+    contender = pkgutil.resolve_name(LOOP_CLASSES[kind])(case, pictures, device, **options)
     contender.loader_free(1)
-    if case.validates and device.type == "cuda" and not loop.endswith("_compiled"):
+    if case.validates and device.type == "cuda" and "compiled" not in variant:
         contender.validation(1)  # there, ours compiles the input of validation when it is first asked for
     return_freed_memory()
 
@@ -50,12 +57,16 @@ def set_up(pictures: Pictures) -> Callable[[Any], Any]:
             return_freed_memory()
         elif asked["what"] == "wake":
             contender.loader_free(1)
+        elif asked["what"] == "device":
+            found = device_rates(device)
+        elif asked["what"] == "work":
+            found = contender.work()
         else:
-            found = getattr(contender, asked["what"])(asked["steps"])
+            found = {**getattr(contender, asked["what"])(asked["steps"]), "steps": asked["steps"]}
         return {**found, "peak_bytes": peak_bytes(device)}
 
     return answer
 
 
 if __name__ == "__main__":
-    answer_questions(Path(sys.argv[5]), set_up)
+    answer_questions(Path(sys.argv[6]), set_up)

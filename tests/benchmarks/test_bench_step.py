@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from benchmarks.common.pictures import Pictures
+from benchmarks.page.sections import STEP_COLUMNS, step_section
 from benchmarks.step.bench import BenchStep
-from benchmarks.step.case import CASES, EPOCH, STEP, VALIDATION, WHOLE, step_ratios
+from benchmarks.step.careful import Careful
+from benchmarks.step.case import CASES, EPOCH, STEP, VALIDATION, WHOLE, Case, step_ratios, step_table
 from benchmarks.step.cycles import Cycles
+from benchmarks.step.device import device_rates, work_of
 from datasets.errors import InputError
 
 RATIOS = {
@@ -97,6 +102,7 @@ def test_a_stream_that_ends_before_the_clock_gives_no_time():
 def test_torch_compile_is_measured_for_densenet_121_alone():
     options = BenchStep(compiled=True)
     assert [len(options.loops_of(case)) for case in CASES] == [5, 5, 3, 3]
+    assert [len(replace(options, device="cuda").loops_of(case)) for case in CASES] == [7, 7, 4, 4]
     chosen = replace(options, loops=("ours_compiled", "careful"))
     assert [chosen.loops_of(case) for case in CASES[1:3]] == [["careful", "ours_compiled"], ["careful"]]
 
@@ -108,7 +114,7 @@ def test_torch_compile_is_measured_for_densenet_121_alone():
         ({"size": 100}, "multiple of 32"),
         ({"samples": 191}, "must be at least 192"),
         ({"only": ("everything",)}, "known: transfer_learning_121"),
-        ({"loops": ("mine",)}, "known: baseline, careful, ours, careful_compiled, ours_compiled"),
+        ({"loops": ("mine",)}, "known: baseline, careful, ours, ours_eager, careful_compiled, ours_compiled, ours_"),
         ({"device": "cuda", "steps": 2, "samples": 767}, "must be at least 768"),
     ],
 )
@@ -130,12 +136,76 @@ def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
     cases = ("transfer_learning_121", "transfer_learning_40")
     kept: list[dict[str, Any]] = []
     found = replace(options, only=cases).measure(kept.append)
-    assert set(found) == {"environment", "rows", "ratios"} and set(found["ratios"]) >= RATIOS
+    assert set(found["ratios"]) >= RATIOS
     assert len(found["rows"]) == 9 + 8 and all(row["images_per_s"] > 0 for row in found["rows"])
     for share in ("overhead_share", "data_wait_share", "data_wait_share_streamed"):
         assert 0 < found["ratios"][share] < 1
+    ours = [step for step in found["steps"] if step["loop"] == "ours"]
+    assert [set(step) for step in ours] == [
+        {*STEP_COLUMNS, "case", "loop"},
+        {*STEP_COLUMNS, "case", "loop"} - {"validation_ms"},
+    ]
+    assert all(value > 0 for step in ours for name, value in step.items() if name not in ("case", "loop"))
+    assert all(0 < step["matmul_share"] < 1 for step in ours)
+    section = step_section(found, "Steps")
+    assert "### Where a step's time goes" in section and section.count("| transfer_learning_40 | ours |") == 1
     assert found["environment"]["kind"] == "step" and found["environment"]["samples"] == 128
     assert [len(document["rows"]) for document in kept] == [9, 17] and kept[-1]["ratios"] == found["ratios"]
+
+
+def test_shares_are_of_the_measured_rates() -> None:
+    """A step of 0.5 s that needs 4 operations and 3 bytes, on a device of 16 and 8 a second."""
+    name = "transfer_learning_121"
+    measured = {
+        (name, "ours", WHOLE): [{"seconds": 1.0, "steps": 2, "peak_bytes": 7.0}],
+        (name, "ours", VALIDATION): [{"seconds": 3.0, "steps": 2, "peak_bytes": 9.0}],
+        (name, "baseline", WHOLE): [{"seconds": 4.0, "steps": 2, "peak_bytes": 5.0}],
+    }
+    device, work = {"matmul_per_s": 16.0, "bytes_per_s": 8.0}, {name: {"flops": 4.0, "bytes": 3.0}}
+    ours, baseline = step_table(measured, device, work)
+    assert ours == {
+        "case": name,
+        "loop": "ours",
+        "step_ms": 500.0,
+        "peak_bytes": 7.0,
+        "validation_ms": 1500.0,
+        "matmul_share": 0.5,
+        "memory_share": 0.75,
+    }
+    assert baseline == {"case": name, "loop": "baseline", "step_ms": 2000.0, "peak_bytes": 5.0}
+
+
+def test_the_operations_and_bytes_of_a_product_are_counted() -> None:
+    """(2, 3) by (3, 4): 2 * 2 * 3 * 4 operations; 6 + 12 + 8 numbers of 4 bytes; its transposed view moves none."""
+    a, b = torch.ones(2, 3), torch.ones(3, 4)
+    assert work_of(lambda: torch.mm(a, b).t()) == {"flops": 48.0, "bytes": 104.0}
+    rates = device_rates(torch.device("cpu"))
+    assert min(rates.values()) > 1e6
+
+
+def test_the_careful_loop_compiles_its_teacher_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """torch.compile, which takes minutes, stands aside; the step is that of the loop without it."""
+    compiled: list[str] = []
+
+    def compile_nothing(function: Any, *, mode: str) -> Any:
+        compiled.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(Careful, "start_loaders", lambda *_: None)
+    monkeypatch.setattr(Careful, "stream", lambda *_, **__: iter(()))
+    files = dict.fromkeys(("folder", "beton", "jpeg_beton"), str(tmp_path))
+    pictures = Pictures(**files, png=(), jpeg=(), size=32, batch_size=2, workers=1)
+    images, targets = torch.randn(2, 3, 32, 32), torch.ones(2, 14)
+    ends = []
+    for with_compile in (False, True):
+        torch.manual_seed(0)
+        case = Case("densenet40", "attention_transfer")
+        careful = Careful(case, pictures, torch.device("cpu"), precision="fp32", compiled=with_compile)
+        careful.step(images, targets)
+        ends.append(torch.cat([value.flatten() for value in careful.network.parameters()]))
+    assert compiled == ["_logits_and_planes", "_teacher_planes"]
+    assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("option", ["steps", "samples"])
