@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.errors import InputError
 from datasets.loading.options import ShardOptions
 from harness.devices.accelerator import Accelerator
 from harness.devices.arithmetic import arithmetic
 from harness.evaluation.evaluate import label_columns, split_loader
 from harness.evaluation.inference import Predictions, predict
+from harness.evaluation.predictions_file import labels_of, logits_of
 from harness.networks import Network, build_network
 from harness.runs.runtime import RuntimeConfig
 from harness.verification.check import Check, not_checked
-from harness.verification.recorded import RecordedRun, labels_of, logits_of, without_file
+from harness.verification.recorded import RecordedRun, without_file
+from harness.weights.weight_files import check_tensors
 
 TOLERANCES = {"fp32": 1e-3, "tf32": 0.01, "fp16": 0.01, "bf16": 0.05}
 """Largest difference of a logit between two kinds of device, relative to the larger of 1 and the run's largest logit,
@@ -83,12 +84,10 @@ def load_network(run: RecordedRun, accelerator: Accelerator) -> Network:
     Raises:
         InputError: when the weights are not the network's.
     """
+    name = run.config.network.name
+    check_tensors(run.best[0], run.config.network, run.folder.best_dir, expected=f"the weights of a {name}")
     network = build_network(run.config.network, len(run.labels))
-    try:
-        network.load_state_dict(run.best[0])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{run.folder.best_dir}: not the weights of {run.config.network.name} ({reason})") from None
+    network.load_state_dict(run.best[0])
     network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 

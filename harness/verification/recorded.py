@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,12 +14,13 @@ import pandas as pd
 
 from datasets.beton.reader import Beton
 from datasets.beton.verify import verify
-from datasets.errors import InputError
-from datasets.files import read_json, regular
+from datasets.files import read_json
 from harness.config import RunConfig
 from harness.config.schedule import Validated, best_of
+from harness.evaluation.calibration import Calibration
 from harness.evaluation.evaluate import label_columns
 from harness.evaluation.metrics import score
+from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
 from harness.runs.checkpoint import Tensors, best_epoch, load_weights, weights_hash
 from harness.runs.folder import RunFolder
 from harness.verification.check import Check, compared, guarded, not_checked
@@ -68,6 +69,7 @@ def check_files(run: RecordedRun) -> Iterator[Check]:
     for split in predictions_files(run.folder):
         yield guarded(f"{split} images", partial(_images, run, split))
         yield guarded(f"{split} scores", partial(_scores, run, split))
+    yield guarded("calibration", partial(_calibration, run))
 
 
 def _config(run: RecordedRun) -> Check:
@@ -155,9 +157,39 @@ def _scores(run: RecordedRun, split: str) -> Check:
         return without_file(run, split, f"{split} scores")
     labels = labels_of(frame)
     expected = run.result[split]
-    found = score(logits_of(frame), columns_of(frame, "target:"), labels).to_dict()
+    found = score(logits_of(frame), targets_of(frame), labels).to_dict()
     what = f"the scores in result.json are those of the {len(frame):,} predictions"
-    return compared(f"{split} scores", what, expected=expected, found={key: found.get(key) for key in expected})
+    check = compared(f"{split} scores", what, expected=expected, found={key: found.get(key) for key in expected})
+    if check.outcome == "failed" and split == "validation" and _moved(run.provenance):
+        why = f"training scored it elsewhere than where {run.folder.validation_file.name} was made ({check.what})"
+        return not_checked(check.name, why, "see validation predictions", expected=check.expected, found=check.found)
+    return check
+
+
+def _moved(provenance: Mapping[str, Any]) -> bool:
+    """Whether the run went on in other arithmetic, or nothing is known of it."""
+    starts = [provenance, *provenance.get("earlier_starts", ())]
+    return "arithmetic" not in provenance or len({str((s.get("devices"), s.get("precision"))) for s in starts}) > 1
+
+
+def _calibration(run: RecordedRun) -> Check:
+    recorded = Calibration.read(run.folder.calibration_file)
+    frame = run.predictions("validation")
+    if recorded is None or frame is None:
+        lacking = (run.folder.calibration_file if recorded is None else run.folder.validation_file).name
+        advice = WRITE_ADVICE.format(folder=run.folder.path)
+        return not_checked("calibration", f"the run has no {lacking}", advice)
+    again = Calibration.fit(
+        logits_of(frame),
+        targets_of(frame),
+        labels_of(frame),
+        content_hash=run.result["content_hash"],
+        weights_hash=run.result["weights_hash"],
+        sensitivity=recorded.sensitivity,
+        specificity=recorded.specificity,
+    )
+    what = "temperatures and thresholds are those of the validation predictions"
+    return compared("calibration", what, expected=recorded.to_dict(), found=again.to_dict())
 
 
 def _images(run: RecordedRun, split: str) -> Check:
@@ -174,7 +206,7 @@ def _images(run: RecordedRun, split: str) -> Check:
     columns = [str(column) for column in samples if column in frame]
     targets = run.beton.targets[indices][:, label_columns(run.beton, labels_of(frame), run.folder.path)]
     wrong = {column: int((_texts(frame[column]) != _texts(samples[column])).sum()) for column in columns}
-    wrong["targets"] = int((targets != columns_of(frame, "target:")).any(axis=1).sum())
+    wrong["targets"] = int((targets != targets_of(frame)).any(axis=1).sum())
     what = f"{', '.join(columns)} and targets of {len(frame):,} images are the beton's"
     if any(wrong.values()):
         what = "; ".join(
@@ -206,31 +238,4 @@ def without_file(run: RecordedRun, split: str, name: str) -> Check:
 
 def predictions_files(folder: RunFolder) -> dict[str, Path]:
     """The files of predictions by split."""
-    return {"test": folder.predictions_file}
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Rows of a file of predictions, by index.
-
-    Raises:
-        InputError: when it is no parquet file that can be read.
-    """
-    try:
-        return pd.read_parquet(regular(path)).sort_values("index", kind="stable")
-    except (OSError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: not a file of predictions ({' '.join(str(error).split())})") from None
-
-
-def labels_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Labels of predictions, in their order."""
-    return tuple(str(name).removeprefix("target:") for name in frame if str(name).startswith("target:"))
-
-
-def columns_of(frame: pd.DataFrame, prefix: str) -> np.ndarray:
-    """(N, L) of the columns with a prefix."""
-    return frame[[prefix + label for label in labels_of(frame)]].to_numpy()
-
-
-def logits_of(frame: pd.DataFrame) -> np.ndarray:
-    """(N, L) float32."""
-    return columns_of(frame, "logit:").astype(np.float32)
+    return {"test": folder.predictions_file, "validation": folder.validation_file}

@@ -59,6 +59,7 @@ def test_everything_holds_on_a_run_as_it_was_trained(
     assert (status, set(outcomes.values())) == (0, {"held"})
     assert {"config", "best epoch", "weights", "beton", "beton pages", "training steps"} < set(outcomes)
     assert {"test images", "test scores", "test predictions", "training epochs", "training result"} < set(outcomes)
+    assert {"validation images", "validation scores", "validation predictions", "calibration"} < set(outcomes)
     printed = json.loads(capsys.readouterr().out)
     assert printed == read_json(folder.certificate_file)
     assert (printed["held"], printed["failed"], printed["steps"]) == (len(outcomes), 0, 9)
@@ -107,9 +108,14 @@ def test_one_changed_byte_of_a_page_is_found(folder: RunFolder, tiny_beton: Path
     [
         ("result.json", ("test", "auroc", "Mass"), 0.9, ["test scores"]),
         ("result.json", ("best_epoch",), 7, ["best epoch"]),
-        ("result.json", ("content_hash",), "sha256:0", ["beton"]),
+        ("result.json", ("content_hash",), "sha256:0", ["beton", "calibration"]),
         ("config.json", ("config", "seed"), 1, ["config"]),
-        ("config.json", ("config", "network", "name"), "densenet121", ["config", "test predictions"]),
+        (
+            "config.json",
+            ("config", "network", "name"),
+            "densenet121",
+            ["config", "test predictions", "validation predictions"],
+        ),
     ],
 )
 def test_a_changed_value_is_named(
@@ -123,6 +129,28 @@ def test_a_changed_value_is_named(
     edit_json(folder.path / file, change)
     status, outcomes = verify(folder, tiny_beton.parent)
     assert (status, failed(outcomes)) == (1, names)
+
+
+def test_a_changed_threshold_is_found(folder: RunFolder, tiny_beton: Path) -> None:
+    def change(document: Any) -> None:
+        document["labels"]["Mass"]["thresholds"]["f1"] += 0.5
+
+    edit_json(folder.calibration_file, change)
+    status, outcomes = verify(folder, tiny_beton.parent)
+    assert (status, failed(outcomes)) == (1, ["calibration"])
+
+
+def test_validation_scores_of_a_run_that_moved_need_not_be_those_of_its_file(
+    folder: RunFolder, tiny_beton: Path
+) -> None:
+    """Training scored them where it ran then, the file is of the last start."""
+    frame = pd.read_parquet(folder.validation_file)
+    frame["logit:Mass"] += np.float32(0.25)
+    frame.to_parquet(folder.validation_file, index=False)
+    assert "validation scores" in failed(verify(folder, tiny_beton.parent)[1])
+    before = {"devices": ["NVIDIA H100"], "precision": "bf16"}
+    edit_json(folder.provenance_file, lambda document: document.update(earlier_starts=[before]))
+    assert verify(folder, tiny_beton.parent)[1]["validation scores"] == "not checked"
 
 
 def test_another_split_of_the_beton_is_found(folder: RunFolder, tiny_beton: Path) -> None:
