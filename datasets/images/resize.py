@@ -27,11 +27,29 @@ def fit(gray: np.ndarray, size: int, resize: Resize = "shorter") -> np.ndarray:
     if resize not in get_args(Resize):
         raise ValueError(f"resize = {resize!r} is unknown; known: {', '.join(get_args(Resize))}")
     height, width = gray.shape
+    scaled_height, scaled_width, top, left = _placement(height, width, size, resize)
+    scaled = np.asarray(Image.fromarray(gray).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(scaled[top : top + size, left : left + size])
+
+
+def fit_box(
+    box: tuple[float, float, float, float], height: int, width: int, size: int, resize: Resize = "shorter"
+) -> tuple[float, float, float, float]:
+    """Where a box (left, top, right, bottom) of an image (H, W) lies on its page of ``fit``, cut at the page's edges.
+
+    Of a box outside the page right is not above left, or bottom not above top.
+    """
+    scaled_height, scaled_width, top, left = _placement(height, width, size, resize)
+    xs = [min(max(x * scaled_width / width - left, 0.0), float(size)) for x in box[::2]]
+    ys = [min(max(y * scaled_height / height - top, 0.0), float(size)) for y in box[1::2]]
+    return xs[0], ys[0], xs[1], ys[1]
+
+
+def _placement(height: int, width: int, size: int, resize: Resize) -> tuple[int, int, int, int]:
+    """Height and width of the scaled image, and top and left of the page in it."""
     scaled_width = scaled_height = size
     if resize == "shorter" and width > height:
         scaled_width = int(size * width / height)
     elif resize == "shorter":
         scaled_height = int(size * height / width)
-    top, left = round((scaled_height - size) / 2.0), round((scaled_width - size) / 2.0)
-    scaled = np.asarray(Image.fromarray(gray).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(scaled[top : top + size, left : left + size])
+    return scaled_height, scaled_width, round((scaled_height - size) / 2.0), round((scaled_width - size) / 2.0)

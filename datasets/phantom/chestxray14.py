@@ -14,11 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from datasets.phantom.canvas import Field
 from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels
-from datasets.phantom.patients import KINDS, Case, draw_patient, generator, read_profile
+from datasets.phantom.lesions import lesion_boxes
+from datasets.phantom.patients import KINDS, Case, Finding, draw_patient, generator, read_profile
+from datasets.sources.boxes import PUBLISHED_SIDE
 
 PROFILE = read_profile("chestxray14", {name: kind.chestxray14 for name, kind in KINDS.items()})
 TABLE, TRAIN_VAL, TEST = "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"
+BOXES, BOXES_HEADER = "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+BOXED = {
+    "atelectasis": "Atelectasis",
+    "effusion": "Effusion",
+    "infiltration": "Infiltrate",
+    "mass": "Mass",
+    "nodule": "Nodule",
+    "pneumonia": "Pneumonia",
+    "pneumothorax": "Pneumothorax",
+}
+"""What the table of boxes calls the findings; Cardiomegaly, its eighth, leaves no trace but a wide heart."""
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
@@ -43,15 +57,27 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
     order = list(range(len(patient.studies)))
     if number == _OUT_OF_ORDER:
         order = [*order[1:], 0]
-    rows: list[Row] = []
+    rows, boxes = list[Row](), list[Row]()
     for follow_up, study in enumerate(order):
         name, shown = f"{number:08d}_{study:03d}.png", patient.studies[study]
-        _save_png(folder / name, draw_pixels(job, PROFILE, patient, study, 0), number if study == 0 else 0)
+        lesions = list[tuple[Finding, Field]]()
+        pixels = draw_pixels(job, PROFILE, patient, study, 0, lambda *lesion, kept=lesions: kept.append(lesion))
+        _save_png(folder / name, pixels, number if study == 0 else 0)
+        boxes += [row for lesion in lesions for row in _box_rows(name, *lesion)]
         who = (str(number), str(patient.age + follow_up), patient.anatomy.sex[0], shown.views[0])
         width, height, spacing = _ORIGINALS[int(rng.integers(len(_ORIGINALS)))]
         rows.append((name, finding_labels(shown.case), str(follow_up), *who, width, height, spacing, spacing))
     listed = TEST if number % 5 == 2 else TRAIN_VAL
-    return {TABLE: rows, listed: [(row[0],) for row in rows]}, len(rows)
+    return {TABLE: rows, listed: [(row[0],) for row in rows], BOXES: boxes}, len(rows)
+
+
+def _box_rows(name: str, finding: Finding, change: Field) -> list[Row]:
+    """Rows of the table of boxes, in pixels of the published images whatever the size of the drawn one."""
+    if finding.name not in BOXED:
+        return []
+    scale = PUBLISHED_SIDE / len(change)
+    numbers = ((x, y, right - x, bottom - y) for x, y, right, bottom in lesion_boxes(change))
+    return [(name, BOXED[finding.name], *(f"{scale * value:.3f}" for value in box)) for box in numbers]
 
 
 def finding_labels(case: Case) -> str:
@@ -70,4 +96,8 @@ def _save_png(path: Path, gray: NDArray[np.uint8], odd: int) -> None:
     image.save(path, "PNG", compress_level=1)
 
 
-LAYOUT = Layout(folder="ChestX-ray14", tables={TABLE: HEADER, TRAIN_VAL: "", TEST: ""}, write_patient=write_patient)
+LAYOUT = Layout(
+    folder="ChestX-ray14",
+    tables={TABLE: HEADER, TRAIN_VAL: "", TEST: "", BOXES: BOXES_HEADER},
+    write_patient=write_patient,
+)

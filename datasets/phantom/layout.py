@@ -17,7 +17,7 @@ from PIL import Image
 from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.phantom.patients import Case, Patient, Profile, Study, View, draw_patient, generator
-from datasets.phantom.render import render
+from datasets.phantom.render import Traced, render
 from datasets.sources.labels import CHEXPERT_LABELS
 
 Row = tuple[str, ...]
@@ -78,10 +78,12 @@ def digits(job: Job, number: int, *place: int) -> str:
     return hashlib.sha256("/".join(map(str, (job.seed, number, *place))).encode()).hexdigest()
 
 
-def draw_pixels(job: Job, profile: Profile, patient: Patient, study: int, image: int) -> NDArray[np.uint8]:
+def draw_pixels(
+    job: Job, profile: Profile, patient: Patient, study: int, image: int, traced: Traced | None = None
+) -> NDArray[np.uint8]:
     """The pixels (H, W) of picture ``image`` of study ``study``, both counted from 0."""
     shown, rng = patient.studies[study], generator(job.seed, profile, patient.number, study, image)
-    return render(profile, patient.anatomy, shown.case, shown.views[image], job.size, rng)
+    return render(profile, patient.anatomy, shown.case, shown.views[image], job.size, rng, traced)
 
 
 def save_jpeg(path: Path, gray: NDArray[np.uint8]) -> None:

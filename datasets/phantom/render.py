@@ -5,11 +5,13 @@ The datasets share anatomy and traces; shape, contrast curve, noise, borders and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.phantom.canvas import Drawing, Field, Frame, clouds
-from datasets.phantom.patients import Anatomy, Case, Profile, View, afflict
+from datasets.phantom.patients import Anatomy, Case, Finding, Profile, View, afflict
 from datasets.phantom.scene import frontal_scene, lateral_scene
 from datasets.phantom.traces import TRACES
 
@@ -22,8 +24,18 @@ _STROKES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
 """Letters as lines in a unit box: a font would make the bytes depend on the machine."""
 
 
+Traced = Callable[[Finding, Field], None]
+"""Is told of each finding that leaves a trace, and by how much that changes the density (H, W)."""
+
+
 def render(
-    profile: Profile, anatomy: Anatomy, case: Case, view: View, size: int, rng: np.random.Generator
+    profile: Profile,
+    anatomy: Anatomy,
+    case: Case,
+    view: View,
+    size: int,
+    rng: np.random.Generator,
+    traced: Traced | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a picture of ``size`` pixels on its shorter side; ``rng`` gives pose, exposure and noise."""
     lateral = view == "LATERAL"
@@ -43,7 +55,10 @@ def render(
     scene = lateral_scene(body, frame) if lateral else frontal_scene(body, frame, case, bedside=view == "AP")
     for finding in case:
         if finding.name in TRACES:
+            before = scene.density.copy() if traced else None
             TRACES[finding.name](scene, finding, np.random.default_rng(finding.key))
+            if traced and before is not None:
+                traced(finding, scene.density - before)
     return _develop(scene.density + scene.markings, profile, frame, view, rng)
 
 

@@ -49,6 +49,17 @@ class Backbone(Network):
         self._tapped.clear()
         return NetworkOutput(logits=self.classifier(features), attention=planes)
 
+    @property
+    def tap_module(self) -> nn.Module:
+        """The tapped module.
+
+        Raises:
+            InputError: when it gives tokens, or planes with the channels last.
+        """
+        if self.tap.layout != "planes":
+            raise InputError(f"{self.config.name}: its tap {self.tap.name} gives {self.tap.layout}, and no planes")
+        return self.features.get_submodule(self.tap.name)
+
     def to_range(self, images: Tensor) -> Tensor:
         """Images normalised as the library does it for this network."""
         return images * self.scale + self.shift if self.renormalises else images

@@ -38,6 +38,11 @@ class DenseNet121(Network):
         """Attention planes alone: denselayer16, norm5 and the classifier are not run."""
         return self._last_block(images, stop_at_tap=True)[1]
 
+    @property
+    def tap_module(self) -> nn.Module:
+        """The last convolution of denselayer15."""
+        return self.features.get_submodule(f"denseblock4.{TAP}.conv2")
+
     def to_range(self, images: Tensor) -> Tensor:
         """Images in this network's pixel range: as they are."""
         return images

@@ -46,3 +46,8 @@ class DenseNet40(Network):
         """Output of the first 1x1 convolution, before the optional ReLU."""
         planes: Tensor = self.squeeze(average_pool(features(self.features, images), POOL_SIZE))
         return planes
+
+    @property
+    def tap_module(self) -> nn.Module:
+        """The first 1x1 convolution."""
+        return self.squeeze

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from datasets.errors import InputError
 from harness.config import NetworkConfig
 from harness.config.networks import scope_modules
 
@@ -45,6 +46,15 @@ class Network(nn.Module):
         """Attention planes alone, (B, 32, S/32, S/32); a network may skip the layers behind the tap."""
         output: NetworkOutput = self(images)
         return output.attention
+
+    @property
+    def tap_module(self) -> nn.Module:
+        """The module that gives the attention planes, (B, C, H, W), for methods that look at its gradient.
+
+        Raises:
+            InputError: when none gives planes in this form.
+        """
+        raise InputError(f"{self.config.name}: names no module that gives its attention planes")
 
     def train(self, mode: bool = True) -> Self:
         """As in PyTorch, except that the batch norms named in ``frozen_norms`` stay in eval mode."""

@@ -52,6 +52,8 @@ class RunFolder:
     """Hashes of the weights after steps 1, 2, 5, 10, ..., one a line, by which a retraining is compared."""
     certificate_file = _Below("certificate.json")
     """What ``cxr verify`` found when it computed the run's files again."""
+    explanations_file = _Below("explanations.json")
+    """How well maps find boxed lesions, once ``cxr explain RUN --boxes`` scored them."""
     status_file = _Below("status.json")
     """``{"state": "running" | "done" | "failed" | "interrupted", "epoch", "epochs", "updated", "error", ...}``."""
     last_dir = _Below("checkpoint", "last")

@@ -49,6 +49,7 @@ for _name, _section, _order, _builder, _flags in (
     ("paired_figure", _DIFFERENCE, 310, "figures.scores:paired_figure", ()),
     ("paired", "Difference by label", 400, "tables.paired_tables:paired", ("latex", "folds")),
     ("attention", "Attention maps", 500, "figures.attention:attention_maps", ()),
+    ("explanations", "Explanations", 520, "tables.explanations:explanations", ()),
     ("train_by_test", "On other datasets", 550, "tables.train_by_test:train_by_test", ("latex",)),
     ("seen", "What the weights have seen", 570, "tables.seen:what_weights_have_seen", ()),
     ("lineage", "What the weights have seen", 580, "figures.lineage:lineage_figure", ()),

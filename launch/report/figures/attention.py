@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from datasets.errors import InputError
+from harness.evaluation.maps import attention_map, unit_planes
 from launch.report.content import Note, Picture, ReportData
 from launch.report.figures.drawing import LABEL_SIZE, plain, remove, save
 from launch.report.read.collect import Run
@@ -30,8 +31,6 @@ _CAPTION = (
     "paper, for planes that pair."
 )
 _PLANES = "Every unit plane of the first radiograph, in its network's order, on one scale; white is zero."
-EPS = 1e-6
-"""Norm under which a plane counts as empty, as in the attention loss."""
 _OVERLAY, _SIGNED = "viridis", "PuOr"
 """Colour maps that are told apart without colour vision: lightness rises, or falls to both sides of white."""
 _SIDE_INCHES = 2.3
@@ -130,18 +129,6 @@ class Seen(NamedTuple):
     def title(self) -> str:
         """Name and, for a student whose planes pair with the teacher's, its mean distance."""
         return self.name if self.distance is None else f"{self.name}\ndistance to teacher {self.distance.mean():.2f}"
-
-
-def unit_planes(planes: np.ndarray) -> np.ndarray:
-    """Each plane (h, w) divided by its norm, as equation (2) has it."""
-    norms = np.sqrt(np.square(planes, dtype=np.float64).sum(axis=(-2, -1), keepdims=True))
-    return np.asarray(planes / np.maximum(norms, EPS))
-
-
-def attention_map(planes: np.ndarray) -> np.ndarray:
-    """(N, h, w): mean square of the unit planes times h w, so that 1 everywhere is even attention."""
-    units = unit_planes(planes)
-    return np.asarray(np.square(units).mean(axis=1) * (units.shape[-2] * units.shape[-1]))
 
 
 def draw_overlays(images: np.ndarray, titles: Sequence[str], seen: Sequence[Seen], path: Path) -> None:
