@@ -61,7 +61,7 @@ def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], d
     for (scored, seen), users in groups.items():
         verdict = judge(seen.data, scored, find)
         of = f"{seen.owner.text}, {seen.role} of {_named(users)}"
-        if verdict.level in ("seen", "unknown"):
+        if verdict.leaks or verdict.level == "unknown":
             told.update(user.run_id for user in users)
         for leak in verdict.leaks:
             yield fail("leaks", f"{of}, has seen test images: {leak}", LEAK_FIX.format(source=seen.owner.text))

@@ -50,7 +50,8 @@ class Search:
     """A search over beta."""
 
     name: str
-    """Of the run that it is for, without its beta."""
+    """Of the run that it is for, without its beta; the search is known by that run's id."""
+    run_id: str
 
     @property
     def text(self) -> str:
@@ -120,7 +121,7 @@ class Lineage:
         if objective.teacher is not None and objective.teacher.kind != "none":
             yield Edge("learnt from", self._weights(objective.teacher))
         if isinstance(objective, AttentionTransfer) and isinstance(objective.beta, BetaSearch):
-            node = Search(objective.beta.template.name)
+            node = Search(objective.beta.template.name, objective.beta.template.run_id)
             self.edges.setdefault(node, tuple(Edge("tried", self.add(run)) for run in objective.beta.runs))
             yield Edge("chosen by", node)
 

@@ -27,6 +27,7 @@ class Verdict:
     """``apart`` by the files; ``seen``; ``unknown`` where the datasets hold the same images and no file tells more;
     ``unrelated`` where they do not, as far as the registry knows, and their betons are not both at hand."""
     leaks: tuple[Leak, ...] = ()
+    """What they share; blank images, which tell nothing of a patient, are no reason to call it ``seen``."""
 
 
 def finder(places: Callable[[Data], Iterable[Path]]) -> Callable[[Data], Beton | None]:
@@ -64,7 +65,7 @@ def judge(seen: Data, scored: Data, find: Callable[[Data], Beton | None], *, tru
     if train is None or test is None:
         return Verdict(level="apart" if one_beton else "unknown" if related else "unrelated")
     leaks = tuple(_overlap(train, seen, test, scored, related=related))
-    return Verdict(level="seen" if leaks else "apart", leaks=leaks)
+    return Verdict(level="seen" if any(not leak.blank for leak in leaks) else "apart", leaks=leaks)
 
 
 def _overlap(train: Beton, seen: Data, test: Beton, scored: Data, *, related: bool) -> list[Leak]:

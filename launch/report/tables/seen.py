@@ -83,7 +83,7 @@ def _tested(seen: list[Seen], verdicts: list[Verdict]) -> Value:
     """The worst of the verdicts, and by what ways it comes."""
     by_level: dict[str, dict[str, None]] = defaultdict(dict)
     for item, verdict in zip(seen, verdicts, strict=True):
-        leaks = ", ".join(f"{leak.count:,} {leak.kind}" for leak in verdict.leaks)
+        leaks = ", ".join(f"{leak.count:,} {leak.kind}" for leak in verdict.leaks if not leak.blank)
         by_level[verdict.level][f"{item.role}: {leaks}" if leaks else item.role] = None
     if by_level["seen"]:
         return Value(tuple(f"SEEN, {text}" for text in by_level["seen"]), sort="0", mark="doubtful")

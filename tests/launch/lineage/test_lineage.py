@@ -65,7 +65,7 @@ def test_a_search_has_seen_what_its_runs_were_trained_and_selected_on() -> None:
         ("beta search", "mimic_cxr", "train"),
         ("beta search", "mimic_cxr", "validation"),
     ]
-    assert {seen.owner for seen in found[1:]} == {Search(template.name)}
+    assert {seen.owner for seen in found[1:]} == {Search(template.name, template.run_id)}
 
 
 @pytest.mark.parametrize(
@@ -106,5 +106,12 @@ def test_patients_are_compared_by_the_betons_of_the_recorded_hashes(tmp_path: Pa
     assert judge(seen, own, find).level == "apart"  # as its manifest has it
     (leak,) = judge(seen, own, find, trust_split=False).leaks
     assert (leak.kind, leak.examples) == ("patients", ("2",))
+    blank = make_beton(tmp_path, "padchest", [("f.png", "1", "train", -7), ("g.png", "2", "test", 6)])
+    white = make_beton(tmp_path, "brax", [("h.png", "3", "test", -7), ("i.png", "4", "train", 7)])
+    before, after = (
+        Data(dataset=beton.sidecar.dataset, split=split, content_hash=beton.sidecar.content_hash)
+        for beton, split in ((blank, "train"), (white, "test"))
+    )
+    assert judge(before, after, find).level == "apart"  # both are of one gray, which tells nothing of a patient
     first = dataclasses.replace(seen, subset="1")
     assert judge(first, own, find, trust_split=False).level == "apart"
