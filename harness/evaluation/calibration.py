@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,16 @@ class LabelCalibration:
     temperature: float | None
     thresholds: dict[str, float | None]
     """By rule, on the logit as the network gives it; positive where logit >= threshold."""
-    sensitivities: dict[str, float | None] = field(default_factory=dict)
+    sensitivities: dict[str, float | None]
     """By rule, on the validation split."""
-    specificities: dict[str, float | None] = field(default_factory=dict)
+    specificities: dict[str, float | None]
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature {self.temperature} must be above 0")
-        missing = [rule for rule in RULES if rule not in self.thresholds]
-        if missing:
-            raise ValueError(f"no threshold of {', '.join(missing)}")
+        for name in ("thresholds", "sensitivities", "specificities"):
+            if set(getattr(self, name)) != set(RULES):
+                raise ValueError(f"{name}: expected one for each of {', '.join(RULES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

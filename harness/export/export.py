@@ -1,4 +1,4 @@
-"""Export a finished run: weights, labels, preprocessing, ONNX and a model card with its test scores."""
+"""Export a finished run: weights, labels, preprocessing, calibration, ONNX and a model card with its test scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
 from datasets.files import regular, write_json
+from harness.evaluation.calibration import Calibration
 from harness.evaluation.metrics import Interval, auroc_intervals
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
-from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_model
+from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_calibration, open_model
 from harness.runs.checkpoint import WEIGHTS_NAME
 from harness.runs.checkpoint_folder import replacing_folder
 from harness.runs.folder import RunFolder
@@ -46,6 +47,8 @@ class Exported:
     mean_interval: Interval | None
     test_patients: int | None
     onnx: OnnxCheck | None
+    calibration: Calibration | None
+    """None for a run of older code to which it was not added."""
 
 
 def export_run(
@@ -74,11 +77,14 @@ def export_run(
     if result is None:
         raise InputError(f"{path}: the run is not finished (no {folder.result_file.name}); train it to its end")
     provenance = folder.provenance()
+    calibration = open_calibration(model)
     opened = _beton(model)
     intervals, mean_interval, patients = _intervals(folder, model)
     with sole_writer(out, beside=True), replacing_folder(out) as partial:
         check = _write_onnx(model, partial / ONNX_NAME, opened) if onnx else None
         _write_files(model, folder, partial, check)
+        if calibration is not None:
+            write_json(RunFolder(partial).calibration_file, calibration.to_dict())
         exported = Exported(
             model=model,
             result=result,
@@ -88,6 +94,7 @@ def export_run(
             mean_interval=mean_interval,
             test_patients=patients,
             onnx=check,
+            calibration=calibration,
         )
         (partial / CARD_NAME).write_text(write_card(exported), encoding="utf-8")
     return exported

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from datasets.augment.network_input import to_network_input
 from datasets.convert.protocol import Reject
 from datasets.errors import InputError
 from datasets.images.decode import is_image
 from harness.devices.accelerator import Accelerator, make_accelerator
+from harness.evaluation.calibration import Calibration
 from harness.export.saved_model import SavedModel
 from harness.networks import Network
 from harness.runs.runtime import RuntimeConfig
@@ -28,10 +30,22 @@ class Prediction:
     """What a network says of one image file."""
 
     path: Path
-    probabilities: tuple[float, ...] | None
-    """In 0..1, in the order of the model's labels; None if the file cannot be used."""
+    probabilities: tuple[float | None, ...] | None
+    """In 0..1, in the order of the model's labels; None if the file cannot be used, or for a label that was not
+    calibrated and should be."""
     reason: str | None = None
     """Why there are none."""
+    decisions: tuple[bool | None, ...] | None = None
+    """Whether each label is positive, None for one without a threshold; None if nothing was to be decided."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decider:
+    """Calibrates, and decides by one rule."""
+
+    calibration: Calibration
+    rule: str
+    """One of ``harness.evaluation.calibration.RULES``."""
 
 
 def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -73,12 +87,17 @@ def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def predict_images(
-    model: SavedModel, images: Sequence[Path], runtime: RuntimeConfig, *, batch_size: int
+    model: SavedModel,
+    images: Sequence[Path],
+    runtime: RuntimeConfig,
+    *,
+    batch_size: int,
+    decider: Decider | None = None,
 ) -> Iterator[Prediction]:
     """A prediction for each image, in order, ``batch_size`` of them in one forward pass.
 
     Pages and network are those of the run's own evaluation, so a test image gets its probability of
-    predictions.parquet, to rounding.
+    predictions.parquet, to rounding. With ``decider`` probabilities are calibrated and come with decisions.
 
     Raises:
         InputError: for a batch size below 1, or a device or precision that is not to be had here.
@@ -89,24 +108,35 @@ def predict_images(
     network = model.network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pages = zip(images, model.preprocessing.pages(images, workers=runtime.num_workers), strict=True)
     while batch := list(islice(pages, batch_size)):
-        yield from _predict(accelerator, network, batch)
+        usable = [page for _, page in batch if not isinstance(page, Reject)]
+        found = _answers(_logits(accelerator, network, np.stack(usable)[:, None]), decider) if usable else iter(())
+        for path, page in batch:
+            if isinstance(page, Reject):
+                yield Prediction(path, None, page.reason)
+            else:
+                values, decisions = next(found)
+                yield Prediction(path, values, decisions=decisions)
 
 
-def probabilities(accelerator: Accelerator, network: Network, pages: np.ndarray) -> np.ndarray:
-    """Probabilities (B, L) float64 of gray pages (B, 1, S, S) uint8."""
+def _logits(accelerator: Accelerator, network: Network, pages: np.ndarray) -> Tensor:
+    """Logits (B, L) of gray pages (B, 1, S, S) uint8, on the device."""
     with torch.inference_mode(), accelerator.autocast():
-        logits = network(to_network_input(torch.from_numpy(pages).to(accelerator.device))).logits
-    found: np.ndarray = torch.sigmoid(logits.double()).cpu().numpy()
-    return found
+        logits: Tensor = network(to_network_input(torch.from_numpy(pages).to(accelerator.device))).logits
+    return logits
 
 
-def _predict(
-    accelerator: Accelerator, network: Network, batch: Sequence[tuple[Path, np.ndarray | Reject]]
-) -> Iterator[Prediction]:
-    usable = [page for _, page in batch if not isinstance(page, Reject)]
-    rows = iter(probabilities(accelerator, network, np.stack(usable)[:, None]) if usable else ())
-    for path, page in batch:
-        if isinstance(page, Reject):
-            yield Prediction(path, None, page.reason)
-        else:
-            yield Prediction(path, tuple(map(float, next(rows))))
+def _answers(
+    logits: Tensor, decider: Decider | None
+) -> Iterator[tuple[tuple[float | None, ...], tuple[bool | None, ...] | None]]:
+    """Probabilities and decisions of each image."""
+    if decider is None:
+        for row in torch.sigmoid(logits.double()).cpu().numpy():
+            yield tuple(map(float, row)), None
+        return
+    values = logits.float().cpu().numpy()
+    decided = decider.calibration.decisions(values, decider.rule)
+    for row, decisions in zip(decider.calibration.probabilities(values), decided, strict=True):
+        yield (
+            tuple(None if np.isnan(value) else float(value) for value in row),
+            tuple(None if np.isnan(value) else bool(value) for value in decisions),
+        )

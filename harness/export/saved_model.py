@@ -10,13 +10,16 @@ from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import parse_as, read_json
 from harness.config import RunConfig
+from harness.evaluation.calibration import Calibration
 from harness.networks import Network
-from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, read_weights
+from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, read_weights, weights_hash
 from harness.runs.folder import RunFolder
 from harness.weights.weight_files import SourceWeights, check_tensors, read_labels
 
 PREPROCESSING_NAME = "preprocessing.json"
 """Its presence tells an exported folder from a run folder."""
+
+CALIBRATE = "'cxr evaluate RUN --write' makes that of a run, and 'cxr export' puts it beside an exported model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,19 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
         precision=precision,
         beton=found,
     )
+
+
+def open_calibration(model: SavedModel) -> Calibration | None:
+    """The calibration beside a model; None where there is none.
+
+    Raises:
+        InputError: when it cannot be read, or was fitted to other weights.
+    """
+    path = RunFolder(model.path).calibration_file
+    found = Calibration.read(path)
+    if found is not None and (tuple(found.labels), found.weights_hash) != (model.labels, weights_hash(model.tensors)):
+        raise InputError(f"{path}: fitted to other weights than those here; {CALIBRATE}")
+    return found
 
 
 def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing, Path | None]:

@@ -17,9 +17,10 @@ logger = logging.getLogger(__name__)
 class Export:
     """Write a run's best weights for others: model card, safetensors, label names, preprocessing, ONNX.
 
-    OUT holds README.md (the model card), model.safetensors, labels.json, preprocessing.json, config.json and
-    model.onnx, whose probabilities are compared with torch's before anything is left there. It takes gray pages of
-    any batch size. OUT appears whole or not at all; an earlier export there is replaced.
+    OUT holds README.md (the model card), model.safetensors, labels.json, preprocessing.json, config.json,
+    calibration.json (temperatures and thresholds by label) and model.onnx, whose probabilities are compared with
+    torch's before anything is left there. It takes gray pages of any batch size. OUT appears whole or not at all; an
+    earlier export there is replaced.
 
     For example:
         cxr export runs/chexpert_1k_imagenet_tl_d121_s0-0123456789 --out model
@@ -57,5 +58,7 @@ class Export:
             )
         if exported.sidecar is None:
             logger.info("the run's beton is not here, so the card lacks its splits")
+        if exported.calibration is None:
+            logger.info("the run has no calibration, which 'cxr evaluate RUN --write' makes; the export lacks it too")
         for path in sorted(self.out.iterdir()):
             print(path)

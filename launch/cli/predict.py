@@ -6,17 +6,19 @@ import csv
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from harness.runs.runtime import Precision
 
 if TYPE_CHECKING:
-    from harness.export.predict import Prediction
+    from harness.export.predict import Decider, Prediction
+    from harness.export.saved_model import SavedModel
 
 logger = logging.getLogger(__name__)
 SHOWN = 5
@@ -43,6 +45,11 @@ class Predict:
     """Print a list of objects alone: path, and one probability for each label name."""
     csv: bool = False
     """Print CSV: path, then one column for each label."""
+    calibrated: bool = False
+    """Give probabilities calibrated on the run's validation split, and beside each whether the label is positive."""
+    rule: Literal["youden", "sensitivity", "specificity", "f1"] | None = None
+    """With --calibrated: how thresholds were chosen on validation: largest sensitivity + specificity (the default),
+    kept sensitivity, kept specificity (0.9 unless the run's calibration says otherwise), or largest F1."""
     batch_size: int = 32
     """Images of one forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -62,6 +69,8 @@ class Predict:
 
         if self.json and self.csv:
             raise InputError("--json and --csv: choose one")
+        if self.rule is not None and not self.calibrated:
+            raise InputError("--rule chooses among the thresholds of --calibrated; give both")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers {self.workers} must be at least 1")
         if not self.images:
@@ -81,36 +90,76 @@ class Predict:
             logger.info("the model's images were decoded by another version; pixels may differ")
         precision = self.precision or own_precision(model.precision, self.device)
         runtime = RuntimeConfig(device=self.device, precision=precision, num_workers=self.workers)
-        predictions = predict_images(model, files, runtime, batch_size=self.batch_size)
+        decider = self._decider(model) if self.calibrated else None
+        predictions = predict_images(model, files, runtime, batch_size=self.batch_size, decider=decider)
         bad = self._print(model.labels, predictions)
         if bad:
             raise InputError(f"{bad} of {len(files)} images could not be used; each is named above with its reason")
+
+    def _decider(self, model: SavedModel) -> Decider:
+        from datasets.errors import InputError
+        from harness.export.predict import Decider
+        from harness.export.saved_model import CALIBRATE, open_calibration
+
+        calibration = open_calibration(model)
+        if calibration is None:
+            raise InputError(f"{model.path}: --calibrated: the model has no calibration.json; {CALIBRATE}")
+        lacking = [name for name, label in calibration.labels.items() if label.temperature is None]
+        if lacking:
+            logger.info("one class only in validation, so neither calibrated nor decided: %s", ", ".join(lacking))
+        return Decider(calibration=calibration, rule=self.rule or "youden")
 
     def _print(self, labels: tuple[str, ...], predictions: Iterable[Prediction]) -> int:
         """Print what there is in the chosen form; return how many images have no prediction."""
         from datasets.errors import one_line
 
-        writer, rows, bad = csv.writer(sys.stdout, lineterminator="\n"), [], 0
+        writer, bad = csv.writer(sys.stdout, lineterminator="\n"), 0
+        rows: list[Prediction] = []
         if self.csv:
-            writer.writerow(["path", *labels])
+            heads = [(label, f"{label} positive") if self.calibrated else (label,) for label in labels]
+            writer.writerow(["path", *chain(*heads)])
         for prediction in predictions:
-            path, values = str(prediction.path), prediction.probabilities
-            if values is None:
+            if prediction.probabilities is None:
                 bad += 1
-                logger.info("%s: %s", one_line(path), prediction.reason)
+                logger.info("%s: %s", one_line(prediction.path), prediction.reason)
             elif self.csv:  # row by row, so that a folder of a hundred thousand images fills no memory
-                writer.writerow([path, *values])
+                writer.writerow([prediction.path, *chain(*_answers(prediction))])
             else:
-                rows.append((path, values))
+                rows.append(prediction)
         if self.json:
-            objects = [{"path": path, **dict(zip(labels, values, strict=True))} for path, values in rows]
-            print(json.dumps(objects, indent=2, allow_nan=False))
+            print(json.dumps([_object(labels, prediction) for prediction in rows], indent=2, allow_nan=False))
         elif not self.csv:
             _print_table(labels, rows)
         return bad
 
 
-def _print_table(labels: tuple[str, ...], rows: list[tuple[str, tuple[float, ...]]]) -> None:
+def _answers(prediction: Prediction) -> list[tuple[float | int | None, ...]]:
+    """For each label its probability and, where there are decisions, 1 for positive and 0 for negative."""
+    values, decisions = prediction.probabilities or (), prediction.decisions
+    if decisions is None:
+        return [(value,) for value in values]
+    return [
+        (value, None if decision is None else int(decision))
+        for value, decision in zip(values, decisions, strict=True)
+    ]
+
+
+def _object(labels: tuple[str, ...], prediction: Prediction) -> dict[str, Any]:
+    """One image for --json: a probability for each label, or an object of it and of whether the label is positive."""
+    values: Iterable[Any] = prediction.probabilities or ()
+    if prediction.decisions is not None:
+        pairs = zip(values, prediction.decisions, strict=True)
+        values = [{"probability": value, "positive": decision} for value, decision in pairs]
+    return {"path": str(prediction.path), **dict(zip(labels, values, strict=True))}
+
+
+def _cell(value: float | None, decision: int | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" + ("" if decision is None else " positive" if decision else " negative")
+
+
+def _print_table(labels: tuple[str, ...], rows: Sequence[Prediction]) -> None:
     """Labels down, images across, as many images side by side as 80 columns or the terminal hold."""
     from rich.console import Console
     from rich.table import Table
@@ -120,9 +169,10 @@ def _print_table(labels: tuple[str, ...], rows: list[tuple[str, tuple[float, ...
 
     across = max(1, (Console().width - max(map(len, labels)) - 4) // 19)
     for start in range(0, len(rows), across):
+        shown = rows[start : start + across]
         table = Table("probability of")
-        for path, _ in rows[start : start + across]:
-            table.add_column(Text(Path(path).name), justify="right", overflow="fold", max_width=16)
-        for place, label in enumerate(labels):
-            table.add_row(Text(label), *(f"{values[place]:.4f}" for _, values in rows[start : start + across]))
+        for prediction in shown:
+            table.add_column(Text(prediction.path.name), justify="right", overflow="fold", max_width=16)
+        for label, *cells in zip(labels, *map(_answers, shown), strict=True):
+            table.add_row(Text(label), *(_cell(*cell) for cell in cells))
         print_whole(table)

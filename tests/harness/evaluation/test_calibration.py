@@ -119,7 +119,7 @@ def test_a_file_is_read_as_it_was_written_or_refused(tmp_path: Path) -> None:
     found = fit([1, 0.3, 0.2, -1], [1, 0, 1, 0])
     write_json(path, found.to_dict())
     assert Calibration.read(path) == found
-    wrong = ("temperature", -1.0, "must be above 0"), ("thresholds", {}, "no threshold of youden")
+    wrong = ("temperature", -1.0, "must be above 0"), ("thresholds", {}, "expected one for each of youden")
     for key, value, message in wrong:
         values = found.to_dict()
         values["labels"]["A"][key] = value

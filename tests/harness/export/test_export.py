@@ -22,14 +22,16 @@ from tiny_runs import LABELS, SIZE, FinishedRun
 from datasets.beton.reader import Beton
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
+from harness.evaluation.calibration import RULES
 from harness.export.export import export_run
 from harness.export.onnx import check_onnx
-from harness.export.saved_model import open_model
+from harness.export.saved_model import open_calibration, open_model
 from harness.runs.checkpoint import load_weights
 from launch.cli import main
 from launch.report.write.documents import model_card
 
-FILES = ["README.md", "config.json", "labels.json", "model.onnx", "model.safetensors", "preprocessing.json"]
+FILES = ["README.md", "calibration.json", "config.json", "labels.json"]
+FILES += ["model.onnx", "model.safetensors", "preprocessing.json"]
 
 
 def call(*arguments: object) -> int:
@@ -121,8 +123,40 @@ def test_the_card_says_the_scores_with_intervals(folder: Path, finished_run: Fin
     assert finished_run.result["weights_hash"] in card
     assert "operator set" in card
     headings = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
-    wanted = ["Files and use", "Data", "Test scores", "Preprocessing", "Training", "Provenance"]
-    assert headings == [*wanted, "Intended use and limits", "Citation"]
+    wanted = ["Files and use", "Data", "Test scores", "Calibration and operating points", "Preprocessing"]
+    assert headings == [*wanted, "Training", "Provenance", "Intended use and limits", "Citation"]
+
+
+def test_the_export_holds_the_runs_calibration_and_the_card_says_it(folder: Path, finished_run: FinishedRun) -> None:
+    assert (folder / "calibration.json").read_bytes() == finished_run.folder.calibration_file.read_bytes()
+    card = (folder / "README.md").read_text().splitlines()
+    calibration = open_calibration(open_model(folder))
+    assert calibration is not None and tuple(calibration.labels) == LABELS
+    start = card.index("|---|---:|---:|---:|---:|---:|")
+    assert card[start - 1].endswith("| Youden | sensitivity of 0.9 | specificity of 0.9 | F1 |")
+    for line, (name, label) in zip(card[start + 1 :], calibration.labels.items(), strict=False):
+        points = [
+            f"{label.thresholds[rule]:.3f} ({label.sensitivities[rule]:.3f}, {label.specificities[rule]:.3f})"
+            for rule in RULES
+        ]
+        assert line == f"| {name} | {label.temperature:.3f} | {' | '.join(points)} |"
+    assert "Probabilities are not calibrated" not in "\n".join(card)
+
+
+def test_a_run_of_older_code_is_exported_without_a_calibration(
+    finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = Path(shutil.copytree(finished_run.folder.path, tmp_path / "run")), tmp_path / "out"
+    for name in ("calibration.json", "validation.parquet"):
+        (run / name).unlink()
+    frame = pd.read_parquet(run / "predictions.parquet").drop(columns=["view", "sex", "age"])
+    frame.to_parquet(run / "predictions.parquet", index=False)
+    assert call("export", run, "--out", out, "--no-onnx") == 0
+    assert "no calibration, which 'cxr evaluate RUN --write' makes" in capsys.readouterr().err
+    assert not (out / "calibration.json").exists()
+    card = (out / "README.md").read_text()
+    assert "Probabilities are not calibrated, and no threshold was chosen." in card and "temperature" not in card
+    assert f"| **mean** | {finished_run.result['test']['mean_auroc']:.4f} | " in card
 
 
 def test_other_peoples_folders_and_unfinished_runs_are_refused(finished_run: FinishedRun, tmp_path: Path) -> None:

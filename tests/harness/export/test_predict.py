@@ -24,7 +24,7 @@ from datasets.convert.protocol import Reject
 from datasets.convert.request import ConvertOptions
 from datasets.errors import InputError
 from datasets.sources.records import read_records
-from harness.export.predict import image_files, predict_images
+from harness.export.predict import Prediction, image_files, predict_images
 from harness.export.saved_model import open_model
 from launch.cli import main
 
@@ -126,7 +126,7 @@ def test_on_a_narrow_terminal_no_label_is_cut(
     from launch.cli.predict import _print_table
 
     monkeypatch.setenv("COLUMNS", "24")
-    _print_table(("Pneumonia", "Pneumothorax"), [("/a/a_long_name_of_a_file.png", (0.25, 0.5))])
+    _print_table(("Pneumonia", "Pneumothorax"), [Prediction(Path("/a/a_long_name_of_a_file.png"), (0.25, 0.5))])
     out = capsys.readouterr().out
     assert "…" not in out
     assert "Pneumonia" in out
