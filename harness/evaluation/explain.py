@@ -18,11 +18,13 @@ from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import sha256_file, write_json
 from datasets.sources.boxes import read_boxes
+from harness.devices.accelerator import make_accelerator
 from harness.evaluation.grad_cam import grad_cam
 from harness.evaluation.localisation import Maps, boxed_findings, localise, mean_over_labels
 from harness.evaluation.maps import attention_map
 from harness.networks import Network
 from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
 from harness.weights.weight_files import SourceWeights, read_run
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,14 @@ def attention_maps(network: Network, images: np.ndarray) -> np.ndarray:
 
 
 def score_boxes(
-    folder: RunFolder, boxes: Path, beton: Beton, *, split: str, threshold: float, side: int, device: str
+    folder: RunFolder,
+    boxes: Path,
+    beton: Beton,
+    runtime: RuntimeConfig,
+    *,
+    split: str,
+    threshold: float,
+    side: int,
 ) -> dict[str, Any]:
     """Score a run's maps against boxes and write explanations.json.
 
@@ -58,10 +67,10 @@ def score_boxes(
         folder: the finished run's.
         boxes: a table as ``datasets.sources.boxes`` reads it.
         beton: the run's.
+        runtime: says on which device to compute.
         split: whose images are scored.
         threshold: share of a map's maximum above which it covers a pixel, for intersection over union.
         side: of the square images in whose pixels the boxes are.
-        device: torch's name of it.
 
     Raises:
         InputError: when the run is not finished, or no box is of its images and labels.
@@ -73,7 +82,7 @@ def score_boxes(
     listed = read_boxes(boxes)
     resize = Preprocessing.of(beton.sidecar).resize
     findings = boxed_findings(listed, beton, split, labels, resize=resize, side=side)
-    network = source.build().to(device)
+    network = source.build().to(make_accelerator(runtime).device)
     document = {
         "run_id": result["run_id"],
         "best_epoch": result["best_epoch"],

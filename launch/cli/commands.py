@@ -49,7 +49,7 @@ for _name, _command, _summary in (
     ("train", "launch.cli.train:Train", "train one run from a TOML or JSON config"),
     ("evaluate", "launch.cli.evaluate:Evaluate", "score a run's best checkpoint on a split"),
     ("verify", "launch.cli.verify:Verify", "compute a run's files again and certify what held"),
-    ("explain", "launch.cli.explain:Explain", "score where a run's network looks against boxes"),
+    ("explain", "launch.cli.explain:Explain", "draw or score where a run's network looks"),
     ("grid plan", "launch.cli.grid:Plan", "list the runs of a grid and what each needs"),
     ("grid submit", "launch.cli.grid_submit:Submit", "run a grid's missing runs here or on a cluster"),
     ("grid status", "launch.cli.grid:Status", "show where each run of a grid stands"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from in_process_cli import run_cli
+from PIL import Image
 from tiny_runs import LABELS, SIZE, FinishedRun
 from torch import Tensor, nn
 
@@ -28,7 +29,9 @@ from datasets.sources.boxes import FindingBox, read_boxes
 from harness.config import NetworkConfig
 from harness.evaluation.explain import attention_maps, map_makers
 from harness.evaluation.grad_cam import grad_cam
-from harness.evaluation.localisation import box_mask, boxed_findings, iou, localise, pointing
+from harness.evaluation.localisation import box_mask, boxed_findings, enlarged, iou, localise, pointing
+from harness.export.explain import explain_images
+from harness.export.saved_model import open_model
 from harness.networks import Network, NetworkOutput, build_network
 from harness.runs.folder import RunFolder
 
@@ -214,3 +217,54 @@ def test_the_command_keeps_the_scores_in_the_run(
 def test_a_share_above_one_is_refused(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("explain", "run", "--boxes", str(boxes), "--threshold", "1.5") == 2
     assert "--threshold 1.5: expected above 0 and at most 1" in capsys.readouterr().err
+
+
+def test_images_are_drawn_under_their_maps(
+    finished_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = finished_run.runtime.data_dir / "images"
+    (tmp_path / "0003.png").write_bytes((images / "0003.png").read_bytes())
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    files = (str(images / "0003.png"), str(tmp_path / "0003.png"), str(tmp_path / "bad.png"))
+    options = ("--out", str(tmp_path / "maps"), "--label", "Mass", "Nodule", "--device", "cpu")
+    assert run_cli("explain", str(finished_run.folder.path), *files, *options) == 2
+    captured = capsys.readouterr()
+    assert "bad.png: " in captured.err and "1 of 3 images could not be used" in captured.err
+    drawn = [Path(line) for line in captured.out.split()]
+    assert [path.name for path in drawn] == ["0003.png", "0003-2.png"]
+    pictures = []
+    for path in drawn:
+        with Image.open(path) as picture:
+            pictures.append(np.asarray(picture.convert("RGB")))
+    assert pictures[0].shape[1] > 3 * pictures[0].shape[0]  # the page, one attention map and two of Grad-CAM
+    assert np.array_equal(*pictures)
+
+
+def test_maps_of_an_image_file_are_those_of_its_page(finished_run: FinishedRun) -> None:
+    model = open_model(finished_run.folder.path)
+    file = finished_run.runtime.data_dir / "images" / "0003.png"
+    (found,) = explain_images(model, [file], finished_run.runtime)
+    page = Beton.open(finished_run.runtime.beton_for("chestxray14")).gather(np.array([3]))
+    assert np.array_equal(found.page, page[0])
+    ((label, probability),) = found.probabilities.items()
+    output = LABELS.index(label)
+    assert probability > 0
+    expected = enlarged(grad_cam(model.network, page, [output]), SIZE)[0]
+    assert found.grad_cam[label] == pytest.approx(expected, rel=1e-5, abs=1e-7)
+    with pytest.raises(InputError, match="--label Hernia: the network's labels are Effusion, Mass, Nodule"):
+        next(explain_images(model, [file], finished_run.runtime, labels=["Hernia"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give either images, to be drawn, or --boxes FILE"),
+        (("a.png", "--boxes", "b.csv"), "give either images, to be drawn, or --boxes FILE"),
+        (("a.png",), "say where the drawings go with --out DIR"),
+    ],
+)
+def test_what_is_missing_is_asked_for(
+    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli("explain", "run", *options) == 2
+    assert message in capsys.readouterr().err
