@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 
 from datasets.logging_setup import set_up_logging
 from launch.executors.base import UnreachableError
+from launch.executors.placement import Placement, cores_near, neighbours_together, share_out
 from launch.executors.signals import StopSignals, caught_signals
+from launch.executors.slots import visible_gpus
 from launch.executors.slurm.ending import Ending, ending_of, log_since, log_size
 from launch.executors.slurm.environment import JobStart, adopt_srun_ranks
 from launch.executors.slurm.queue import ask, job_record
@@ -73,7 +75,8 @@ def run_job(job: Job) -> list[str]:
         adopt_srun_ranks(os.environ)
         _remove_torn_results()
         find_cause = partial(_find_cause, job, signals, log_start, started)
-        workers = [RunWorker(job, run, start) for run in job.runs]
+        places = placements(job)
+        workers = [RunWorker(job, run, start, place) for run, place in zip(job.runs, places, strict=True)]
         try:
             for worker in workers:
                 worker.begin(signals)
@@ -93,6 +96,23 @@ def run_job(job: Job) -> list[str]:
             time.sleep(RANK_WAIT_S)
         raise JobFailedError("; ".join(failures))
     return [worker.run.name for worker in workers]
+
+
+def placements(job: Job) -> list[Placement]:
+    """Where each of a job's runs computes; a lone one has all that the job has.
+
+    Raises:
+        JobFailedError: when the job sees fewer GPUs than it asked for.
+    """
+    if len(job.runs) == 1:
+        return [Placement()]
+    gpus = visible_gpus(os.environ) if job.gpus > 1 else ()
+    if job.gpus > 1 and len(gpus) < job.gpus:
+        raise JobFailedError(f"the job sees {len(gpus)} of the {job.gpus} GPUs that the cluster profile asks for")
+    cores = neighbours_together(os.sched_getaffinity(0))
+    if len(cores) > int(os.environ.get("SLURM_CPUS_ON_NODE", len(cores))):
+        cores = []  # SLURM binds no job to its cores here: ours would be those of other jobs too
+    return share_out(len(job.runs), gpus[: job.gpus], cores, {gpu: cores_near(gpu) for gpu in gpus})
 
 
 def _remove_torn_results() -> None:

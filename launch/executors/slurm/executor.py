@@ -139,7 +139,7 @@ class _Batch:
 
     def stages(self, runs: Sequence[GridRun]) -> list[list[Task]]:
         """Return how these runs would be queued, beside what is queued already."""
-        return make_stages(runs, self.jobs, runs_per_task=self._cluster.runs_per_gpu, priority=self._priority)
+        return make_stages(runs, self.jobs, runs_per_task=self._cluster.runs_in_job, priority=self._priority)
 
     def submit(self, runs: Sequence[GridRun]) -> None:
         """Queue these runs, stage after stage, and note their jobs."""
@@ -193,7 +193,8 @@ class _Batch:
             )
             for run in task.runs
         )
-        return Job(runs=runs, **{name: getattr(self._cluster, name) for name in names})
+        gpus = self._cluster.gpus_of_job
+        return Job(runs=runs, gpus=gpus, **{name: getattr(self._cluster, name) for name in names})
 
 
 def _profile_of(request: SubmitRequest) -> ClusterConfig:

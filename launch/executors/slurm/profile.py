@@ -36,8 +36,11 @@ class ClusterConfig:
     """GPUs of one run over all its nodes, one process for each; 0 trains on the CPU, one process a node."""
     runs_per_gpu: Count = 1
     """Runs that share one GPU at the same time, where runs of 1k or 5k images do not fill it."""
+    runs_per_job: Count | None = None
+    """Runs that one job computes at the same time, ``runs_per_gpu`` on each of its GPUs, for clusters that give whole
+    nodes; by default those of one GPU."""
     cpus_per_task: Count = 4
-    """Cores of each process; the runs that share a GPU share these too."""
+    """Cores of each process, shared by the runs that share its GPU; a job of several GPUs gets as many for each."""
     mem_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Memory of each node; by default what the cluster gives."""
     time_min: Count = 1440
@@ -73,6 +76,12 @@ class ClusterConfig:
             raise ValueError(f"gpus_per_run = {self.gpus_per_run} must be a multiple of nodes = {self.nodes}")
         if self.runs_per_gpu > 1 and (self.gpus_per_run != 1 or self.nodes != 1):
             raise ValueError("runs_per_gpu above 1 needs gpus_per_run = 1 and nodes = 1")
+        if self.runs_per_job is not None and (self.gpus_per_run > 1 or self.nodes != 1):
+            raise ValueError("runs_per_job needs gpus_per_run = 1, or 0 on the CPU, and nodes = 1")
+        if self.runs_in_job % self.runs_per_gpu:
+            raise ValueError(
+                f"runs_per_job = {self.runs_in_job} must be a multiple of runs_per_gpu = {self.runs_per_gpu}"
+            )
         if self.runs_per_gpu > self.cpus_per_task:
             raise ValueError("runs_per_gpu must not exceed cpus_per_task: each run needs a core")
         if not 0 < self.signal_delay_s < 60 * self.time_min:
@@ -100,6 +109,26 @@ class ClusterConfig:
     def num_ranks(self) -> int:
         """Processes of a run."""
         return self.nodes * self.tasks_per_node
+
+    @property
+    def runs_in_job(self) -> int:
+        """Runs of one job."""
+        return self.runs_per_job or self.runs_per_gpu
+
+    @property
+    def parts_of_job(self) -> int:
+        """How many times a job has what one run, or the runs that share a GPU, ask for."""
+        return self.runs_in_job // self.runs_per_gpu
+
+    @property
+    def gpus_of_job(self) -> int:
+        """GPUs of a job over all its nodes."""
+        return self.gpus_per_run * self.parts_of_job
+
+    @property
+    def cpus_of_task(self) -> int:
+        """Cores of each process of a job."""
+        return self.cpus_per_task * self.parts_of_job
 
     @property
     def threads_per_run(self) -> int:

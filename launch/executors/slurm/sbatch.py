@@ -55,7 +55,7 @@ def refuse_what_no_node_has(cluster: ClusterConfig) -> None:
         InputError: when too few nodes have as many cores, as much memory and as many GPUs.
     """
     partition = [f"--partition={cluster.partition}"] if cluster.partition else []
-    cores, gpus = cluster.tasks_per_node * cluster.cpus_per_task, cluster.gpus_per_run // cluster.nodes
+    cores, gpus = cluster.tasks_per_node * cluster.cpus_of_task, cluster.gpus_of_job // cluster.nodes
     wanted = (1 if cluster.sbatch.get("overcommit") else cores, 1024 * (cluster.mem_gb or 0), gpus)
     nodes = {}
     for line in ask("sinfo", "--noheader", "--Node", "--format=%N|%c|%m|%G", *partition).splitlines():
@@ -105,14 +105,14 @@ def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None)
         "time": cluster.time_min,
         "nodes": cluster.nodes,
         "ntasks_per_node": cluster.tasks_per_node,
-        "cpus_per_task": cluster.cpus_per_task,
-        "gpus_per_node": cluster.gpus_per_run // cluster.nodes or None,
+        "cpus_per_task": cluster.cpus_of_task,
+        "gpus_per_node": cluster.gpus_of_job // cluster.nodes or None,
         "array_parallelism": cluster.array_parallelism,
         "signal_delay_s": cluster.signal_delay_s,
         "setup": [part for line in cluster.setup for part in (line, _stop_after(line))],
         "stderr_to_stdout": True,
         # srun inherits no --cpus-per-task since SLURM 22.05, and lets a run's other processes wait for a dead one.
-        "srun_args": [f"--cpus-per-task={cluster.cpus_per_task}", "--kill-on-bad-exit=1"],
+        "srun_args": [f"--cpus-per-task={cluster.cpus_of_task}", "--kill-on-bad-exit=1"],
         "additional_parameters": options,
         "dependency": dependency,
         **{key: getattr(cluster, key) for key in ("partition", "account", "qos", "constraint", "wckey", "exclude")},

@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job: runs that share its GPU, all with the same needs and the same dependants."""
+    """One job: runs that share its GPUs, all with the same needs and the same dependants."""
 
     runs: tuple[GridRun, ...]
     needs: tuple[str, ...]

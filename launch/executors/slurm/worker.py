@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
+from launch.executors.placement import Placement
 from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
@@ -46,7 +47,7 @@ class JobRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Runs that share a GPU, or one run over all the job's processes.
+    """Runs that share the job's GPUs, or one run over all its processes.
 
     It is pickled at submission. What a run is, and how far it got, is read from its folder at every start.
     """
@@ -58,13 +59,15 @@ class Job:
     signal_delay_s: int
     max_tries: int
     max_restarts: int
+    gpus: int = 1
+    """GPUs of the job; where there are several, each of several runs sees one of them."""
 
 
 class RunWorker:
     """This process's part of one run: the training that it started, and what became of it."""
 
-    def __init__(self, job: Job, run: JobRun, start: JobStart) -> None:
-        self.job, self.run, self.rank = job, run, start.rank
+    def __init__(self, job: Job, run: JobRun, start: JobStart, placement: Placement) -> None:
+        self.job, self.run, self.rank, self.placement = job, run, start.rank, placement
         self.folder = RunFolder(Path(run.folder))
         self.process: RunProcess | None = None
         self.failure: str | None = None
@@ -205,7 +208,8 @@ class RunWorker:
             clear_failure(self.folder)
         self._num_starts += 1
         command = ["sh", "-c", IGNORE_SIGNALS, "cxr-job", sys.executable, *self.run.arguments]
-        self.process = RunProcess.start(command, self._own, lock)
+        placement = self.placement
+        self.process = RunProcess.start(placement.bound(command), self._own, lock, placement.environment)
 
     def _said(self) -> str | None:
         """Return what the training says why it failed."""

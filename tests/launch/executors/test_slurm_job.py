@@ -16,6 +16,7 @@ from grid_stand_in import read_trace, small_runs, wait_for_starts
 
 from datasets.logging_setup import set_up_logging
 from harness.runs.lock import RunLock
+from launch.executors.placement import Placement
 from launch.executors.prepare import prepare_folder
 from launch.executors.slurm import entry, worker
 from launch.executors.slurm.entry import JobFailedError, run_job
@@ -83,6 +84,42 @@ def test_runs_that_share_a_gpu_run_at_the_same_time(runs_dir: Path) -> None:
     assert [event["event"] for event in read_trace(runs_dir)] == ["start", "start", "end", "end"]
     (start,) = read_history(runs_dir / RUNS["teacher"].run_id)
     assert (start["job"], start["restart"], start["ending"], start["reason"]) == ("12_3", 0, "done", None)
+
+
+SURROUNDINGS = (
+    "import json, os, pathlib, sys; told = [os.environ.get('CUDA_VISIBLE_DEVICES'), sorted(os.sched_getaffinity(0))];"
+    "pathlib.Path(sys.argv[1]).write_text(json.dumps(told)); sys.exit(2)"
+)
+
+
+@pytest.mark.parametrize(("gpus", "visible"), [(2, ["3", "5"]), (1, ["3,5,6"] * 2)])
+def test_of_several_gpus_each_run_of_a_job_sees_its_own(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, visible: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
+    cores = sorted(os.sched_getaffinity(0))
+    files = [runs_dir.parent / name for name in ("pretrain", "teacher")]
+    made = job(runs_dir, {path.name: ("-c", SURROUNDINGS, str(path)) for path in files}, gpus=gpus)
+    with pytest.raises(JobFailedError):
+        run_job(made)
+    told = [json.loads(path.read_text()) for path in files]
+    assert [seen for seen, _ in told] == visible
+    half = len(cores) // 2
+    assert [bound for _, bound in told] == ([cores[:half], cores[half : 2 * half]] if half else [cores] * 2)
+
+
+def test_cores_to_which_slurm_binds_no_job_are_not_shared_out(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(runs_dir, {"pretrain": "ok", "teacher": "ok"})
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", str(len(os.sched_getaffinity(0)) - 1))
+    assert entry.placements(made) == [Placement()] * 2
+
+
+def test_a_job_that_sees_too_few_gpus_ends_with_one_line(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(JobFailedError, match="sees 1 of the 4 GPUs that the cluster profile asks for"):
+        run_job(job(runs_dir, {"pretrain": "ok", "teacher": "ok"}, gpus=4))
 
 
 def test_a_run_that_is_done_is_not_started(runs_dir: Path) -> None:

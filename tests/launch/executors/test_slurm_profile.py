@@ -42,6 +42,8 @@ def test_every_key_of_a_profile_is_in_the_example() -> None:
         ("nodes = 2", "gpus_per_run = 1 must be a multiple of nodes = 2"),
         ("gpus_per_run = 2\nruns_per_gpu = 2", "runs_per_gpu above 1 needs gpus_per_run = 1"),
         ("cpus_per_task = 1\nruns_per_gpu = 2", "runs_per_gpu must not exceed cpus_per_task"),
+        ("gpus_per_run = 2\nruns_per_job = 2", "runs_per_job needs gpus_per_run = 1, or 0 on the CPU, and nodes = 1"),
+        ("runs_per_gpu = 2\nruns_per_job = 3", "runs_per_job = 3 must be a multiple of runs_per_gpu = 2"),
         ("time_min = 2", "signal_delay_s must lie between 0 and the time limit, 120 s"),
         ("array_parallelism = 0", "array_parallelism: Input should be greater than or equal to 1"),
         ("device = 'tpu'", "device: Input should be 'auto', 'cpu' or 'cuda'"),
@@ -70,6 +72,18 @@ def test_sbatch_is_asked_for_what_the_profile_says(tmp_path: Path) -> None:
     assert (parameters["dependency"], parameters["qos"], parameters["wckey"]) == ("afterok:1", "high", None)
     on_cpu = sbatch_parameters(ClusterConfig(gpus_per_run=0), "cxr-x", None)
     assert (on_cpu["gpus_per_node"], on_cpu["ntasks_per_node"]) == (None, 1)
+
+
+def test_a_job_of_several_gpus_asks_for_each_what_one_needs(tmp_path: Path) -> None:
+    cluster = profile(tmp_path, "runs_per_gpu = 2\nruns_per_job = 8\ncpus_per_task = 6")
+    parameters = sbatch_parameters(cluster, "cxr-x", None)
+    asked = ("nodes", "ntasks_per_node", "gpus_per_node", "cpus_per_task")
+    assert [parameters[name] for name in asked] == [1, 1, 4, 24]
+    assert parameters["srun_args"][0] == "--cpus-per-task=24"
+    assert (cluster.runs_in_job, cluster.threads_per_run, cluster.num_ranks) == (8, 3, 1)
+    on_cpu = ClusterConfig(gpus_per_run=0, runs_per_job=3, cpus_per_task=2)
+    parameters = sbatch_parameters(on_cpu, "cxr-x", None)
+    assert [parameters[name] for name in asked] == [1, 1, None, 6]
 
 
 @pytest.mark.parametrize(

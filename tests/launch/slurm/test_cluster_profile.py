@@ -22,6 +22,11 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
     "nodes": ("nodes = 2\ngpus_per_run = 2", {"NumNodes": "2-2", "NumTasks": "2"}, "--nodes=2"),
     "gpus_per_run": ("gpus_per_run = 2", {"TresPerNode": "gres:gpu:2"}, "--gpus-per-node=2"),
     "runs_per_gpu": ("runs_per_gpu = 2\ncpus_per_task = 2", {"CPUs/Task": "2"}, "--cpus-per-task=2"),
+    "runs_per_job": (
+        "runs_per_job = 2\ncpus_per_task = 1",
+        {"CPUs/Task": "2", "TresPerNode": "gres:gpu:2"},
+        "--gpus-per-node=2",
+    ),
     "cpus_per_task": ("cpus_per_task = 1", {"CPUs/Task": "1"}, "--cpus-per-task=1"),
     "mem_gb": ("mem_gb = 1.5", {"MinMemoryNode": "1.50G"}, "--mem=1536M"),
     "time_min": ("time_min = 90", {"TimeLimit": "01:30:00"}, "--time=90"),
@@ -42,9 +47,9 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
 }
 """For each key: a profile, what ``scontrol show job`` then says, and what the dry run shows."""
 SBATCH = f'[sbatch]\n{HELD}\nnice = 7\ncomment = "chests"\n'
-ALL = {name: KEYS[name] for name in KEYS if name not in ("nodes", "gpus_per_run", "cpus_per_task")} | {
-    "nodes": ("nodes = 1\ngpus_per_run = 1", {"NumNodes": "1-1"}, "--nodes=1")
-}
+ALL = {
+    name: KEYS[name] for name in KEYS if name not in ("nodes", "gpus_per_run", "runs_per_job", "cpus_per_task")
+} | {"nodes": ("nodes = 1\ngpus_per_run = 1", {"NumNodes": "1-1"}, "--nodes=1")}
 
 
 GRID = """
