@@ -16,7 +16,7 @@ from tiny_runs import tiny_config
 
 from datasets.loading.check_ffcv import FfcvFacts
 from datasets.splits.leaks import leaks_between_splits
-from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Weights
+from harness.config import AttentionTransfer, BetaSearch, DataConfig, NetworkConfig, RunConfig, Weights
 from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
 from launch.doctor.finding import Finding
 from launch.doctor.runs import check_runs
@@ -123,6 +123,23 @@ def test_one_beton_for_both_is_well_and_another_split_is_doubtful(tmp_path: Path
         write_run(tmp_path / name, teacher, other)
         write_run(tmp_path / name, student, beton.sidecar.content_hash)
         assert [level for level, _ in troubles(list(check_runs(tmp_path / name, tmp_path)))] == expected
+
+
+def test_what_reached_a_run_behind_its_teacher_or_by_a_search_is_found(tmp_path: Path) -> None:
+    published = Weights(kind="xrv", name="densenet121-res224-mimic_ch", sha256="0" * 64)
+    student = student_of("mimic_cxr", dataclasses.replace(teacher_of("vindr_cxr"), init=published))
+    write_run(tmp_path / "xrv", student, "sha256:0")
+    (found,) = troubles(list(check_runs(tmp_path / "xrv", tmp_path)))
+    what = "has seen mimic_cxr, by a split of its own"
+    assert found == ("warn", f"densenet121-res224-mimic_ch, teacher of {student.name}, {what}")
+    template = student_of("chestxray14", teacher_of("vindr_cxr"))
+    search = BetaSearch(template=template, points=(1.0, 2.0))
+    objective = AttentionTransfer(teacher=Weights(), beta=search)
+    searched = tiny_config(data=DataConfig(dataset="rsna_pneumonia", image_size=32), objective=objective)
+    write_run(tmp_path / "search", searched, "sha256:1")
+    found, *_ = troubles(list(check_runs(tmp_path / "search", tmp_path)))
+    source = f"the beta search of {template.name}, beta search of {searched.name}"
+    assert found[1].startswith(f"{source}: trained on chestxray14 by another split or beton")
 
 
 def test_runs_that_failed_or_cannot_be_read_are_named(tmp_path: Path) -> None:
