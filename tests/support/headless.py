@@ -87,15 +87,29 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def wait_until(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true, at most 20 seconds."""
+        again = "left ? setTimeout(look, 20, left - 1) : done(false)"
+        waiting = f"const look = (left) => ({condition}) ? done(true) : {again};"
+        assert self.value(f"new Promise(done => {{ {waiting} look(1000); }})") is True, condition
+
     def press(self, selector: str) -> None:
         """Click the middle of an element with the mouse, as a user does."""
-        place = self.value(
-            f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
-            "found.scrollIntoView({block: 'center', inline: 'center'});"
-            "const box = found.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
-        )
+        find = f"const found = document.querySelector({json.dumps(selector)});"
+        scroll = "found.scrollIntoView({block: 'center', inline: 'center'});"
+        frame = "await new Promise(requestAnimationFrame);"  # in which what was out of sight is laid out
+        middle = "const box = found.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2];"
+        place = self.value(f"(async () => {{ {find} {(scroll + frame) * 2} {middle} }})()")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def key(self, name: str) -> None:
+        """Press and release a key, by its DevTools name."""
+        codes = {"Enter": 13, "Backspace": 8, "Tab": 9}
+        text = {"text": "\r"} if name == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            found = text if kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=codes[name], **found)
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """The whole page as a PNG file."""

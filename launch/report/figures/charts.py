@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from launch.report.content import Chart, Panel, ReportData, Series
-from launch.report.figures.drawing import Style, label_axes, legend_lines, panels, picture, plain, series_styles
+from launch.report.figures.drawing import (
+    KEY,
+    Style,
+    label_axes,
+    legend_lines,
+    panels,
+    plain,
+    remove,
+    save,
+    series_styles,
+)
 from launch.report.statistics.cells import Cell, grouped
+from launch.report.tables.table import cell_notes
 
 T = TypeVar("T")
+VERSION = 1
+"""Raised when equal values are drawn in another way."""
 DASHES: dict[str, Literal["-", "--", ""]] = {"solid": "-", "dashed": "--", "none": ""}
 _MAX_MARKERS = 8
 """Markers of a line with a band, which would else hide it."""
@@ -30,10 +47,26 @@ def chart(
 ) -> list[Chart]:
     """The chart of ``drawn`` with its files NAME.png and NAME.pdf; without a panel they are removed.
 
-    The caption names images that are made up and mixed arithmetic among ``cells``.
+    Files that were drawn of the same values are kept, since drawing takes longer than all else in a report. The
+    caption names images that are made up and mixed arithmetic among ``cells``.
     """
-    found = picture(_figure(drawn) if drawn else None, data.out / f"{name}.png", title, caption, cells)
-    return [Chart(one.path, one.title, one.caption, tuple(drawn)) for one in found]
+    path = data.out / f"{name}.png"
+    if not drawn:
+        remove(path)
+        return []
+    key = hashlib.sha256(f"{VERSION} {matplotlib.__version__} {tuple(drawn)}".encode()).hexdigest()
+    if key != _key(path):
+        save(_figure(drawn), path, key=key)
+    return [Chart(path, title, " ".join((caption, *cell_notes(cells))), tuple(drawn))]
+
+
+def _key(path: Path) -> str | None:
+    """What the files at ``path`` were drawn of; None when they are not both there and whole."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(KEY) if path.with_suffix(".pdf").is_file() else None
+    except OSError:
+        return None
 
 
 def placed(

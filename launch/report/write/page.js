@@ -46,8 +46,9 @@ function addSeries(figure, panel, one, [colour, marker], ink) {
     : { x0: field("place"), x1: field("place"), y0: field("low"), y1: field("high") }) }));
   if (one.line !== "none") glyphs.push(figure.line({ x: field("x"), y: field("y"), source, line_color: color,
     line_width: 2, line_dash: one.line }));
-  const points = figure.scatter({ x: field("x"), y: field("y"), source, marker, size: one.band ? 5 : 8,
-    fill_color: color, line_color: color });
+  // Points have a source of their own: what is under the mouse would vanish from the lines of a shared one.
+  const points = figure.scatter({ x: field("x"), y: field("y"), marker,
+    source: new Bokeh.ColumnDataSource({ data: columns }), size: one.band ? 5 : 8, fill_color: color, line_color: color });
   return { glyphs: [...glyphs, points], points };
 }
 
@@ -88,6 +89,8 @@ function drawPanel(panel, styles, place) {
   place.setAttribute("aria-label", `${panel.title}: ${panel.y || panel.x}`);
   return { figure, found, shown: Bokeh.Plotting.show(figure, place) };
 }
+
+const afterPaint = (work) => requestAnimationFrame(() => setTimeout(work)); // what was clicked is answered first
 
 async function drawChart(chart, place) {
   if (window.Bokeh === undefined) document.body.append(make("script", {}, byId("library").textContent));
@@ -135,7 +138,7 @@ document.querySelectorAll("figure[data-chart]").forEach((figure) => near.observe
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   byId("theme").textContent = theme === "dark" ? "Light page" : "Dark page";
-  for (const [place, chart] of live) drawChart(chart, place);
+  afterPaint(() => [...live].filter(([place]) => place.isConnected).forEach(([place, chart]) => drawChart(chart, place)));
 }
 let kept = null;
 try { kept = localStorage.getItem("cxr-theme"); } catch { /* where a file may keep nothing */ }
@@ -213,7 +216,7 @@ function compare() {
   const names = a === b ? ["First"] : ["First", "Second"];
   const panel = curves(data.runs.filter((run) => chosen.includes(run.cell)), (run) => names[Math.max(0, chosen.indexOf(run.cell))]);
   const styles = { First: ["#0072B2", "circle"], Second: ["#D55E00", "square"] };
-  if (panel.series.length) setTimeout(() => drawChart({ panels: [panel], styles }, place)); // after the tables are seen
+  if (panel.series.length) afterPaint(() => drawChart({ panels: [panel], styles }, place));
 }
 
 for (const [id, preset] of [["first", 0], ["second", 1]]) {
@@ -233,7 +236,7 @@ function fillRun(part) {
       Object.entries(run.labels).map(([label, value]) => [label, number(value)]), true),
     table("Config", ["Field", "Value"], config, false), chart);
   const panel = { ...curves([run], () => "This run"), title: "Learning curve" };
-  if (panel.series.length) setTimeout(() => drawChart({ panels: [panel], styles: { "This run": ["#0072B2", "circle"] } }, chart));
+  if (panel.series.length) afterPaint(() => drawChart({ panels: [panel], styles: { "This run": ["#0072B2", "circle"] } }, chart));
 }
 document.querySelectorAll("details.run").forEach((part) => part.addEventListener("toggle", () => fillRun(part)));
 

@@ -34,8 +34,8 @@ _MARKERS = {
     "X": "x",
 }
 """Bokeh's names of matplotlib's markers."""
-_DIGITS = 3
-"""Of values in points and of what is drawn."""
+_DIGITS = 5
+"""Significant ones of what is drawn and of points."""
 
 
 def page_data(data: ReportData, charts: Sequence[Chart]) -> Markup:
@@ -103,11 +103,16 @@ def _series(series: Series) -> dict[str, Any]:
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    return [None if value is None or not math.isfinite(value) else round(value, _DIGITS) for value in values]
+    """The values as JSON: in short, integers whole, None for what is not finite."""
+    return [None if value is None or not math.isfinite(value) else _short(value) for value in values]
+
+
+def _short(value: float) -> float:
+    return int(value) if value == int(value) else float(f"{value:.{_DIGITS}g}")
 
 
 def _points(auroc: float | None) -> float | None:
-    return None if auroc is None else round(POINTS * auroc, _DIGITS)
+    return None if auroc is None else _short(POINTS * auroc)
 
 
 def _cell_text(cell: Cell) -> str:
@@ -119,8 +124,8 @@ def _cell(cell: Cell) -> dict[str, Any]:
     means = {name: cell.label_mean(name) for name in names}
     return {
         "name": _cell_text(cell),
-        "mean": round(cell.summary.mean, _DIGITS) if cell.summary else None,
-        "labels": {name: round(mean.mean, _DIGITS) if mean else None for name, mean in means.items()},
+        "mean": _short(cell.summary.mean) if cell.summary else None,
+        "labels": {name: _short(mean.mean) if mean else None for name, mean in means.items()},
         "fields": flat_fields(cell.config),
     }
 
