@@ -3,6 +3,8 @@
 JPG 2.0.0 labels studies, so label rows are joined to images by (subject_id, study_id). Its label columns are
 alphabetical, v1's are not and say 'Airspace Opacity': both are mapped by name to the order of ``CHEXPERT_LABELS``.
 
+Sex, age and race come from MIMIC-IV's tables, where the user has them.
+
 The original release has the same folders with DICOM files in them, and no labels: put the tables of JPG 2.0.0 beside
 its ``files/``. Each image is read from its .jpg where there is one, else from its .dcm. Its name within the dataset
 ends in .jpg either way, so that splits, subsets and manifests are the same for both releases.
@@ -21,6 +23,7 @@ from datasets.errors import InputError
 from datasets.sources.cells import named_parts, read_label_table, views
 from datasets.sources.folders import below, find_home, needed_file, refusals, table_file
 from datasets.sources.labels import CHEXPERT_LABELS
+from datasets.sources.readers.mimic_patients import patient_columns
 from datasets.sources.rows import DICOM_INSTEAD, SourceRows, source_rows, stack
 from datasets.sources.tables import SourceTable, Table, read_table
 
@@ -50,7 +53,7 @@ def read(root: Path, *, check_files: bool) -> SourceRows:
 
 def _read_jpg(root: Path, home: Path) -> SourceRows:
     labels, values = _study_labels(needed_file(home, LABELS, NEEDED))
-    metadata = read_table(needed_file(home, METADATA, NEEDED), ["dicom_id", *STUDY], ["ViewPosition"])
+    metadata = read_table(needed_file(home, METADATA, NEEDED), ["dicom_id", *STUDY], ["ViewPosition", "StudyDate"])
     for column in STUDY:
         metadata.check(column, r"\d+", "a number")
     at = _label_row(labels, metadata.frame)
@@ -61,12 +64,14 @@ def _read_jpg(root: Path, home: Path) -> SourceRows:
     reasons = refusals(dicoms, dicoms.str.fullmatch(r"[\w-][\w.-]*"), "a dicom_id of letters, digits and '-'")
     columns = _jpg_columns(images.frame, below(root, home) + ("" if any(home.glob("p1[0-9]")) else "files/"))
     columns["official_split"] = official
+    known, patient_tables = patient_columns(images.frame, home)
+    columns |= known
     looked_in = "files/p10/p10000032/s50414267/ and so on beside the tables, as .jpg and as .dcm"
     rows = source_rows(images, columns, reasons, values[at], labels=CHEXPERT_LABELS, looked_in=looked_in)
     unlabelled = len(metadata.frame) - len(images.frame)
     return replace(
         rows,
-        tables=(labels.source, metadata.source, *sources),
+        tables=(labels.source, metadata.source, *sources, *patient_tables),
         instead=DICOM_INSTEAD,
         dropped={"study without a label row": unlabelled} if unlabelled else {},
     )

@@ -251,3 +251,80 @@ def test_a_folder_that_nobody_may_read_is_named(tmp_path, monkeypatch, count):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match="files"):
         existing(tmp_path, pd.Series([f"files/{number}.jpg" for number in range(count)]))
+
+
+PATIENTS = """subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod
+10000032,F,52,2180,2014 - 2016,2180-09-09
+11000764,M,91,2150,2011 - 2013,
+"""
+ADMISSIONS = """subject_id,hadm_id,admittime,race
+10000032,1,2180-05-06 22:23:00,BLACK/CAPE VERDEAN
+10000032,2,2180-06-26 18:27:00,UNKNOWN
+10000032,3,2180-08-05 23:44:00,Black/African American
+11000764,4,2150-01-01 00:00:00,WHITE - RUSSIAN
+11000764,5,2150-02-01 00:00:00,PORTUGUESE
+"""
+
+
+def dated(text, year):
+    """Metadata with a StudyDate in that year."""
+    head, *lines = text.splitlines()
+    return "\n".join([f"{head},StudyDate", *(f"{line},{year}0506" for line in lines)]) + "\n"
+
+
+@pytest.mark.parametrize("place", ["", "hosp/", "../", "../hosp/"])
+def test_sex_age_and_race_come_from_the_tables_of_mimic_iv(tmp_path, place):
+    root = tmp_path / "mimic-cxr-jpg"
+    make(root, metadata=dated(metadata(), 2183))
+    put(root / place / "patients.csv.gz", gzip.compress(PATIENTS.encode()))
+    put(root / place / "admissions.csv", ADMISSIONS)
+    records = read_records("mimic_cxr", root)
+    assert records.attributes == ("race",)
+    frame = records.frame
+    assert frame["sex"].tolist() == ["F"] * 3 + ["M"] * 2
+    assert frame["age"].tolist() == [55] * 3 + [91] * 2
+    # One patient's admissions agree where they say anything; the other's do not.
+    assert frame["race"].isna().tolist() == [False] * 3 + [True] * 2
+    assert set(frame["race"].dropna()) == {"Black"}
+    assert [table.name for table in records.tables][-2:] == ["patients.csv.gz", "admissions.csv"]
+
+
+def test_each_table_of_mimic_iv_is_optional_and_others_of_its_name_are_passed_over(tmp_path):
+    """Without dates the age is the anchor age; older releases say ethnicity; a patient may be in neither table."""
+    root = tmp_path / "mimic"
+    make(root)
+    put(tmp_path / "patients.csv", "name,ward\nx,y\n")
+    without = read_records("mimic_cxr", root)
+    assert without.frame["sex"].isna().all() and without.attributes == ()
+    assert len(without.tables) == 3
+    put(root / "patients.csv", "subject_id,gender,anchor_age\n10000032,F,52\n")
+    alone = read_records("mimic_cxr", root)
+    assert alone.frame["age"].isna().tolist() == [False] * 3 + [True] * 2
+    assert (alone.frame["age"][0], alone.attributes) == (52, ())
+    assert alone.frame["sex"].isna().tolist() == [False] * 3 + [True] * 2
+    (root / "patients.csv").unlink()
+    put(root / "admissions.csv", "subject_id,ethnicity\n10000032,ASIAN - CHINESE\n11000764,AMERICAN INDIAN\n")
+    races = read_records("mimic_cxr", root).frame["race"].tolist()
+    assert races == ["Asian"] * 3 + ["Other"] * 2
+
+
+def test_tables_of_patients_change_no_content_hash(tmp_path):
+    hashes = []
+    for name in ("without", "with"):
+        root = tmp_path / name / "mimic"
+        make(root)
+        for path in root.rglob("*.jpg"):
+            path.write_bytes(encode(Image.fromarray(picture(32, 32)), "JPEG"))
+        if name == "with":
+            put(root / "patients.csv", PATIENTS)
+            put(root / "admissions.csv", ADMISSIONS)
+        records = read_records("mimic_cxr", root)
+        splits = assign_splits(records, SplitConfig())
+        ranks = subset_ranks(records.frame["name"], splits, 0)
+        out = tmp_path / name / "mimic_cxr.beton"
+        convert(records, splits, ranks, out, ConvertOptions(size=32, workers=1))
+        beton = Beton.open(out)
+        hashes.append(beton.sidecar.content_hash)
+        assert ("race" in beton.samples) == (name == "with")
+    assert hashes[0] == hashes[1]
+    assert (beton.samples["age"].dtype, set(beton.samples["sex"])) == ("Int16", {"F", "M"})

@@ -18,7 +18,7 @@ from datasets.errors import InputError
 from harness.evaluation.calibration import Calibration
 from harness.evaluation.complete import complete_run
 from harness.evaluation.metrics import score
-from harness.evaluation.predictions_file import logits_of, read_predictions, targets_of
+from harness.evaluation.predictions_file import add_attributes, logits_of, read_predictions, targets_of
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer
 from harness.training import run as training
@@ -128,6 +128,19 @@ def test_options_that_do_not_go_together_are_refused(
 ) -> None:
     assert run_cli("evaluate", str(finished_run.folder.path), *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_attributes_of_the_dataset_go_into_the_predictions(older: FinishedRun) -> None:
+    """By index, whatever the order of the file's rows."""
+    beton = dataclasses.replace(Beton.open(older.runtime.beton_for("chestxray14")))
+    sites = np.array(["north", "south", "east"])[np.arange(beton.num_samples) % 3]
+    beton.__dict__["samples"] = beton.samples.assign(site=sites)
+    path = older.folder.predictions_file
+    pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
+    assert add_attributes(path, beton) and not add_attributes(path, beton)
+    frame = read_predictions(path)
+    assert list(frame)[:7] == ["index", "path", "patient", "view", "sex", "age", "site"]
+    assert frame["site"].tolist() == sites[beton.indices("test")].tolist()
 
 
 @pytest.mark.parametrize("killed_at", ["write_predictions", "write_calibration", "write_json"])
