@@ -40,7 +40,7 @@ def load_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     """
     if path.is_dir():
         path = RunFolder(path).config_file
-    values = _read(path)
+    values = read_values(path)
     if "run_id" in values and "config" in values:
         own = _own_config(path, values)
         return own, _place_of(own, path)
@@ -55,7 +55,8 @@ def load_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     return config, {**runtime, **{key: found for key, found in places.items() if found}}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """Read the plain values of a config file."""
     if path.suffix == ".json":
         values = read_json(path, unique_keys=True)
     elif path.suffix == ".toml":
@@ -149,6 +150,6 @@ def _embedded_run(folder: str, path: Path, folders: dict[str, Path]) -> dict[str
         raise InputError(
             f"{path}: run = {folder!r}: no run folder there ({file} is missing); give a run folder's path"
         )
-    config = _own_config(file, _read(file))
+    config = _own_config(file, read_values(file))
     folders[config.run_id] = Path(folder)
     return to_dict(config)

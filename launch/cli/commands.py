@@ -52,6 +52,7 @@ for _name, _command, _summary in (
     ("explain", "launch.cli.explain:Explain", "draw or score where a run's network looks"),
     ("grid plan", "launch.cli.grid:Plan", "list the runs of a grid and what each needs"),
     ("grid submit", "launch.cli.grid_submit:Submit", "run a grid's missing runs here or on a cluster"),
+    ("grid sweep", "launch.cli.grid_sweep:Sweep", "run a config under lists of values, as a grid"),
     ("grid status", "launch.cli.grid:Status", "show where each run of a grid stands"),
     ("grid simulate", "launch.cli.grid_simulate:Simulate", "replay a grid on a simulated cluster"),
     ("grid watch", "launch.cli.grid_submit:Watch", "submit to a cluster and resubmit until all is done"),

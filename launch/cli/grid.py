@@ -17,7 +17,7 @@ import tyro
 
 from datasets.errors import InputError
 from launch.executors.registry import current_states
-from launch.grids.grid import GridRun
+from launch.grids.grid import Grid, GridRun
 from launch.grids.registry import GRIDS, load_grid
 from launch.grids.selection import Selection
 from launch.plan.cost import Estimate, Splits, estimate
@@ -81,9 +81,13 @@ class GridOptions(Selection):
     data_dir: Path = Path()
     """Folder that holds DATASET.beton for each dataset of the grid."""
 
+    def load(self) -> Grid:
+        """Return the whole grid."""
+        return load_grid(self.grid)
+
     def look(self) -> GridView:
         """Return the chosen runs and where they stand by their folders and by the queues in use."""
-        grid = load_grid(self.grid)
+        grid = self.load()
         runs, ids = self.choose(grid), {run.run_id for run in grid.runs}
         facts = dataset_facts(self.data_dir, {run.config.data.dataset for run in runs})
         states = current_states(runs, self.runs_dir, facts)

@@ -22,13 +22,15 @@ from launch.executors.prepare import TrainCommand
 from launch.executors.process import log_tail
 from launch.executors.registry import executors_used, make_executor
 from launch.grids.grid import GridRun, needs_first
-from launch.grids.registry import GRIDS, load_grid
+from launch.grids.registry import GRIDS
 from launch.plan.decide import Decision, decide
 from launch.plan.history import read_history
 from launch.plan.run_state import RunState
 from launch.plan.tables import counts_line, plural, print_plan, print_status
 
 ENDINGS = ("done", "skipped", "queued", "waiting", "failed", "blocked")
+LOST = ("failed", "cancelled")
+"""States of runs that only a person sends on."""
 MAX_LISTED = 20
 """Runs of a kind that a submit lists at its end."""
 MAX_IN_VAIN = 5
@@ -163,19 +165,24 @@ class Submit(GridOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Retry(Submit):
-    """Submit again the runs that failed or were cancelled, with what they need and nothing else; takes what submit
-    takes.
+    """Submit again the runs that failed, with what they need and nothing else; takes what submit takes.
 
     For example:
         cxr grid retry paper --cluster profile.toml --data-dir data
     """
 
+    cancelled: bool = False
+    """Also the runs that cxr grid cancel took out of the queue."""
+
     def look(self) -> GridView:
-        """Return the failed and cancelled runs and what they need."""
+        """Return the failed runs, and on demand the cancelled ones, and what they need."""
         view = super().look()
-        chosen = {run.run_id for run in view.runs if view.states[run.run_id].state in ("failed", "cancelled")}
+        found = {state: {run.run_id for run in view.runs if view.states[run.run_id].state == state} for state in LOST}
+        chosen = found["failed"] | (found["cancelled"] if self.cancelled else set())
         if not chosen:
-            raise InputError(f"no run of grid {self.grid} has failed or was cancelled; see cxr grid status")
+            count = plural(len(found["cancelled"]), "cancelled run")
+            hint = f"--cancelled takes its {count}" if found["cancelled"] else "see cxr grid status"
+            raise InputError(f"no run of grid {self.grid} has failed; {hint}")
         for run in reversed(view.runs):
             if run.run_id in chosen:
                 chosen.update(run.needs)
@@ -228,7 +235,7 @@ class Watch(Submit):
     def _queue_what_is_left(self, executor: Executor, queued: Counter[tuple[str, int]]) -> bool:
         """Queue what can go on and is not queued; return whether there is anything left to wait for."""
         view = self.look()
-        hopeless = {run.run_id for run in view.runs if view.states[run.run_id].state in ("failed", "cancelled")}
+        hopeless = {run.run_id for run in view.runs if view.states[run.run_id].state in LOST}
         for run in view.runs:  # needs first
             if not hopeless.isdisjoint(run.needs):
                 hopeless.add(run.run_id)
@@ -275,7 +282,7 @@ class Cancel(GridOptions):
     """Take out everything that the queue holds in --runs-dir, also what an earlier version of the grid queued."""
 
     def run(self) -> None:
-        grid = load_grid(self.grid)
+        grid = self.load()
         chosen = {run.run_id for run in self.choose(grid, with_needs=False)}
         for run in needs_first(grid.runs):
             if not chosen.isdisjoint(run.needs):
@@ -284,6 +291,10 @@ class Cancel(GridOptions):
         if not self.runs_dir.is_dir():
             raise InputError(f"--runs-dir {self.runs_dir}: no such folder")
         used = executors_used(self.runs_dir)
+        if not used:
+            raise InputError(
+                f"{self.runs_dir}: no run of it was queued; Ctrl-C stops a cxr grid submit of this machine"
+            )
         count = sum(executor.cancel_all() if self.all else executor.cancel(runs) for executor in used)
         logger.info("%s cancelled", plural(count, "job"))
 
@@ -299,7 +310,7 @@ class Clean(GridOptions):
     """
 
     def run(self) -> None:
-        runs = self.choose(load_grid(self.grid))
+        runs = self.choose(self.load())
         freed = sum(RunFolder(self.runs_dir / run.run_id).drop_resume_files() for run in runs)
         logger.info("%.1f MB freed", freed / 1e6)
 
@@ -318,7 +329,7 @@ class Logs(GridOptions):
     """Lines to print."""
 
     def run(self) -> None:
-        run = find_one(self.choose(load_grid(self.grid), with_needs=False), self.wanted)
+        run = find_one(self.choose(self.load(), with_needs=False), self.wanted)
         folder = RunFolder(self.runs_dir / run.run_id)
         starts = read_history(folder.path)
         for start in starts:

@@ -52,25 +52,33 @@ def load_grid_toml(path: Path) -> Grid:
         InputError: one line with file, row and key, for an unreadable file, an unknown key, a wrong value, a name of
             no run above, or a name that stands for several runs.
     """
-    values = read_toml(path, "grid file")
-    check_keys(values, TOP_KEYS, str(path))
+    return grid_of({"name": path.stem, **read_toml(path, "grid file")}, str(path))
+
+
+def grid_of(values: Mapping[str, Any], where: str) -> Grid:
+    """Return the grid that a file's values describe; ``where`` names the file in errors.
+
+    Raises:
+        InputError: as ``load_grid_toml``.
+    """
+    check_keys(values, TOP_KEYS, where)
     rows = values.get("runs")
     if not isinstance(rows, list) or not rows:
-        raise InputError(f"{path}: has no runs; expected at least one [[runs]] table")
-    defaults = as_table(values.get("defaults", {}), f"{path}: defaults")
-    check_keys(defaults, CONFIG_KEYS, f"{path}: defaults")
-    name = values.get("name", path.stem)
+        raise InputError(f"{where}: has no runs; expected at least one [[runs]] table")
+    defaults = as_table(values.get("defaults", {}), f"{where}: defaults")
+    check_keys(defaults, CONFIG_KEYS, f"{where}: defaults")
+    name = values.get("name", "")
     if not isinstance(name, str):
-        raise InputError(f"{path}: name = {name!r}; expected a text")
+        raise InputError(f"{where}: name = {name!r}; expected a text")
     runs: dict[str, GridRun] = {}
     for number, row in enumerate(rows, start=1):
-        for run in _Row(as_table(row, f"{path}: runs[{number}]"), defaults, f"{path}: runs[{number}]").runs(runs):
+        for run in _Row(as_table(row, f"{where}: runs[{number}]"), defaults, f"{where}: runs[{number}]").runs(runs):
             runs[run.name] = run
     try:
         ordered = sorted(runs.values(), key=lambda run: get_args(Kind).index(run.kind))
         return Grid(name=name, runs=tuple(ordered))
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
 
 
 class _Row:
@@ -254,7 +262,8 @@ def words_of(config: RunConfig) -> dict[str, str]:
     for table in ("data", "network", "schedule", "loss"):
         part = getattr(config, table)
         words |= {f"{table}.{item.name}": str(getattr(part, item.name)) for item in dataclasses.fields(part)}
-    return words
+    plain = {f"objective.{key}": value for key, value in vars(objective).items()}
+    return words | {key: str(value) for key, value in plain.items() if isinstance(value, str | int | float)}
 
 
 def _advice(template: Any, config: RunConfig, other: RunConfig) -> str:

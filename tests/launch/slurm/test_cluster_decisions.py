@@ -25,7 +25,9 @@ def test_a_watch_does_not_queue_again_what_a_person_cancelled(shell: Shell) -> N
     assert (watch.returncode, out.splitlines()[-1]) == (1, "2 runs: 2 cancelled"), err
     assert shell.cluster.run("squeue", "-h") == ""
     options = ("--cluster", str(shell.profile), "--allow-dirty", "--only", "good_first")
-    assert shell.grid("retry", *options).err.splitlines()[0] == "2 runs: 2 queued"
+    refused = shell.grid("retry", *options).err
+    assert refused.endswith("has failed; --cancelled takes its 2 cancelled runs\n")
+    assert shell.grid("retry", "--cancelled", *options).err.splitlines()[0] == "2 runs: 2 queued"
     assert shell.grid("cancel", "--all").err == "2 jobs cancelled\n"
 
 
