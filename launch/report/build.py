@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets.errors import InputError
 from datasets.files import write_text
 from launch.report.content import Item, Note, Picture, ReportData
+from launch.report.methods.methods import checklists, paragraphs
 from launch.report.options import UNHURRIED, Options
 from launch.report.parts import PARTS, ReportPart
 from launch.report.read.collect import MARK, collect, is_report
@@ -18,11 +19,18 @@ from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
 from launch.report.tables.paired_tables import paired_csv
 from launch.report.tables.paper_tables import tidy_csv
 from launch.report.tables.table import Table, cell_notes
-from launch.report.write.documents import Section, html_page, latex_document, markdown_document, to_markdown
+from launch.report.write.documents import (
+    Section,
+    html_page,
+    latex_document,
+    markdown_document,
+    methods_document,
+    to_markdown,
+)
 
 MANY_TABLES = 3
 """Tables of a section beyond which they open on a click, where a part says so."""
-DOCUMENTS = ("index.html", "tables.md", "tables.csv", "tables.tex", "paired.csv")
+DOCUMENTS = ("index.html", "methods.md", "tables.md", "tables.csv", "tables.tex", "paired.csv")
 Parts = Sequence[tuple[ReportPart, tuple[Item, ...]]]
 
 
@@ -138,6 +146,7 @@ def _sections(parts: Parts) -> list[Section]:
 
 def _write_tables(title: str, parts: Parts, data: ReportData) -> tuple[Path, ...]:
     documents = {
+        "methods.md": methods_document(data.notes, paragraphs(data), checklists(data)),
         "tables.md": markdown_document(title, data.notes, _tables(parts)),
         "tables.csv": tidy_csv(data.cells),
         "tables.tex": latex_document(title, data.notes, _tables(parts, "latex")),

@@ -57,6 +57,8 @@ for _name, _section, _order, _builder, _flags in (
     ("labels", "AUROC by label", 700, "tables.overview:labels", ("folds",)),
     ("cost", "Throughput and cost", 800, "tables.cost:cost", ()),
     ("runs", "Runs", 900, "tables.overview:runs", ()),
+    ("methods", "Methods", 1000, "methods.methods:methods", ()),
+    ("checklists", "Reporting checklists", 1100, "methods.methods:checklists", ("folds",)),
 ):
     _builder = f"launch.report.{_builder}"
     PARTS.add(_name, ReportPart(section=_section, order=_order, builder=_builder, **dict.fromkeys(_flags, True)))

@@ -32,6 +32,8 @@ class TestScore:
 
     mean_auroc: Auroc | None
     auroc: dict[str, Auroc | None]
+    num_samples: int | None = None
+    """Images of the split."""
 
     def __post_init__(self) -> None:
         """The mean must be the mean of the labels that have an AUROC."""

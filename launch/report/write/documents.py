@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -152,6 +152,12 @@ def markdown_document(title: str, notes: Sequence[str], tables: Iterable[Table])
     if notes:
         parts.append("\n".join(f"- {_plain(note)}" for note in notes) + "\n")
     return "\n".join([*parts, *map(to_markdown, tables)])
+
+
+def methods_document(notes: Sequence[str], paragraphs: Mapping[str, str], tables: Iterable[Table]) -> str:
+    """Paragraphs for the methods of a paper, then the checklists that they fill."""
+    texts = [f"**{title}.** {_plain(text)}\n" for title, text in paragraphs.items() if text]
+    return markdown_document("Methods", notes, ()) + "\n" + "\n".join([*texts, *map(to_markdown, tables)])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:

@@ -20,7 +20,7 @@ CURVE = [(0.5, 0.5), (0.6, 0.55), (0.7, 0.6)]
 PICTURES = [
     f"{name}.{kind}" for name in ("curves", "curves_prerequisites", "lineage", "paired") for kind in ("pdf", "png")
 ]
-TABLES = ["tables.csv", "tables.md", "tables.tex"]
+TABLES = ["methods.md", "tables.csv", "tables.md", "tables.tex"]
 FILES = sorted([*PICTURES, *TABLES, "index.html", "paired.csv"])
 
 

@@ -1,0 +1,1 @@
+"""What a paper says of how the runs were made: paragraphs and reporting checklists, filled from run files."""
