@@ -183,7 +183,7 @@ class _Batch:
         return submission
 
     def _job(self, task: Task) -> Job:
-        names = ("num_ranks", "time_min", "signal_delay_s", "max_tries", "max_restarts")
+        names = ("num_ranks", "time_min", "signal_delay_s", "max_tries", "max_restarts", "on_end")
         runs = tuple(
             JobRun(
                 name=run.name,
@@ -194,7 +194,7 @@ class _Batch:
             for run in task.runs
         )
         gpus = self._cluster.gpus_of_job
-        return Job(runs=runs, gpus=gpus, **{name: getattr(self._cluster, name) for name in names})
+        return Job(runs=runs, gpus=gpus, grid=self._grid, **{name: getattr(self._cluster, name) for name in names})
 
 
 def _profile_of(request: SubmitRequest) -> ClusterConfig:

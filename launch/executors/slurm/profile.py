@@ -65,6 +65,9 @@ class ClusterConfig:
     """Passed to ``cxr train``; auto is cuda where GPUs are asked for: a run that sees none ends with one line."""
     setup: tuple[str, ...] = ()
     """Shell lines before the run: modules, environments; one that fails ends the job."""
+    on_end: str | None = None
+    """Shell line that is started on the node when a run is done or has failed, with CXR_RUN_ID, CXR_RUN_NAME,
+    CXR_RUN_STATE (done, failed), CXR_RUN_ERROR, CXR_RUN_DIR, CXR_GRID and CXR_JOB in its environment."""
     python: str | None = None
     """Command that starts Python on the nodes, such as ``apptainer exec cxr.sif python``; by default this Python."""
     sbatch: dict[str, str | int | bool] = dataclasses.field(default_factory=dict)

@@ -16,6 +16,7 @@ from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
 from launch.executors.slurm.environment import JobStart
+from launch.executors.slurm.hook import Hook
 from launch.plan.history import History, read_history
 
 POLL_S = 0.2
@@ -59,6 +60,9 @@ class Job:
     signal_delay_s: int
     max_tries: int
     max_restarts: int
+    grid: str = ""
+    on_end: str | None = None
+    """Shell line that is started when a run is done or has failed."""
     gpus: int = 1
     """GPUs of the job; where there are several, each of several runs sees one of them."""
 
@@ -78,6 +82,7 @@ class RunWorker:
         self._job_start = start
         self._num_starts = 0
         self._lock: RunLock | None = None
+        self._hook: Hook | None = None
         self._own = self.folder if self.rank == 0 else RunFolder(self.folder.path / "ranks" / str(self.rank))
         """Folder of this process's lock, log and failure."""
         self._failure_file = self._own.path / "failure.txt"
@@ -126,6 +131,7 @@ class RunWorker:
         process, self.process = self.process, None
         if self.folder.result_file.exists() if self.rank == 0 else status == 0:
             self.record_ending("done")
+            self._tell("done")
         elif signals.number is not None:
             self.stopped = True
             self._blame_ranks()
@@ -138,6 +144,7 @@ class RunWorker:
         if self.rank == 0:
             record_failure(self.folder, reason)
             self.history.give_up(reason)
+            self._tell("failed", reason)
         else:
             self._failure_file.write_text(reason, encoding="utf-8")
 
@@ -148,6 +155,15 @@ class RunWorker:
             self.process.process.wait()
         if self._lock is not None:
             self._lock.release()
+        if self._hook is not None:
+            self._hook.close()
+
+    def _tell(self, state: str, error: str = "") -> None:
+        """Start the profile's hook, in the run's first process."""
+        if self.job.on_end is not None and self.rank == 0:
+            about = {"id": self.folder.path.name, "name": self.run.name, "state": state, "error": error}
+            facts = {**{f"run_{key}": value for key, value in about.items()}, "run_dir": self.run.folder}
+            self._hook = Hook(self.job.on_end, {**facts, "grid": self.job.grid, "job": self._job_start.job})
 
     def _is_done(self) -> bool:
         return self.rank == 0 and self.folder.result_file.exists()

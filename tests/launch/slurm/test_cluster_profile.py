@@ -42,6 +42,7 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
     "max_tries": ("max_tries = 5", {}, ""),
     "device": ('device = "cpu"', {}, "--device cpu"),
     "setup": ('setup = ["export CHEST=1"]', {}, "\n  export CHEST=1\n"),
+    "on_end": ('on_end = "true"', {}, ""),
     "python": ('python = "nice python3"', {}, "nice python3 -u -m submitit.core._submit"),
     "sbatch": ("", {"JobState": "PENDING", "Nice": "7", "Comment": "chests"}, "--nice=7"),
 }
