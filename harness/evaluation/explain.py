@@ -86,7 +86,7 @@ def score_boxes(
     document = {
         "run_id": result["run_id"],
         "best_epoch": result["best_epoch"],
-        "weights_hash": result["weights_hash"],
+        "weights_hash": result.get("weights_hash"),
         "content_hash": beton.sidecar.content_hash,
         "boxes": {"file": boxes.name, "sha256": sha256_file(boxes), "side": side},
         "split": split,

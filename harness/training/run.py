@@ -143,6 +143,9 @@ def _train(
 ) -> TrainState:
     todo = (run.config.schedule.epochs - state.epoch) * len(components.train_loader.indices)
     todo -= state.partial.images if state.partial is not None else 0
+    if run.runtime.max_steps is not None:
+        left = max(0, run.runtime.max_steps - state.steps_begun)
+        todo = min(todo, left * run.config.schedule.batch_size)
     control = StopControl(
         signals,
         checkpoint_minutes=run.runtime.checkpoint_minutes,

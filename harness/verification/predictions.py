@@ -39,7 +39,7 @@ def check_predictions(run: RecordedRun, split: str, accelerator: Accelerator, ru
     if run.beton is None:
         return not_checked(name, "the run's beton is not at hand", "say where it lies with --data-dir or --beton")
     recorded = run.provenance.get("arithmetic") or {}
-    processes = int(recorded.get("processes", run.result["world_size"]))
+    processes = int(recorded.get("processes", run.result.get("world_size", 1)))
     found = predict_as(accelerator, load_network(run, accelerator), run, split, runtime, processes=processes)
     if not np.array_equal(found.indices, frame["index"]):
         return Check(name=name, outcome="failed", what="the predicted images are not those of the beton's split")

@@ -124,6 +124,8 @@ def _best_epoch(run: RecordedRun) -> Check:
 
 def _weights(run: RecordedRun) -> Check:
     tensors, metadata = run.best
+    if "weights_hash" not in run.result:
+        return not_checked("weights", "result.json of older code has no hash of them", "train the run again")
     return compared(
         "weights",
         "the best checkpoint has the hash in result.json and is this run's",
@@ -184,7 +186,7 @@ def _calibration(run: RecordedRun) -> Check:
         targets_of(frame),
         labels_of(frame),
         content_hash=run.result["content_hash"],
-        weights_hash=run.result["weights_hash"],
+        weights_hash=run.result.get("weights_hash", recorded.weights_hash),
         sensitivity=recorded.sensitivity,
         specificity=recorded.specificity,
     )

@@ -51,7 +51,8 @@ def verify_run(folder: RunFolder, runtime: RuntimeConfig, *, steps: int, retrain
     """
     run = open_recorded(folder, runtime)
     recorded = run.provenance.get("arithmetic") or {}
-    runtime = replace(runtime, num_threads=recorded.get("threads") or runtime.num_threads)
+    tier = (run.provenance.get("runtime") or {}).get("tier", "auto")
+    runtime = replace(runtime, num_threads=recorded.get("threads") or runtime.num_threads, tier=tier)
     if run.beton is not None:
         runtime = replace(runtime, beton=run.beton.path)
     accelerator = make_accelerator(runtime)

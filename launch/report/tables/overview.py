@@ -207,6 +207,7 @@ def file_links(run: Run, out: Path) -> tuple[Link, ...]:
         "predictions": folder.predictions_file,
         "result": folder.result_file,
         "provenance": folder.provenance_file,
+        "certificate": folder.certificate_file,
         "log": folder.log_file,
     }
     there = {text: os.path.relpath(path.resolve(), start) for text, path in files.items() if path.exists()}
