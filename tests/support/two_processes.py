@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,12 @@ from torch import nn
 
 from datasets.errors import InputError
 from harness.devices.accelerator import Accelerator, make_accelerator, refuse_shared_gpus
+from harness.evaluation.complete import complete_run
 from harness.evaluation.inference import gather_rows, same_statistics
 from harness.objectives import Losses
 from harness.objectives.base import masked_cross_entropy
+from harness.runs.folder import RunFolder
+from harness.runs.runtime import RuntimeConfig
 from harness.training.run import train_run
 from harness.training.step import share_of_global_mean
 from harness.training.sync_batch_norm import synchronised
@@ -95,6 +99,19 @@ def shared_gpus() -> list[str]:
     return said
 
 
+def completed(runtime: RuntimeConfig) -> list[str]:
+    """The files that both processes make anew for a copy of the run that lacks them."""
+    accelerator = make_accelerator(runtime)
+    folder = runtime.folder_of(tiny_config(epochs=1))
+    copy = RunFolder(folder.path.parent.parent / "completed")
+    if accelerator.is_main_process:
+        shutil.copytree(folder.path, copy.path)
+        for path in (copy.predictions_file, copy.validation_file, copy.calibration_file):
+            path.unlink()
+    accelerator.wait_for_everyone()
+    return [path.name for path in complete_run(copy, runtime)]
+
+
 def main(beton: Path, runs_dir: Path, out: Path) -> None:
     runtime = tiny_runtime(beton, runs_dir)
     accelerator = make_accelerator(runtime)
@@ -105,7 +122,9 @@ def main(beton: Path, runs_dir: Path, out: Path) -> None:
     found["plain"] = one_epoch(components)
     found["options"] = one_epoch(plain_components(accelerator, beton, all_options(tiny_config())))
     found["statistics"], found["shared_gpus"] = statistics(accelerator), shared_gpus()
+    Accelerator.end_training = lambda _: None  # which would end the process group
     found["result"] = train_run(tiny_config(epochs=1), runtime)
+    found["completed"] = completed(runtime)
     if accelerator.is_main_process:
         out.write_text(json.dumps(found))
 

@@ -119,10 +119,14 @@ def test_validation_over_two_processes_scores_the_weights_and_statistics_that_ar
 def test_two_processes_leave_the_files_that_one_process_would(
     outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path
 ) -> None:
-    """To the order in which a batch of another size is summed up."""
+    """To the bit where two processes make them anew, and to the order of sums where one does."""
+    again = RunFolder(outcome[0].parent / "completed")
+    assert outcome[1]["completed"] == ["predictions.parquet", "validation.parquet", "calibration.json"]
     config, runtime = tiny_config(epochs=1), tiny_runtime(tiny_beton, outcome[0])
     two = runtime.folder_of(config)
     one = RunFolder(Path(shutil.copytree(two.path, tmp_path / "one")))
+    for name in outcome[1]["completed"]:
+        assert (again.path / name).read_bytes() == (two.path / name).read_bytes()
     for path in (lacking := [one.predictions_file, one.validation_file, one.calibration_file]):
         path.unlink()
     assert complete_run(one, runtime) == lacking
