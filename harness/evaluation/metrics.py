@@ -133,7 +133,7 @@ def bootstrap_auroc(
         columns = zip(np.asarray(logits).T, np.asarray(targets).T, strict=True)
         return np.stack([weighted_auroc(scores, known, owners, weights) for scores, known in columns], axis=1)
 
-    drawn = [by_label(weights) for weights in _patient_counts(len(names), resamples, seed)]
+    drawn = [by_label(weights) for weights in patient_counts(len(names), resamples, seed)]
     return ResampledAuroc(by_label(np.ones((len(names), 1), np.float32))[0], np.concatenate(drawn))
 
 
@@ -200,7 +200,7 @@ def weighted_auroc(scores: np.ndarray, targets: np.ndarray, owners: np.ndarray, 
     return found
 
 
-def _patient_counts(num_patients: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def patient_counts(num_patients: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each patient was drawn: (P, B) float32 for some resamples at a time, in order."""
     generator = np.random.default_rng((seed, num_patients))
     at_once = max(1, min(resamples, CHUNK_VALUES // num_patients))

@@ -77,6 +77,10 @@ class RunFolder:
     attempts_file = _Below("attempts.json")
     """Starts of the run, when a queue started it."""
 
+    def scores_file(self, split: str) -> Path:
+        """What ``cxr scores`` found on a split: scores by label and group, with intervals."""
+        return self.path / ("scores.json" if split == "test" else f"scores_{split}.json")
+
     def config(self) -> RunConfig:
         """The run's config.
 

@@ -48,6 +48,7 @@ for _name, _command, _summary in (
     ("models", "launch.cli.models:Models", "list the networks and their parameter counts"),
     ("train", "launch.cli.train:Train", "train one run from a TOML or JSON config"),
     ("evaluate", "launch.cli.evaluate:Evaluate", "score a run's best checkpoint on a split"),
+    ("scores", "launch.cli.scores:Scores", "score a run by label and group, with intervals"),
     ("verify", "launch.cli.verify:Verify", "compute a run's files again and certify what held"),
     ("explain", "launch.cli.explain:Explain", "draw or score where a run's network looks"),
     ("grid plan", "launch.cli.grid:Plan", "list the runs of a grid and what each needs"),

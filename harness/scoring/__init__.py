@@ -1,0 +1,1 @@
+"""Score predictions by label and by group of patients, with intervals over patients."""
