@@ -27,6 +27,8 @@ from launch.plan.power_tables import assumption_lines, power_document, power_tab
 from launch.plan.run_state import DatasetFacts, RunState, dataset_facts
 from launch.plan.tables import (
     is_over,
+    money,
+    money_document,
     moving_table,
     plan_document,
     plural,
@@ -34,6 +36,7 @@ from launch.plan.tables import (
     print_status,
     progress_line,
     status_document,
+    status_row,
 )
 
 MAX_OTHERS = 5
@@ -109,22 +112,26 @@ class Plan(GridOptions):
     images_per_s: float | None = None
     """Training images per second and GPU of DenseNet-121 by transfer learning, for what no finished run tells;
     by default the rates of one card, which the plan names."""
+    price_per_gpu_hour: float | None = None
+    """Also say what all of it costs at this price, in whatever currency."""
     json: bool = False
     """Print JSON alone: grid, cost (images, GPU-hours, critical path), and for each run id, name, kind, needs, cells,
-    printed (the paper's value), config, cost, action, reason; and shows, as cxr power --json."""
+    printed (the paper's value), config, cost, action, reason; shows, as cxr power --json; and money, of a price."""
 
     def run(self) -> None:
         view = self.look()
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
+        price = checked_price(self.price_per_gpu_hour)
         cells, missing = self._power(view.runs)
         if self.json:
             shows = power_document(cells, missing, Assumptions())
-            print_json({**plan_document(self.grid, plan, cost), "shows": shows})
+            print_json({**plan_document(self.grid, plan, cost), "shows": shows, **money_document(cost, price)})
             return
         if self.grid in GRIDS:
             print(f"{self.grid}: {GRIDS[self.grid].title}\n")
         told = ("", "what the cells can show:", power_table(cells), "") if cells else ()
-        print_plan(plan, cost, (*told, *assumption_lines(cells, missing, Assumptions())))
+        spent = filter(None, [money(cost, price)])
+        print_plan(plan, cost, (*spent, *told, *assumption_lines(cells, missing, Assumptions())))
 
     def _power(self, runs: Sequence[GridRun]) -> tuple[tuple[CellPower, ...], tuple[str, ...]]:
         """What the cells can show; nothing, with a warning, where a beton cannot be read: the plan goes without."""
@@ -145,6 +152,11 @@ class Status(GridOptions):
 
     images_per_s: float | None = None
     """As grid plan takes it; decides the hours left where no run has finished."""
+    price_per_gpu_hour: float | None = None
+    """As grid plan takes it."""
+    page: Path | None = None
+    """Write the report's page into this folder, with where the runs stand at its head; with --watch at every look,
+    and browsers load it again. It is a file: no server."""
     watch: bool = False
     """Follow the runs that move until nothing moves any more; Ctrl-C ends it with status 130, the runs go on."""
     interval_s: float = 10.0
@@ -159,12 +171,14 @@ class Status(GridOptions):
             self._follow()
             return
         view = self.look()
-        cost = view.estimate(self.images_per_s)
+        cost, price = view.estimate(self.images_per_s), checked_price(self.price_per_gpu_hour)
+        self._write_page(view, cost)
         if self.json:
             others = [{"id": run_id, "state": state.state, "job": state.job} for run_id, state in view.others.items()]
-            print_json({**status_document(self.grid, view.runs, view.states, cost, view.splits), "others": others})
+            document = status_document(self.grid, view.runs, view.states, cost, view.splits)
+            print_json({**document, **money_document(cost, price), "others": others})
         else:
-            print_status(view.runs, view.states, cost, view.splits)
+            print_status(view.runs, view.states, cost, view.splits, price)
             warn_of_others(view.others)
 
     def _follow(self) -> None:
@@ -180,14 +194,37 @@ class Status(GridOptions):
         with live or nullcontext():
             while True:
                 view = self.look()
-                line = progress_line(view.runs, view.states, view.estimate(self.images_per_s))
+                cost, over = view.estimate(self.images_per_s), is_over(view.runs, view.states)
+                self._write_page(view, cost, None if over else self.interval_s)
+                line = progress_line(view.runs, view.states, cost, checked_price(self.price_per_gpu_hour))
                 if live is None:
                     print(line, flush=True)
                 else:
                     live.update(Group(moving_table(view.runs, view.states, view.splits), line), refresh=True)
-                if is_over(view.runs, view.states):
+                if over:
                     return
                 time.sleep(self.interval_s)
+
+    def _write_page(self, view: GridView, cost: Estimate, refresh_s: float | None = None) -> None:
+        """Write the page, where one is asked for."""
+        if self.page is None:
+            return
+        from launch.report.status_page import write_status_page
+
+        line = progress_line(view.runs, view.states, cost, checked_price(self.price_per_gpu_hour))
+        rows = [status_row(run, view.states[run.run_id], "", view.splits) for run in view.runs]
+        write_status_page(self.runs_dir, self.page, f"Grid {self.grid}: {line}", rows, refresh_s)
+
+
+def checked_price(price: float | None) -> float | None:
+    """Return the price.
+
+    Raises:
+        InputError: when it is no amount of money.
+    """
+    if price is not None and not 0.0 <= price < math.inf:
+        raise InputError(f"--price-per-gpu-hour {price:g}: expected 0 or more")
+    return price
 
 
 def warn_of_others(others: Mapping[str, RunState]) -> None:

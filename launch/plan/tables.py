@@ -194,7 +194,7 @@ def status_tables(runs: Sequence[GridRun], found: Mapping[str, RunState], splits
     for kind, group in groupby(runs, key=lambda run: run.kind):
         table = make_table(*(header or kind for header in STATUS_HEADERS))
         for run in group:
-            _add_row(table, run, found[run.run_id], waits.get(run.run_id, ""), splits)
+            table.add_row(*status_row(run, found[run.run_id], waits.get(run.run_id, ""), splits))
         yield table
 
 
@@ -212,12 +212,13 @@ def moving_table(
     share = max(1, most // max(1, sum(map(bool, by_state)))) if len(moving) > most else most
     shown = [run for group in by_state for run in group[:share]]
     for run in shown:
-        _add_row(table, run, found[run.run_id], "", splits)
+        table.add_row(*status_row(run, found[run.run_id], "", splits))
     table.columns[1].header = "run" if len(moving) == len(shown) else f"run ({len(moving) - len(shown)} more)"
     return table
 
 
-def _add_row(table: Table, run: GridRun, state: RunState, waits: str, splits: Splits) -> None:
+def status_row(run: GridRun, state: RunState, waits: str, splits: Splits) -> tuple[str, ...]:
+    """Return what ``STATUS_HEADERS`` says of one run; ``waits`` is what it waits for by the plan."""
     eta = seconds_to_go(run, state, splits)
     why = state.error or state.waits_for or (waits if state.state in ("absent", "partial") else "")
     if state.state in ("queued", "running"):
@@ -226,7 +227,7 @@ def _add_row(table: Table, run: GridRun, state: RunState, waits: str, splits: Sp
         why = ", ".join(filter(None, (job, why, place)))
     counts = ((state.preempted, "preempted"), (state.timed_out, "at the time limit"))
     endings = ", ".join(f"{count} x {words}" for count, words in counts if count)
-    table.add_row(
+    return (
         state.state,
         run.name,
         "-" if state.epoch is None else f"{state.epoch}/{state.epochs}",
@@ -239,17 +240,23 @@ def _add_row(table: Table, run: GridRun, state: RunState, waits: str, splits: Sp
 
 
 def print_status(
-    runs: Sequence[GridRun], found: Mapping[str, RunState], cost: Estimate | None = None, splits: Splits | None = None
+    runs: Sequence[GridRun],
+    found: Mapping[str, RunState],
+    cost: Estimate | None = None,
+    splits: Splits | None = None,
+    price: float | None = None,
 ) -> None:
     """Print where the runs stand and how many are in each state; of a huge grid only the runs that move."""
     if len(runs) <= MAX_ROWS:
         print_tables(status_tables(runs, found, splits or {}))
     else:
         print_tables([moving_table(runs, found, splits or {}, HUGE_ROWS)])
-    print(progress_line(runs, found, cost))
+    print(progress_line(runs, found, cost, price))
 
 
-def progress_line(runs: Sequence[GridRun], found: Mapping[str, RunState], cost: Estimate | None = None) -> str:
+def progress_line(
+    runs: Sequence[GridRun], found: Mapping[str, RunState], cost: Estimate | None = None, price: float | None = None
+) -> str:
     """Return counts by state, the GPU time that is left, and when the whole grid will be done as things go now."""
     counts: Counter[str] = Counter(found.get(run.run_id, ABSENT).state for run in runs)
     line = counts_line(len(runs), counts)
@@ -260,7 +267,23 @@ def progress_line(runs: Sequence[GridRun], found: Mapping[str, RunState], cost: 
         line += f"; {hours_of(left)} of {hours_of(sum(cost.hours.values()))} of GPU time left"
     if counts["running"]:
         line += f", at least {hours_of(hours_to_go(cost, counts['running']))} with {counts['running']} at once"
-    return line
+    return "; ".join(filter(None, (line, money(cost, price))))
+
+
+def money(cost: Estimate, price: float | None) -> str:
+    """Return in words what ``money_document`` says; nothing without a price."""
+    found = money_document(cost, price).get("money")
+    return (
+        "" if found is None else f"at {price:g} a GPU-hour {found['all']:,.2f}, of which {found['left']:,.2f} is left"
+    )
+
+
+def money_document(cost: Estimate, price: float | None) -> dict[str, dict[str, float]]:
+    """Return what the whole costs and what is left of it, in the unit of ``price``, as JSON values."""
+    if price is None:
+        return {}
+    whole, left = (price * sum(hours.values()) for hours in (cost.hours, cost.left))
+    return {"money": {"price_per_gpu_hour": price, "all": whole, "left": left}}
 
 
 def is_over(runs: Sequence[GridRun], found: Mapping[str, RunState]) -> bool:

@@ -70,11 +70,16 @@ def read_data(directory: Path, out: Path, options: Options = UNHURRIED) -> Repor
 
 
 def build_report(
-    directory: Path, out: Path, options: Options = UNHURRIED, *, refresh_s: float | None = None
+    directory: Path,
+    out: Path,
+    options: Options = UNHURRIED,
+    *,
+    refresh_s: float | None = None,
+    lead: Sequence[Section] = (),
 ) -> Built:
     """Read the runs below ``directory`` and write the report into ``out``; the page last.
 
-    ``refresh_s`` are seconds after which a browser loads the page again.
+    ``refresh_s`` are seconds after which a browser loads the page again, ``lead`` sections at its head.
 
     Raises:
         InputError: when there is no run folder to report on, or ``out`` cannot be its folder.
@@ -89,7 +94,7 @@ def build_report(
     total, done = len(data.collection.runs), data.num_done
     missing = f", {total - done} not" if total > done else ""
     page = html_page(
-        _sections(parts),
+        [*lead, *_sections(parts)],
         data,
         title=title,
         summary=f"{total} runs in {len(data.cells)} cells; {done} finished{missing}.",
