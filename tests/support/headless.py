@@ -66,14 +66,15 @@ class Browser:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return answer["result"]
 
-    def open(self, path: Path, *, width: int, height: int = 900) -> None:
+    def open(self, path: Path, *, width: int, height: int = 900, settled: bool = True) -> None:
         """Load a file at a width in CSS pixels and wait until it is there; below 600 px the device is a phone."""
         phone = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self._loaded = False
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait_for_load()
-        self.value("new Promise(done => requestAnimationFrame(() => done(true)))")
+        if settled:  # which takes scripts
+            self.value("new Promise(done => requestAnimationFrame(() => done(true)))")
 
     def wait_for_load(self) -> None:
         """Wait until a page that was asked for, by this test or by the page itself, is there."""

@@ -18,7 +18,7 @@ def training_facts(runs: Sequence[Run]) -> dict[str, str]:
     configs = [run.config for run in runs]
     return {
         "Networks": _networks(configs),
-        "Initial weights": f"Initial weights: {listed(word(config.init.source) for config in configs)}.",
+        "Initial weights": f"{listed(word(config.init.source) for config in configs)}.",
         "Objective": " ".join(dict.fromkeys(map(_objective, configs))),
         "Schedule": " ".join(dict.fromkeys(map(_schedule, configs))),
         "Augmentation": " ".join(dict.fromkeys(map(_augmentation, configs))),
@@ -54,7 +54,7 @@ def score_facts(data: ReportData, runs: Sequence[Run]) -> dict[str, str]:
 
 def _networks(configs: Sequence[RunConfig]) -> str:
     found = listed(f"{word(config.network.name)} ({word(config.network.scope)} trained)" for config in configs)
-    return f"Networks: {found}; one output for each label, of which the sigmoid is the probability."
+    return f"{found}; one output for each label, of which the sigmoid is the probability."
 
 
 def _objective(config: RunConfig) -> str:
@@ -118,12 +118,12 @@ def _search(config: RunConfig) -> str:
 
 def _software(runs: Sequence[Run]) -> str:
     found = listed(f"{name} {version}" for run in runs for name, version in versions(run).items())
-    return f"Software: {found}." if found else ""
+    return f"{found}." if found else ""
 
 
 def _commits(runs: Sequence[Run]) -> str:
     found = listed(run.commit for run in runs)
-    return f"Code at commit {found} (+: with uncommitted changes)." if found else ""
+    return f"Commit {found} (+: with uncommitted changes)." if found else ""
 
 
 def _uncertainty(data: ReportData) -> str:

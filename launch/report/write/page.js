@@ -85,7 +85,7 @@ function drawPanel(panel, styles, place) {
   const found = panel.series.map((one) => ({ ...addSeries(figure, panel, one, styles[one.name], ink), one }));
   figure.add_tools(new Bokeh.HoverTool({ renderers: found.map(({ points }) => points), point_policy: "snap_to_data",
     tooltips: [["series", "@name"], ["at", "@at"], ["value", "@value"]] }));
-  place.setAttribute("role", "img");
+  place.setAttribute("role", "group");
   place.setAttribute("aria-label", `${panel.title}: ${panel.y || panel.x}`);
   return { figure, found, shown: Bokeh.Plotting.show(figure, place) };
 }

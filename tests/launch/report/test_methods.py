@@ -66,8 +66,8 @@ def test_run_files_alone_fill_the_paragraphs(tmp_path: Path) -> None:
     assert found["Test patients"].startswith(
         "CheXpert, test split: 40 images of 20 patients; positive images: Edema "
     )
-    assert found["Software"] == "Software: Python 3.12.1, torch 2.14.0 and ffcv 1.0.2."
-    assert found["Code"] == "Code at commit 0123456789 (+: with uncommitted changes)."
+    assert found["Software"] == "Python 3.12.1, torch 2.14.0 and ffcv 1.0.2."
+    assert found["Code"] == "Commit 0123456789 (+: with uncommitted changes)."
     assert found["Hardware"] == "Devices: NVIDIA H100; arithmetic: bf16."
     assert "64 px (shorter side resized, middle cut out)" in found["Preprocessing"]
     assert found["Objective"] == (

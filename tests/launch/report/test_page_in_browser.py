@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,8 @@ from harness.config import Weights
 from launch.report.build import build_report
 from launch.report.write.documents import without_refresh
 
-NASTY = "x <img src=nowhere onerror=fail()> & \"quotes\" 'é' 胸 \u202e %41 $x_$"
+NASTY = "x </script><img src=nowhere onerror=fail()> $$y$$ <!-- & \"quotes\" 'é' 胸 \u202e %41 $x_$"
+TITLE = "</title><script>fail()</script> 'Spines'"
 CURVE = [(0.5, 0.5), (0.6, 0.55), (0.7, 0.6)]
 SORTED_COLUMN = """(key, column) => [...document.querySelector(`#${key} ~ .scroll table`).tBodies[0].rows]
     .map(row => row.cells[column].textContent.trim())"""
@@ -23,7 +25,7 @@ BROKEN_ANCHORS = """[...document.querySelectorAll('a[href^="#"]')].map(link => l
 OUTSIDE = """[...document.querySelectorAll('body *')].filter(element => !element.closest('.scroll')
     && element.getBoundingClientRect().right > innerWidth + 0.5).map(element => element.outerHTML.slice(0, 80))"""
 ALL_LAID_OUT = """document.head.append(Object.assign(document.createElement('style'),
-    {textContent: 'section, .run { content-visibility: visible !important; }'}))"""
+    {textContent: '.many, .run { content-visibility: visible !important; }'}))"""
 OVERLAPPING = """(() => {
     const boxes = [...document.querySelectorAll('h1, h2, h3, p, .notes, .scroll')]
         .map(block => [block.textContent.slice(0, 60), block.getBoundingClientRect()])
@@ -59,6 +61,7 @@ def write_many(runs: Path) -> None:
             write_run(runs, config, {"Edema": 0.6, NASTY: 0.7, "Enlarged Cardiomediastinum": 0.65}, curve=CURVE)
     write_run(runs, student(seed=7, epochs=4), None, status={"state": "failed", "error": NASTY * 3})
     write_run(runs, student(seed=8), 0.5, name=NASTY.replace("/", "_"))
+    write_run(runs, student(dataset="spines"), 0.5, curve=CURVE, provenance={"dataset_title": TITLE})
     (runs / "foreign <b>folder<b>").mkdir()
     (runs / "damaged").mkdir()
     (runs / "damaged" / "config.json").write_text("<script>fail()</script>")
@@ -94,9 +97,19 @@ def test_names_are_text(page: Path, tab: Browser) -> None:
     shown = tab.value("document.body.textContent")
     assert NASTY in shown
     assert "foreign <b>folder<b>" in shown
+    assert tab.value("[...document.scripts].map(script => script.id)") == ["data", "library", ""]
+    assert TITLE in shown
+    tab.press("#compare summary")
+    assert tab.value(f"[...byId('first').options].some(option => option.text.includes({json.dumps(TITLE)}))") is True
+    tab.value("for (const part of document.querySelectorAll('details.run')) part.open = true")
+    tab.value(
+        "document.querySelectorAll('figure[data-chart]').forEach(figure => drawChart(data.charts["
+        "figure.dataset.chart], figure.querySelector('.live')))"
+    )
+    tab.wait_until("[...document.querySelectorAll('figure[data-chart] .live')].every(place => place.figures)")
+    assert tab.problems == []
     assert 'runs <i>of<i> "A & B" #1 ?x=%20' in tab.value("document.querySelector('h1').textContent")
     assert tab.value("document.querySelectorAll('body b, body i, img[onerror]').length") == 0
-    assert tab.value("[...document.scripts].map(script => script.id)") == ["data", "library", ""]
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -236,6 +249,7 @@ def test_a_click_is_answered_at_once(page: Path, tab: Browser) -> None:
 def test_a_wide_table_scrolls_in_its_own_box(page: Path, tab: Browser) -> None:
     tab.open(page, width=390)
     box = "document.querySelector('#runs ~ .scroll')"
+    tab.value(ALL_LAID_OUT)
     assert tab.value(f"{box}.scrollWidth > {box}.clientWidth") is True
     assert tab.value(f"{box}.scrollLeft = 200; {box}.scrollLeft") == 200
 
@@ -303,6 +317,19 @@ def test_a_live_page_loads_itself_again(page: Path, tab: Browser, tmp_path: Path
     tab.requests.clear()
     tab.wait_for_load()
     assert (tmp_path / "live.html").as_uri() in tab.requests
+
+
+def test_without_scripts_tables_and_pictures_are_there(page: Path, tab: Browser) -> None:
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        tab.open(page, width=1280, settled=False)
+        display = "getComputedStyle(document.querySelector('figure[data-chart] {}')).display"
+        assert [tab.value(display.format(part)) for part in (".static", ".live")] == ["block", "none"]
+        assert "by a browser that runs scripts" in tab.value("document.querySelector('noscript').textContent")
+        assert tab.value("document.querySelectorAll('#runs ~ .scroll tbody tr').length") > 20
+        assert tab.value("document.querySelector('#theme').hidden") is True
+    finally:
+        tab.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_screenshots_are_not_blank(page: Path, tab: Browser, tmp_path: Path) -> None:
