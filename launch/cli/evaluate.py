@@ -103,6 +103,9 @@ class Evaluate:
             raise InputError("--write is of the run's own validation and test splits; leave out --on and --split")
         if not self.write and (self.sensitivity, self.specificity) != (None, None):
             raise InputError("--sensitivity and --specificity are fitted with --write")
+        for name, value in (("sensitivity", self.sensitivity), ("specificity", self.specificity)):
+            if value is not None and not 0 < value <= 1:
+                raise InputError(f"--{name} {value:g} must be above 0 and at most 1")
 
     def _write(self, folder: RunFolder, runtime: RuntimeConfig) -> None:
         from harness.evaluation.complete import complete_run
