@@ -79,7 +79,7 @@ class Doctor:
     def _findings(self, roots: dict[str, Path]) -> Iterator[Finding]:
         """All checks, quick ones first."""
         from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
-        from launch.doctor.machine import check_folder, check_gpu, check_machine
+        from launch.doctor.machine import check_folder, check_gpu, check_machine, check_mps
         from launch.doctor.runs import check_runs
         from launch.doctor.slurm import check_slurm
         from launch.doctor.software import check_software
@@ -91,6 +91,7 @@ class Doctor:
         yield from check_slurm()
         yield from check_ffcv_here()
         yield from check_gpu()
+        yield from check_mps()
         yield from check_betons(self.data_dir)
         yield from check_runs(self.runs_dir, self.data_dir)
         yield from check_roots(roots)

@@ -66,6 +66,9 @@ class Submit(GridOptions):
     """Runs at once; by default one for each GPU, else two on the CPU."""
     runs_per_gpu: int | None = None
     """Runs at once on each GPU, each beside another once there is memory for it; cores are shared out over all."""
+    mps: bool = False
+    """Let runs that share a GPU compute at the same time by NVIDIA's Multi-Process Service, which is started and
+    stopped here; its gain is not measured."""
     threads_per_run: int | None = None
     """CPU threads of one run; by default the cores shared out over the slots."""
     precision: Precision = "auto"
@@ -135,6 +138,7 @@ class Submit(GridOptions):
             profile=self.cluster,
             slots=self.slots,
             runs_per_gpu=self.runs_per_gpu,
+            mps=self.mps,
             allow_dirty=self.allow_dirty,
         )
 

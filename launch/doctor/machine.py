@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 from datasets.loading.threads import usable_cores
 from launch.doctor.finding import GIGA, Finding, fail, ok, warn
+from launch.executors import mps
 from launch.executors.slots import nvidia_smi
 
 if TYPE_CHECKING:
@@ -123,6 +125,38 @@ def check_gpu() -> Iterator[Finding]:
     from harness.devices.check import check_device
 
     yield from judge(check_device(), re.findall(r"^GPU \d+: (.+?) \(UUID", nvidia_smi(), re.MULTILINE))
+
+
+def check_mps() -> Iterator[Finding]:
+    """By what means runs can share a GPU; nothing on a machine without one."""
+    modes = compute_modes()
+    if not modes:
+        return
+    if "Prohibited" in modes:
+        yield fail("mps", "compute mode Prohibited: no run can use that GPU", "nvidia-smi -c DEFAULT, as root")
+    running = mps.answers({}) if shutil.which(mps.CONTROL) else False
+    where = os.environ.get(mps.PIPE, str(mps.DEFAULT_PIPE))
+    if running:
+        yield ok("mps", f"a daemon answers at {where}; runs compute through it, --mps or not")
+    elif mps.PIPE in os.environ:
+        yield fail("mps", f"{mps.PIPE} names {where}, where no daemon answers", f"unset {mps.PIPE}, or start one")
+    elif "Exclusive_Process" in modes:
+        what = "compute mode Exclusive_Process: a GPU takes one run at a time"
+        yield warn("mps", what, "cxr grid submit --runs-per-gpu 2 --mps, or nvidia-smi -c DEFAULT, as root")
+    elif shutil.which(mps.CONTROL):
+        yield ok("mps", f"{mps.CONTROL} is here; runs that share a GPU can use --mps")
+    else:
+        yield ok("mps", f"no {mps.CONTROL} on the PATH: runs that share a GPU take turns")
+
+
+def compute_modes() -> set[str]:
+    """Compute modes of the GPUs, as nvidia-smi names them; none without a driver."""
+    command = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {line.strip() for line in done.stdout.splitlines() if line.strip()} if done.returncode == 0 else set()
 
 
 def judge(torch: TorchFacts, driver: list[str]) -> Iterator[Finding]:

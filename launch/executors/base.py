@@ -58,6 +58,8 @@ class SubmitRequest:
     """Runs at once on this machine (``--slots``)."""
     runs_per_gpu: int | None = None
     """Runs at once on each of its GPUs (``--runs-per-gpu``)."""
+    mps: bool = False
+    """Whether runs that share a GPU of this machine do so by NVIDIA's Multi-Process Service (``--mps``)."""
     leave_cancelled: bool = False
     """Whether cancelled runs stay so, rather than being queued again."""
     allow_dirty: bool = False
@@ -76,10 +78,10 @@ class SubmitRequest:
             InputError: naming them.
         """
         counts = (self.slots, self.runs_per_gpu, self.command.num_threads)
-        if any(count is not None for count in counts) or self.command.device != "auto":
+        if any(count is not None for count in counts) or self.mps or self.command.device != "auto":
             raise InputError(
-                "--slots, --runs-per-gpu, --threads-per-run and --device are for this machine; the cluster profile "
-                "has them"
+                "--slots, --runs-per-gpu, --mps, --threads-per-run and --device are for this machine; the cluster "
+                "profile has them"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SYS = Path("/sys")
@@ -20,10 +20,13 @@ class Placement:
     cores: tuple[int, ...] = ()
     """The cores that it may use; none named: all."""
 
+    mps: Mapping[str, str] = field(default_factory=dict)
+    """Variables by which the run finds the Multi-Process Service."""
+
     @property
     def environment(self) -> dict[str, str]:
         """What is added to the run's environment."""
-        return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+        return {**self.mps, **({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})}
 
     def bound(self, command: Sequence[str]) -> list[str]:
         """The command on these cores alone, where util-linux' taskset is at hand."""

@@ -20,7 +20,7 @@ TRACE = "trace.jsonl"
 
 
 def train(folder: Path, behaviour: str) -> None:
-    """Behave as ``BEHAVIOUR[:SECONDS]`` says: ok, fail, crash, silent, stubborn."""
+    """Behave as ``BEHAVIOUR[:SECONDS]`` says: ok, fail, fault, fault-once, crash, silent, stubborn."""
     kind, _, seconds = behaviour.partition(":")
     if kind == "stubborn":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -32,6 +32,11 @@ def train(folder: Path, behaviour: str) -> None:
     if kind == "crash":
         print("something went wrong", flush=True)
         sys.exit(3)
+    first_fault = not (folder / "fault").exists()
+    if kind == "fault" or (kind == "fault-once" and first_fault):
+        (folder / "fault").touch()
+        write_status(folder, "failed", error="AcceleratorError: CUDA error: unspecified launch failure")
+        sys.exit(1)
     if kind == "fail":
         write_status(folder, "failed", error="ValueError: bad images")
         sys.exit(1)

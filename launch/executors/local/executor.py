@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
 from launch.executors.local.gpu_room import GpuRoom
 from launch.executors.local.progress import Progress, showing_progress
+from launch.executors.mps import is_fault, mps_daemon, uuids
 from launch.executors.prepare import prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals, caught_signals
@@ -51,7 +53,8 @@ class LocalExecutor(Executor):
             raise InputError("--executor local takes no --cluster profile; give --slots and --threads-per-run")
         slots = make_slots(request.command.device, request.slots, request.runs_per_gpu)
         threads = request.command.num_threads or max(1, usable_cores() // len(slots))
-        with showing_progress(sum(decision.action != "skip" for decision in request.plan)) as progress:
+        todo = sum(decision.action != "skip" for decision in request.plan)
+        with slots_by_mps(slots) if request.mps else nullcontext(slots) as slots, showing_progress(todo) as progress:
             scheduler = Scheduler(
                 runs_dir=self.runs_dir,
                 command=replace(request.command, num_threads=threads),
@@ -59,6 +62,7 @@ class LocalExecutor(Executor):
                 progress=progress,
                 facts=request.facts,
                 priority=request.priority,
+                mps=request.mps,
             )
             return scheduler.run(request.plan)
 
@@ -71,6 +75,22 @@ class LocalExecutor(Executor):
     def cancel(self, runs: Sequence[GridRun]) -> int:
         """Cancel nothing: runs end with the command that started them."""
         return 0
+
+
+@contextmanager
+def slots_by_mps(slots: Sequence[Slot]) -> Iterator[tuple[Slot, ...]]:
+    """The slots, whose GPUs a daemon of the Multi-Process Service serves meanwhile.
+
+    Raises:
+        InputError: without a GPU that runs share, or without the service.
+    """
+    names = [slot.get("CUDA_VISIBLE_DEVICES", "") for slot in slots]
+    gpus = list(dict.fromkeys(names))
+    if len(gpus) == len(names) or "" in gpus:
+        raise InputError("--mps: no runs share a GPU here; give --runs-per-gpu, or --slots above the number of GPUs")
+    by_name = dict(zip(gpus, uuids(gpus), strict=True))
+    with mps_daemon(list(by_name.values())) as found:
+        yield tuple({**found, "CUDA_VISIBLE_DEVICES": by_name[name]} for name in names)
 
 
 @dataclass(kw_only=True)
@@ -87,6 +107,8 @@ class Scheduler:
     """Contents of the betons, by dataset."""
     priority: Mapping[str, float]
     """By run id; of the runs that could start, the highest starts first."""
+    mps: bool = False
+    """Whether runs on one GPU share its contexts, so that a fault of one of them ends them all."""
     grace_s: float = GRACE_S
     """Time that runs get to end after an interrupt."""
 
@@ -96,6 +118,9 @@ class Scheduler:
         self._running: list[tuple[GridRun, RunProcess, Slot]] = []
         self._pending: list[GridRun] = []
         self._elsewhere: set[str] = set()
+        self._had_neighbours: set[str] = set()
+        self._alone: set[str] = set()
+        """Runs that met a fault beside others, and go on without any."""
         self._outcomes: dict[str, Outcome] = {}
         self._next_tick = 0.0
         self.room = GpuRoom(runs_dir=self.runs_dir, note=self.progress.note)
@@ -146,8 +171,26 @@ class Scheduler:
             if status is not None:
                 self._running.remove((run, process, slot))
                 self._free.append(slot)
-                self._end(self._outcome(run, process, status))
+                outcome = self._outcome(run, process, status)
+                if self._shared_a_fault(outcome):
+                    self._go_on_alone(run)
+                else:
+                    self._end(outcome)
                 process.lock.release()
+
+    def _shared_a_fault(self, outcome: Outcome) -> bool:
+        """Whether a run failed by a fault that may be a neighbour's."""
+        run_id = outcome.run.run_id
+        may_be = self.mps and run_id in self._had_neighbours and run_id not in self._alone
+        return may_be and outcome.state == "failed" and is_fault(outcome.reason)
+
+    def _go_on_alone(self, run: GridRun) -> None:
+        self._alone.add(run.run_id)
+        self._pending.insert(0, run)
+        self.progress.note(
+            f"{run.name} met a CUDA error on a GPU that it shares by MPS, through its own fault or a neighbour's; it "
+            "goes on from its checkpoint, alone on a GPU"
+        )
 
     def _outcome(self, run: GridRun, process: RunProcess, status: int) -> Outcome:
         state = self._state_of(run)
@@ -177,7 +220,10 @@ class Scheduler:
     def _slot_for(self, run: GridRun) -> Slot | None:
         """A free slot on a GPU with room for the run, that with the fewest runs; None when there is none."""
         for slot in sorted(self._free, key=lambda slot: len(self._beside(slot))):
-            if self.room.admits(run, slot.get("CUDA_VISIBLE_DEVICES"), self._beside(slot)):
+            neighbours = self._beside(slot)
+            if neighbours and not self._alone.isdisjoint([run.run_id, *(other.run_id for other, _ in neighbours)]):
+                continue
+            if self.room.admits(run, slot.get("CUDA_VISIBLE_DEVICES"), neighbours):
                 return slot
         return None
 
@@ -218,6 +264,8 @@ class Scheduler:
             lock.release()
             self._end(Outcome(run=run, state="failed", reason=f"could not be started: {error}"))
             return
+        neighbours = [other.run_id for other, _ in self._beside(slot)]
+        self._had_neighbours.update([*neighbours, run.run_id] if neighbours else ())
         self._running.append((run, process, slot))
         self.progress.note(f"started {run.name} (log: {process.log})")
 

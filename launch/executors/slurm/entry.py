@@ -12,13 +12,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
+from datasets.errors import InputError
 from datasets.logging_setup import set_up_logging
 from launch.executors.base import UnreachableError
+from launch.executors.mps import mps_daemon, uuids
 from launch.executors.placement import Placement, cores_near, neighbours_together, share_out
 from launch.executors.signals import StopSignals, caught_signals
 from launch.executors.slots import visible_gpus
@@ -75,15 +78,15 @@ def run_job(job: Job) -> list[str]:
         adopt_srun_ranks(os.environ)
         _remove_torn_results()
         find_cause = partial(_find_cause, job, signals, log_start, started)
-        places = placements(job)
-        workers = [RunWorker(job, run, start, place) for run, place in zip(job.runs, places, strict=True)]
-        try:
-            for worker in workers:
-                worker.begin(signals)
-            announced = _wait_for(workers, signals, find_cause)
-        finally:
-            for worker in workers:
-                worker.close()
+        with placements(job) as places:
+            workers = [RunWorker(job, run, start, place) for run, place in zip(job.runs, places, strict=True)]
+            try:
+                for worker in workers:
+                    worker.begin(signals)
+                announced = _wait_for(workers, signals, find_cause)
+            finally:
+                for worker in workers:
+                    worker.close()
         if signals.number is not None and any(worker.stopped for worker in workers):
             known = announced is not None and announced[0] == signals.number
             _end_stopped_job(job, workers, announced[1] if announced and known else find_cause(), signals)
@@ -98,21 +101,30 @@ def run_job(job: Job) -> list[str]:
     return [worker.run.name for worker in workers]
 
 
-def placements(job: Job) -> list[Placement]:
+@contextmanager
+def placements(job: Job) -> Iterator[list[Placement]]:
     """Where each of a job's runs computes; a lone one has all that the job has.
 
     Raises:
-        JobFailedError: when the job sees fewer GPUs than it asked for.
+        JobFailedError: when the job sees fewer GPUs than it asked for, or has to do without MPS.
     """
     if len(job.runs) == 1:
-        return [Placement()]
-    gpus = visible_gpus(os.environ) if job.gpus > 1 else ()
-    if job.gpus > 1 and len(gpus) < job.gpus:
+        yield [Placement()]
+        return
+    gpus = list(visible_gpus(os.environ))[: job.gpus] if job.gpus > 1 or job.mps else []
+    if len(gpus) < job.gpus and (job.gpus > 1 or job.mps):
         raise JobFailedError(f"the job sees {len(gpus)} of the {job.gpus} GPUs that the cluster profile asks for")
     cores = neighbours_together(os.sched_getaffinity(0))
     if len(cores) > int(os.environ.get("SLURM_CPUS_ON_NODE", len(cores))):
         cores = []  # SLURM binds no job to its cores here: ours would be those of other jobs too
-    return share_out(len(job.runs), gpus[: job.gpus], cores, {gpu: cores_near(gpu) for gpu in gpus})
+    with ExitStack() as stack:
+        try:
+            names = uuids(gpus) if job.mps else gpus
+            mps = stack.enter_context(mps_daemon(names)) if job.mps else {}
+        except InputError as error:
+            raise JobFailedError(str(error)) from None
+        places = share_out(len(job.runs), names, cores, {gpu: cores_near(gpu) for gpu in names})
+        yield [replace(place, mps=mps) for place in places]
 
 
 def _remove_torn_results() -> None:

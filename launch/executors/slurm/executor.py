@@ -183,7 +183,7 @@ class _Batch:
         return submission
 
     def _job(self, task: Task) -> Job:
-        names = ("num_ranks", "time_min", "signal_delay_s", "max_tries", "max_restarts", "on_end")
+        names = ("num_ranks", "mps", "time_min", "signal_delay_s", "max_tries", "max_restarts", "on_end")
         runs = tuple(
             JobRun(
                 name=run.name,

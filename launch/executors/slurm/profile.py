@@ -39,6 +39,9 @@ class ClusterConfig:
     runs_per_job: Count | None = None
     """Runs that one job computes at the same time, ``runs_per_gpu`` on each of its GPUs, for clusters that give whole
     nodes; by default those of one GPU."""
+    mps: bool = False
+    """Let the runs that share a GPU compute at the same time by NVIDIA's Multi-Process Service, which each job starts
+    and stops."""
     cpus_per_task: Count = 4
     """Cores of each process, shared by the runs that share its GPU; a job of several GPUs gets as many for each."""
     mem_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -85,6 +88,8 @@ class ClusterConfig:
             raise ValueError(
                 f"runs_per_job = {self.runs_in_job} must be a multiple of runs_per_gpu = {self.runs_per_gpu}"
             )
+        if self.mps and (self.runs_per_gpu == 1 or not self.gpus_per_run):
+            raise ValueError("mps is for runs that share a GPU: it needs runs_per_gpu above 1")
         if self.runs_per_gpu > self.cpus_per_task:
             raise ValueError("runs_per_gpu must not exceed cpus_per_task: each run needs a core")
         if not 0 < self.signal_delay_s < 60 * self.time_min:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
+from launch.executors.mps import is_fault
 from launch.executors.placement import Placement
 from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
@@ -65,6 +66,8 @@ class Job:
     """Shell line that is started when a run is done or has failed."""
     gpus: int = 1
     """GPUs of the job; where there are several, each of several runs sees one of them."""
+    mps: bool = False
+    """Whether runs share GPUs by the Multi-Process Service."""
 
 
 class RunWorker:
@@ -174,6 +177,8 @@ class RunWorker:
     def _try_again_or_fail(self, process: RunProcess, status: int) -> None:
         tail = log_tail(process.log, TAIL_LINES, process.log_start)
         reason = self._said() or explain_exit(status, tail)
+        if self.placement.mps and is_fault(reason):
+            reason += " (through its own fault, or that of a run that shares its GPU by MPS)"
         self._show(reason, process.log, tail)
         if status == BAD_INPUT:
             self.fail(reason)

@@ -117,7 +117,7 @@ def test_its_executor_submits_shows_states_and_logs_and_cancels(
         (("--executor", "nowhere"), "--executor nowhere: unknown; known: local, slurm, background"),
         (
             ("--executor", "background", "--slots", "2"),
-            "--slots, --runs-per-gpu, --threads-per-run and --device are for",
+            "--slots, --runs-per-gpu, --mps, --threads-per-run and --device are for",
         ),
         (("--executor", "slurm"), "--executor slurm needs --cluster PROFILE"),
         (("--executor", "local", "--cluster", "x.toml"), "--executor local takes no --cluster profile"),

@@ -13,6 +13,7 @@ from typing import Any
 import grid_stand_in
 import pytest
 from grid_stand_in import read_trace, small_runs, wait_for_starts
+from mps_stand_in import stand_in
 
 from datasets.logging_setup import set_up_logging
 from harness.runs.lock import RunLock
@@ -113,7 +114,24 @@ def test_cores_to_which_slurm_binds_no_job_are_not_shared_out(
 ) -> None:
     made = job(runs_dir, {"pretrain": "ok", "teacher": "ok"})
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", str(len(os.sched_getaffinity(0)) - 1))
-    assert entry.placements(made) == [Placement()] * 2
+    with entry.placements(made) as places:
+        assert places == [Placement()] * 2
+
+
+def test_runs_of_a_job_share_a_gpu_by_mps_whose_daemon_ends_with_the_job(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost context is told as what it may be: a neighbour's fault."""
+    calls = stand_in(runs_dir.parent, monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(JobFailedError, match=r"CUDA error: unspecified launch failure \(through its own fault, or"):
+        run_job(job(runs_dir, {"pretrain": "fault", "teacher": "ok"}, mps=True))
+    assert [line.split("|")[0] for line in calls.read_text().splitlines()] == ["-d", "get_server_list", "quit"]
+    assert {line.split("|")[2] for line in calls.read_text().splitlines()} == {"GPU-bb"}
+    assert status(runs_dir, "pretrain")["error"].endswith("or that of a run that shares its GPU by MPS)")
+    (runs_dir.parent / "refuses").touch()
+    with pytest.raises(JobFailedError, match=r"MPS: nvidia-cuda-mps-control does not start \(no device\)"):
+        run_job(job(runs_dir, {"pretrain": "ok", "teacher": "ok"}, mps=True))
 
 
 def test_a_job_that_sees_too_few_gpus_ends_with_one_line(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ def test_every_key_of_a_profile_is_in_the_example() -> None:
         ("cpus_per_task = 1\nruns_per_gpu = 2", "runs_per_gpu must not exceed cpus_per_task"),
         ("gpus_per_run = 2\nruns_per_job = 2", "runs_per_job needs gpus_per_run = 1, or 0 on the CPU, and nodes = 1"),
         ("runs_per_gpu = 2\nruns_per_job = 3", "runs_per_job = 3 must be a multiple of runs_per_gpu = 2"),
+        ("mps = true", "mps is for runs that share a GPU: it needs runs_per_gpu above 1"),
         ("time_min = 2", "signal_delay_s must lie between 0 and the time limit, 120 s"),
         ("array_parallelism = 0", "array_parallelism: Input should be greater than or equal to 1"),
         ("device = 'tpu'", "device: Input should be 'auto', 'cpu' or 'cuda'"),

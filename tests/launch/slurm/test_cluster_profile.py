@@ -22,6 +22,7 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
     "nodes": ("nodes = 2\ngpus_per_run = 2", {"NumNodes": "2-2", "NumTasks": "2"}, "--nodes=2"),
     "gpus_per_run": ("gpus_per_run = 2", {"TresPerNode": "gres:gpu:2"}, "--gpus-per-node=2"),
     "runs_per_gpu": ("runs_per_gpu = 2\ncpus_per_task = 2", {"CPUs/Task": "2"}, "--cpus-per-task=2"),
+    "mps": ("mps = true\nruns_per_gpu = 2\ncpus_per_task = 2", {"CPUs/Task": "2"}, "--cpus-per-task=2"),
     "runs_per_job": (
         "runs_per_job = 2\ncpus_per_task = 1",
         {"CPUs/Task": "2", "TresPerNode": "gres:gpu:2"},
