@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
-from datasets.files import write_json
+from datasets.files import read_json, write_json
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.devices.arithmetic import arithmetic
 from harness.runs.folder import RunFolder
@@ -111,6 +112,7 @@ def _check_training(
             runtime,
             **options,
             num_threads=threads or runtime.num_threads,
+            runs_dir=link_runs(Path(scratch, "runs"), runtime.runs_dir, run),
             run_folders={run.config.run_id: again.path},
         )
         try:
@@ -122,3 +124,18 @@ def _check_training(
             yield Check(name=STEPS, outcome="failed", what=str(error))
             return
         yield from compare_retraining(run, steps, again)
+
+
+def link_runs(links: Path, runs_dir: Path, run: RecordedRun) -> Path:
+    """Link the runs in ``runs_dir``, and those that the run recorded by path, into the new folder ``links`` by id.
+
+    Teachers and initial weights are then found there, whatever their folders' names.
+    """
+    links.mkdir()
+    recorded = (run.provenance.get("runtime") or {}).get("run_folders", {})
+    for place in [*map(Path, recorded.values()), *(sorted(runs_dir.iterdir()) if runs_dir.is_dir() else ())]:
+        with suppress(InputError, TypeError, LookupError):
+            link = links / Path(read_json(RunFolder(place).config_file)["run_id"]).name
+            if not link.is_symlink():
+                link.symlink_to(place.resolve())
+    return links

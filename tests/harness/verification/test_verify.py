@@ -14,13 +14,15 @@ import pytest
 import torch
 from in_process_cli import run_cli
 from safetensors.torch import save_file
-from tiny_runs import FinishedRun
+from tiny_runs import FinishedRun, tiny_config, tiny_runtime
 
 from datasets.beton.reader import Beton
 from datasets.files import read_json, write_json
+from harness.config import Weights
 from harness.runs.checkpoint import read_weights
 from harness.runs.folder import RunFolder
 from harness.runs.step_hashes import is_hashed, read_steps
+from harness.training.run import train_run
 from harness.verification.predictions import compare_logits
 
 ARITHMETIC = {"device": "a", "threads": 1, "precision": "fp32", "processes": 1, "torch": "2"}
@@ -194,6 +196,23 @@ def test_steps_of_another_device_are_not_made_again(folder: RunFolder, tiny_beto
     folder.steps_file.write_text(text.replace('"device": "', '"device": "NVIDIA '))
     status, outcomes = verify(folder, tiny_beton.parent, "--steps", "2")
     assert (status, outcomes["training steps"]) == (0, "not checked")
+
+
+def test_initial_weights_are_found_whatever_the_name_of_their_folder(
+    folder: RunFolder, finished_run: FinishedRun, tiny_beton: Path, tmp_path: Path
+) -> None:
+    first = RunFolder(folder.path.rename(folder.path.parent / "first"))
+    config = tiny_config(epochs=1, init=Weights(kind="run", run=finished_run.config))
+    second = RunFolder(first.path.parent / "second")
+    folders = {finished_run.config.run_id: first.path, config.run_id: second.path}
+    train_run(config, tiny_runtime(tiny_beton, tmp_path, run_folders=folders))
+    status, outcomes = verify(second, tiny_beton.parent, "--steps", "1")
+    assert (status, outcomes["training steps"]) == (0, "held")
+    first.path.rename(tmp_path / "elsewhere")
+    status, outcomes = verify(second, tiny_beton.parent, "--steps", "1")
+    assert (status, outcomes["training steps"]) == (0, "not checked")
+    status, outcomes = verify(second, tiny_beton.parent, "--steps", "1", "--runs-dir", str(tmp_path))
+    assert (status, outcomes["training steps"]) == (0, "held")
 
 
 def test_without_a_beton_what_needs_one_is_not_checked(folder: RunFolder, tmp_path: Path) -> None:
