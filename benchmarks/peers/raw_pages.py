@@ -21,6 +21,7 @@ import torch
 from benchmarks.common.pictures import PREFETCH, Pictures
 from benchmarks.peers.data_loader import endless_batches
 from benchmarks.peers.pixels import fill_channels_last, start_worker
+from datasets.beton.pages import RawPages
 from datasets.beton.reader import Beton
 
 IN_FLIGHT = 4
@@ -35,7 +36,9 @@ def batches(pictures: Pictures, *, by: Literal["memcpy", "opencv"]) -> Iterator[
 def _copied(pictures: Pictures) -> Iterator[int]:
     """Each thread copies whole batches, one after another, from a random place of the file."""
     beton = Beton.open(Path(pictures.beton))
-    blocks = beton.open_pages().file.data[beton.layout.data_start :][: beton.num_samples * pictures.size**2]
+    pages = beton.open_pages()
+    assert isinstance(pages, RawPages)
+    blocks = pages.file.data[beton.layout.data_start :][: beton.num_samples * pictures.size**2]
     delivered: Queue[int] = Queue(maxsize=pictures.workers)
     for number in range(pictures.workers):
         arguments = (blocks, pictures.batch_size, pictures.size**2, number, delivered)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,11 +157,7 @@ class JpegPages(PageSource):
     proof: PageProof | None = None
 
     def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pages = np.empty((len(samples), 1, self.side, self.side), dtype=np.uint8)
-        self.copy_to(samples, pages)
-        flat = pages.reshape(-1)
-        flat.flags.writeable = False
-        return flat, np.arange(len(samples), dtype=np.uint64) * np.uint64(self.side**2)
+        return _copies(self, samples, self.side)
 
     def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
         self.check(samples)
@@ -185,3 +181,58 @@ class JpegPages(PageSource):
         """The bytes of one JPEG, read-only."""
         begin = int(self.offsets[sample])
         return self.file.data[begin : begin + int(self.sizes[sample])]
+
+
+@dataclass(frozen=True, eq=False)
+class MixedPages(PageSource):
+    """Pages of several files, which are copied together."""
+
+    parts: tuple[Pages, ...]
+    numbers: np.ndarray
+    """(N,) which of the parts holds each sample."""
+    indices: np.ndarray
+    """(N,) its index there."""
+    side: int
+
+    def check(self, samples: np.ndarray) -> None:
+        """As ``JpegPages.check``, of the parts that hold ``samples`` (B,)."""
+        for part, _, indices in self._by_part(samples):
+            assert not isinstance(part, RawPages), "raw pages are checked when they are read"
+            part.check(indices)
+
+    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _copies(self, samples, self.side)
+
+    def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
+        for part, places, indices in self._by_part(samples):
+            pages, offsets = part.read(indices)
+            check_inside(pages, offsets, self.side)
+            for place, offset in zip(places.tolist(), offsets.tolist(), strict=True):
+                out[place].reshape(-1)[:] = pages[offset : offset + self.side**2]
+
+    def _by_part(self, samples: np.ndarray) -> Iterator[tuple[Pages, np.ndarray, np.ndarray]]:
+        """Each part that holds any of ``samples`` (B,), their places among these and their indices there."""
+        numbers, indices = self.numbers[samples], self.indices[samples]
+        for number, part in enumerate(self.parts):
+            places = np.flatnonzero(numbers == number)
+            if len(places):
+                yield part, places, indices[places]
+
+    def encoded(self, sample: int) -> np.ndarray:
+        """The bytes of one JPEG, read-only."""
+        part = self.parts[self.numbers[sample]]
+        assert not isinstance(part, RawPages), "raw pages are not encoded"
+        stored: np.ndarray = part.encoded(int(self.indices[sample]))
+        return stored
+
+
+Pages = RawPages | JpegPages | MixedPages
+
+
+def _copies(source: PageSource, samples: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of the pages, and where each begins."""
+    pages = np.empty((len(samples), 1, side, side), dtype=np.uint8)
+    source.copy_to(samples, pages)
+    flat = pages.reshape(-1)
+    flat.flags.writeable = False
+    return flat, np.arange(len(samples), dtype=np.uint64) * np.uint64(side**2)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from datasets.beton.pages import JpegPages, PageProof, RawPages
+    from datasets.beton.pages import PageProof, Pages
 
 AGAIN = "convert the dataset again"
 
@@ -186,7 +186,7 @@ class Beton:
         """The layout with the places of all images, which for JPEGs the metadata tells."""
         return self.layout if self.encoding == "raw" else self.layout.with_lengths(self.metadata["image"]["size"])
 
-    def open_pages(self, *, checked: bool = True) -> RawPages | JpegPages:
+    def open_pages(self, *, checked: bool = True) -> Pages:
         """The pages, mapped anew; those of a beton are compared with their checksums once, unless not ``checked``.
 
         Raises:
@@ -205,7 +205,9 @@ class Beton:
         found = np.from_dlpack(crc32.chunk(0))
         return PageProof(self.path, found, lambda sample: str(self.samples["path"].iat[sample]))
 
-    _pages = cached_property(open_pages)
+    @cached_property
+    def _pages(self) -> Pages:
+        return self.open_pages()
 
     def page(self, index: int) -> np.ndarray:
         """Image ``index`` (S, S) uint8, read-only."""
@@ -233,13 +235,24 @@ class Beton:
         if not len(found):
             known = ", ".join(f"{name} ({count:,})" for name, count in self.sidecar.splits.items())
             raise InputError(f"{self.path}: no samples in split {split!r}; there are {known}")
-        if subset == "full":
-            return found
-        count = _parse_subset(subset)
-        if split != "train" or count > len(found):
-            had = f"subset {subset} of split {split}, which has {len(found):,} images"
-            raise InputError(f"{self.path}: {had}; choose a smaller number, or full")
-        return found[np.sort(np.argsort(ranks[found], kind="stable")[:count])]
+        if split != "train" and subset != "full":
+            raise InputError(f"{self.path}: subset {subset} of split {split}, which has no subsets; choose full")
+        return nested(found, ranks, subset, self.path)
+
+
+def nested(found: np.ndarray, ranks: np.ndarray, subset: str, path: Path) -> np.ndarray:
+    """Those of the train images ``found`` (n,) that are in a subset, by the (N,) ranks of all images.
+
+    Raises:
+        InputError: for an unknown subset, or one that is larger.
+    """
+    if subset == "full":
+        return found
+    count = _parse_subset(subset)
+    if count > len(found):
+        had = f"subset {subset} of split train, which has {len(found):,} images"
+        raise InputError(f"{path}: {had}; choose a smaller number, or full")
+    return found[np.sort(np.argsort(ranks[found], kind="stable")[:count])]
 
 
 def _parse_subset(subset: str) -> int:

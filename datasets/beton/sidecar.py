@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +17,9 @@ from datasets.files import parse_as, read_json, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
+OF_A_BETON = ("index", "split", "subset_rank", "crc32")
+"""Columns of a samples table that say where an image stands in that beton; further ones are attributes."""
 UNCERTAIN_PREFIX = "uncertain:"
 NO_ATTRIBUTES = ("index", "path", "name", "patient", "study", "split", "subset_rank", "crc32")
 """Columns of the samples table that tell images apart and no groups of them."""
@@ -88,6 +92,11 @@ def sidecar_path(beton: Path) -> Path:
 def samples_path(beton: Path) -> Path:
     """``X.samples.parquet`` beside ``X.beton``."""
     return beton.with_suffix(".samples.parquet")
+
+
+def mixed_content(parts: Mapping[str, str]) -> str:
+    """Content hash of several betons that are read as one, of theirs by dataset, in their order."""
+    return f"sha256:{hashlib.sha256(json.dumps(list(parts.items())).encode()).hexdigest()}"
 
 
 def uncertain_column(label: str) -> str:

@@ -11,30 +11,26 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from datasets.beton.mixed import Joined, join, refuse_unlike
 from datasets.beton.reader import Beton
-from datasets.beton.sidecar import Sidecar, is_uncertain_column, uncertain_column
+from datasets.beton.sidecar import OF_A_BETON, Sidecar, is_uncertain_column, uncertain_column
 from datasets.beton.writer import BetonWriter
 from datasets.convert.convert import existing_beton
 from datasets.convert.protocol import DECODER, Page
 from datasets.convert.publish import publish, settle
-from datasets.convert.request import SAMPLE_COLUMNS, ConvertOptions, Request
+from datasets.convert.request import ConvertOptions, Request
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, output_file
 from datasets.progress import progress
-from datasets.sources.labels import IGNORED
 from datasets.sources.records import Records
-from datasets.sources.registry import DATASETS, WELL_FORMED, entry_or_own
+from datasets.sources.registry import DATASETS, WELL_FORMED
 from datasets.sources.rows import REJECT_COLUMNS
 from datasets.sources.tables import SourceTable
 from datasets.splits.split import subset_ranks
 
 logger = logging.getLogger(__name__)
-
-OF_A_BETON = ["index", "split", "subset_rank", "crc32"]
-"""Columns of a samples table that are made anew."""
 
 
 def merge(
@@ -74,11 +70,9 @@ def merge(
     if name is not None and (name in DATASETS or not WELL_FORMED.fullmatch(name)):
         raise InputError(f"--name {name!r}: expected a new name of up to 64 letters, digits, '.', '_' and '-'")
     settings = _common_settings(betons, subset_seed, mixed=name is not None)
-    frames = [beton.samples if name is None else _with_dataset(beton) for beton in betons]
-    samples = _one_split_a_patient(betons, pd.concat(frames, ignore_index=True))
-    order = np.asarray(samples["path"].array.argsort(kind="stable"))
-    samples = samples.iloc[order].reset_index(drop=True)
-    request = _request(betons, name, samples, order, settings, overwrite=overwrite)
+    joined = join(betons, mixed=name is not None)
+    _warn_of_equal_pixels(joined.samples)
+    request = _request(betons, name, joined, settings, overwrite=overwrite)
     settle(out)
     found = None if overwrite else existing_beton(out, request)
     if found is not None:
@@ -87,19 +81,14 @@ def merge(
         disk_full_as_input_error(out),
         BetonWriter(out, request.layout, key=request.hash, stamp=request.stamp) as writer,
     ):
-        _copy_pages(betons, samples["crc32"].to_numpy(), order, writer)
+        _copy_pages(betons, joined, writer)
         return publish(request, writer)
 
 
 def _common_settings(betons: Sequence[Beton], subset_seed: int | None, *, mixed: bool) -> dict[str, Any]:
     """Settings that all betons share, with how the merged subsets are ranked."""
+    refuse_unlike(betons, mixed=mixed)
     first = betons[0]
-    for beton in betons[1:]:
-        for what, mine in _must_be_equal(first, mixed=mixed).items():
-            theirs = _must_be_equal(beton, mixed=mixed)[what]
-            if mine != theirs:
-                advice = "--name NEW mixes datasets" if what in ("dataset", "labels") else "convert them alike"
-                raise InputError(f"{beton.path}: {what} {theirs!r}, but {first.path} has {mine!r}; {advice}")
     if first.sidecar.settings.get("decoder") != DECODER:
         raise InputError(f"{first.path}: decoded by an older version of this program; convert the dataset again")
     seeds = {beton.sidecar.settings.get("subset_seed") for beton in betons}
@@ -114,52 +103,21 @@ def _common_settings(betons: Sequence[Beton], subset_seed: int | None, *, mixed:
     return {key: value for key, value in how.items() if value is not None} | {"subset_seed": subset_seed}
 
 
-def _must_be_equal(beton: Beton, *, mixed: bool) -> dict[str, Any]:
-    """What betons must share to be merged."""
-    sidecar, keys = beton.sidecar, ("resize", "large_jpeg", "decoder", "encoding", "quality", "uncertain", "views")
-    named = {} if mixed else {"dataset": sidecar.dataset, "labels": sorted(sidecar.labels)}
-    settings = {key: sidecar.settings.get(key) for key in (*keys, "phantom")}
-    return {**named, "image size": sidecar.image_size, **settings}
-
-
-def _with_dataset(beton: Beton) -> pd.DataFrame:
-    """The samples with the name of their dataset in a column and before what is unique in that dataset alone."""
-    dataset = entry_or_own(beton.sidecar.dataset).part_of or beton.sidecar.dataset
-    columns = ["path", "name", "patient", "study"]
-    named = {column: f"{dataset}/" + beton.samples[column].astype(str) for column in columns}
-    return beton.samples.assign(**named, dataset=beton.sidecar.dataset)
-
-
-def _one_split_a_patient(betons: Sequence[Beton], samples: pd.DataFrame) -> pd.DataFrame:
-    """The samples with one split for each patient, that of the first beton; an image in two betons is refused."""
-    names = ", ".join(str(beton.path) for beton in betons)
-    again = samples["name"][samples["name"].duplicated()]
-    if len(again):
-        raise InputError(f"{names}: {len(again):,} images are in more than one of them, such as {again.iloc[0]}")
-    splits = samples.groupby("patient", sort=False)["split"].transform("first")
-    moved = samples["patient"][splits != samples["split"]].nunique()
-    if moved:
-        logger.info("%s patients are in several betons and take the split of the first", f"{moved:,}")
-    _warn_of_equal_pixels(samples["name"], samples["crc32"], splits)
-    return samples.assign(split=splits)
-
-
-def _warn_of_equal_pixels(names: pd.Series, crc32: pd.Series, splits: pd.Series) -> None:
+def _warn_of_equal_pixels(samples: pd.DataFrame) -> None:
     """Warn of images under several names that have the same pixels, to go by their checksums, in different splits."""
-    torn = splits.groupby(crc32).transform("nunique") > 1
+    torn = samples.groupby("crc32")["split"].transform("nunique") > 1
     if torn.any():
         logger.warning(
             "%s images have the pixels of one in another split, such as %s; 'cxr doctor' tells which are the same",
             f"{int(torn.sum()):,}",
-            names[torn].iloc[0],
+            samples["name"][torn].iloc[0],
         )
 
 
 def _request(
     betons: Sequence[Beton],
     name: str | None,
-    samples: pd.DataFrame,
-    order: np.ndarray,
+    joined: Joined,
     settings: dict[str, Any],
     *,
     overwrite: bool,
@@ -167,9 +125,7 @@ def _request(
     """The request that a conversion of all images at once would have made."""
     first = betons[0]
     stored = first.sidecar.settings
-    labels = tuple(dict.fromkeys(label for beton in betons for label in beton.labels))
-    targets = pd.concat([pd.DataFrame(beton.targets, columns=list(beton.labels)) for beton in betons])
-    targets = targets.reindex(columns=list(labels)).fillna(IGNORED).astype(np.uint8)
+    labels, samples = joined.labels, joined.samples
     tables = {SourceTable(**table): None for beton in betons for table in beton.sidecar.source_tables}
     dropped = Counter[str]()
     for beton in betons:
@@ -177,14 +133,13 @@ def _request(
     rejects = [reject for beton in betons for reject in beton.sidecar.rejects]
     marks = samples.reindex(columns=[uncertain_column(label) for label in labels]).eq(True).to_numpy()
     frame = samples.drop(columns=[name for name in samples if name in OF_A_BETON or is_uncertain_column(name)])
-    attributes = [name for name in frame if name not in SAMPLE_COLUMNS]
     splits = samples["split"].to_numpy(dtype=str)
     records = Records(
         dataset=name or first.sidecar.dataset,
         root=first.path.parent,
         labels=labels,
-        frame=frame.assign(**frame[attributes].fillna("")),
-        targets=targets.to_numpy()[order],
+        frame=frame,
+        targets=joined.targets,
         tables=tuple(tables),
         rejects=pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)).fillna(""),
         dropped=dict(dropped),
@@ -206,8 +161,9 @@ def _request(
     return Request(records, splits, subset_ranks(samples["name"], splits, settings["subset_seed"]), options)
 
 
-def _copy_pages(betons: Sequence[Beton], crc32: np.ndarray, order: np.ndarray, writer: BetonWriter) -> None:
+def _copy_pages(betons: Sequence[Beton], joined: Joined, writer: BetonWriter) -> None:
     """Copy what the writer does not have yet, each page compared with its checksum."""
+    crc32, order = joined.samples["crc32"].to_numpy(), joined.order
     places = [
         (number, index, int(begin), int(size))
         for number, beton in enumerate(betons)

@@ -16,6 +16,7 @@ from datasets.beton.content_hash import content_hash, count_labels, count_splits
 from datasets.beton.journal import Journal
 from datasets.beton.sidecar import (
     FORMAT_VERSION,
+    SAMPLE_COLUMNS,
     FileFacts,
     Sidecar,
     samples_path,
@@ -24,7 +25,7 @@ from datasets.beton.sidecar import (
     write_sidecar,
 )
 from datasets.beton.writer import BetonWriter, journal_path, work_path
-from datasets.convert.request import SAMPLE_COLUMNS, Request
+from datasets.convert.request import Request
 from datasets.errors import InputError
 from datasets.files import replacing, sync
 from datasets.sources.labels import IGNORED, POSITIVE

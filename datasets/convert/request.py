@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from datasets.beton.format import Encoding, Layout
-from datasets.beton.sidecar import FORMAT_VERSION
+from datasets.beton.sidecar import FORMAT_VERSION, SAMPLE_COLUMNS
 from datasets.convert.protocol import DECODER, DecodeSpec
 from datasets.errors import InputError
 from datasets.images.resize import LargeJpeg, Resize
@@ -23,7 +23,6 @@ OnError = Literal["reject", "stop"]
 
 SIZE_STEP, LARGEST_SIZE = 32, 4096
 """Of pages, in pixels: the networks halve the image five times, and no radiograph is larger."""
-SAMPLE_COLUMNS = ("path", "name", "patient", "study", "view", "sex", "age")
 
 
 @dataclass(frozen=True, kw_only=True)

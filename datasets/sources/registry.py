@@ -57,6 +57,9 @@ DATASETS = Registry[DatasetEntry]("dataset", "cxr_harness.datasets")
 WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 """Names that datasets may have: they become names of files and of run folders."""
 
+JOINT = "+"
+"""Stands between the names of datasets that are read as one: ``chexpert+chestxray14``."""
+
 _ENTRIES = {
     "chexpert": DatasetEntry(
         title="CheXpert",
@@ -137,24 +140,38 @@ def dataset_entry(name: str) -> DatasetEntry:
     return DATASETS[name]
 
 
+def parts_of(name: str) -> tuple[str, ...]:
+    """The datasets that are read as one under this name; of a single dataset itself."""
+    return tuple(name.split(JOINT))
+
+
 def entry_or_own(name: str) -> DatasetEntry:
-    """The entry of a dataset; of a user's own one, which only its beton describes, what can be said of any."""
+    """The entry of a dataset; of a user's own one, which only its beton describes, what can be said of any.
+
+    The title of several datasets that are read as one is made of theirs.
+    """
     if name in DATASETS:
         return DATASETS[name]
-    return DatasetEntry(title=name, reader="", labels=(), split_sizes={})
+    title = " + ".join(entry_or_own(part).title for part in parts_of(name)) if JOINT in name else name
+    return DatasetEntry(title=title, reader="", labels=(), split_sizes={})
 
 
 def share_images(first: str, second: str) -> bool:
     """Whether two datasets, or one with itself, hold the same images by name, as far as the registry knows."""
-    return (entry_or_own(first).part_of or first) == (entry_or_own(second).part_of or second)
+    ours, theirs = ({entry_or_own(part).part_of or part for part in parts_of(name)} for name in (first, second))
+    return not ours.isdisjoint(theirs)
 
 
 def beton_of(dataset: str, data_dir: Path) -> Path:
-    """Where the beton of a dataset lies in a folder of betons, or would lie.
+    """Where the beton of a dataset lies in a folder of betons, or would lie; see ``datasets.beton.mixed.open_beton``.
 
     Raises:
         InputError: for a name that is not registered and has no beton there, with the known ones.
     """
+    if JOINT in dataset:
+        for part in parts_of(dataset):
+            beton_of(part, data_dir)
+        return data_dir / f"{dataset}.beton"
     path = data_dir / f"{dataset}.beton"
     if dataset not in DATASETS and not path.exists() and not path.with_name(f"{path.name}.json").exists():
         own = (found.name.removesuffix(".beton.json") for found in sorted(data_dir.glob("*.beton.json")))

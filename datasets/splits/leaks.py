@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 
+from datasets.beton.mixed import MixedBeton
 from datasets.beton.reader import Beton
 from datasets.sources.labels import SPLITS
 
@@ -43,6 +44,18 @@ def leaks_between_splits(beton: Beton) -> list[Leak]:
         here, there = np.flatnonzero(split == first), np.flatnonzero(split == second)
         found += shared_names(samples["patient"].iloc[here], samples["patient"].iloc[there], "patients", between)
         found += shared_images(beton, here, beton, there, between)
+    return found
+
+
+def leaks_between_parts(mix: MixedBeton) -> list[Leak]:
+    """Images of equal pixels that stand in the train split of one part and in another split of another part."""
+    numbers, indices = mix.places
+    train = mix.samples["split"].to_numpy() == "train"
+    found = list[Leak]()
+    for (first, here), (second, there) in permutations(enumerate(mix.parts), 2):
+        between = f"both the training of {here.sidecar.dataset} and the validation or test of {there.sidecar.dataset}"
+        seen, tested = indices[train & (numbers == first)], indices[~train & (numbers == second)]
+        found += shared_images(here, seen, there, tested, between)
     return found
 
 

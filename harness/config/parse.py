@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError
+from datasets.sources.registry import JOINT
 from harness.config.loss import LossOptions
 from harness.config.objectives import OBJECTIVES
 from harness.config.run import BetaSearch, DataConfig, NetworkConfig, RunConfig, Weights
@@ -39,6 +40,8 @@ def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
     Raises:
         InputError: for an unknown key, a value of another type or out of range, naming key, value and what is known.
     """
+    if isinstance(values.get("data"), list):
+        values = {**values, "data": _joined(values["data"], where)}
     try:
         config: RunConfig = validate_strictly(_adapter(tuple(OBJECTIVES)), values)
     except ValidationError as error:
@@ -48,6 +51,21 @@ def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
     except (ValueError, RecursionError) as error:  # of json, for what no file of a sound config holds
         raise InputError(f"{where}: not a run's config ({type(error).__name__})") from None
     return config
+
+
+def _joined(tables: list[Any], where: str) -> dict[str, Any]:
+    """``data`` given as a list: one table that names the datasets and subsets of all, with what is common to them."""
+    if not tables or not all(isinstance(table, dict) and isinstance(table.get("dataset"), str) for table in tables):
+        raise InputError(f"{where}: data: expected a table with dataset, or a list of such tables")
+    common: dict[str, Any] = {}
+    for table in tables:
+        for key in table.keys() - {"dataset", "subset"}:
+            if common.setdefault(key, table[key]) != table[key]:
+                both = f"{common[key]!r} and {table[key]!r}"
+                raise InputError(f"{where}: data.{key}: {both}; it holds for all datasets, so give it once")
+    subsets = [str(table.get("subset", "full")) for table in tables]
+    subset = "full" if set(subsets) == {"full"} else JOINT.join(subsets)
+    return {**common, "dataset": JOINT.join(table["dataset"] for table in tables), "subset": subset}
 
 
 def validate_strictly(adapter: TypeAdapter[T], values: Any) -> T:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from datasets.augment import MOST
-from datasets.sources.registry import WELL_FORMED
+from datasets.sources.registry import JOINT, WELL_FORMED, parts_of
 from harness.config.checks import (
     OMIT_DEFAULT,
     KnownKeysOnly,
@@ -52,6 +52,21 @@ def parse_subset(subset: str) -> int | None:
     return int(match[1]) * (1000 if match[2] else 1)
 
 
+def parse_data(dataset: str, subset: str) -> tuple[tuple[str, str], ...]:
+    """Dataset and subset of each part: one, or of ``a+b`` and ``1k+full``, or ``full``, two."""
+    names = parts_of(dataset)
+    subsets = ("full",) * len(names) if subset == "full" else tuple(subset.split(JOINT))
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    check(repeated is None, f"data.dataset = {dataset!r} names {repeated} twice")
+    each = f"expected full, or a subset of each of the {len(names)} datasets, as {JOINT.join(['1k'] * len(names))}"
+    check(len(names) == 1 or len(subsets) == len(names), f"data.subset = {subset!r}: {each}")
+    all_full = len(names) > 1 and subset != "full" and set(subsets) == {"full"}
+    check(not all_full, f"data.subset = {subset!r}: full says the same")
+    for one in subsets if len(names) > 1 else (subset,):
+        parse_subset(one)
+    return tuple(zip(names, subsets, strict=True))
+
+
 def check_image_size(key: str, size: int | None) -> None:
     """Raise ValueError unless the side of an image, if there is one, is a multiple of 32 in range."""
     check(size is None or (size >= 32 and size % 32 == 0), f"{key} must be a multiple of 32")
@@ -63,9 +78,11 @@ class DataConfig(KnownKeysOnly):
     """Which images, and how they are augmented while training."""
 
     dataset: str
-    """Name of a dataset, registered or of one's own; its beton is looked up by this name."""
+    """Name of a dataset, registered or of one's own; its beton is looked up by this name. Several, joined by +, are
+    read as one: ``chexpert+chestxray14``."""
     subset: str = "full"
-    """``full`` or a number of training images: 1k, 5k, 50k, 200. Subsets are nested."""
+    """``full`` or a number of training images: 1k, 5k, 50k, 200. Subsets are nested. Of several datasets one each, as
+    ``1k+full``."""
     image_size: int = 256
     """Side of the square image in pixels; must equal the beton's."""
     rotation_deg: float = 15.0
@@ -86,15 +103,21 @@ class DataConfig(KnownKeysOnly):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range; whether there is the dataset is told where its beton is looked for."""
-        name = isinstance(self.dataset, str) and WELL_FORMED.fullmatch(self.dataset)
-        check(bool(name), f"data.dataset = {self.dataset!r}: expected up to 64 letters, digits, '.', '_' and '-'")
-        parse_subset(self.subset)
+        names = parts_of(self.dataset) if isinstance(self.dataset, str) else ("",)
+        formed = all(WELL_FORMED.fullmatch(name) for name in names)
+        check(formed, f"data.dataset = {self.dataset!r}: expected up to 64 letters, digits, '.', '_' and '-'")
+        parse_data(self.dataset, self.subset)
         check_image_size("data.image_size", self.image_size)
         check(self.balance != "", "data.balance = '' names no label and no attribute")
         check(0.0 <= self.rotation_deg <= 180.0, "data.rotation_deg must lie in 0..180")
         check(0.0 <= self.flip_probability <= 1.0, "data.flip_probability must lie in 0..1")
         for key, most in MOST.items():
             check(0.0 <= getattr(self, key) <= most, f"data.{key} must lie in 0..{most:g}")
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Each dataset with its subset."""
+        return parse_data(self.dataset, self.subset)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
-from datasets.beton.reader import Beton
+from datasets.beton.mixed import open_beton
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, write_json
 from harness.devices.accelerator import make_accelerator
@@ -83,7 +83,7 @@ def complete_run(
     hashes = {"content_hash": str(result.get("content_hash")), "weights_hash": weights_hash(tensors)}
     if result.get("weights_hash") not in (None, hashes["weights_hash"]):
         raise InputError(f"{folder.best_dir}: these weights are not those of {folder.result_file.name}")
-    beton = Beton.open(runtime.beton_for(config.data.dataset))
+    beton = open_beton(runtime.beton_for(config.data.dataset))
     if beton.sidecar.content_hash != hashes["content_hash"]:
         raise InputError(f"{beton.path}: holds other images or splits than {folder.path} was trained on")
     accelerator = make_accelerator(runtime)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from datasets.beton.mixed import open_beton
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import write_json
@@ -60,7 +61,7 @@ def evaluate_run(
     config = folder.config()
     tensors, metadata = load_weights(folder.best_dir)
     outputs = tuple(json.loads(metadata["labels"]))
-    beton = Beton.open(runtime.beton_for(dataset or config.data.dataset))
+    beton = open_beton(runtime.beton_for(dataset or config.data.dataset))
     if dataset is None:
         labels, columns = outputs, label_columns(beton, outputs, folder.path)
     else:

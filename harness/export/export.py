@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save
 
+from datasets.beton.mixed import open_beton
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
@@ -113,7 +114,7 @@ def _beton(model: SavedModel) -> Beton | None:
     if model.beton is None:
         return None
     try:
-        return Beton.open(model.beton)
+        return open_beton(model.beton)
     except InputError:
         return None
 

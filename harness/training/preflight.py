@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, get_args
 
+from datasets.beton.mixed import MixedBeton
+from datasets.beton.mixed import open_beton as open_beton_file
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.loading.balance import balance_groups
 from datasets.sources.labels import POSITIVE
-from datasets.sources.registry import entry_or_own, share_images
+from datasets.sources.registry import entry_or_own, parts_of, share_images
 from harness.config import SCHEMA_VERSION, LossOptions, RunConfig, to_dict
 from harness.config.networks import is_library
 from harness.evaluation.metrics import single_class_labels
@@ -62,6 +65,7 @@ def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, di
         check_batches(config, run.beton)
         check_loss(config.loss, run.beton)
         tell_balance(config, run.beton)
+        check_mix(run.beton)
         warn_of_leaks(config)
     return run, result
 
@@ -72,7 +76,7 @@ def open_beton(config: RunConfig, runtime: RuntimeConfig) -> Beton:
     Raises:
         InputError: when it holds another dataset, another image size, or too few images of a split.
     """
-    beton = Beton.open(runtime.beton_for(config.data.dataset))
+    beton = open_beton_file(runtime.beton_for(config.data.dataset))
     if beton.sidecar.dataset != config.data.dataset:
         raise InputError(f"{beton.path}: holds {beton.sidecar.dataset}, but the run's data are {config.data.dataset}")
     if beton.image_size != config.data.image_size:
@@ -228,12 +232,30 @@ def tell_balance(config: RunConfig, beton: Beton) -> None:
     logger.info(f"balanced by {config.data.balance}: {told}")
 
 
+def check_mix(beton: Beton) -> None:
+    """Refuse datasets that are read as one, of which one trains on an image that another is scored on.
+
+    Raises:
+        InputError: naming such images; those of one gray level, which tell nothing of a patient, are warned of.
+    """
+    if not isinstance(beton, MixedBeton):
+        return
+    from datasets.splits.leaks import leaks_between_parts  # and with it pandas
+
+    for leak in leaks_between_parts(beton):
+        if not leak.blank:
+            raise InputError(f"{beton.path}: {leak}; split all by one manifest (cxr split), or leave a dataset out")
+        logger.warning(f"{leak} (blank)")
+
+
 def warn_of_leaks(config: RunConfig) -> None:
     """Warn when the initial weights were trained on images that this run is scored on."""
-    init, ours = config.init.run, config.data.dataset
-    if init is not None and init.data.dataset != ours and share_images(init.data.dataset, ours):
-        titles = f"{entry_or_own(ours).title} and {entry_or_own(init.data.dataset).title}"
-        logger.warning(
-            f"{titles} hold the same images: the initial weights have seen images of this run's validation and test "
-            "splits unless those patients were left out of the pre-training"
-        )
+    if config.init.run is None:
+        return
+    for ours, theirs in product(parts_of(config.data.dataset), parts_of(config.init.run.data.dataset)):
+        if ours != theirs and share_images(ours, theirs):
+            logger.warning(
+                f"{entry_or_own(ours).title} and {entry_or_own(theirs).title} hold the same images: the initial "
+                "weights have seen images of this run's validation and test splits unless those patients were left "
+                "out of the pre-training"
+            )

@@ -10,10 +10,13 @@ from contextlib import closing, nullcontext
 from dataclasses import asdict
 from typing import Any
 
+from datasets.beton.mixed import MixedBeton
+from datasets.beton.reader import Beton
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import disk_full_as_input_error, write_json
 from datasets.progress import progress
+from datasets.sources.labels import IGNORED
 from harness.config import RunConfig
 from harness.config.schedule import best_of
 from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
@@ -21,6 +24,7 @@ from harness.devices.arithmetic import arithmetic
 from harness.devices.precision import effective_precision, precision_reason
 from harness.evaluation.complete import write_calibration
 from harness.evaluation.evaluate import predict_split
+from harness.evaluation.inference import Predictions
 from harness.evaluation.metrics import score
 from harness.evaluation.predictions_file import write_predictions
 from harness.networks import Network, build_network
@@ -203,6 +207,7 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
         "epochs": state.epoch,
         "validation": {"mean_auroc": best.mean_auroc, "cross_entropy": best.loss},
         "test": scores.to_dict(),
+        **_by_dataset(run.beton, test),
         "attention_weight": run.weight,
         "beta": run.beta,
         "weights_hash": weights_hash(tensors),
@@ -222,16 +227,33 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
     return result
 
 
+def _by_dataset(beton: Beton, predictions: Predictions) -> dict[str, Any]:
+    """Test scores of each of several datasets that are read as one, on its own images."""
+    if not isinstance(beton, MixedBeton):
+        return {}
+    numbers = beton.places[0][predictions.indices]
+    return {
+        "test_by_dataset": {
+            part.sidecar.dataset: score(predictions.logits[rows], predictions.targets[rows], beton.labels).to_dict()
+            for number, part in enumerate(beton.parts)
+            if (predictions.targets[rows := numbers == number] != IGNORED).any()
+        }
+    }
+
+
 def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) -> dict[str, Any]:
     """Return the run's own entries of provenance.json."""
     precision = effective_precision(run.accelerator)
     recorded = run.folder.provenance() if state.restarts else {}
     precisions = recorded.get("precisions") or [recorded.get("precision", precision)]
+    betons = run.beton.parts if isinstance(run.beton, MixedBeton) else ()
+    parts = {beton.sidecar.dataset: beton.sidecar.content_hash for beton in betons}
     return {
         "run_id": run.config.run_id,
         "config_hash": run.config.hash,
         "beton": str(run.beton.path),
         "content_hash": run.beton.sidecar.content_hash,
+        **({"parts": parts} if parts else {}),
         "dataset_title": run.beton.sidecar.settings.get("title"),
         "preprocessing": asdict(Preprocessing.of(run.beton.sidecar)),
         "phantom": bool(run.beton.sidecar.settings.get("phantom", False)),

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets.beton.reader import Beton
+from datasets.beton.mixed import beton_files, open_beton
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from harness.devices.accelerator import Accelerator, make_accelerator
@@ -77,9 +77,9 @@ def open_recorded(folder: RunFolder, runtime: RuntimeConfig) -> RecordedRun:
         raise InputError(f"{folder.path}: not a finished run (no {folder.result_file.name}); train it to its end")
     config, provenance = folder.config(), folder.provenance()
     path = runtime.beton_for(config.data.dataset)
-    if not path.exists() and runtime.beton is None:
+    if not all(file.exists() for file in beton_files(path)) and runtime.beton is None:
         path = Path(str(provenance.get("beton", path)))
-    beton = Beton.open(path) if path.exists() else None
+    beton = open_beton(path) if all(file.exists() for file in beton_files(path)) else None
     return RecordedRun(folder=folder, config=config, result=result, provenance=provenance, beton=beton)
 
 

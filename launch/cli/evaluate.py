@@ -120,12 +120,12 @@ class Evaluate:
 
     def _seen(self, folder: RunFolder, beton: Path) -> tuple[str, ...]:
         """What the weights have seen of the split, refused unless forced; a warning where it is not known."""
-        from datasets.beton.reader import Beton
+        from datasets.beton.mixed import open_beton
         from launch.lineage.scoring import exposure
 
         if self.split == "train" and self.on is None:
             return ()
-        seen, unknown = exposure(folder, Beton.open(beton), self.split, self.data_dir)
+        seen, unknown = exposure(folder, open_beton(beton), self.split, self.data_dir)
         for source in unknown:
             logger.warning(
                 "%s: it holds the same images as %s, of which some may be among those scored, unless both were split "

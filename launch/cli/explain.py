@@ -88,13 +88,13 @@ class Explain:
             raise InputError(f"--box-side {self.box_side}: expected at least 1")
 
     def _score(self, path: Path, boxes: Path, runtime: RuntimeConfig) -> None:
-        from datasets.beton.reader import Beton
+        from datasets.beton.mixed import open_beton
         from harness.evaluation.explain import score_boxes
         from harness.runs.folder import RunFolder
         from launch.terminal import print_whole
 
         folder = RunFolder(path)
-        beton = Beton.open(runtime.beton_for(folder.config().data.dataset))
+        beton = open_beton(runtime.beton_for(folder.config().data.dataset))
         found = score_boxes(
             folder, boxes, beton, runtime, split=self.split, threshold=self.threshold, side=self.box_side
         )

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from datasets.errors import InputError
+from datasets.sources.registry import parts_of
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.cli.grid import GridOptions, GridView, warn_of_others
@@ -158,7 +159,8 @@ class Submit(GridOptions):
         if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
             raise InputError(f"--checkpoint-minutes {self.checkpoint_minutes:g}: expected at least 0")
         names = {decision.run.config.data.dataset for decision in plan if decision.action in ("run", "wait")}
-        missing = sorted(name for name in names if not (self.data_dir / f"{name}.beton").is_file())
+        needed = {part for name in names for part in parts_of(name)}
+        missing = sorted(name for name in needed if not (self.data_dir / f"{name}.beton").is_file())
         if missing:
             files = ", ".join(f"{name}.beton" for name in missing)
             expected = f" (the grid expects {GRIDS[self.grid].data})" if self.grid in GRIDS else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from datasets.errors import InputError
-from datasets.sources.registry import share_images
+from datasets.sources.registry import parts_of, share_images
 from launch.lineage.graph import Data
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class Verdict:
 
 def finder(places: Callable[[Data], Iterable[Path]]) -> Callable[[Data], Beton | None]:
     """A function that gives the beton of some data: the first of ``places`` with its content hash, else None."""
-    from datasets.beton.reader import Beton
+    from datasets.beton.mixed import open_beton
 
     @cache
     def opened(path: Path) -> Beton | None:
         try:
-            return Beton.open(path)
+            return open_beton(path)
         except InputError:
             return None
 
@@ -57,7 +57,7 @@ def judge(seen: Data, scored: Data, find: Callable[[Data], Beton | None], *, tru
     """
     related = share_images(scored.dataset, seen.dataset)
     if seen.split is None:
-        return Verdict(level="unknown" if seen.dataset == scored.dataset else "unrelated")
+        return Verdict(level="unknown" if seen.dataset in parts_of(scored.dataset) else "unrelated")
     one_beton = seen.content_hash is not None and seen.content_hash == scored.content_hash
     if trust_split and one_beton and seen.split != scored.split:
         return Verdict(level="apart")
@@ -74,6 +74,7 @@ def _overlap(train: Beton, seen: Data, test: Beton, scored: Data, *, related: bo
     Patients and files are compared by name where the datasets are ``related``: elsewhere patient 1 is another one.
     Within one beton patients alone are.
     """
+    from datasets.beton.mixed import MixedBeton, with_dataset
     from datasets.splits.leaks import shared_images, shared_names
 
     here, there = _rows(train, seen), _rows(test, scored)
@@ -83,9 +84,11 @@ def _overlap(train: Beton, seen: Data, test: Beton, scored: Data, *, related: bo
     between = f"both its {what} images and the {scored.split} split of {test.path.name}"
     one_beton = train.sidecar.content_hash == test.sidecar.content_hash
     found = [] if one_beton else shared_images(train, here, test, there, between)
+    mixed = any(isinstance(beton, MixedBeton) for beton in (train, test))
+    tables = [with_dataset(beton) if mixed else beton.samples for beton in (train, test)]
     kinds = (("patients", "patient"), ("images by name", "name"))
     for kind, column in kinds[:1] if one_beton else kinds if related else ():
-        ours, theirs = (beton.samples[column].iloc[rows] for beton, rows in ((train, here), (test, there)))
+        ours, theirs = (table[column].iloc[rows] for table, rows in zip(tables, (here, there), strict=True))
         found += shared_names(map(str, ours), map(str, theirs), kind, between)
     return found
 

@@ -47,11 +47,11 @@ class Work:
 
 def run_work(config: RunConfig, splits: Splits) -> Work:
     """Return what a run computes when it stops at its last epoch and no earlier."""
-    dataset, epochs = config.data.dataset, config.schedule.epochs
-    sizes = {**entry_or_own(dataset).split_sizes, **splits.get(dataset, {})}
-    asked = parse_subset(config.data.subset)
-    train = epochs * (sizes["train"] if asked is None else min(asked, sizes["train"]))
-    validation = -(-epochs // config.schedule.validate_every) * sizes["validation"]
+    epochs, parts = config.schedule.epochs, config.data.parts
+    sizes = [{**entry_or_own(name).split_sizes, **splits.get(name, {})} for name, _ in parts]
+    asked = [(parse_subset(subset), size["train"]) for (_, subset), size in zip(parts, sizes, strict=True)]
+    train = epochs * sum(most if count is None else min(count, most) for count, most in asked)
+    validation = -(-epochs // config.schedule.validate_every) * sum(size["validation"] for size in sizes)
     return Work(
         train_images=train,
         teacher_images=0 if config.objective.teacher is None else train,

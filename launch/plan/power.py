@@ -101,9 +101,9 @@ def count_test_split(beton: Path) -> SplitCounts:
     Raises:
         InputError: when the beton cannot be opened, has no test split, or no label with both classes there.
     """
-    from datasets.beton.reader import Beton
+    from datasets.beton.mixed import open_beton
 
-    opened = Beton.open(beton)
+    opened = open_beton(beton)
     chosen = opened.indices("test")
     targets = opened.targets[chosen]
     counts = [dict(zip(opened.labels, (targets == value).sum(axis=0).tolist(), strict=True)) for value in (1, 0)]
@@ -209,9 +209,12 @@ def grid_power(
     for run in runs:
         if run.kind == "repetition":
             cells[dataclasses.replace(run.config, seed=0).hash].append(run)
+    from datasets.beton.mixed import beton_files
+
     datasets = dict.fromkeys(members[0].config.data.dataset for members in cells.values())
     paths = {dataset: beton_of(dataset, data_dir) for dataset in datasets}
-    splits = {dataset: count_test_split(path) for dataset, path in paths.items() if path.exists()}
+    there = {name: path for name, path in paths.items() if all(file.exists() for file in beton_files(path))}
+    splits = {dataset: count_test_split(path) for dataset, path in there.items()}
     measured = _measured(cells.values(), runs_dir) if assumed.sd_seeds is None else {}
     found = []
     for members in cells.values():

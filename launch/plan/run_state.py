@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
+from datasets.beton.sidecar import mixed_content
 from datasets.errors import InputError
 from datasets.files import read_json_object
-from datasets.sources.registry import beton_of
+from datasets.sources.registry import JOINT, beton_of, parts_of
 from harness.runs.folder import RunFolder
 from harness.runs.lock import NoFileLocksError, is_locked
 from launch.grids.grid import GridRun
@@ -82,19 +83,23 @@ class DatasetFacts:
 
 
 def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetFacts]:
-    """Return the facts of those datasets whose beton lies in ``data_dir``.
+    """Return the facts of those datasets whose beton lies in ``data_dir``, and of mixes all of whose betons do.
 
     Raises:
         InputError: for a dataset that is not registered and has no beton there.
     """
-    facts = {}
-    for dataset in sorted(datasets):
+    facts: dict[str, DatasetFacts] = {}
+    asked = sorted(datasets)
+    for dataset in dict.fromkeys(part for name in asked for part in parts_of(name)):
         sidecar = beton_of(dataset, data_dir).with_suffix(".beton.json")
         if sidecar.exists():
             values = read_json_object(sidecar)
             if "content_hash" not in values:
                 raise InputError(f"{sidecar}: not a beton's sidecar; expected the key 'content_hash'")
             facts[dataset] = DatasetFacts(content_hash=values["content_hash"], splits=values.get("splits", {}))
+    for mix in (name for name in asked if JOINT in name and facts.keys() >= set(parts_of(name))):
+        hashes = {part: facts[part].content_hash for part in parts_of(mix)}
+        facts[mix] = DatasetFacts(content_hash=mixed_content(hashes))
     return facts
 
 

@@ -10,7 +10,7 @@ import torch
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule
 from torch import Tensor, nn
 
-from datasets.beton.reader import Beton
+from datasets.beton.mixed import open_beton
 from harness.config import NetworkConfig, RunConfig, Schedule
 from harness.devices.accelerator import Accelerator
 from harness.networks import Network, NetworkOutput
@@ -52,7 +52,7 @@ def plain_components(
         config=config or tiny_config(schedule=schedule or tiny_schedule(2)),
         runtime=tiny_runtime(beton, Path("unused"), **changes),
         folder=RunFolder(Path("unused")),
-        beton=Beton.open(beton),
+        beton=open_beton(beton),
         accelerator=accelerator,
         weight=None,
         beta=None,

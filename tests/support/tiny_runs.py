@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from datasets.beton.format import Encoding
 from datasets.convert.convert import convert
 from datasets.convert.request import ConvertOptions
 from datasets.files import read_json
@@ -29,43 +30,53 @@ SIZE = 64
 SPLITS = ("train",) * 6 + ("validation",) * 2 + ("test",) * 2
 
 
-def write_tiny_beton(folder: Path, *, num_samples: int = 90, labels: tuple[str, ...] = LABELS, seed: int = 0) -> Path:
-    """Write images and ``chestxray14.beton``: label j brightens quadrant j; the last image's first is ignored.
+def write_tiny_beton(
+    folder: Path,
+    *,
+    num_samples: int = 90,
+    labels: tuple[str, ...] = LABELS,
+    seed: int = 0,
+    dataset: str = "chestxray14",
+    encoding: Encoding = "raw",
+    splits_from: int = 0,
+) -> Path:
+    """Write images and ``DATASET.beton``: label j brightens quadrant j; the last image's first is ignored.
 
     Label j of every fifth image from j on is marked as uncertain.
     """
     rng = np.random.default_rng(seed)
     targets = (rng.random((num_samples, len(labels))) < 0.5).astype(np.uint8)
     names = [f"{number:04d}.png" for number in range(num_samples)]
-    (folder / "images").mkdir(parents=True)
+    images = folder / ("images" if dataset == "chestxray14" else dataset)
+    images.mkdir(parents=True)
     for name, row in zip(names, targets, strict=True):
         pixels = rng.normal(90, 25, (SIZE, SIZE))
         for label, present in enumerate(row):
             y, x = divmod(label, 2)
             pixels[y * 32 : y * 32 + 32, x * 32 : x * 32 + 32] += 90 * int(present)
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(images / name)
     targets[-1, 0] = 255
-    splits = np.array([SPLITS[number % len(SPLITS)] for number in range(num_samples)])
+    splits = np.array([SPLITS[(number + splits_from) % len(SPLITS)] for number in range(num_samples)])
     ranks = np.where(splits == "train", np.cumsum(splits == "train") - 1, -1)
     convert(
         dataclasses.replace(
-            _records(folder / "images", names, targets, labels),
+            _records(images, names, targets, labels, dataset),
             uncertain_at=np.arange(num_samples)[:, None] % 5 == np.arange(len(labels)),
         ),
         splits,
         ranks,
-        folder / "chestxray14.beton",
-        ConvertOptions(size=SIZE),
+        folder / f"{dataset}.beton",
+        ConvertOptions(size=SIZE, workers=1, encoding=encoding),
     )
-    return folder / "chestxray14.beton"
+    return folder / f"{dataset}.beton"
 
 
-def _records(root: Path, names: list[str], targets: np.ndarray, labels: tuple[str, ...]) -> Records:
+def _records(root: Path, names: list[str], targets: np.ndarray, labels: tuple[str, ...], dataset: str) -> Records:
     numbers = [name.removesuffix(".png") for name in names]
     frame = pd.DataFrame({"path": names, "name": names, "patient": numbers, "study": numbers})
     frame = frame.assign(view="frontal", official_split="", sex=pd.NA, age=pd.array([pd.NA] * len(names), "Int16"))
     return Records(
-        dataset="chestxray14",
+        dataset=dataset,
         root=root,
         labels=labels,
         frame=frame,
@@ -85,6 +96,12 @@ def tiny_config(*, epochs: int = 2, **changes: Any) -> RunConfig:
         schedule=tiny_schedule(epochs),
     )
     return dataclasses.replace(config, **changes)
+
+
+def mixed_config(*, epochs: int = 2, dataset: str = "chestxray14+clinic", subset: str = "full") -> RunConfig:
+    """A run on two datasets, equally often drawn."""
+    data = DataConfig(dataset=dataset, image_size=SIZE, subset=subset, balance="dataset")
+    return tiny_config(epochs=epochs, data=data)
 
 
 def tiny_schedule(epochs: int, **changes: Any) -> Schedule:

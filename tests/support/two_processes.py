@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from plain_network import one_epoch, plain_components
-from tiny_runs import all_options, tiny_config, tiny_runtime
+from tiny_runs import all_options, mixed_config, tiny_config, tiny_runtime
 from torch import nn
 
 from datasets.errors import InputError
@@ -112,7 +112,7 @@ def completed(runtime: RuntimeConfig) -> list[str]:
     return [path.name for path in complete_run(copy, runtime)]
 
 
-def main(beton: Path, runs_dir: Path, out: Path) -> None:
+def main(beton: Path, mix: Path, runs_dir: Path, out: Path) -> None:
     runtime = tiny_runtime(beton, runs_dir)
     accelerator = make_accelerator(runtime)
     found: dict[str, Any] = {"gathered": gathered(accelerator), "gradients": gradients(accelerator)}
@@ -121,6 +121,7 @@ def main(beton: Path, runs_dir: Path, out: Path) -> None:
     found["ddp"] = [components.wrapped.broadcast_buffers, components.wrapped.gradient_as_bucket_view]
     found["plain"] = one_epoch(components)
     found["options"] = one_epoch(plain_components(accelerator, beton, all_options(tiny_config())))
+    found["mix"] = one_epoch(plain_components(accelerator, mix, mixed_config()))
     found["statistics"], found["shared_gpus"] = statistics(accelerator), shared_gpus()
     Accelerator.end_training = lambda _: None  # which would end the process group
     found["result"] = train_run(tiny_config(epochs=1), runtime)

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
 from datasets.beton.format import FIELD_NAMES, METADATA_START
-from datasets.beton.pages import JpegPages, MappedBytes
+from datasets.beton.mixed import MixedBeton
+from datasets.beton.pages import MappedBytes, MixedPages, Pages, RawPages
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.balance import samples_of
@@ -38,12 +40,13 @@ def open_stream(
     """Loader of ``batch_size`` samples at once; ``encoded`` leaves JPEG pages as they are, for a device to decode."""
     num_threads = num_loader_threads(options.num_workers)
     source = beton.open_pages(checked=options.check_pages)
+    metadata = _metadata(source, beton)
     writer = BatchWriter(beton.image_size, options, num_threads=num_threads, pin_memory=pin_memory)
 
     def images(samples: np.ndarray, epoch: int) -> PendingBatch | list[torch.Tensor]:
         if not encoded:
             return writer.submit(source, samples, epoch)
-        assert isinstance(source, JpegPages), "raw pages need no decoder"
+        assert not isinstance(source, RawPages), "raw pages need no decoder"
         samples = samples_of(samples)
         source.check(samples)
         return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples.tolist()]
@@ -54,7 +57,7 @@ def open_stream(
         small = (torch.from_numpy(part) for part in (labels, draws))
         return images(batch_indices, storage_state), *(part.pin_memory() if pin_memory else part for part in small)
 
-    return StreamLoader(source.file, batch_size, decode)
+    return StreamLoader(beton.path, metadata, batch_size, decode)
 
 
 class NoMemory(AbstractContextManager["NoMemory"]):
@@ -89,26 +92,40 @@ def _open_reader(path: Path) -> Reader:
     return reader
 
 
-class StreamLoader:
-    """The attributes of FFCV's ``Loader`` that its ``EpochIterator`` reads; ``EpochProducer`` reads an epoch of it.
+def _metadata(source: Pages, beton: Beton) -> np.ndarray:
+    """What FFCV's reader finds in the file; of several files, the labels of all images in the order of the whole."""
+    if not isinstance(source, MixedPages):
+        return _read_metadata(source.file)
+    assert isinstance(beton, MixedBeton)
+    for part, pages in zip(beton.parts, source.parts, strict=True):
+        _metadata(pages, part)
+    return beton.targets.view([("f1", "u1", len(beton.labels))])[:, 0]
+
+
+def _read_metadata(file: MappedBytes) -> np.ndarray:
+    """FFCV opens the path a second time; what it reads must be what is mapped.
 
     Raises:
         InputError: when the path leads to another file than ``file``.
     """
+    reader = _open_reader(file.path)
+    metadata: np.ndarray = reader.metadata
+    mapped = file.data[METADATA_START : METADATA_START + metadata.nbytes]
+    if len(metadata) != int(reader.num_samples) or mapped.tobytes() != metadata.tobytes():
+        raise InputError(f"{file.path}: replaced while it was being opened; try again")
+    return metadata
 
-    def __init__(self, file: MappedBytes, batch_size: int, decode: Callable[..., tuple[Any, ...]]) -> None:
-        self.path = file.path
+
+class StreamLoader:
+    """What FFCV's ``EpochIterator`` reads of its ``Loader``; ``EpochProducer`` reads an epoch of it."""
+
+    def __init__(
+        self, path: Path, metadata: np.ndarray, batch_size: int, decode: Callable[..., tuple[Any, ...]]
+    ) -> None:
+        self.path = path
         self.batch_size = batch_size
         self.batches_ahead = BATCHES_AHEAD
-        self.reader = _open_reader(file.path)
-        self._check_metadata(file)
+        self.reader = SimpleNamespace(metadata=metadata)
         self.memory_manager = self.graph = NoMemory()
         # Stages, each with the names of its results, and those of them that make a batch.
         self.code = [(decode, FIELD_NAMES)], FIELD_NAMES
-
-    def _check_metadata(self, file: MappedBytes) -> None:
-        """FFCV opens the path a second time; what it reads must be what is mapped."""
-        metadata = self.reader.metadata
-        mapped = file.data[METADATA_START : METADATA_START + metadata.nbytes]
-        if len(metadata) != int(self.reader.num_samples) or mapped.tobytes() != metadata.tobytes():
-            raise InputError(f"{self.path}: replaced while it was being opened; try again")

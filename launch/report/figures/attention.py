@@ -97,12 +97,12 @@ def _draw(pair: Pair, data: ReportData, overlays: Path, planes: Path) -> list[Pi
 
 
 def _open_beton(run: Run, data_dir: Path | None) -> Beton:
-    from datasets.beton.reader import Beton
+    from datasets.beton.mixed import open_beton
 
     path = run.beton if data_dir is None else data_dir / f"{run.config.data.dataset}.beton"
     if path is None:
         raise InputError(f"the run does not say which beton it read; {HOW}")
-    beton = Beton.open(path)
+    beton = open_beton(path)
     if run.content_hash and beton.sidecar.content_hash.rpartition(":")[2] != run.content_hash:
         theirs = f"{run.content_hash[:10]}..."
         raise InputError(f"{path}: not the beton that the runs read, whose content hash is {theirs}")

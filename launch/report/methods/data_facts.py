@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets.beton.mixed import beton_files, open_beton
 from datasets.beton.sidecar import Sidecar, read_sidecar
 from datasets.errors import InputError
 from launch.report.content import ReportData
@@ -49,7 +50,7 @@ def _sidecar(runs: Sequence[Run], data_dir: Path | None) -> Sidecar | None:
     name = f"{runs[0].config.data.dataset}.beton"
     for path in ([data_dir / name] if data_dir else []) + [run.beton for run in runs[:1] if run.beton]:
         try:
-            found = read_sidecar(path)
+            found = read_sidecar(path) if beton_files(path) == (path,) else open_beton(path).sidecar
         except (InputError, OSError):
             continue
         if found.content_hash.rpartition(":")[2] in {run.content_hash for run in runs}:

@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from datasets.errors import InputError
 from datasets.files import parse_as, read_json, read_json_object, regular
+from datasets.sources.registry import entry_or_own
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
 from launch.report.read.names import forget_titles, learn_title
@@ -230,7 +231,7 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         if result is None:
             raise
         status = {}
-    learn_title(config.data.dataset, provenance.get("dataset_title"))
+    learn_title(config.data.dataset, provenance.get("dataset_title") or entry_or_own(config.data.dataset).title)
     epochs, unusable = parse_epochs(list(folder.metrics()))
     content_hash = (result.content_hash if result else None) or provenance.get("content_hash") or ""
     run = Run(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-from datasets.sources.registry import DATASETS
+from datasets.sources.registry import DATASETS, JOINT
 from harness.config import (
     NETWORKS,
     OBJECTIVES,
@@ -79,7 +79,7 @@ class CellLabel(NamedTuple):
     @property
     def order(self) -> tuple[str, float, str, bool, str, str, str]:
         """Sort key: sizes ascending, transfer learning before attention transfer."""
-        size = parse_subset(self.subset) or math.inf
+        size = sum(parse_subset(part) or math.inf for part in self.subset.split(JOINT))
         tail = (self.method != "transfer_learning", self.teacher, self.network, self.scope)
         return (self.dataset, size, self.init, *tail)
 
@@ -87,16 +87,21 @@ class CellLabel(NamedTuple):
 def cell_label(config: RunConfig) -> CellLabel:
     """The cell that ``config`` belongs to; subsets of one size have one name."""
     objective = config.objective
-    size = parse_subset(config.data.subset)
     return CellLabel(
         dataset=config.data.dataset,
-        subset="full" if size is None else f"{size // 1000}k" if size % 1000 == 0 else str(size),
+        subset=JOINT.join(map(_size, config.data.subset.split(JOINT))),
         init=config.init.source,
         method=objective.method,
         teacher="none" if objective.teacher is None else objective.teacher.source,
         network=config.network.name,
         scope=config.network.scope,
     )
+
+
+def _size(subset: str) -> str:
+    """The one name of subsets of this size."""
+    size = parse_subset(subset)
+    return "full" if size is None else f"{size // 1000}k" if size % 1000 == 0 else str(size)
 
 
 def flat_fields(config: RunConfig) -> dict[str, str]:

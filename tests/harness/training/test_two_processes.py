@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from in_process_cli import run_cli
 from plain_network import one_epoch, plain_components
-from tiny_runs import FinishedRun, all_options, tiny_config, tiny_runtime
+from tiny_runs import FinishedRun, all_options, mixed_config, tiny_config, tiny_runtime, write_tiny_beton
 
 from datasets.beton.reader import Beton
 from datasets.files import read_json
@@ -32,10 +32,19 @@ SUPPORT = Path(__file__).resolve().parents[2] / "support"
 
 
 @pytest.fixture(scope="module")
-def outcome(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def mix(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The name of two betons that are read as one."""
+    folder = write_tiny_beton(tmp_path_factory.mktemp("mix"), num_samples=20, seed=1, dataset="clinic").parent
+    (folder / tiny_beton.name).symlink_to(tiny_beton)
+    return folder / "chestxray14+clinic.beton"
+
+
+@pytest.fixture(scope="module")
+def outcome(tiny_beton: Path, mix: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(SUPPORT / "two_processes.py"), str(tiny_beton), str(folder / "runs"), str(folder / "out.json")]
+    arguments = (SUPPORT / "two_processes.py", tiny_beton, mix, folder / "runs", folder / "out.json")
+    command += map(str, arguments)
     paths = os.pathsep.join([str(SUPPORT.parent.parent), str(SUPPORT)])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=280)
@@ -147,16 +156,17 @@ def test_two_processes_with_one_gpu_are_told_so(outcome: tuple[Path, dict[str, A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "options"])
+@pytest.mark.parametrize("kind", ["plain", "options", "mix"])
 def test_without_batch_norm_two_processes_compute_what_one_does(
-    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, tmp_path: Path, kind: str
+    outcome: tuple[Path, dict[str, Any]], tiny_beton: Path, mix: Path, tmp_path: Path, kind: str
 ) -> None:
-    """Equal up to the order in which float32 numbers are added; also with every option of training."""
+    """Equal up to the order in which float32 numbers are added; also with every option of training, and of a mix."""
     two = outcome[1][kind]
-    config = all_options(tiny_config()) if kind == "options" else tiny_config()
-    one = one_epoch(plain_components(make_accelerator(tiny_runtime(tiny_beton, tmp_path)), tiny_beton, config))
+    beton = mix if kind == "mix" else tiny_beton
+    config = {"plain": tiny_config(), "options": all_options(tiny_config()), "mix": mixed_config()}[kind]
+    one = one_epoch(plain_components(make_accelerator(tiny_runtime(beton, tmp_path)), beton, config))
     assert two["indices"] == one["indices"]
     # Sums over images of the means over known labels, which the processes may know different numbers of.
-    assert two["sums"] == pytest.approx(one["sums"], rel=1e-6 if kind == "plain" else 0.02)
+    assert two["sums"] == pytest.approx(one["sums"], rel=0.02 if kind == "options" else 1e-6)
     for name, value in one["weights"].items():
         assert two["weights"][name] == pytest.approx(value, abs=1e-6), name

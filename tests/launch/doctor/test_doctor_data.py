@@ -14,6 +14,7 @@ from PIL import Image
 from split_beton import Row, make_beton, write_run
 from tiny_runs import tiny_config
 
+from datasets.beton.mixed import open_beton
 from datasets.loading.check_ffcv import FfcvFacts
 from datasets.splits.leaks import leaks_between_splits
 from harness.config import AttentionTransfer, BetaSearch, DataConfig, NetworkConfig, RunConfig, Weights
@@ -113,6 +114,24 @@ def test_a_teacher_that_saw_a_test_image_is_found(tmp_path: Path, part: str) -> 
         ("fail", f"{head}2 patients {tail}8, 9"),
         ("fail", f"{head}1 images by name {tail}t.png"),
     ]
+
+
+def test_a_mix_is_compared_part_by_part(tmp_path: Path) -> None:
+    """A teacher of one part, split alike, saw no test image; one of a sample of it saw the mix's test patient."""
+    make_beton(tmp_path, "chestxray14", CLEAN)
+    sample = make_beton(tmp_path, "chestxray14_5.6k", [(name, who, "train", seed) for name, who, _, seed in CLEAN])
+    make_beton(tmp_path, "clinic", [(name, who, split, seed + 50) for name, who, split, seed in CLEAN])
+    mix = open_beton(tmp_path / "chestxray14+clinic.beton")
+    for dataset, beton in (("chestxray14", mix.parts[0]), ("chestxray14_5.6k", sample)):
+        teacher = teacher_of(dataset)
+        student = student_of("chestxray14+clinic", teacher)
+        runs_dir = tmp_path / f"runs_{dataset}"
+        write_run(runs_dir, teacher, beton.sidecar.content_hash)
+        write_run(runs_dir, student, mix.sidecar.content_hash)
+        found = [what for level, what in troubles(list(check_runs(runs_dir, tmp_path))) if level == "fail"]
+        assert [what.partition("seen test images: ")[2].partition(" in both")[0] for what in found] == (
+            [] if dataset == "chestxray14" else ["1 images", "1 patients", "1 images by name"]
+        )
 
 
 def test_one_beton_for_both_is_well_and_another_split_is_doubtful(tmp_path: Path) -> None:
