@@ -55,14 +55,15 @@ function addSeries(figure, panel, one, [colour, marker], ink) {
 function drawPanel(panel, styles, place) {
   const ink = getComputedStyle(document.body).color;
   const rows = panel.rows.length, text = (words) => new Bokeh.PlainText({ text: words });
-  const figure = Bokeh.Plotting.figure({ height: rows ? 100 + 26 * rows : 330, sizing_mode: "stretch_width",
-    tools: "pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset,save", x_axis_type: panel.log ? "log" : "linear" });
+  const figure = Bokeh.Plotting.figure({ height: rows ? 130 + 26 * rows : 350, sizing_mode: "stretch_width",
+    toolbar_location: "above", tools: "pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset,save",
+    x_axis_type: panel.log ? "log" : "linear" });
   figure.toolbar.active_drag = phone ? null : figure.toolbar.tools.find((tool) => tool instanceof Bokeh.BoxZoomTool);
   figure.toolbar.active_scroll = null;
   figure.toolbar.logo = null;
   for (const part of ["background_fill_color", "border_fill_color", "outline_line_color"]) figure[part] = null;
   for (const [axis, words] of [[figure.xaxis, panel.x], [figure.yaxis, panel.y]]) {
-    axis.axis_label = text(words);
+    axis.axis_label = text(innerWidth < 600 ? words.replace(" (", "\n(") : words);
     for (const part of ["axis_label_text_color", "major_label_text_color", "axis_line_color", "major_tick_line_color",
       "minor_tick_line_color"]) axis[part] = ink;
     axis.axis_label_text_font_style = "normal";
@@ -130,7 +131,10 @@ async function drawChart(chart, place) {
 const near = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
   near.unobserve(target);
   target.classList.add("drawn");
-  drawChart(data.charts[target.dataset.chart], target.querySelector(".live"));
+  drawChart(data.charts[target.dataset.chart], target.querySelector(".live")).catch((error) => {
+    target.classList.remove("drawn"); // the picture stays
+    throw error;
+  });
 }), { rootMargin: "300px" });
 document.querySelectorAll("figure[data-chart]").forEach((figure) => near.observe(figure));
 
@@ -219,12 +223,14 @@ function compare() {
   if (panel.series.length) afterPaint(() => drawChart({ panels: [panel], styles }, place));
 }
 
-for (const [id, preset] of [["first", 0], ["second", 1]]) {
-  byId(id).append(...data.cells.map((cell, i) => make("option", { value: i }, cell.name)));
-  byId(id).value = Math.min(preset, data.cells.length - 1);
-  byId(id).addEventListener("change", compare);
+if (byId("compare")) {
+  for (const [id, preset] of [["first", 0], ["second", 1]]) {
+    byId(id).append(...data.cells.map((cell, i) => make("option", { value: i }, cell.name)));
+    byId(id).value = Math.min(preset, data.cells.length - 1);
+    byId(id).addEventListener("change", compare);
+  }
+  byId("compare").addEventListener("toggle", () => { if (byId("compare").open) compare(); });
 }
-byId("compare").addEventListener("toggle", () => { if (byId("compare").open) compare(); });
 
 // ---- each run
 function fillRun(part) {

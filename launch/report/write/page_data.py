@@ -34,8 +34,6 @@ _MARKERS = {
     "X": "x",
 }
 """Bokeh's names of matplotlib's markers."""
-_DIGITS = 5
-"""Significant ones of what is drawn and of points."""
 
 
 def page_data(data: ReportData, charts: Sequence[Chart]) -> Markup:
@@ -108,7 +106,8 @@ def _rounded(values: Iterable[float | None]) -> list[float | None]:
 
 
 def _short(value: float) -> float:
-    return int(value) if value == int(value) else float(f"{value:.{_DIGITS}g}")
+    """To two decimals, as points are shown, and small values to four digits."""
+    return int(value) if value == int(value) else round(value, 2) if abs(value) >= 10 else float(f"{value:.4g}")
 
 
 def _points(auroc: float | None) -> float | None:

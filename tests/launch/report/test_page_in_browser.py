@@ -12,7 +12,9 @@ from headless import Browser, browser, find_browser
 from report_fixtures import mimic_teacher, pretraining, student, write_run
 
 from harness.config import Weights
+from launch.plan.tables import STATUS_HEADERS
 from launch.report.build import build_report
+from launch.report.status_page import write_status_page
 from launch.report.write.documents import without_refresh
 
 NASTY = "x </script><img src=nowhere onerror=fail()> $$y$$ <!-- & \"quotes\" 'é' 胸 \u202e %41 $x_$"
@@ -296,8 +298,12 @@ def test_a_cell_leads_to_its_run_and_the_run_to_its_files(page: Path, tab: Brows
 
 
 def test_it_prints_whole(page: Path, tab: Browser) -> None:
-    tab.open(page, width=1280)
+    draw(tab, page)
+    display = "[...document.querySelectorAll('.drawn .static, .drawn .live')].slice(0, 2)"
+    shown = f"{display}.map(part => [part.classList[part.classList.length - 1], getComputedStyle(part).display])"
+    assert tab.value(shown) == [["static", "none"], ["live", "block"]]
     tab.call("Emulation.setEmulatedMedia", media="print")
+    assert tab.value(shown) == [["static", "block"], ["live", "none"]]
     assert tab.value("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert tab.value("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
     tab.call("Emulation.setEmulatedMedia", media="")
@@ -330,6 +336,15 @@ def test_without_scripts_tables_and_pictures_are_there(page: Path, tab: Browser)
         assert tab.value("document.querySelector('#theme').hidden") is True
     finally:
         tab.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_a_page_before_there_are_runs_has_no_error(tab: Browser, tmp_path: Path) -> None:
+    rows = [tuple(f"{name} {number}" for name in STATUS_HEADERS) for number in range(8)]
+    write_status_page(tmp_path / "runs", tmp_path / "out", "8 runs", rows, None)
+    tab.open(tmp_path / "out" / "index.html", width=1280)
+    assert tab.problems == []
+    assert tab.value(BROKEN_ANCHORS) == []
+    assert tab.value("document.querySelectorAll('.filter').length") == 1
 
 
 def test_screenshots_are_not_blank(page: Path, tab: Browser, tmp_path: Path) -> None:
