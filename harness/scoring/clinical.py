@@ -39,6 +39,8 @@ class ScoreOptions:
     """Which threshold decides: a name of ``harness.evaluation.calibration.RULES``."""
     by: tuple[str, ...] | None = None
     """Attributes whose groups are scored; None for all that are known."""
+    pairs: bool = True
+    """Whether groups by two attributes together are scored too."""
     min_count: int = 20
     """Positive, and negative, images that a group must have of a label to be scored on it."""
     resamples: int = 2000
@@ -98,7 +100,7 @@ def score_predictions(frame: pd.DataFrame, calibration: Calibration | None, opti
     targets, logits = targets_of(frame), logits_of(frame)
     patients, owners = np.unique(frame["patient"].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
     counts = draw_patients(len(patients), options.resamples, options.seed)
-    parts = partitions(frame, options.by)
+    parts = partitions(frame, options.by, pairs=options.pairs)
     fitted = _Fitted.of(labels, calibration, options.rule)
 
     def of_label(column: int) -> list[tuple[np.ndarray, np.ndarray]]:

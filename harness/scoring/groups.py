@@ -39,12 +39,13 @@ def attributes_of(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame if name not in _PLAIN and not str(name).startswith((TARGET, LOGIT))]
 
 
-def partitions(frame: pd.DataFrame, by: Sequence[str] | None = None) -> list[Partition]:
+def partitions(frame: pd.DataFrame, by: Sequence[str] | None = None, *, pairs: bool = True) -> list[Partition]:
     """All images, then the groups by each attribute, then by each pair of them.
 
     Args:
         frame: predictions.
         by: the attributes; None for all that have 2 to ``MAX_GROUPS`` values.
+        pairs: whether pairs of attributes are there too.
 
     Raises:
         InputError: when the frame has no attribute of such a name.
@@ -58,8 +59,8 @@ def partitions(frame: pd.DataFrame, by: Sequence[str] | None = None) -> list[Par
     single = [_by_one(frame, name) for name in dict.fromkeys(known if by is None else by)]
     if by is None:
         single = [part for part in single if 2 <= len(part.names) <= MAX_GROUPS]
-    pairs = [_by_two(*two) for two in combinations(single, 2)]
-    return [Partition((), ("all",), np.zeros(len(frame), np.int64)), *single, *pairs]
+    both = [_by_two(*two) for two in combinations(single, 2) if pairs]
+    return [Partition((), ("all",), np.zeros(len(frame), np.int64)), *single, *both]
 
 
 def _by_one(frame: pd.DataFrame, name: str) -> Partition:

@@ -15,7 +15,10 @@ from launch.report.parts import PARTS, ReportPart
 from launch.report.read.collect import MARK, collect, is_report
 from launch.report.statistics.bootstrap import CACHE_NAME, Bootstrap
 from launch.report.statistics.cells import comparable_scores, group_cells, grouped
+from launch.report.statistics.clinical import CACHE_NAME as SCORES_CACHE
+from launch.report.statistics.clinical import Clinical, clinical_scores
 from launch.report.statistics.pairs import Comparison, compare_pairs, find_pairs
+from launch.report.tables.clinical import scores_csv
 from launch.report.tables.paired_tables import paired_csv
 from launch.report.tables.paper_tables import tidy_csv
 from launch.report.tables.table import Table, cell_notes
@@ -30,7 +33,7 @@ from launch.report.write.documents import (
 
 MANY_TABLES = 3
 """Tables of a section beyond which they open on a click, where a part says so."""
-DOCUMENTS = ("index.html", "methods.md", "tables.md", "tables.csv", "tables.tex", "paired.csv")
+DOCUMENTS = ("index.html", "methods.md", "tables.md", "tables.csv", "tables.tex", "paired.csv", "scores.csv")
 Parts = Sequence[tuple[ReportPart, tuple[Item, ...]]]
 
 
@@ -57,13 +60,18 @@ def read_data(directory: Path, out: Path, options: Options = UNHURRIED) -> Repor
     pairs = find_pairs(cells)
     bootstrap = Bootstrap(options.resamples, options.bootstrap_seed, out / CACHE_NAME, options.bootstrap_seconds)
     comparison = compare_pairs(pairs, bootstrap) if options.resamples else Comparison()
+    clinical = Clinical()
+    if options.resamples:
+        drawn = {"resamples": options.resamples, "seed": options.bootstrap_seed}
+        clinical = clinical_scores(cells, out / SCORES_CACHE, seconds=options.bootstrap_seconds, **drawn)
     return ReportData(
         collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
         cells=cells,
         pairs=tuple(pairs),
         compared=comparison.compared,
+        clinical=clinical,
         notes=(*cell_notes(cells), *notes, *comparison.notes),
-        waiting=bool(comparison.notes),
+        waiting=bool(comparison.notes or clinical.notes),
         options=options,
         out=out,
     )
@@ -158,8 +166,10 @@ def _write_tables(title: str, parts: Parts, data: ReportData) -> tuple[Path, ...
     }
     if data.compared:
         documents["paired.csv"] = paired_csv(data.compared)
-    else:
-        (data.out / "paired.csv").unlink(missing_ok=True)
+    if data.clinical.cells:
+        documents["scores.csv"] = scores_csv(data)
+    for name in {"paired.csv", "scores.csv"} - documents.keys():
+        (data.out / name).unlink(missing_ok=True)
     for name, text in documents.items():
         write_text(data.out / name, text)
     return tuple(data.out / name for name in documents)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from launch.report.options import Options
 from launch.report.read.collect import Collection
 from launch.report.statistics.cells import Cell
+from launch.report.statistics.clinical import Clinical
 from launch.report.statistics.pairs import Compared, Pair
 from launch.report.tables.table import Table
 
@@ -33,6 +34,8 @@ class ReportData:
     options: Options
     out: Path
     """The report's folder, into which figures are written and to which links are relative."""
+    clinical: Clinical = field(default_factory=Clinical)
+    """Scores of the students by label and group."""
 
     @property
     def num_done(self) -> int:

@@ -21,7 +21,7 @@ PICTURES = [
     f"{name}.{kind}" for name in ("curves", "curves_prerequisites", "lineage", "paired") for kind in ("pdf", "png")
 ]
 TABLES = ["methods.md", "tables.csv", "tables.md", "tables.tex"]
-FILES = sorted([*PICTURES, *TABLES, "index.html", "paired.csv"])
+FILES = sorted([*PICTURES, *TABLES, "index.html", "paired.csv", "scores.csv"])
 
 
 def report(*arguments: object) -> int:
