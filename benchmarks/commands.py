@@ -8,6 +8,7 @@ for _name, _command, _summary in (
     ("bench loader", "benchmarks.loaders.bench:BenchLoader", "measure the loader's tiers beside other loaders"),
     ("bench convert", "benchmarks.conversion.bench:BenchConvert", "measure conversion beside Pillow"),
     ("bench step", "benchmarks.step.bench:BenchStep", "measure training steps beside other loops"),
+    ("bench node", "benchmarks.node.bench:BenchNode", "measure several runs at once on one GPU or machine"),
     ("bench grid", "benchmarks.grids.bench:BenchGrid", "measure plan, status and submit of huge grids"),
 ):
     COMMANDS.add(_name, CommandEntry(_command, _summary))

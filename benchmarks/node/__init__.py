@@ -1,0 +1,1 @@
+"""Several runs at once on one GPU, or on one machine without."""
