@@ -57,6 +57,8 @@ def _joined(tables: list[Any], where: str) -> dict[str, Any]:
     """``data`` given as a list: one table that names the datasets and subsets of all, with what is common to them."""
     if not tables or not all(isinstance(table, dict) and isinstance(table.get("dataset"), str) for table in tables):
         raise InputError(f"{where}: data: expected a table with dataset, or a list of such tables")
+    if len(tables) == 1:
+        raise InputError(f"{where}: data: a list of one dataset; expected two or more, or a table [data] for one")
     common: dict[str, Any] = {}
     for table in tables:
         for key in table.keys() - {"dataset", "subset"}:

@@ -27,7 +27,6 @@ def test_a_list_is_one_config_with_its_parts() -> None:
     assert config.name == "chexpert+hospital_1k+full_imagenet_tl_d121_s0"
     assert RunConfig(data=parse(PARTS[::-1])).hash != config.hash
     assert parse([{"dataset": "chexpert"}, {"dataset": "hospital"}]).subset == "full"
-    assert parse([{"dataset": "chexpert", "subset": "200"}]) == DataConfig(dataset="chexpert", subset="200")
 
 
 def test_the_documented_file_is_what_the_page_says() -> None:
@@ -40,6 +39,7 @@ def test_the_documented_file_is_what_the_page_says() -> None:
     ("data", "message"),
     [
         ([], "data: expected a table with dataset, or a list of such tables"),
+        (PARTS[:1], "data: a list of one dataset; expected two or more, or a table .data. for one"),
         (["chexpert", "hospital"], "data: expected a table with dataset, or a list"),
         ([*PARTS, {"dataset": "b", "image_size": 32}], "data.image_size: 64 and 32; it holds for all datasets"),
         ([*PARTS, {"dataset": "chexpert"}], "data.dataset = 'chexpert.hospital.chexpert' names chexpert twice"),

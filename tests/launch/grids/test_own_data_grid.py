@@ -52,6 +52,12 @@ name = "{dataset}_{network}"
 data.dataset = "clinic"
 network.name = "timm/test_resnet"
 objective = { method = "attention_transfer", form = "original_at", teacher.run = "teacher" }
+
+[[runs]]
+name = "{dataset}_{network}"
+data.dataset = "hospital+clinic"
+data.balance = "dataset"
+network.name = "densenet40"
 """
 
 
@@ -91,12 +97,15 @@ def test_a_grid_over_two_datasets_of_ones_own(tmp_path: Path, capsys: pytest.Cap
     assert run_cli("grid", "plan", str(grid), *where, "--json") == 0
     planned = json.loads(capsys.readouterr().out)["runs"]
     students = ["hospital_densenet40", "hospital_torchvision-resnet18", "clinic_timm-test_resnet"]
-    assert sorted(run["name"] for run in planned) == sorted(["teacher", *students])
+    assert sorted(run["name"] for run in planned) == sorted(["teacher", *students, "hospital+clinic_densenet40"])
     assert run_cli("grid", "submit", str(grid), *where, "--slots", "2", "--precision", "fp32") == 0
     assert run_cli("report", str(runs), "--out", str(tmp_path / "report"), "--resamples", "0") == 0
     tables = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
-    for word in ("Hospital of Nowhere", "Clinique du Lac", "torchvision/resnet18", "timm/test_resnet", "DenseNet-40"):
+    titles = ("Hospital of Nowhere", "Clinique du Lac", "Hospital of Nowhere + Clinique du Lac")
+    for word in (*titles, "torchvision/resnet18", "timm/test_resnet", "DenseNet-40"):
         assert word in tables
+    (mixed,) = runs.glob("hospital+clinic_*/result.json")
+    assert set(json.loads(mixed.read_text())["test_by_dataset"]) == {"hospital", "clinic"}
     capsys.readouterr()
     folder = next(runs.glob("clinic_*test_resnet*"))
     images = [str(path) for path in sorted((tmp_path / "clinic" / "images").iterdir())[:2]]
