@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.beton.reader import Beton, nested
-from datasets.beton.sidecar import OF_A_BETON, SAMPLE_COLUMNS, is_uncertain_column, mixed_content
+from datasets.beton.sidecar import OF_A_BETON, SAMPLE_COLUMNS, is_uncertain_column
 from datasets.errors import InputError
 from datasets.sources.labels import IGNORED, POSITIVE
-from datasets.sources.registry import JOINT, entry_or_own, parts_of
+from datasets.sources.registry import JOINT, beton_files, entry_or_own, mixed_content
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,12 +211,6 @@ class MixedBeton(Beton):
         numbers, indices = self.places
         parts = tuple(part.open_pages(checked=checked) for part in self.parts)
         return MixedPages(parts, numbers, indices, self.image_size)
-
-
-def beton_files(path: Path) -> tuple[Path, ...]:
-    """The files that ``open_beton`` opens."""
-    names = parts_of(path.name.removesuffix(".beton"))
-    return (path,) if len(names) == 1 or path.exists() else tuple(path.with_name(f"{name}.beton") for name in names)
 
 
 def open_beton(path: Path) -> Beton:

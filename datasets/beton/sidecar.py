@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,11 +91,6 @@ def sidecar_path(beton: Path) -> Path:
 def samples_path(beton: Path) -> Path:
     """``X.samples.parquet`` beside ``X.beton``."""
     return beton.with_suffix(".samples.parquet")
-
-
-def mixed_content(parts: Mapping[str, str]) -> str:
-    """Content hash of several betons that are read as one, of theirs by dataset, in their order."""
-    return f"sha256:{hashlib.sha256(json.dumps(list(parts.items())).encode()).hexdigest()}"
 
 
 def uncertain_column(label: str) -> str:

@@ -7,6 +7,8 @@ dataset of another package is registered by an entry point of the group ``cxr_ha
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -180,3 +182,14 @@ def beton_of(dataset: str, data_dir: Path) -> Path:
             f"{known_words(dataset, dict.fromkeys([*DATASETS, *own]))}"
         )
     return path
+
+
+def beton_files(path: Path) -> tuple[Path, ...]:
+    """The files that are read for a beton: itself, or for a name ``A+B.beton`` without a file those of its parts."""
+    names = parts_of(path.name.removesuffix(".beton"))
+    return (path,) if len(names) == 1 or path.exists() else tuple(path.with_name(f"{name}.beton") for name in names)
+
+
+def mixed_content(parts: Mapping[str, str]) -> str:
+    """Content hash of several betons that are read as one, of theirs by dataset, in their order."""
+    return f"sha256:{hashlib.sha256(json.dumps(list(parts.items())).encode()).hexdigest()}"

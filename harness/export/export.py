@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save
 
 from datasets.beton.mixed import open_beton
 from datasets.beton.reader import Beton
@@ -22,7 +21,7 @@ from harness.evaluation.calibration import Calibration
 from harness.evaluation.metrics import Interval, auroc_intervals
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
 from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_calibration, open_model
-from harness.runs.checkpoint import WEIGHTS_NAME
+from harness.runs.checkpoint import WEIGHTS_NAME, safetensors_bytes
 from harness.runs.checkpoint_folder import replacing_folder
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer
@@ -154,7 +153,7 @@ def _write_files(model: SavedModel, folder: RunFolder, out: Path, check: OnnxChe
     size, labels = model.preprocessing.size, list(model.labels)
     metadata = {"format": "pt", **model.metadata, "precision": model.precision}
     # Not by safetensors' own writer, whose files no other user may read.
-    (out / WEIGHTS_NAME).write_bytes(save(model.tensors, metadata=metadata))
+    (out / WEIGHTS_NAME).write_bytes(safetensors_bytes(model.tensors, metadata))
     write_json(out / LABELS_NAME, labels)
     document: dict[str, Any] = {"settings": asdict(model.preprocessing), "steps": model.preprocessing.steps()}
     if check is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import logging
 import os
 import pickle
@@ -107,12 +108,23 @@ def save_last(folder: Path, contents: Contents, state: TrainState, metadata: Map
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in contents.weights.items()}
     # In memory first: the writers of safetensors and torch say "disk full" in words of their own, files in errno.
     files: dict[str, bytes | memoryview] = {
-        WEIGHTS_NAME: save(tensors, metadata=dict(metadata)),
+        WEIGHTS_NAME: safetensors_bytes(tensors, metadata),
         STATE_NAME: buffer.getbuffer(),
     }
     kept = "the last good checkpoint is kept" if whole_folder(folder) is not None else "there is no checkpoint yet"
     with disk_full_as_input_error(folder, kept), replacing_folder(folder, keep_old=True) as partial:
         write_sealed(partial, files, metadata)
+
+
+def safetensors_bytes(tensors: Tensors, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file; equal tensors and metadata give equal bytes, unlike with safetensors' own order of keys."""
+    written = save(tensors, metadata=dict(metadata))
+    end = 8 + int.from_bytes(written[:8], "little")
+    header = json.loads(written[8:end])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(written)[end:]))
 
 
 def load_last(folder: Path, learner: Learner, metadata: Mapping[str, str]) -> TrainState | None:

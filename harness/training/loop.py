@@ -40,7 +40,7 @@ from harness.runs.train_state import PartialEpoch, TrainState
 from harness.training.epoch_meter import EpochMeter, means
 from harness.training.guards import FiniteLosses
 from harness.training.monitor import ProgressMonitor, peak_memory
-from harness.training.optimizer import OptimizerStep, StepPlan
+from harness.training.optimizer import OptimizerStep, StepPlan, follow
 from harness.training.signals import Interrupted, StopControl
 from harness.training.step import ForwardBackward
 from harness.training.targets import BatchPreparation
@@ -172,8 +172,8 @@ def train_epoch(
                 group["lr"] = rate * step_factor(schedule, state.epoch, number // plan.accumulate, plan.num_steps)
             left_out = take_step()
             kept = not (take_step.skips and left_out)
-            if kept and components.averaged is not None:
-                components.averaged.update_parameters(components.network)
+            if components.averaged is not None:
+                follow(components.averaged, components.network, left_out)
             _count_step(parts, meter, losses_guard, left_out=left_out, kept=kept)
             callbacks.step_done()
             images = sum(host.global_size for host, *_ in parts)

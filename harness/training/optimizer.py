@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from harness.config import Schedule
 from harness.config.schedule import WEIGHT_DECAY
@@ -118,3 +119,17 @@ class OptimizerStep:
                 self._statistics.note()
         optimizer.zero_grad(set_to_none=True)
         return left_out
+
+
+def follow(averaged: AveragedModel, network: nn.Module, left_out: bool | Tensor) -> None:
+    """Take a step's weights into the average, unless the step was ``left_out``; () bool of the device for fp16.
+
+    The device is waited for until the first step that was made, whose weights are taken over whole.
+    """
+    if isinstance(left_out, Tensor) and averaged.n_averaged > 0:
+        before = [value.clone() for value in averaged.module.state_dict().values()]
+        averaged.update_parameters(network)
+        for value, kept in zip(averaged.module.state_dict().values(), before, strict=True):
+            value.copy_(torch.where(left_out, kept, value))
+    elif not left_out:
+        averaged.update_parameters(network)

@@ -131,6 +131,8 @@ def check_networks(config: RunConfig) -> None:
             could do instead.
     """
     size, objective, student = config.data.image_size, config.objective, config.network
+    if student.frozen_bn == "eval" and student.scope == "all":
+        logger.warning("network.frozen_bn = 'eval' has no effect: scope = 'all' leaves no batch norm frozen")
     teacher = None if objective.teacher is None else objective.teacher.teaching_network
     networks = [network for network in (student, teacher) if network is not None]
     if not any(is_library(network.name) for network in networks):

@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets.beton.mixed import beton_files, open_beton
+from datasets.beton.mixed import open_beton
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
+from datasets.sources.registry import beton_files
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.devices.arithmetic import arithmetic
 from harness.runs.folder import RunFolder

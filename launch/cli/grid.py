@@ -20,6 +20,7 @@ from launch.executors.registry import current_states
 from launch.grids.grid import Grid, GridRun
 from launch.grids.registry import GRIDS, load_grid
 from launch.grids.selection import Selection
+from launch.plan.balance import check_balance
 from launch.plan.cost import Estimate, Splits, estimate
 from launch.plan.decide import decide
 from launch.plan.power import Assumptions, CellPower, grid_power
@@ -120,6 +121,7 @@ class Plan(GridOptions):
 
     def run(self) -> None:
         view = self.look()
+        check_balance(view.runs, self.data_dir)
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
         price = checked_price(self.price_per_gpu_hour)
         cells, missing = self._power(view.runs)

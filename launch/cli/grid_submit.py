@@ -24,6 +24,7 @@ from launch.executors.process import log_tail
 from launch.executors.registry import executors_used, make_executor
 from launch.grids.grid import GridRun, needs_first
 from launch.grids.registry import GRIDS
+from launch.plan.balance import check_balance
 from launch.plan.decide import Decision, decide
 from launch.plan.history import read_history
 from launch.plan.run_state import RunState
@@ -158,7 +159,8 @@ class Submit(GridOptions):
             raise InputError(f"--xrv-weights {absent[0]}: no such file")
         if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
             raise InputError(f"--checkpoint-minutes {self.checkpoint_minutes:g}: expected at least 0")
-        names = {decision.run.config.data.dataset for decision in plan if decision.action in ("run", "wait")}
+        runs = [decision.run for decision in plan if decision.action in ("run", "wait")]
+        names = {run.config.data.dataset for run in runs}
         needed = {part for name in names for part in parts_of(name)}
         missing = sorted(name for name in needed if not (self.data_dir / f"{name}.beton").is_file())
         if missing:
@@ -167,6 +169,7 @@ class Submit(GridOptions):
             raise InputError(
                 f"{self.data_dir}: lacks {files}; make them with cxr convert, or give --data-dir{expected}"
             )
+        check_balance(runs, self.data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from datasets.errors import InputError
-from datasets.sources.registry import beton_of
+from datasets.sources.registry import beton_files, beton_of
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
 from launch.grids.grid import GridRun
@@ -209,8 +209,6 @@ def grid_power(
     for run in runs:
         if run.kind == "repetition":
             cells[dataclasses.replace(run.config, seed=0).hash].append(run)
-    from datasets.beton.mixed import beton_files
-
     datasets = dict.fromkeys(members[0].config.data.dataset for members in cells.values())
     paths = {dataset: beton_of(dataset, data_dir) for dataset in datasets}
     there = {name: path for name, path in paths.items() if all(file.exists() for file in beton_files(path))}

@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
-from datasets.beton.sidecar import mixed_content
 from datasets.errors import InputError
 from datasets.files import read_json_object
-from datasets.sources.registry import JOINT, beton_of, parts_of
+from datasets.sources.registry import JOINT, beton_of, mixed_content, parts_of
 from harness.runs.folder import RunFolder
 from harness.runs.lock import NoFileLocksError, is_locked
 from launch.grids.grid import GridRun

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.beton.mixed import beton_files, open_beton
+from datasets.beton.mixed import open_beton
 from datasets.beton.sidecar import Sidecar, read_sidecar
 from datasets.errors import InputError
+from datasets.sources.registry import beton_files
 from launch.report.content import ReportData
 from launch.report.read.collect import Run
 from launch.report.read.names import word

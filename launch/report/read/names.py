@@ -43,7 +43,7 @@ def word(name: str) -> str:
 
 
 class CellLabel(NamedTuple):
-    """The seven fields by which the paper's tables tell cells apart; ``teacher`` is ``none`` without a teacher."""
+    """The fields by which tables tell cells apart, the paper's seven first; ``teacher`` is ``none`` without one."""
 
     dataset: str
     subset: str
@@ -52,11 +52,15 @@ class CellLabel(NamedTuple):
     teacher: str
     network: str
     scope: str
+    teacher_network: str = ""
+    """Of a run that teaches, unless it is the paper's DenseNet-121."""
 
     @property
     def teacher_text(self) -> str:
         """Teacher for a table; a dash where there is none."""
-        return "-" if self.method == "transfer_learning" else word(self.teacher)
+        if self.method == "transfer_learning":
+            return "-"
+        return " ".join(map(word, filter(None, (self.teacher, self.teacher_network))))
 
     @property
     def method_text(self) -> str:
@@ -80,13 +84,14 @@ class CellLabel(NamedTuple):
     def order(self) -> tuple[str, float, str, bool, str, str, str]:
         """Sort key: sizes ascending, transfer learning before attention transfer."""
         size = sum(parse_subset(part) or math.inf for part in self.subset.split(JOINT))
-        tail = (self.method != "transfer_learning", self.teacher, self.network, self.scope)
+        tail = (self.method != "transfer_learning", self.teacher + self.teacher_network, self.network, self.scope)
         return (self.dataset, size, self.init, *tail)
 
 
 def cell_label(config: RunConfig) -> CellLabel:
     """The cell that ``config`` belongs to; subsets of one size have one name."""
     objective = config.objective
+    run = None if objective.teacher is None else objective.teacher.run
     return CellLabel(
         dataset=config.data.dataset,
         subset=JOINT.join(map(_size, config.data.subset.split(JOINT))),
@@ -95,6 +100,7 @@ def cell_label(config: RunConfig) -> CellLabel:
         teacher="none" if objective.teacher is None else objective.teacher.source,
         network=config.network.name,
         scope=config.network.scope,
+        teacher_network="" if run is None or run.network.name == "densenet121" else run.network.name,
     )
 
 

@@ -13,12 +13,13 @@ from tiny_runs import LABELS, write_tiny_beton
 from datasets.augment.policy import Augment
 from datasets.beton.mixed import MixedBeton, open_beton
 from datasets.beton.reader import Beton
-from datasets.beton.sidecar import mixed_content, sidecar_path, write_sidecar
+from datasets.beton.sidecar import sidecar_path, write_sidecar
 from datasets.convert.merge import merge
 from datasets.errors import InputError
 from datasets.loading.balance import balance_groups
 from datasets.loading.options import LoaderOptions, ShardOptions
 from datasets.loading.tiers import open_tier
+from datasets.sources.registry import mixed_content
 from datasets.splits.leaks import leaks_between_parts, leaks_between_splits
 
 OTHER_LABELS = ("Nodule", "Gout")

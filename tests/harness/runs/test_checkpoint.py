@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load
 from torch import nn
 
 from datasets.errors import InputError
@@ -23,6 +24,7 @@ from harness.runs.checkpoint import (
     best_epoch,
     load_last,
     load_weights,
+    safetensors_bytes,
     save_best,
     save_last,
     weights_hash,
@@ -211,6 +213,17 @@ def test_weights_are_stored_with_plain_strides_and_their_metadata(tmp_path: Path
     with safe_open(tmp_path / "last" / WEIGHTS_NAME, framework="pt") as file:
         assert file.metadata() == METADATA
         assert torch.equal(file.get_tensor("0.weight"), learner.network.state_dict()["0.weight"])
+
+
+def test_equal_weights_and_metadata_are_equal_bytes() -> None:
+    tensors = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
+    names = ("labels", "network", "scope", "image_size", "run_id", "dataset")
+    metadata = {name: f"{name}: é" for name in names}
+    turned = dict(reversed(metadata.items()))
+    written = {safetensors_bytes(tensors, given) for given in (metadata, turned) for _ in range(4)}
+    assert len(written) == 1
+    read = load(*written)
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
 
 
 def test_the_hash_sees_names_types_shapes_and_values() -> None:

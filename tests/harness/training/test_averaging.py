@@ -15,7 +15,7 @@ from torch import nn
 
 from harness.devices.accelerator import make_accelerator
 from harness.training.build import moving_average
-from harness.training.optimizer import StepPlan
+from harness.training.optimizer import StepPlan, follow
 
 
 @settings(deadline=None, max_examples=30)
@@ -58,3 +58,17 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(tiny_beton: Path, tmp_pa
     for name, value in whole["weights"].items():
         assert parts["weights"][name] == pytest.approx(value, abs=1e-6), name
     assert torch.tensor(parts["sums"]).tolist() == pytest.approx(whole["sums"], rel=1e-5)
+
+
+def test_a_step_that_the_scaler_left_out_moves_no_average() -> None:
+    """Neither weights nor statistics; the first step that was made is taken over whole."""
+    network: Any = nn.BatchNorm1d(1)
+    averaged = moving_average(network, 0.5)
+    assert averaged is not None
+    for value, left_out in ((1.0, True), (2.0, False), (7.0, True), (4.0, False)):
+        nn.init.constant_(network.weight, value)
+        network.running_mean.fill_(-value)
+        follow(averaged, network, torch.tensor(left_out))
+    follow(averaged, network, True)
+    assert averaged.module.weight.item() == 3.0
+    assert averaged.module.running_mean.item() == -3.0

@@ -27,7 +27,7 @@ from datasets.files import read_json
 from harness.config import AttentionTransfer, DataConfig, NetworkConfig, Weights
 from harness.runs.lock import LOCK_NAME, is_locked
 from harness.training.config_file import load_config
-from harness.training.preflight import check_batches
+from harness.training.preflight import check_batches, check_networks
 from harness.training.run import train_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -207,3 +207,11 @@ def test_validating_seldom_keeps_the_last_epoch_and_the_device_is_named(
     assert [line["validation"] is None for line in lines] == [True, False, False]
     assert result["best_epoch"] in (1, 2)
     assert list((runtime.folder_of(config).path / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.parametrize(("scope", "told"), [("all", True), ("last34", False)])
+def test_frozen_norms_of_a_scope_without_any_are_told(
+    scope: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_networks(tiny_config(network=NetworkConfig(scope=scope, frozen_bn="eval")))
+    assert ("network.frozen_bn = 'eval' has no effect: scope = 'all'" in caplog.text) == told

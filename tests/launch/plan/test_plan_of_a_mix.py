@@ -49,6 +49,21 @@ def test_a_grid_of_mixes_is_planned_from_its_betons(tmp_path: Path, capsys: pyte
     assert f"{tmp_path}: lacks chestxray14.beton" in capsys.readouterr().err
 
 
+def test_a_plan_is_refused_for_groups_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mixes.toml").write_text(GRID.replace("clinic", "chexpert") + 'data.balance = "site"\n')
+    options = [str(tmp_path / "mixes.toml"), "--data-dir", str(tmp_path), "--runs-dir", str(tmp_path)]
+    assert run_cli("grid", "plan", *options) == 0  # without the betons nothing is known
+    write_tiny_beton(tmp_path, num_samples=20)
+    write_tiny_beton(tmp_path, num_samples=10, dataset="chexpert", seed=1)
+    capsys.readouterr()
+    for command in ("plan", "submit"):
+        assert run_cli("grid", command, *options) == 2
+        said = (
+            "chestxray14+chexpert.beton: data.balance = 'site' is no label and no attribute; known: labels, Effusion"
+        )
+        assert said in capsys.readouterr().err
+
+
 def test_cells_of_mixes_have_the_titles_of_their_datasets(tmp_path: Path) -> None:
     config = student(dataset="chexpert+chestxray14", subset="1000+full")
     write_run(tmp_path, config, 0.8)

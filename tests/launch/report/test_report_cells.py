@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_fixtures import mimic_teacher, pretraining, repetitions, student, write_run
 
-from harness.config import BetaSearch, Schedule, Weights
+from harness.config import BetaSearch, NetworkConfig, Schedule, Weights
 from launch.report.build import read_data
 from launch.report.content import ReportData
 from launch.report.figures.scores import learning_curve
@@ -91,6 +91,18 @@ def test_one_size_has_one_label_however_it_is_written() -> None:
     assert cell_label(student(teacher="imagenet", scope="all")) == CellLabel(
         "chexpert", "200", "imagenet", "attention_transfer", "imagenet", "densenet121", "all"
     )
+
+
+def test_teachers_of_one_dataset_are_told_apart_by_their_network() -> None:
+    config = student(teacher="mimic_cxr")
+    assert cell_label(config).teacher_text == "MIMIC-CXR"
+    teacher = config.objective.teacher
+    assert teacher is not None and teacher.run is not None
+    run = dataclasses.replace(teacher.run, network=NetworkConfig(name="torchvision/resnet18"))
+    objective = dataclasses.replace(config.objective, teacher=dataclasses.replace(teacher, run=run))  # type: ignore[type-var]
+    other = cell_label(dataclasses.replace(config, objective=objective))
+    assert other.teacher_text == "MIMIC-CXR torchvision/resnet18"
+    assert other != cell_label(config)
 
 
 def test_a_label_undefined_everywhere_is_named_and_means_stay(tmp_path: Path) -> None:
