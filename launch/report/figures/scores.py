@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from launch.report.content import Chart, Panel, ReportData, Series
@@ -59,15 +60,16 @@ def _curves(data: ReportData, cells: Sequence[Cell], name: str, title: str) -> l
 def learning_curve(cell: Cell, split: Split) -> pd.DataFrame:
     """``mean``, ``min`` and ``max`` over the finished repetitions in points, by the steps that all of them scored."""
     curves = [_points(run, split) for run in cell.finished]
-    if not curves:
-        return pd.DataFrame(columns=["mean", "min", "max"])
-    return pd.concat(curves, axis=1, join="inner").sort_index().agg(["mean", "min", "max"], axis=1)
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    values = np.array([[curve[step] for curve in curves] for step in steps]).reshape(len(steps), -1)
+    ends = {"mean": values.mean(axis=1), "min": values.min(axis=1), "max": values.max(axis=1)} if steps else {}
+    return pd.DataFrame(ends, index=steps, columns=["mean", "min", "max"])
 
 
-def _points(run: Run, split: Split) -> pd.Series[float]:
+def _points(run: Run, split: Split) -> dict[int, float]:
     scores = {epoch.step: epoch.train if split == "train" else epoch.validation for epoch in run.epochs}
     means = {step: score.mean_auroc for step, score in scores.items() if score is not None}
-    return POINTS * pd.Series(means, dtype=float).dropna()
+    return {step: POINTS * mean for step, mean in means.items() if mean is not None}
 
 
 def _curves_panel(cells: Sequence[Cell]) -> Panel:
