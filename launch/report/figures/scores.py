@@ -61,9 +61,11 @@ def learning_curve(cell: Cell, split: Split) -> pd.DataFrame:
     """``mean``, ``min`` and ``max`` over the finished repetitions in points, by the steps that all of them scored."""
     curves = [_points(run, split) for run in cell.finished]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
-    values = np.array([[curve[step] for curve in curves] for step in steps]).reshape(len(steps), -1)
-    ends = {"mean": values.mean(axis=1), "min": values.min(axis=1), "max": values.max(axis=1)} if steps else {}
-    return pd.DataFrame(ends, index=steps, columns=["mean", "min", "max"])
+    if not steps:
+        return pd.DataFrame(columns=["mean", "min", "max"])
+    values = np.array([[curve[step] for curve in curves] for step in steps])
+    ends = {"mean": values.mean(axis=1), "min": values.min(axis=1), "max": values.max(axis=1)}
+    return pd.DataFrame(ends, index=steps)
 
 
 def _points(run: Run, split: Split) -> dict[int, float]:

@@ -10,7 +10,7 @@ function make(tag, attributes = {}, ...children) {
   return found;
 }
 
-const number = (value) => (value === null || value === undefined ? "-" : value.toFixed(2));
+const number = (value, digits = 2) => (value === null || value === undefined ? "-" : value.toFixed(digits));
 const signed = (value) => (value < 0 ? "" : "+") + number(value);
 
 function table(title, heads, rows, numeric) {
@@ -31,10 +31,11 @@ function addSeries(figure, panel, one, [colour, marker], ink) {
   const gaps = (values) => (values ?? []).map((value) => value ?? NaN); // a null would be drawn at 0
   const y = gaps(one.y), low = gaps(one.low), high = gaps(one.high);
   const at = one.x.map((x) => (flip ? panel.rows[Math.round(x)] : x.toLocaleString("en")));
-  const ends = (i) => (Number.isFinite(low[i]) ? ` [${number(low[i])}, ${number(high[i])}]` : "");
+  const digits = one.y.every((value) => Math.abs(value) <= 1) ? 3 : 2; // shares; points
+  const ends = (i) => (Number.isFinite(low[i]) ? ` [${number(low[i], digits)}, ${number(high[i], digits)}]` : "");
   const columns = { x: flip ? y : one.x, y: flip ? one.x : y, place: one.x, low, high, at,
     name: one.x.map(() => [one.name, one.part].filter(Boolean).join(", ")),
-    value: one.y.map((y, i) => number(y) + ends(i)) };
+    value: one.y.map((y, i) => number(y, digits) + ends(i)) };
   if (!one.low) { delete columns.low; delete columns.high; }
   const source = new Bokeh.ColumnDataSource({ data: columns });
   const field = (name) => ({ field: name });
