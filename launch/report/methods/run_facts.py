@@ -42,6 +42,11 @@ def score_facts(data: ReportData, runs: Sequence[Run]) -> dict[str, str]:
     return {
         "Scores": "AUROC on the test split by label, and its unweighted mean over the labels that have both classes; "
         "the mean over repetitions with 1.96 s / sqrt(n), s with n - 1 degrees of freedom.",
+        "Clinical scores": "Besides, by label and group: average precision, Brier score, expected calibration error "
+        "and, at Youden's point where one was fitted on the validation split, sensitivity, specificity and F1, each "
+        "with a 95 % interval of a bootstrap over patients."
+        if data.clinical.cells
+        else "",
         "Uncertainty": _uncertainty(data),
         "Other datasets": f"{len(scored)} of {len(runs)} runs were scored on other datasets." if scored else "",
         "Operating points": f"{len(calibrated)} of {len(runs)} runs have a temperature and thresholds by label, "
