@@ -25,7 +25,7 @@ class GridRun:
     cells: tuple[str, ...] = ()
     """Tables of the report that the run's score enters: 2a, 2b, 3, 5 of the paper, or demo."""
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Name of the run folder."""
         return self.config.run_id

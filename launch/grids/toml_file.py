@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,6 +42,7 @@ CONFIG_KEYS = tuple(field.name for field in dataclasses.fields(RunConfig))
 MAX_RUNS = 100_000
 """Most runs of a row: a typing error in a count must not fill the memory."""
 MAX_BETA = 1e12
+MAX_SEED = 2**63
 PLACEHOLDER = re.compile(r"\{([a-z0-9_.]*)\}")
 
 
@@ -101,6 +102,8 @@ class _Row:
         self.config = _merged(defaults, {key: value for key, value in row.items() if key in CONFIG_KEYS})
         if "seeds" in row:
             self.config = {**self.config, "seed": self._seeds(row)}
+        self._needs_by_seed = "{seed}" in repr([self.config.get("init"), self.config.get("objective")])
+        self._last: tuple[Mapping[str, Any], RunConfig] | None = None
 
     def _seeds(self, row: Mapping[str, Any]) -> list[int]:
         seeds = row["seeds"]
@@ -135,14 +138,27 @@ class _Row:
             yield GridRun(name=name, kind=self.kind, config=config, cells=self.cells)
 
     def _config(self, values: Mapping[str, Any], above: Mapping[str, GridRun]) -> RunConfig:
-        """Return the config of one point of the product."""
+        """Return the config of one point of the product; points that differ in the seed alone share all else."""
+        rest, seed = {key: value for key, value in values.items() if key != "seed"}, values.get("seed")
+        if self._last is not None and type(seed) is int and 0 <= seed < MAX_SEED and not self._needs_by_seed:
+            before, made = self._last
+            if all(one is other for one, other in zip(rest.values(), before.values(), strict=True)):
+                return dataclasses.replace(made, seed=seed)
+        self._last = rest, self._checked(values, above)
+        return self._last[1]
+
+    def _checked(self, values: Mapping[str, Any], above: Mapping[str, GridRun]) -> RunConfig:
+        """Return the config that these values describe."""
         values = {**values, "schedule": self._schedule(self._table(values, "schedule"))}
         simple = {
             key: value for key, value in values.items() if key in ("data", "network", "schedule", "loss", "seed")
         }
         if "data" not in simple:
             raise InputError(f"{self.where}: data is missing; expected a table with at least dataset")
-        words = words_of(from_dict(simple, where=self.where))
+
+        def words() -> RunConfig:
+            return from_dict(simple, where=self.where)
+
         points = None
         objective = dict(self._table(values, "objective"))
         if objective:
@@ -177,12 +193,12 @@ class _Row:
         return {**to_dict(SCHEDULE_PRESETS[preset]()), **own}
 
     def _weights(
-        self, table: Mapping[str, Any], above: Mapping[str, GridRun], words: Mapping[str, str]
+        self, table: Mapping[str, Any], above: Mapping[str, GridRun], words: Callable[[], RunConfig]
     ) -> Mapping[str, Any]:
         """Return the table with the name of a run above replaced by that run's config."""
         if not isinstance(table.get("run"), str):
             return table
-        name = self._filled(table["run"], words)
+        name = self._filled(table["run"], words) if "{" in table["run"] else table["run"]
         if name not in above:
             hint = did_you_mean(name, above) or f"runs above: {', '.join(list(above)[:5]) or 'none'}"
             raise InputError(f"{self.where}: run = {name!r} names no run above this row; {hint.strip()}")
@@ -203,7 +219,7 @@ class _Row:
         if isinstance(config.objective, AttentionTransfer) and isinstance(config.objective.beta, BetaSearch):
             search = config.objective.beta
             own = search.template.name if self.template is None else self.template
-            name = f"search_{self._filled(own, words_of(search.template))}"
+            name = f"search_{self._filled(own, lambda: search.template)}"
             for beta, point in zip(search.points, search.runs, strict=True):
                 yield GridRun(name=f"{name}_beta{beta:g}", kind="search", config=point)
 
@@ -211,14 +227,16 @@ class _Row:
         if self.template is None:
             return config.name
         seeds = isinstance(self.config.get("seed"), list) and "{seed}" not in self.template
-        return self._filled(self.template + "_r{seed}" * seeds, words_of(config))
+        return self._filled(self.template + "_r{seed}" * seeds, lambda: config)
 
-    def _filled(self, template: str, words: Mapping[str, str]) -> str:
+    def _filled(self, template: str, about: Callable[[], RunConfig]) -> str:
         """Return the template with each ``{key}`` replaced by the run's own value."""
-        for key in PLACEHOLDER.findall(template):
-            if key not in words:
-                raise InputError(f"{self.where}: {{{key}}} is unknown; {known_words(key, words)}")
-        return PLACEHOLDER.sub(lambda match: words[match[1]], template)
+        config = about()
+        words = {key: word_of(config, key) for key in PLACEHOLDER.findall(template)}
+        for key in words:
+            if words[key] is None:
+                raise InputError(f"{self.where}: {{{key}}} is unknown; {known_words(key, words_of(config))}")
+        return PLACEHOLDER.sub(lambda match: words[match[1]] or "", template)
 
 
 def expand(value: Any, key: str = "") -> Iterator[Any]:
@@ -243,27 +261,41 @@ def num_values(value: Any, key: str = "") -> int:
     return 1
 
 
+SHORT_WORDS: dict[str, Callable[[RunConfig], str]] = {
+    "dataset": lambda config: config.data.dataset,
+    "size": lambda config: config.data.subset,
+    "network": lambda config: config.network.name.replace("/", "-"),
+    "short": lambda config: NETWORKS[config.network.name].short_name,
+    "scope": lambda config: config.network.scope,
+    "init": lambda config: config.init.source,
+    "method": lambda config: max(methods_of(config) - {str(config.objective.method)}, key=len),
+    "teacher": lambda config: "none" if config.objective.teacher is None else config.objective.teacher.source,
+    "beta": lambda config: _beta_word(getattr(config.objective, "beta", None)),
+    "seed": lambda config: str(config.seed),
+}
+WORD_TABLES = ("data", "network", "schedule", "loss", "objective")
+
+
+def word_of(config: RunConfig, key: str) -> str | None:
+    """Return what ``{key}`` stands for in a name: a short word, or a plain value by its dotted key."""
+    if key in SHORT_WORDS:
+        return SHORT_WORDS[key](config)
+    table, _, name = key.partition(".")
+    values = vars(getattr(config, table)) if table in WORD_TABLES else {}
+    if name not in values or name.startswith("_") or not isinstance(values[name], str | int | float | None):
+        return None
+    return str(values[name])
+
+
 def words_of(config: RunConfig) -> dict[str, str]:
-    """Return what a name may hold in braces: short words, and the config's plain values by their dotted keys."""
-    objective = config.objective
-    beta = getattr(objective, "beta", None)
-    words = {
-        "dataset": config.data.dataset,
-        "size": config.data.subset,
-        "network": config.network.name.replace("/", "-"),
-        "short": NETWORKS[config.network.name].short_name,
-        "scope": config.network.scope,
-        "init": config.init.source,
-        "method": max(methods_of(config) - {str(objective.method)}, key=len),
-        "teacher": "none" if objective.teacher is None else objective.teacher.source,
-        "beta": f"{beta:g}" if isinstance(beta, int | float) else "search" if beta is not None else "none",
-        "seed": str(config.seed),
-    }
-    for table in ("data", "network", "schedule", "loss"):
-        part = getattr(config, table)
-        words |= {f"{table}.{item.name}": str(getattr(part, item.name)) for item in dataclasses.fields(part)}
-    plain = {f"objective.{key}": value for key, value in vars(objective).items()}
-    return words | {key: str(value) for key, value in plain.items() if isinstance(value, str | int | float)}
+    """Return all that a name may hold in braces."""
+    dotted = [f"{table}.{name}" for table in WORD_TABLES for name in vars(getattr(config, table))]
+    found = {key: word_of(config, key) for key in (*SHORT_WORDS, *dotted)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _beta_word(beta: Any) -> str:
+    return f"{beta:g}" if isinstance(beta, int | float) else "search" if beta is not None else "none"
 
 
 def _advice(template: Any, config: RunConfig, other: RunConfig) -> str:

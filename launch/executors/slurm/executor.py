@@ -19,7 +19,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
 from harness.runs.provenance import ROOT, git_state
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
-from launch.executors.prepare import TrainCommand, prepare_folder
+from launch.executors.prepare import TrainCommand, prepare_folders
 from launch.executors.slurm.profile import ClusterConfig, load_profile
 from launch.executors.slurm.queue import DEFAULT_MAX_ARRAY_SIZE, ask, cancel_jobs, max_array_size
 from launch.executors.slurm.sbatch import queue_jobs, refuse_what_no_node_has, render
@@ -165,8 +165,7 @@ class _Batch:
         folder, record = self._folder / submission.name, self._folder / f"{submission.name}.json"
         new_folders = [path for run in runs if not (path := self._runs_dir / run.run_id).exists()]
         try:
-            for run in runs:
-                prepare_folder(run, self._runs_dir)
+            prepare_folders(runs, self._runs_dir)
             submission.write(record)
             jobs = [self._job(task) for task in tasks]
             number = queue_jobs(jobs, self._cluster, folder, submission.name, dependency)
