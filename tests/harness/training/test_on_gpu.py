@@ -13,39 +13,23 @@ import pandas as pd
 import pytest
 import torch
 from accelerator_state import forget_accelerator
+from on_gpu import assert_same, trained
 from stopped_runs import command, run
-from tiny_runs import attention_transfer, hash_of, tiny_config, tiny_runtime, tiny_schedule, without_times
+from tiny_runs import attention_transfer, tiny_config, tiny_runtime, tiny_schedule, without_times
 
 from harness.config import (
     ChannelWise,
     FitNet,
     NetworkConfig,
     Relational,
-    RunConfig,
     TransferLearning,
     Weights,
 )
 from harness.evaluation.evaluate import evaluate_run
 from harness.runs.folder import RunFolder
-from harness.training.run import train_run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 NONE = Weights(kind="none")
-
-
-def trained(config: RunConfig, beton: Path, runs_dir: Path, **runtime: Any) -> RunFolder:
-    """Train on the GPU, without what an earlier run of this process has left in Accelerate."""
-    forget_accelerator()
-    settings = tiny_runtime(beton, runs_dir, **{"device": "cuda", "precision": "bf16", **runtime})
-    train_run(config, settings)
-    return settings.folder_of(config)
-
-
-def assert_same(ours: RunFolder, theirs: RunFolder) -> None:
-    assert hash_of(ours.last_dir) == hash_of(theirs.last_dir)
-    assert hash_of(ours.best_dir) == hash_of(theirs.best_dir)
-    assert without_times(ours) == without_times(theirs)
-    assert ours.predictions_file.read_bytes() == theirs.predictions_file.read_bytes()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
