@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.beton.content_hash import content_hash, count_labels, count_splits
 from datasets.beton.format import METADATA_START
+from datasets.beton.mixed import MixedBeton
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import samples_path
 from datasets.errors import InputError
@@ -22,8 +23,10 @@ def verify(beton: Beton) -> list[str]:
     """Read every byte of the three files and name what differs from what was written; empty when nothing does.
 
     Each page is compared with its checksum, the gaps with zeros, head and table with what they must be, and content
-    hash and counts with the sidecar.
+    hash and counts with the sidecar. Of several betons that are read as one, each is verified.
     """
+    if isinstance(beton, MixedBeton):
+        return [f"{part.path.name}: {problem}" for part in beton.parts for problem in verify(part)]
     if sha256_file(samples_path(beton.path)) != beton.sidecar.file.samples_sha256:
         return [f"{samples_path(beton.path).name}: the samples table was altered"]
     try:

@@ -40,8 +40,7 @@ def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
     Raises:
         InputError: for an unknown key, a value of another type or out of range, naming key, value and what is known.
     """
-    if isinstance(values.get("data"), list):
-        values = {**values, "data": _joined(values["data"], where)}
+    values = with_joined_data(values, where)
     try:
         config: RunConfig = validate_strictly(_adapter(tuple(OBJECTIVES)), values)
     except ValidationError as error:
@@ -53,8 +52,15 @@ def from_dict(values: dict[str, Any], *, where: str) -> RunConfig:
     return config
 
 
-def _joined(tables: list[Any], where: str) -> dict[str, Any]:
-    """``data`` given as a list: one table that names the datasets and subsets of all, with what is common to them."""
+def with_joined_data(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values with ``data`` that is a list as one table: datasets and subsets joined, with what is common to all.
+
+    Raises:
+        InputError: for a list of anything else, and for two values of a common key.
+    """
+    tables = values.get("data")
+    if not isinstance(tables, list):
+        return values
     if not tables or not all(isinstance(table, dict) and isinstance(table.get("dataset"), str) for table in tables):
         raise InputError(f"{where}: data: expected a table with dataset, or a list of such tables")
     if len(tables) == 1:
@@ -67,7 +73,7 @@ def _joined(tables: list[Any], where: str) -> dict[str, Any]:
                 raise InputError(f"{where}: data.{key}: {both}; it holds for all datasets, so give it once")
     subsets = [str(table.get("subset", "full")) for table in tables]
     subset = "full" if set(subsets) == {"full"} else JOINT.join(subsets)
-    return {**common, "dataset": JOINT.join(table["dataset"] for table in tables), "subset": subset}
+    return {**values, "data": {**common, "dataset": JOINT.join(one["dataset"] for one in tables), "subset": subset}}
 
 
 def validate_strictly(adapter: TypeAdapter[T], values: Any) -> T:

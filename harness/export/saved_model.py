@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.beton.sidecar import read_sidecar
+from datasets.beton.mixed import open_beton
+from datasets.beton.sidecar import read_sidecar, sidecar_path
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import parse_as, read_json
+from datasets.sources.registry import beton_files
 from harness.config import RunConfig
 from harness.evaluation.calibration import Calibration
 from harness.networks import Network
@@ -100,9 +102,10 @@ def _preprocessing_of_run(path: Path, beton: Path | None) -> tuple[Preprocessing
     above = (Path(), *path.resolve().parents) if isinstance(recorded, str) else ()
     tried = [beton] if beton is not None else [folder / str(recorded) for folder in above]
     for place in tried:
-        if not place.with_name(f"{place.name}.json").is_file():
+        files = beton_files(place)
+        if not all(sidecar_path(file).is_file() for file in files):
             continue
-        sidecar = read_sidecar(place)
+        sidecar = read_sidecar(place) if files == (place,) else open_beton(place).sidecar
         if sidecar.content_hash == wanted:
             return Preprocessing.of(sidecar), place
         if beton is not None:

@@ -44,11 +44,13 @@ def sweep_toml(path: Path, settings: Sequence[str], seeds: int | None = None) ->
     Raises:
         InputError: for an unreadable config, a setting of another form, or what no run's config holds.
     """
+    from harness.config.parse import with_joined_data
     from harness.training.config_file import load_config, read_values
 
     config, _ = load_config(path)
     needs = {need.run_id: need for need in _ancestors(config)}
     values = {key: value for key, value in read_values(path).items() if key != "runtime"}
+    values = with_joined_data(values, str(path))
     for table in (values.get("init", {}), values.get("objective", {}).get("teacher", {})):
         if isinstance(table.get("run"), str):
             table["run"] = f"need_{load_config(Path(table['run']))[0].run_id}"

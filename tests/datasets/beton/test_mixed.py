@@ -14,6 +14,7 @@ from datasets.augment.policy import Augment
 from datasets.beton.mixed import MixedBeton, open_beton
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import sidecar_path, write_sidecar
+from datasets.beton.verify import verify
 from datasets.convert.merge import merge
 from datasets.errors import InputError
 from datasets.loading.balance import balance_groups
@@ -58,6 +59,7 @@ def test_it_says_what_the_merged_file_says(mix: MixedBeton) -> None:
     groups = [balance_groups(beton, beton.indices("train"), "dataset") for beton in (mix, merged)]
     assert {name: list(rows) for name, rows in groups[0].items()} == {n: list(rows) for n, rows in groups[1].items()}
     assert leaks_between_splits(mix) == []
+    assert verify(mix) == []
 
 
 @pytest.mark.parametrize("tier", ["stream", "resident"])

@@ -14,6 +14,7 @@ from datasets.beton.reader import Beton
 from datasets.convert.merge import merge
 from datasets.errors import InputError
 from harness.evaluation.evaluate import evaluate_run
+from harness.export.saved_model import open_model
 from harness.runs.checkpoint import load_weights
 from harness.training.run import train_run
 
@@ -57,6 +58,7 @@ def test_it_has_the_bits_of_a_run_on_the_merged_file(data: Path, tmp_path: Path)
     parts = {name: Beton.open(data.with_name(f"{name}.beton")).sidecar.content_hash for name in scores}
     assert ours.provenance()["parts"] == parts
     assert load_weights(ours.best_dir)[1]["dataset"] == "chestxray14+clinic"
+    assert open_model(ours.path).beton == data.with_name("chestxray14+clinic.beton")
 
 
 def test_a_mix_with_one_image_in_train_and_test_is_refused(data: Path, tmp_path: Path) -> None:

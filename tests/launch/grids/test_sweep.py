@@ -42,6 +42,13 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_config_of_several_datasets_is_one_run_of_a_sweep(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.toml"
+    path.write_text('data = [{ dataset = "chexpert", subset = "1k" }, { dataset = "hospital" }]')
+    (run,) = grid_of(tomllib.loads(sweep_toml(path, ["schedule.epochs=3"])), "here").runs
+    assert (run.config.data.dataset, run.config.data.subset) == ("chexpert+hospital", "1k+full")
+
+
 def test_a_sweep_is_a_grid_of_all_combinations_and_seeds(config: Path) -> None:
     text = sweep_toml(config, SETTINGS, 2)
     assert text == (
