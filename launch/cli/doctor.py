@@ -42,6 +42,8 @@ class Doctor:
         tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="DATASET=PATH")
     ] = ()
     """A dataset as its owner distributes it: tables, missing files, a few images."""
+    cluster: Path | None = None
+    """A cluster profile, whose jobs are compared with the cluster; nothing is submitted."""
     imagenet_weights: Path | None = None
     """torchvision's densenet121 ImageNet file, to be looked at."""
     xrv_weights: tuple[Path, ...] = ()
@@ -78,6 +80,7 @@ class Doctor:
 
     def _findings(self, roots: dict[str, Path]) -> Iterator[Finding]:
         """All checks, quick ones first."""
+        from launch.doctor.cluster import check_profile
         from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
         from launch.doctor.machine import check_folder, check_gpu, check_machine, check_mps
         from launch.doctor.runs import check_runs
@@ -89,6 +92,8 @@ class Doctor:
         yield check_folder("data folder", self.data_dir)
         yield check_folder("runs folder", self.runs_dir)
         yield from check_slurm()
+        if self.cluster is not None:
+            yield from check_profile(self.cluster)
         yield from check_ffcv_here()
         yield from check_gpu()
         yield from check_mps()
