@@ -49,9 +49,10 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
 }
 """For each key: a profile, what ``scontrol show job`` then says, and what the dry run shows."""
 SBATCH = f'[sbatch]\n{HELD}\nnice = 7\ncomment = "chests"\n'
-ALL = {
-    name: KEYS[name] for name in KEYS if name not in ("nodes", "gpus_per_run", "runs_per_job", "cpus_per_task")
-} | {"nodes": ("nodes = 1\ngpus_per_run = 1", {"NumNodes": "1-1"}, "--nodes=1")}
+APART = ("nodes", "gpus_per_run", "mps", "runs_per_job", "cpus_per_task")
+ALL = {name: KEYS[name] for name in KEYS if name not in APART} | {
+    "nodes": ("nodes = 1\ngpus_per_run = 1", {"NumNodes": "1-1"}, "--nodes=1")
+}
 
 
 GRID = """
