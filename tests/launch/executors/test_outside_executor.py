@@ -74,8 +74,9 @@ def wait_for(capsys: pytest.CaptureFixture[str], folders: tuple[str, ...], name:
 
 
 def test_its_grid_is_planned_with_printed_values(
-    capsys: pytest.CaptureFixture[str], folders: tuple[str, ...]
+    capsys: pytest.CaptureFixture[str], folders: tuple[str, ...], tmp_path: Path
 ) -> None:
+    (tmp_path / "chestxray14.beton").unlink()  # an empty file, of which a plan warns that it cannot be read
     document = run_json(capsys, "grid", "plan", "two_sizes", *folders)
     assert [run["action"] for run in document["runs"]] == ["run", "wait", "wait"]
     assert document["runs"][1]["printed"] == {"auc": 71.0, "ci": 1.5}
