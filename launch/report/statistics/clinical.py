@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import zipfile
 from collections.abc import Sequence
@@ -101,7 +102,7 @@ def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed:
     scored whatever the time.
     """
     options = ScoreOptions(resamples=resamples, seed=seed, pairs=False)
-    end, began, waiting = time.monotonic() + seconds, False, 0
+    end, waiting = math.inf, 0  # the clock begins after the first run, with which kernels may have to be compiled
     found = dict[str, RunScores]()
     for cell in cells:
         runs = list[RunScores]()
@@ -109,8 +110,9 @@ def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed:
             try:
                 key = _key(run, options)
                 scores = _kept(cache / f"{run.run_id}.npz", key)
-                if scores is None and (time.monotonic() <= end or not began):
-                    began, scores = True, _scored(run, options)
+                if scores is None and time.monotonic() <= end:
+                    scores = _scored(run, options)
+                    end = min(end, time.monotonic() + seconds)
                     _keep(cache / f"{run.run_id}.npz", key, scores)
             except InputError:  # the paired bootstrap names such runs
                 continue

@@ -76,7 +76,9 @@ def groups(data: ReportData) -> list[Item]:
                     continue
                 places = {name: place for place, name in enumerate(group.names)}
                 values = [_group_value(group, places.get(name), column) for name in names]
-                rows.append(row(*_words(cell), score, number_value(group.num_labels, "d"), *values))
+                rows.append(
+                    row(*_words(cell), HEADS[SCORES.index(score)], number_value(group.num_labels, "d"), *values)
+                )
         title = f"By {attribute}"
         columns = (*text_columns(*_WORDS, "Score"), *number_columns("Labels", *names))
         tables += _table(data, f"groups-{attribute}", title, columns, rows, GROUPS_NOTE)
@@ -97,7 +99,8 @@ def _gap_table(data: ReportData) -> list[Table]:
                 Value((f"{difference:+.3f}{clear}", ends), sort=difference),
             )
             which = f"{change.highest} over {change.lowest}"
-            rows.append(row(*_words(pair.other), change.attribute, change.score, which, *values))
+            score = HEADS[SCORES.index(change.score)]
+            rows.append(row(*_words(pair.other), change.attribute, score, which, *values))
     columns = (
         *text_columns(*_WORDS, "Attribute", "Score", "Gap"),
         *number_columns("Transfer learning", "Method", "Change"),
