@@ -29,7 +29,7 @@ demo-data: setup
 	$(CXR) convert mimic_cxr --root $(DATA)/phantom/MIMIC-CXR-JPG --out $(DATA)/mimic_cxr.beton --size 64
 
 test: setup
-	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES)
 
 lint: setup
 	$(VENV)/bin/ruff check .

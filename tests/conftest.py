@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,30 @@ import pytest
 # too. Tests that send Ctrl-C need processes that begin with the default handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-CLUSTER = Path(__file__).parent / "launch" / "slurm"
+# From the longest to the shortest, so that the two processes end at about the same time.
+ORDER = ("launch/slurm", "docs", "harness", "launch", "benchmarks", "datasets")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for pytest-xdist's ``loadgroup``, so that fixtures of a file or of the cluster are made once."""
-    for item in items:
-        on_cluster = item.path.is_relative_to(CLUSTER)
-        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else str(item.path)))
-    items.sort(key=lambda item: not item.path.is_relative_to(CLUSTER))  # the longest group first
+    """Begin with the tests on the cluster, which wait more than they compute."""
+    tests = Path(__file__).parent
+    folders = [tests / folder for folder in ORDER]
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, folder in enumerate(folders) if item.path.is_relative_to(folder)), len(ORDER))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to a process, so that fixtures are made once, and all that needs the cluster to one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return ORDER[0] if f"/{ORDER[0]}/" in file else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
