@@ -126,7 +126,11 @@ def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed:
 
 
 def gap_changes(base: RunScores, other: RunScores) -> list[GapChange]:
-    """How the gap between the two groups farthest apart under ``base`` differs under ``other``, by attribute."""
+    """How the gap between the two groups farthest apart differs between the methods, by attribute.
+
+    The groups are chosen on the sum of both methods' scores: a choice on one of them would favour chance in its gap,
+    which the other then seems to narrow.
+    """
     if base.test_set != other.test_set:
         return []
     changes = []
@@ -135,7 +139,7 @@ def gap_changes(base: RunScores, other: RunScores) -> list[GapChange]:
             known = np.flatnonzero(~np.isnan(first.point[:, column] + second.point[:, column]))
             if len(known) < 2:
                 continue
-            point = first.point[known, column]
+            point = (first.point + second.point)[known, column]
             high, low = known[np.argmax(point)], known[np.argmin(point)]
             if high == low:
                 high, low = known[0], known[1]

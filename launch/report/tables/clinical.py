@@ -45,9 +45,9 @@ GROUPS_NOTE = (
     "is what is called underdiagnosis of the lower one."
 )
 GAPS_NOTE = (
-    "The two groups that are farthest apart under transfer learning, and the same two under the method; change is "
-    "the method's gap minus that of transfer learning, with its 95 % interval on the same resamples. * the interval "
-    "does not hold 0."
+    "The two groups that are farthest apart in the mean of transfer learning and the method; change is the method's "
+    "gap minus that of transfer learning, with its 95 % interval on the same resamples. * the interval does not "
+    "hold 0."
 )
 
 

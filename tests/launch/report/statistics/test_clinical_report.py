@@ -103,3 +103,29 @@ def test_without_resamples_or_predictions_there_are_no_scores(runs: Path, tmp_pa
     for options in (Options(resamples=20), Options(resamples=0)):
         built = build_report(runs, tmp_path / "out", options)
         assert built.data.clinical.cells == {} and not (tmp_path / "out" / "scores.csv").exists()
+
+
+def test_a_changed_gap_does_not_depend_on_which_method_is_the_base() -> None:
+    """Groups chosen under the base alone would make chance in its gap look like a gap that the other narrows."""
+
+    def scores_of(*points: float) -> clinical.RunScores:
+        drawn = np.random.default_rng(0).normal(points, 0.01, (50, 3)).astype(np.float32)
+        group = clinical.GroupMeans(
+            attribute="site",
+            names=("A", "B", "C"),
+            counts=(50,) * 3,
+            positives=(25,) * 3,
+            num_labels=1,
+            point=np.repeat(np.array(points)[:, None], 3, axis=1),
+            drawn=np.repeat(drawn[..., None], 3, axis=2),
+        )
+        empty = np.zeros((2, 15, 3))
+        return clinical.RunScores(
+            labels=("E",), num_patients=9, point=empty[0], drawn=empty, reliability=empty, groups=(group,)
+        )
+
+    first, second = scores_of(0.9, 0.7, 0.6), scores_of(0.7, 0.95, 0.65)
+    there, here = clinical.gap_changes(first, second)[0], clinical.gap_changes(second, first)[0]
+    assert (there.highest, there.lowest) == (here.highest, here.lowest) == ("B", "C")
+    assert (there.base, there.other) == (here.other, here.base) == pytest.approx((0.1, 0.3))
+    assert (there.low, there.high) == pytest.approx((-here.high, -here.low), abs=1e-6)
