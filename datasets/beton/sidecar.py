@@ -22,6 +22,8 @@ OF_A_BETON = ("index", "split", "subset_rank", "crc32")
 UNCERTAIN_PREFIX = "uncertain:"
 NO_ATTRIBUTES = ("index", "path", "name", "patient", "study", "split", "subset_rank", "crc32")
 """Columns of the samples table that tell images apart and no groups of them."""
+MAX_SIDE = 65_535
+"""Of a page, in pixels."""
 FORMAT_VERSION = 1
 """Raised when a beton or its companions change in a way that older code would misread."""
 
@@ -71,6 +73,11 @@ class Sidecar:
     rejects: list[dict[str, str]]
     """Images left out because something is wrong with them: path and reason, of a table's row also table and row."""
     versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse what no header of a file can hold."""
+        if not 1 <= self.image_size <= MAX_SIDE:
+            raise ValueError(f"image_size {self.image_size}: expected 1 to {MAX_SIDE:,}")
 
     @property
     def encoding(self) -> Encoding:

@@ -82,3 +82,11 @@ def test_odd_sidecars(beton: Beton, read: Feed, tmp_path: Path, data: st.DataObj
     path = copied(beton, tmp_path)
     write_sums(path, data.draw(changed([beton.sidecar.to_json()])))
     read(str(path))
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10**6])
+def test_a_side_that_no_page_has_is_refused(beton: Beton, tmp_path: Path, size: int) -> None:
+    path = copied(beton, tmp_path)
+    write_sums(path, {**beton.sidecar.to_json(), "image_size": size})
+    with pytest.raises(InputError, match=rf"image_size {size}: expected 1 to 65,535"):
+        Beton.open(path)
