@@ -20,7 +20,7 @@ from benchmarks.science.data import prepare
 from benchmarks.science.page import write_results
 from benchmarks.science.scores import collect
 from datasets.errors import InputError
-from launch.cli.grid_submit import Submit
+from launch.cli.grid.submit import Submit
 
 
 def train_all(work: Path, *, threads: int) -> None:

@@ -107,7 +107,7 @@ class Calibration:
         Raises:
             InputError: for a key that is unknown or missing, or a value of another kind.
         """
-        return parse_as(cls, values, where=where)
+        return parse_as(cls, values, where=where, advice="; 'cxr evaluate RUN --write' makes it anew")
 
     @classmethod
     def read(cls, path: Path) -> Calibration | None:

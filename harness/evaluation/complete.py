@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
 from datasets.beton.mixed import open_beton
@@ -26,7 +25,7 @@ from harness.evaluation.predictions_file import (
     targets_of,
     write_predictions,
 )
-from harness.networks import build_network
+from harness.networks import network_with
 from harness.runs.checkpoint import load_weights, weights_hash
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer_of_all
@@ -94,9 +93,8 @@ def complete_run(
         (lacking,) = broadcast_object_list([_lacking(folder, hashes)])
         written = list(lacking.values())
         if lacking:
-            network = build_network(config.network, len(json.loads(metadata["labels"])))
-            network.load_state_dict(tensors)
-            network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            num_outputs = len(json.loads(metadata["labels"]))
+            network = network_with(config.network, tensors, num_outputs, accelerator.device)
         for split, path in lacking.items():
             predictions = predict_split(accelerator, network, beton, split, runtime)
             if accelerator.is_main_process:

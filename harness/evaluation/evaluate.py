@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datasets.beton.mixed import open_beton
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
@@ -20,7 +18,7 @@ from datasets.sources.labels import finding
 from harness.devices.accelerator import Accelerator, loader_threads, make_accelerator
 from harness.evaluation.inference import Predictions, predict
 from harness.evaluation.metrics import score
-from harness.networks import Network, build_network
+from harness.networks import Network, network_with
 from harness.runs.checkpoint import best_epoch, load_weights
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
@@ -73,9 +71,7 @@ def evaluate_run(
             f"{config.data.image_size} px; convert with --size {config.data.image_size}"
         )
     accelerator = make_accelerator(runtime)
-    network = build_network(config.network, len(outputs))
-    network.load_state_dict(tensors)
-    network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network_with(config.network, tensors, len(outputs), accelerator.device)
     subset = config.data.subset if split == "train" and beton.sidecar.dataset == config.data.dataset else "full"
     predictions = predict_split(accelerator, network, beton, split, runtime, subset=subset)
     logits = predictions.logits[:, [outputs.index(label) for label in labels]]

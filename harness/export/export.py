@@ -18,13 +18,13 @@ from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
 from datasets.files import regular, write_json
 from harness.evaluation.calibration import Calibration
-from harness.evaluation.metrics import Interval, auroc_intervals
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
 from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_calibration, open_model
 from harness.runs.checkpoint import WEIGHTS_NAME, safetensors_bytes
 from harness.runs.checkpoint_folder import replacing_folder
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer
+from harness.scoring.bootstrap import Interval, auroc_intervals
 
 logger = logging.getLogger(__name__)
 

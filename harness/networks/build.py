@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.errors import InputError
@@ -30,6 +31,16 @@ def build_network(config: NetworkConfig, num_outputs: int) -> Network:
     """
     network = construct(config, num_outputs)
     draw_weights(network, seed=0)
+    return network
+
+
+def network_with(
+    config: NetworkConfig, tensors: Mapping[str, Tensor], num_outputs: int, device: torch.device
+) -> Network:
+    """The network with these weights, on a device and in channels_last."""
+    network = build_network(config, num_outputs)
+    network.load_state_dict(tensors)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ import pandas as pd
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
 from harness.evaluation.calibration import RULES, Calibration
-from harness.evaluation.metrics import mean_of_defined
 from harness.evaluation.predictions_file import labels_of, logits_of, targets_of
+from harness.scoring.bootstrap import mean_of_defined
 from harness.scoring.groups import Partition, partitions
 from harness.scoring.resampling import NUM_BINS, SCORES, Ranked, draw_patients, resample
 
@@ -222,16 +222,6 @@ def _means(values: np.ndarray) -> np.ndarray:
     return mean_of_defined(moved.reshape(-1, moved.shape[-1])).reshape(moved.shape[:-1])
 
 
-def intervals(scored: Scored) -> np.ndarray:
-    """(G, L + 1, K, 2): 95 % percentile intervals of all scores; NaN where no resample has one."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All-NaN slice", category=RuntimeWarning)
-        found = np.nanpercentile(scored.drawn, [2.5, 97.5], axis=0)
-    return np.moveaxis(found, 0, -1)
-
-
 def comparable(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
     """Groups (G,) bool and labels (L,) bool over which means of groups are compared.
 
@@ -278,53 +268,3 @@ def gap_between(
     spread = float(np.nanstd(drawn[:, high] - drawn[:, low]))
     half = float(-ndtri(0.025 / math.comb(num_groups, 2))) * spread
     return Gap(part.names[high], part.names[low], difference, difference - half, difference + half)
-
-
-def document(found: Sequence[Scored], labels: Sequence[str]) -> dict[str, Any]:
-    """Plain JSON values: scores with intervals of all images and of each group, and the gaps between groups."""
-    whole, *parts = found
-    return {
-        "labels": list(labels),
-        "num_images": int(whole.num_images[0]),
-        "scores": _group_values(whole, 0, labels, intervals(whole)),
-        "groups": [
-            {
-                "by": list(part.partition.by),
-                "group": name,
-                "num_images": int(part.num_images[number]),
-                "too_small": [label for label, large in zip(labels, part.large[number], strict=True) if not large],
-                "scores": _group_values(part, number, labels, ends),
-            }
-            for part, ends in ((part, intervals(part)) for part in parts)
-            for number, name in enumerate(part.partition.names)
-        ],
-        "gaps": [
-            {"by": list(part.partition.by), "label": name, "score": score, **found_gap._asdict()}
-            for part in parts
-            for score in GAP_SCORES
-            for name, number in [*((label, place) for place, label in enumerate(labels)), (MEAN, None)]
-            if (found_gap := gap(part, score, number)) is not None
-        ],
-    }
-
-
-def _group_values(scored: Scored, group: int, labels: Sequence[str], ends: np.ndarray) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for number, label in enumerate((*labels, MEAN)):
-        values[label] = {
-            score: {"value": _plain(scored.point[group, number, k]), "interval": _ends(ends[group, number, k])}
-            for k, score in enumerate(SCORES)
-            if not math.isnan(scored.point[group, number, k])
-        }
-        if label != MEAN:
-            values[label]["positives"] = int(scored.positives[group, number])
-            values[label]["negatives"] = int(scored.negatives[group, number])
-    return values
-
-
-def _plain(value: float) -> float:
-    return round(float(value), 6)
-
-
-def _ends(pair: np.ndarray) -> list[float] | None:
-    return None if np.isnan(pair).any() else [_plain(value) for value in pair]

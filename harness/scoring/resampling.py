@@ -1,8 +1,7 @@
 """Scores of groups of images on resamples of their patients, several thousand of them in seconds.
 
-Patients are drawn with replacement, each with all of its images (see ``harness.evaluation.metrics``, whose draws
-these are, so that everything that a report says of one test split rests on the same resamples). scikit-learn gives
-the same values with how often each image was drawn as ``sample_weight``, but sorts and checks anew each time.
+Patients are drawn with replacement, each with all of its images (see ``harness.scoring.bootstrap``). scikit-learn
+gives the same values with how often each image was drawn as ``sample_weight``, but sorts and checks anew each time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from datasets.loading.threads import compiled_kernel
-from harness.evaluation.metrics import patient_counts
 
 SCORES = (
     *("auroc", "average_precision", "sensitivity", "specificity", "f1"),
@@ -37,8 +35,12 @@ Array = Any
 
 def draw_patients(num_patients: int, resamples: int, seed: int) -> np.ndarray:
     """(P, B) uint16: how often each patient stands in each resample."""
-    drawn = [counts.astype(np.uint16) for counts in patient_counts(num_patients, resamples, seed)]
-    return np.concatenate(drawn, axis=1)
+    generator = np.random.default_rng((seed, num_patients))
+    counts = np.empty((num_patients, resamples), np.uint16)
+    for draw in range(resamples):
+        chosen = generator.integers(0, num_patients, num_patients)
+        counts[:, draw] = np.bincount(chosen, minlength=num_patients)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,14 @@ class Ranked:
     """(n, 4) float64: target minus probability, its square, and both for the calibrated probability."""
     groups: np.ndarray
     """(S,) int64: the group of each segment of the images."""
+
+    @classmethod
+    def by_score(cls, targets: np.ndarray, scores: np.ndarray, owners: np.ndarray) -> Ranked:
+        """Rank the images of one label, all of them as one group, for scores that need neither probability nor
+        threshold; arguments as those of ``of``.
+        """
+        none = np.full(len(targets), np.nan)
+        return cls.of(targets, scores, (none, none), np.nan, owners, np.zeros(len(targets), np.int64))
 
     @classmethod
     def of(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from datasets.loading.options import ShardOptions
 from harness.devices.accelerator import Accelerator
@@ -15,7 +14,7 @@ from harness.devices.arithmetic import arithmetic
 from harness.evaluation.evaluate import label_columns, split_loader
 from harness.evaluation.inference import Predictions, predict
 from harness.evaluation.predictions_file import labels_of, logits_of
-from harness.networks import Network, build_network
+from harness.networks import Network, network_with
 from harness.runs.runtime import RuntimeConfig
 from harness.verification.check import Check, not_checked
 from harness.verification.recorded import RecordedRun, without_file
@@ -86,10 +85,7 @@ def load_network(run: RecordedRun, accelerator: Accelerator) -> Network:
     """
     name = run.config.network.name
     check_tensors(run.best[0], run.config.network, run.folder.best_dir, expected=f"the weights of a {name}")
-    network = build_network(run.config.network, len(run.labels))
-    network.load_state_dict(run.best[0])
-    network.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+    return network_with(run.config.network, run.best[0], len(run.labels), accelerator.device)
 
 
 def predict_as(

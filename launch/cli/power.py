@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from datasets.errors import InputError
-from launch.cli.grid import print_json
+from launch.cli.grid.plan import print_json
 from launch.grids.registry import load_grid
 from launch.grids.selection import Selection
 from launch.plan.power import Assumptions, grid_power

@@ -64,8 +64,11 @@ def read_data(directory: Path, out: Path, options: Options = UNHURRIED) -> Repor
     if options.resamples:
         drawn = {"resamples": options.resamples, "seed": options.bootstrap_seed}
         clinical = clinical_scores(cells, out / SCORES_CACHE, seconds=options.bootstrap_seconds, **drawn)
+    passed_over = (*collection.passed_over, *comparison.passed_over)
+    named = {item.path for item in passed_over}
+    passed_over += tuple(item for item in clinical.passed_over if item.path not in named)
     return ReportData(
-        collection=replace(collection, passed_over=(*collection.passed_over, *comparison.passed_over)),
+        collection=replace(collection, passed_over=passed_over),
         cells=cells,
         pairs=tuple(pairs),
         compared=comparison.compared,

@@ -31,9 +31,9 @@ from launch.report.statistics.cells import Cell, grouped
 from launch.report.tables.table import cell_notes
 
 T = TypeVar("T")
-VERSION = 1
+VERSION = 2
 """Raised when equal values are drawn in another way."""
-DASHES: dict[str, Literal["-", "--", ""]] = {"solid": "-", "dashed": "--", "none": ""}
+DASHES: dict[str, Literal["-", "--", "none"]] = {"solid": "-", "dashed": "--", "none": "none"}
 _MAX_MARKERS = 8
 """Markers of a line with a band, which would else hide it."""
 _PANEL_INCHES = (4.6, 3.3)
@@ -129,4 +129,5 @@ def _draw_series(axes: Axes, series: Series, style: Style, *, flipped: bool) -> 
             axes.errorbar(x, y, yerr=ends, capsize=3, **bars)
     every = max(1, len(x) // _MAX_MARKERS) if series.band else 1
     across, up = (y, x) if flipped else (x, y)
-    axes.plot(across, up, DASHES[series.line], markersize=4.5, markevery=every, linewidth=1.6, **style.look)
+    dashes = DASHES[series.line]
+    axes.plot(across, up, linestyle=dashes, markersize=4.5, markevery=every, linewidth=1.6, **style.look)

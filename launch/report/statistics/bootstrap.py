@@ -1,6 +1,6 @@
 """Bootstrap runs over test patients, keep the results in the report's folder, and pair them.
 
-Two runs on one test split are scored on the same resamples (see ``harness.evaluation.metrics``), so their
+Two runs on one test split are scored on the same resamples (see ``harness.scoring.bootstrap``), so their
 difference is a paired one.
 """
 
@@ -18,8 +18,8 @@ import pandas as pd
 
 from datasets.errors import InputError
 from datasets.files import replacing
-from harness.evaluation.metrics import bootstrap_auroc, mean_of_defined, percentile_interval
 from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
+from harness.scoring.bootstrap import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
 from launch.report.statistics.delong import delong_p, placements
 from launch.report.statistics.sources import bootstrap_p, holm, mixed_interval

@@ -23,9 +23,10 @@ from datasets.errors import InputError
 from datasets.files import replacing
 from harness.evaluation.calibration import Calibration
 from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
+from harness.scoring.bootstrap import percentile_intervals
 from harness.scoring.clinical import GAP_SCORES, Scored, ScoreOptions, comparable, group_scores, score_predictions
 from harness.scoring.resampling import NUM_BINS
-from launch.report.read.collect import Run
+from launch.report.read.collect import PassedOver, Run
 from launch.report.statistics.cells import Cell
 
 VERSION = 1
@@ -93,17 +94,20 @@ class Clinical:
 
     cells: dict[str, RunScores] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed: int, seconds: float) -> Clinical:
     """Score the students for which there is time; the others are counted in the notes.
 
-    Runs whose files cannot be used have no part. A run that was scored before takes no time; at least one other is
+    Runs whose files cannot be used are passed over with the reason.
+
+    A run that was scored before takes no time; at least one other is
     scored whatever the time.
     """
     options = ScoreOptions(resamples=resamples, seed=seed, pairs=False)
     end, waiting = math.inf, 0  # the clock begins after the first run, with which kernels may have to be compiled
-    found = dict[str, RunScores]()
+    found, passed_over = dict[str, RunScores](), list[PassedOver]()
     for cell in cells:
         runs = list[RunScores]()
         for run in cell.finished if cell.role == "student" else ():
@@ -114,7 +118,8 @@ def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed:
                     scores = _scored(run, options)
                     end = min(end, time.monotonic() + seconds)
                     _keep(cache / f"{run.run_id}.npz", key, scores)
-            except InputError:  # the paired bootstrap names such runs
+            except InputError as error:
+                passed_over.append(PassedOver(run.folder.path, "incomplete", f"{error}; it is not scored"))
                 continue
             if scores is None:
                 waiting += 1
@@ -122,7 +127,8 @@ def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed:
                 runs.append(scores)
         if runs:
             found[cell.config.hash] = _averaged(runs)
-    return Clinical(found, (f"scores by label and group: {waiting} runs wait; {GO_ON}",) if waiting else ())
+    notes = (f"scores by label and group: {waiting} runs wait; {GO_ON}",) if waiting else ()
+    return Clinical(found, notes, tuple(passed_over))
 
 
 def gap_changes(base: RunScores, other: RunScores) -> list[GapChange]:
@@ -145,7 +151,7 @@ def gap_changes(base: RunScores, other: RunScores) -> list[GapChange]:
                 high, low = known[0], known[1]
             gaps = [group.point[high, column] - group.point[low, column] for group in (first, second)]
             drawn = [group.drawn[:, high, column] - group.drawn[:, low, column] for group in (first, second)]
-            ends = np.nanpercentile(drawn[1] - drawn[0], [2.5, 97.5])
+            ends = percentile_intervals(drawn[1] - drawn[0])
             names = first.names[high], first.names[low]
             changes.append(GapChange(first.attribute, score, *names, *map(float, gaps), *map(float, ends)))
     return changes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.scoring.bootstrap import percentile_intervals
 from harness.scoring.clinical import GAP_SCORES
 from harness.scoring.resampling import SCORES
 from launch.report.content import Item, Note, ReportData
@@ -33,7 +33,6 @@ HEADS = (
     *("Brier", "ECE", "Brier, calibrated", "ECE, calibrated"),
 )
 """Of ``SCORES`` but for the prevalence, which is no score."""
-LEVELS = (2.5, 97.5)
 SCORES_NOTE = (
     "Means of the labels, from 0 to 1, averaged over the repetitions; in brackets the 95 % interval of a bootstrap "
     "over patients, each with all images. Decisions are made where Youden's index is largest on validation. ECE: "
@@ -56,7 +55,7 @@ def scores(data: ReportData) -> list[Item]:
     """One row for each cell of students: the means of the labels."""
     rows = []
     for cell, found in _scored(data):
-        ends = _ends(found.drawn[:, -1])
+        ends = percentile_intervals(found.drawn[:, -1])
         values = (_value(found.point[-1, k], ends[k]) for k in range(len(HEADS)))
         links = Value((str(len(cell.finished)),), sort=len(cell.finished), links=run_links(cell))
         rows.append(row(*_words(cell), *values, links))
@@ -114,7 +113,7 @@ def scores_csv(data: ReportData) -> str:
     """One row for each cell, label and score."""
     rows = list[dict[str, Any]]()
     for cell, found in _scored(data):
-        ends = _ends(found.drawn)
+        ends = percentile_intervals(found.drawn)
         for number, label in enumerate((*found.labels, MEAN)):
             for k, score in enumerate(SCORES):
                 value = float(found.point[number, k])
@@ -154,16 +153,7 @@ def _group_value(group: Any, place: int | None, column: int) -> Value:
     if place is None:
         return Value(("-",))
     counts = f"{group.counts[place]:,} images, {group.positives[place]:,} positive"
-    value = _value(float(group.point[place, column]), _ends(group.drawn[:, place, column]))
+    value = _value(float(group.point[place, column]), percentile_intervals(group.drawn[:, place, column]))
     if value.sort is None:
         return Value(("too small", counts), mark="missing")
     return Value((*value.lines, counts), sort=value.sort)
-
-
-def _ends(drawn: np.ndarray) -> np.ndarray:
-    """(..., 2): the 95 % percentile intervals of values (B, ...) that are not NaN; NaN where there is none."""
-    if not np.isnan(drawn).any():  # many times as fast
-        return np.moveaxis(np.percentile(drawn, LEVELS, axis=0), 0, -1)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All-NaN slice", category=RuntimeWarning)
-        return np.moveaxis(np.nanpercentile(drawn, LEVELS, axis=0), 0, -1)

@@ -8,12 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from harness.evaluation.metrics import auroc_intervals, bootstrap_auroc, weighted_auroc
+from harness.scoring.bootstrap import auroc_intervals, bootstrap_auroc
+from harness.scoring.resampling import Ranked, resample
+
+
+def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC (B,) under weights (N, B) of the images, each of a patient of its own."""
+    ranked = Ranked.by_score(targets, scores, np.arange(len(scores)))
+    return resample(ranked, weights.astype(np.uint16), 1)[:, 0, 0]
 
 
 def weighted(scores: list[float], targets: list[int], *weights: list[int]) -> list[float]:
-    columns = np.array(weights, np.float32).T
-    return weighted_auroc(np.array(scores), np.array(targets), np.arange(len(scores)), columns).tolist()
+    return weighted_auroc(np.array(scores), np.array(targets), np.array(weights).T).tolist()
 
 
 def test_cases_done_by_hand() -> None:
@@ -42,8 +48,7 @@ def test_a_resample_of_one_class_has_none_and_other_values_are_left_out() -> Non
 @settings(deadline=None, max_examples=150)
 def test_it_is_scikit_learns_with_sample_weights(rows: list[tuple[int, int, int]]) -> None:
     scores, targets, weights = (np.array(column) for column in zip(*rows, strict=True))
-    owners = np.arange(len(rows))
-    (found,) = weighted_auroc(scores.astype(float), targets, owners, weights[:, None].astype(np.float32))
+    (found,) = weighted_auroc(scores.astype(float), targets, weights[:, None])
     if min(weights[targets == 1].sum(), weights[targets == 0].sum()) == 0:
         assert np.isnan(found)
     else:
@@ -57,11 +62,10 @@ def test_it_is_scikit_learns_with_sample_weights(rows: list[tuple[int, int, int]
 def test_turning_scores_and_classes_round_changes_nothing(seed: int, share: float) -> None:
     generator = np.random.default_rng(seed)
     scores, targets = generator.integers(0, 9, 50).astype(float), (generator.random(50) < share).astype(int)
-    weights = generator.integers(0, 3, (50, 4)).astype(np.float32)
-    owners = np.arange(50)
-    found = weighted_auroc(scores, targets, owners, weights)
-    np.testing.assert_allclose(found, weighted_auroc(-scores, 1 - targets, owners, weights), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found, 1 - weighted_auroc(scores, 1 - targets, owners, weights), rtol=0, atol=1e-12)
+    weights = generator.integers(0, 3, (50, 4))
+    found = weighted_auroc(scores, targets, weights)
+    np.testing.assert_allclose(found, weighted_auroc(-scores, 1 - targets, weights), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, 1 - weighted_auroc(scores, 1 - targets, weights), rtol=0, atol=1e-12)
 
 
 def made(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

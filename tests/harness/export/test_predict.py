@@ -123,7 +123,7 @@ def test_a_folder_stands_for_its_images_and_the_table_shows_each_label(
 def test_on_a_narrow_terminal_no_label_is_cut(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from launch.cli.predict import _print_table
+    from launch.cli.model.predict import _print_table
 
     monkeypatch.setenv("COLUMNS", "24")
     _print_table(("Pneumonia", "Pneumothorax"), [Prediction(Path("/a/a_long_name_of_a_file.png"), (0.25, 0.5))])

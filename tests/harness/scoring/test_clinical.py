@@ -22,13 +22,13 @@ from harness.scoring.clinical import (
     ScoreOptions,
     calibration_error,
     comparable,
-    document,
     gap,
     point_scores,
     score_predictions,
 )
 from harness.scoring.groups import partitions
 from harness.scoring.resampling import SCORES, Ranked, draw_patients, resample
+from harness.scoring.run_scores import document
 
 IGNORED = 255
 

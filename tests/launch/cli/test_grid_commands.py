@@ -17,7 +17,7 @@ from in_process_cli import rendered, run_cli, run_json
 from datasets.files import write_json
 from datasets.logging_setup import set_up_logging
 from harness.runs.folder import RunFolder
-from launch.cli.grid_submit import conclude
+from launch.cli.grid.submit import conclude
 from launch.executors.base import Outcome
 from launch.executors.prepare import TrainCommand
 from launch.grids.registry import load_grid

@@ -9,7 +9,7 @@ import pytest
 from grid_stand_in import small_runs
 
 from datasets.errors import InputError
-from launch.cli.grid_submit import MAX_IN_VAIN, refuse_in_vain
+from launch.cli.grid.submit import MAX_IN_VAIN, refuse_in_vain
 from launch.executors.base import QueueError
 from launch.executors.registry import make_executor
 from launch.executors.slurm.queue import ask

@@ -13,10 +13,10 @@ from in_process_cli import run_cli
 
 from datasets.errors import InputError
 from harness.training.config_file import load_config
-from launch.cli import grid_submit
 from launch.cli.commands import COMMANDS
-from launch.cli.grid import GridOptions, GridView
-from launch.cli.grid_submit import Retry, Submit
+from launch.cli.grid import submit
+from launch.cli.grid.plan import GridOptions, GridView
+from launch.cli.grid.submit import Retry, Submit
 from launch.executors.prepare import prepare_folder
 from launch.grids.grid import GridRun
 from launch.grids.sweep import sweep_toml
@@ -147,7 +147,7 @@ def test_retry_takes_cancelled_runs_when_asked(monkeypatch: pytest.MonkeyPatch) 
     def look(self: Any) -> GridView:
         return GridView(tuple(runs.values()), {}, states, {})
 
-    monkeypatch.setattr(grid_submit.GridOptions, "look", look)
+    monkeypatch.setattr(submit.GridOptions, "look", look)
     assert [run.name for run in Retry(grid="g").look().runs] == ["pretrain", "a"]
     assert [run.name for run in Retry(grid="g", cancelled=True).look().runs] == ["pretrain", "teacher", "a", "b"]
     states[runs["a"].run_id] = RunState(state="done")

@@ -54,7 +54,7 @@ def test_a_watch_writes_the_page_at_each_look_and_ends_with_one_that_stays(
         seen.append((tmp_path / "page" / "index.html").read_text(encoding="utf-8"))
         write_json(running, {"state": "failed", "error": "x", "epoch": 1, "epochs": 6})
 
-    monkeypatch.setattr("launch.cli.grid.time.sleep", look_again)
+    monkeypatch.setattr("launch.cli.grid.plan.time.sleep", look_again)
     page = page_of(tmp_path / "runs", tmp_path / "page", "--watch", "--interval-s", "7", "--only", DEMO.runs[0].name)
     assert [status_rows(text)[DEMO.runs[0].name] for text in (*seen, page)] == ["running", "failed"]
     refresh = '<meta http-equiv="refresh" content="7.0">'

@@ -95,6 +95,16 @@ def test_what_there_is_no_time_for_waits_for_the_next_report(runs: Path, tmp_pat
     assert notes[-1] == ()
 
 
+def test_a_run_whose_calibration_is_damaged_is_named(runs: Path, tmp_path: Path) -> None:
+    damaged = sorted(runs.glob("*_tl_*"))[0]
+    (damaged / "calibration.json").write_text('{"labels": {}}')
+    built = build_report(runs, tmp_path / "out", Options(resamples=20))
+    (item,) = built.data.collection.passed_over
+    assert item.path == damaged
+    assert item.reason.endswith("Field required; 'cxr evaluate RUN --write' makes it anew; it is not scored")
+    assert len(built.data.clinical.cells) == 2 and not built.data.waiting
+
+
 def test_without_resamples_or_predictions_there_are_no_scores(runs: Path, tmp_path: Path) -> None:
     build_report(runs, tmp_path / "out", Options(resamples=20))
     assert (tmp_path / "out" / "scores.csv").exists()

@@ -13,7 +13,7 @@ import tyro
 
 from datasets.errors import InputError
 from datasets.files import write_text
-from launch.cli.grid_submit import Submit
+from launch.cli.grid.submit import Submit
 from launch.grids.grid import Grid
 from launch.grids.sweep import WHERE, sweep_toml
 from launch.grids.toml_file import grid_of

@@ -17,7 +17,7 @@ from datasets.errors import InputError
 from datasets.sources.registry import parts_of
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
-from launch.cli.grid import GridOptions, GridView, warn_of_others
+from launch.cli.grid.plan import GridOptions, GridView, warn_of_others
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest, UnreachableError
 from launch.executors.prepare import TrainCommand
 from launch.executors.process import log_tail

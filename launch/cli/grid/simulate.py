@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets.errors import InputError
-from launch.cli.grid import GridOptions, print_json
+from launch.cli.grid.plan import GridOptions, print_json
 from launch.plan.tables import hours_of, make_table, plural, print_tables
 from launch.simulation.engine import Spread, Summary, summarise
 from launch.simulation.model import Allocation, SimulatedRun, runs_left

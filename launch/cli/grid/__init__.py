@@ -1,0 +1,1 @@
+"""``cxr grid``: plan, submit, follow, sweep and simulate runs."""
