@@ -79,8 +79,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all; NaN is refused since JSON has none."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write ``value`` as indented JSON, whole or not at all."""
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """``value`` as indented JSON; NaN is refused since JSON has none."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def read_file(path: Path) -> bytes:

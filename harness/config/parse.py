@@ -58,7 +58,7 @@ def with_joined_data(values: dict[str, Any], where: str) -> dict[str, Any]:
     Raises:
         InputError: for a list of anything else, and for two values of a common key.
     """
-    tables = values.get("data")
+    tables = values.get("data") if isinstance(values, dict) else None
     if not isinstance(tables, list):
         return values
     if not tables or not all(isinstance(table, dict) and isinstance(table.get("dataset"), str) for table in tables):

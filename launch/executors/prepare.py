@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from datasets.files import write_json
+from datasets.files import as_json, write_json, write_text
 from harness.config import SCHEMA_VERSION, to_dict
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
-
-FLUSHES = 8
-"""Files that are flushed to the disk at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +56,30 @@ def as_arguments(values: Mapping[str, object]) -> list[str]:
 
 
 def prepare_folders(runs: Sequence[GridRun], runs_dir: Path) -> None:
-    """Prepare the folders of many runs: what each waits for is the disk, which flushes many files as soon as one."""
-    with ThreadPoolExecutor(FLUSHES) as pool:
-        for _ in pool.map(lambda run: prepare_folder(run, runs_dir), runs):
-            pass
+    """Prepare the folders of many runs that will be queued.
+
+    Nothing waits for the disk: what a power cut loses, the next submission writes again.
+    """
+    for run in runs:
+        folder = RunFolder(runs_dir / run.run_id)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        partial = folder.path / f".config.json.{os.getpid()}.partial"
+        partial.write_text(_config_text(run), encoding="utf-8")
+        partial.replace(folder.config_file)
+        clear_failure(folder)
 
 
 def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
     """Write the run's config.json, and clear an earlier failure."""
     folder = RunFolder(runs_dir / run.run_id)
-    document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
-    write_json(folder.config_file, {**document, "config": to_dict(run.config)})
+    write_text(folder.config_file, _config_text(run))
     clear_failure(folder)
     return folder
+
+
+def _config_text(run: GridRun) -> str:
+    document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
+    return as_json({**document, "config": to_dict(run.config)})
 
 
 def clear_failure(folder: RunFolder) -> None:

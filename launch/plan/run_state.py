@@ -6,7 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.lock import NoFileLocksError, is_locked
 from launch.grids.grid import GridRun
 from launch.plan.history import read_history
+from launch.plan.known_results import KnownResults
 
 HEARTBEAT_S = 7200.0
 """A run on another host counts as running this long after it last wrote its status, which it does once an epoch."""
@@ -103,12 +104,33 @@ def dataset_facts(data_dir: Path, datasets: Iterable[str]) -> dict[str, DatasetF
 
 
 def read_states(runs: Iterable[GridRun], runs_dir: Path, facts: Mapping[str, DatasetFacts]) -> dict[str, RunState]:
-    """Return the state of each run, by run id; the folder of runs is listed once to find which were ever started."""
+    """Return the state of each run, by run id; the folder of runs is listed once to find which were ever started.
+
+    Of large grids, results that have not changed since the last look are not read again.
+    """
     try:
         present = {folder.name for folder in runs_dir.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
-        present = set()
-    return {run.run_id: read_state(run, runs_dir, facts) if run.run_id in present else ABSENT for run in runs}
+        return {run.run_id: ABSENT for run in runs}
+    known = KnownResults(runs_dir, version=[field.name for field in fields(RunState)])
+    states = {
+        run.run_id: _known_state(run, runs_dir, facts, known) if run.run_id in present else ABSENT for run in runs
+    }
+    known.write()
+    return states
+
+
+def _known_state(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts], known: KnownResults) -> RunState:
+    """Return the state of one run, without reading a result that is known."""
+    found = known.get(run.run_id)
+    if found is not None:
+        return _done(run, RunFolder(runs_dir / run.run_id), found["content_hash"], facts, found["state"])
+    state = read_state(run, runs_dir, facts)
+    if state.state == "done":
+        result = RunFolder(runs_dir / run.run_id).result() or {}
+        values = {name: value for name, value in asdict(state).items() if value is not None and name != "state"}
+        known.add(run.run_id, {"content_hash": result.get("content_hash"), "state": values})
+    return state
 
 
 def read_state(
@@ -135,15 +157,25 @@ def _read_state(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFact
     if not result and (_is_alive(status) or (not have_lock and is_locked(folder.path))):
         host = status.get("host")
         return RunState(state="running", host=None if host == socket.gethostname() else host, **known)
-    computed_from = (result or provenance).get("content_hash")
-    stale = _stale(run, folder, computed_from, facts)
+    if result:
+        return _done(run, folder, result.get("content_hash"), facts, known)
+    stale = _stale(run, folder, provenance.get("content_hash"), facts)
     if stale is not None:
         return RunState(state="stale", error=stale, **known)
-    if result:
-        return RunState(state="done", **known)
     if status.get("state") == "failed":
         return RunState(state="failed", error=status.get("error") or "no reason given", **known)
     return RunState(state="partial", **known) if status or folder.last_dir.is_dir() else ABSENT
+
+
+def _done(
+    run: GridRun,
+    folder: RunFolder,
+    computed_from: str | None,
+    facts: Mapping[str, DatasetFacts],
+    known: Mapping[str, Any],
+) -> RunState:
+    stale = _stale(run, folder, computed_from, facts)
+    return RunState(state="done", **known) if stale is None else RunState(state="stale", error=stale, **known)
 
 
 def _stale(

@@ -54,3 +54,9 @@ def test_the_documented_file_is_what_the_page_says() -> None:
 def test_wrong_data_are_refused(data: Any, message: str) -> None:
     with pytest.raises(InputError, match=rf"^run.toml: .*{message}"):
         parse(data)
+
+
+@pytest.mark.parametrize("values", [True, 3, "x", None, []])
+def test_a_config_that_is_no_table_is_refused(values: Any) -> None:
+    with pytest.raises(InputError, match=r"^run\.json: Input should be an object, found "):
+        from_dict(values, where="run.json")
