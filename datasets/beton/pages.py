@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
+import weakref
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -104,8 +107,9 @@ class MappedBytes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._map = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
         self.data: np.ndarray = np.frombuffer(self._map, dtype=np.uint8)
         """The bytes, read-only."""
 
@@ -120,6 +124,12 @@ class MappedBytes:
             raise InputError(
                 f"{self.path}: cut short while it was being read, {num_bytes:,} of {self.data.size:,} bytes are left"
             )
+
+    def will_need(self, offsets: np.ndarray, sizes: np.ndarray) -> None:
+        """Have the system read these places (B,) into its cache in the background; file systems may pass it over."""
+        with contextlib.suppress(OSError):
+            for offset, size in zip(offsets.tolist(), sizes.tolist(), strict=True):
+                os.posix_fadvise(self._file, offset, size, os.POSIX_FADV_WILLNEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +147,10 @@ class RawPages(PageSource):
         if self.proof is not None:
             self.proof.check(samples, self.stored)
         return self.file.data, self.offsets[samples]
+
+    def will_need(self, samples: np.ndarray) -> None:
+        """Have the system read the pages of ``samples`` (B,) into its cache in the background."""
+        self.file.will_need(self.offsets[samples], np.full(len(samples), self.side**2))
 
     def stored(self, sample: int) -> np.ndarray:
         """The bytes of one page, read-only."""
@@ -166,6 +180,10 @@ class JpegPages(PageSource):
                 decode_page(self.encoded(sample), page)
             except ImageError as error:
                 raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
+
+    def will_need(self, samples: np.ndarray) -> None:
+        """As that of ``RawPages``."""
+        self.file.will_need(self.offsets[samples], self.sizes[samples])
 
     def check(self, samples: np.ndarray) -> None:
         """Look at the file's length, and at the pages of ``samples`` (B,) if they are new.
@@ -209,6 +227,11 @@ class MixedPages(PageSource):
             check_inside(pages, offsets, self.side)
             for place, offset in zip(places.tolist(), offsets.tolist(), strict=True):
                 out[place].reshape(-1)[:] = pages[offset : offset + self.side**2]
+
+    def will_need(self, samples: np.ndarray) -> None:
+        """As that of ``RawPages``."""
+        for part, _, indices in self._by_part(samples):
+            part.will_need(indices)
 
     def _by_part(self, samples: np.ndarray) -> Iterator[tuple[Pages, np.ndarray, np.ndarray]]:
         """Each part that holds any of ``samples`` (B,), their places among these and their indices there."""

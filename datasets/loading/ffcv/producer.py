@@ -54,7 +54,7 @@ class EpochProducer(EpochIterator):  # type: ignore[misc]
         """Decode and hand over every batch, each when the next one has been submitted, so that threads have work."""
         slots = self.loader.batches_ahead + 2
         try:
-            for number, indices in enumerate(self.iter_ixes):
+            for number, indices in enumerate(self.loader.read_ahead(self.iter_ixes)):
                 self._pending.append(self.run_pipeline(number, indices, number % slots, None))
                 if len(self._pending) > 1 and not self._hand_over():
                     return

@@ -9,8 +9,9 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from datasets.loading.batch_writer import BatchWriter, PendingBatch
 from datasets.loading.ffcv.fields import LabelsField
 from datasets.loading.ffcv.imports import Reader
 from datasets.loading.options import LoaderOptions
+from datasets.loading.read_ahead import read_ahead
 from datasets.loading.threads import num_loader_threads
 
 BATCHES_AHEAD = 3
@@ -57,7 +59,10 @@ def open_stream(
         small = (torch.from_numpy(part) for part in (labels, draws))
         return images(batch_indices, storage_state), *(part.pin_memory() if pin_memory else part for part in small)
 
-    return StreamLoader(beton.path, metadata, batch_size, decode)
+    def will_need(samples: np.ndarray) -> None:
+        source.will_need(samples_of(samples))
+
+    return StreamLoader(beton.path, metadata, batch_size, decode, partial(read_ahead, will_need=will_need))
 
 
 class NoMemory(AbstractContextManager["NoMemory"]):
@@ -120,11 +125,17 @@ class StreamLoader:
     """What FFCV's ``EpochIterator`` reads of its ``Loader``; ``EpochProducer`` reads an epoch of it."""
 
     def __init__(
-        self, path: Path, metadata: np.ndarray, batch_size: int, decode: Callable[..., tuple[Any, ...]]
+        self,
+        path: Path,
+        metadata: np.ndarray,
+        batch_size: int,
+        decode: Callable[..., tuple[Any, ...]],
+        read_ahead: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
     ) -> None:
         self.path = path
         self.batch_size = batch_size
         self.batches_ahead = BATCHES_AHEAD
+        self.read_ahead = read_ahead
         self.reader = SimpleNamespace(metadata=metadata)
         self.memory_manager = self.graph = NoMemory()
         # Stages, each with the names of its results, and those of them that make a batch.
