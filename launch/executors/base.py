@@ -29,9 +29,9 @@ class Outcome:
     """What a submission did with one run of its plan."""
 
     run: GridRun
-    state: Literal["skipped", "done", "queued", "waiting", "failed", "blocked"]
+    state: Literal["skipped", "done", "queued", "waiting", "postponed", "failed", "blocked"]
     """``skipped`` was done before or is cancelled, ``queued`` was handed to a queue that outlives the command,
-    ``waiting`` was in the queue already, or runs."""
+    ``waiting`` was in the queue already, or runs, ``postponed`` is for a later submission, its needs being done."""
     reason: str = ""
     mean_auroc: float | None = None
     """Test AUROC of a done run, 0..1."""
@@ -60,8 +60,8 @@ class SubmitRequest:
     """Runs at once on each of its GPUs (``--runs-per-gpu``)."""
     mps: bool = False
     """Whether runs that share a GPU of this machine do so by NVIDIA's Multi-Process Service (``--mps``)."""
-    leave_cancelled: bool = False
-    """Whether cancelled runs stay so, rather than being queued again."""
+    leave_lost: bool = False
+    """Whether runs that failed or were cancelled stay so, rather than being queued again."""
     allow_dirty: bool = False
     """Whether queued runs may read a checkout with uncommitted changes."""
 
@@ -94,6 +94,8 @@ class Executor(ABC):
 
     keeps_queue: ClassVar[bool] = True
     """Whether ``submit`` returns once its runs are queued rather than ended."""
+    orders_jobs: ClassVar[bool] = True
+    """Whether a run can wait in the queue for those that it needs; else it is ``postponed`` until they are done."""
 
     def __init__(self, name: str, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
@@ -138,7 +140,7 @@ class Executor(ABC):
     def cancel(self, runs: Sequence[GridRun]) -> int:
         """Take runs out of the queue, running ones after they saved; return the number of jobs cancelled.
 
-        They stay ``cancelled`` until a submission without ``leave_cancelled``.
+        They stay ``cancelled`` until a submission without ``leave_lost``.
         """
 
     def cancel_all(self) -> int:

@@ -41,7 +41,7 @@ def run_ranks(command: Sequence[str], num_processes: int) -> int:
     """Start the command ``num_processes`` times, wait for all, end all when one dies; return the worst status.
 
     The first process prints; of the others the last lines are shown when the run fails. SIGINT, SIGTERM and SIGUSR2
-    go on to all of them. A status is 128 + N for a process that signal N killed.
+    go on to all of them, but those that this process ignores. A status is 128 + N for a process that signal N killed.
     """
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -50,7 +50,8 @@ def run_ranks(command: Sequence[str], num_processes: int) -> int:
             if process.poll() is None:
                 process.send_signal(number)
 
-    with handled_signals(FORWARDED, forward), tempfile.TemporaryDirectory(prefix="cxr-ranks-") as logs:
+    numbers = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    with handled_signals(numbers, forward), tempfile.TemporaryDirectory(prefix="cxr-ranks-") as logs:
         shared = {"WORLD_SIZE": str(num_processes), "LOCAL_WORLD_SIZE": str(num_processes)}
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
         try:

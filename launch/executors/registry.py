@@ -34,6 +34,13 @@ EXECUTORS.add(
 EXECUTORS.add(
     "slurm", ExecutorEntry(constructor="launch.executors.slurm.executor:SlurmExecutor", title="a SLURM cluster")
 )
+for _name, _class, _title in (
+    ("pbs", "pbs:PbsExecutor", "PBS Pro, OpenPBS or Torque"),
+    ("lsf", "lsf:LsfExecutor", "IBM Spectrum LSF"),
+    ("htcondor", "htcondor:CondorExecutor", "HTCondor"),
+    ("kubernetes", "kubernetes:KubernetesExecutor", "Kubernetes Jobs"),
+):
+    EXECUTORS.add(_name, ExecutorEntry(constructor=f"launch.executors.clusters.{_class}", title=_title))
 
 
 def make_executor(name: str, runs_dir: Path) -> Executor:

@@ -30,7 +30,7 @@ from launch.plan.history import read_history
 from launch.plan.run_state import RunState
 from launch.plan.tables import counts_line, plural, print_plan, print_status
 
-ENDINGS = ("done", "skipped", "queued", "waiting", "failed", "blocked")
+ENDINGS = ("done", "skipped", "queued", "waiting", "postponed", "failed", "blocked")
 LOST = ("failed", "cancelled")
 """States of runs that only a person sends on."""
 MAX_LISTED = 20
@@ -59,8 +59,8 @@ class Submit(GridOptions):
     """Cluster profile (TOML): queue the runs on SLURM; launch/executors/slurm/example.toml lists all keys. For
     another executor, its own options."""
     executor: str | None = None
-    """What runs them: local, slurm, or an executor of another installed package; by default slurm with --cluster,
-    else local."""
+    """What runs them: local, slurm, pbs, lsf, htcondor, kubernetes, or an executor of another installed package; by
+    default slurm with --cluster, else local."""
     allow_dirty: bool = False
     """Queue although the checkout has uncommitted changes, which queued runs would read whenever they start."""
 
@@ -250,11 +250,12 @@ class Watch(Submit):
                 hopeless.add(run.run_id)
         plan = decide([run for run in view.runs if run.run_id not in hopeless], view.states)
         plan = [decision for decision in plan if decision.action != "blocked"]
-        if any(view.states[decision.run.run_id].state in ("absent", "partial") for decision in plan):
-            ready = [decision.run for decision in plan if decision.action == "run"]
+        ready = [decision.run for decision in plan if decision.action == "run"]
+        queueable = [decision.run for decision in plan] if executor.orders_jobs else ready
+        if any(view.states[run.run_id].state in ("absent", "partial") for run in queueable):
             refuse_in_vain(queued, ready, view.states, executor)
             self.check_files(plan)
-            conclude(self.send(executor, replace(self.request(view, plan), leave_cancelled=True)))
+            conclude(self.send(executor, replace(self.request(view, plan), leave_lost=True)))
         return any(decision.action != "skip" for decision in plan)
 
 
@@ -378,7 +379,7 @@ def conclude(outcomes: Sequence[Outcome]) -> None:
     ended = {state: [outcome for outcome in outcomes if outcome.state == state] for state in ENDINGS}
     counts = {{"waiting": "already queued or running"}.get(state, state): len(ended[state]) for state in ENDINGS}
     logger.info("%s", counts_line(len(outcomes), counts))
-    _list(ended["queued"], "cxr grid status")
+    _list(ended["queued"] + ended["postponed"], "cxr grid status")
     broken = ended["failed"] + ended["blocked"]
     _list(broken, "cxr grid plan")
     if broken:

@@ -9,17 +9,16 @@ import logging
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
-from harness.runs.lock import RunLock
-from harness.runs.provenance import ROOT, git_state
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
 from launch.executors.prepare import TrainCommand, prepare_folders
+from launch.executors.reconcile import HELD, refuse_changed_code, settled, submit_lock
 from launch.executors.slurm.profile import ClusterConfig, load_profile
 from launch.executors.slurm.queue import DEFAULT_MAX_ARRAY_SIZE, ask, cancel_jobs, max_array_size
 from launch.executors.slurm.sbatch import queue_jobs, refuse_what_no_node_has, render
@@ -28,13 +27,9 @@ from launch.executors.slurm.states import QueueView
 from launch.executors.slurm.submission import Submission, new_submission, read_cancelled, write_cancelled
 from launch.executors.slurm.worker import Job, JobRun
 from launch.grids.grid import GridRun
-from launch.plan.decide import Decision, decide
-from launch.plan.run_state import ABSENT, RunState, read_states
+from launch.plan.decide import decide
+from launch.plan.run_state import RunState, read_states
 from launch.plan.tables import plural
-
-LOCK_WAIT_S = 300.0
-LOCK_POLL_S = 0.1
-HELD = ("queued", "running")
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +44,16 @@ class SlurmExecutor(Executor):
             InputError: for a wrong profile, a changed checkout, no SLURM here, or a queue that refuses; what was
                 queued before stays, and the same command goes on.
         """
-        cluster, leave = _profile_of(request), request.leave_cancelled
+        cluster, leave = _profile_of(request), request.leave_lost
         if shutil.which("squeue") is None or shutil.which("sbatch") is None:
             raise InputError("--cluster: sbatch or squeue is not on the PATH; submit on a host of the cluster")
-        _refuse_changed_code(request.allow_dirty)
+        refuse_changed_code(request.allow_dirty)
         runs = [decision.run for decision in request.plan]
-        with _submit_lock(self.folder):
+        with submit_lock(self.folder):
             view = QueueView.read(self.folder)
             found = view.corrected(runs, read_states(runs, self.runs_dir, request.facts))
             decisions = decide(runs, found)
-            outcomes = dict(_settled(decisions, found, leave_cancelled=leave))
+            outcomes = dict(settled(decisions, found, leave_lost=leave))
             missing = [decision.run for decision in decisions if decision.run.run_id not in outcomes]
             reasons = {decision.run.run_id: decision.reason for decision in decisions}
             jobs = {run_id: state.job for run_id, state in found.items() if state.state in HELD and state.job}
@@ -118,7 +113,7 @@ class SlurmExecutor(Executor):
         return self._cancel(set(QueueView.read(self.folder).places))
 
     def _cancel(self, run_ids: Set[str]) -> int:
-        with _submit_lock(self.folder):
+        with submit_lock(self.folder):
             write_cancelled(self.folder, read_cancelled(self.folder) | run_ids)
             view = QueueView.read(self.folder)
             jobs = sorted({job.job for run_id in run_ids if (job := view.job_of(run_id)) is not None})
@@ -204,60 +199,6 @@ def _profile_of(request: SubmitRequest) -> ClusterConfig:
     if request.profile is None:
         raise InputError("--executor slurm needs --cluster PROFILE; launch/executors/slurm/example.toml has all keys")
     return load_profile(request.profile)
-
-
-def _refuse_changed_code(allow_dirty: bool) -> None:
-    """Refuse to queue uncommitted code, which runs would read whenever they start."""
-    state = git_state(ROOT)
-    if state is not None and state["dirty"] and not allow_dirty:
-        raise InputError(
-            f"{ROOT}: the checkout has uncommitted changes, and queued runs read the code when they start; "
-            "commit, or give --allow-dirty"
-        )
-
-
-@contextmanager
-def _submit_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's queue alone, so that two submissions see each other's jobs.
-
-    Raises:
-        InputError: when another submission holds it for minutes.
-    """
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while (lock := RunLock.acquire(folder)) is None:
-        if time.monotonic() > deadline:
-            raise InputError(f"{folder}: another cxr grid submit has held it for {LOCK_WAIT_S:.0f} s")
-        time.sleep(LOCK_POLL_S)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _settled(
-    decisions: Sequence[Decision], found: Mapping[str, RunState], *, leave_cancelled: bool
-) -> Iterator[tuple[str, Outcome]]:
-    """Yield outcomes, by run id, of the runs that are not to be queued now."""
-    outside: dict[str, str] = {}
-    cancelled: set[str] = set()
-    for decision in decisions:
-        run, state = decision.run, found.get(decision.run.run_id, ABSENT)
-        beyond = [outside[need] for need in run.needs if need in outside]
-        if leave_cancelled and (state.state == "cancelled" or not cancelled.isdisjoint(run.needs)):
-            cancelled.add(run.run_id)
-            yield run.run_id, Outcome(run=run, state="skipped", reason="cancelled, or needs what is")
-        elif decision.action == "skip":
-            yield run.run_id, Outcome(run=run, state="skipped", reason=decision.reason)
-        elif decision.action == "blocked":
-            yield run.run_id, Outcome(run=run, state="blocked", reason=decision.reason)
-        elif state.state in HELD:
-            if state.job is None:
-                outside[run.run_id] = run.name
-            yield run.run_id, Outcome(run=run, state="waiting", reason=decision.reason)
-        elif beyond:
-            outside[run.run_id] = beyond[0]
-            reason = f"needs {beyond[0]}, which runs outside the queue; submit again once it is done"
-            yield run.run_id, Outcome(run=run, state="blocked", reason=reason)
 
 
 def _set_dependencies(submission: Submission, exact: Mapping[str, Sequence[int]]) -> None:

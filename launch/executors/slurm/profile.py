@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -22,7 +22,7 @@ RESERVED = {
 }
 """Options of sbatch that a profile may not set beside the harness, and why."""
 
-
+Profile = TypeVar("Profile")
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -145,15 +145,20 @@ class ClusterConfig:
 
 
 def load_profile(path: Path) -> ClusterConfig:
-    """Read a profile from a TOML file.
+    """Read SLURM's profile; see ``read_profile``."""
+    return read_profile(path, ClusterConfig)
+
+
+def read_profile(path: Path, kind: type[Profile]) -> Profile:
+    """Read a profile, a pydantic dataclass of this kind, from a TOML file.
 
     Raises:
         InputError: when the file is absent, is not TOML, or has an unknown key or a wrong value.
     """
     values = read_toml(path, "--cluster")
-    check_keys(values, [field.name for field in dataclasses.fields(ClusterConfig)], str(path))
+    check_keys(values, [field.name for field in dataclasses.fields(kind)], str(path))  # type: ignore[arg-type]
     try:
-        return TypeAdapter(ClusterConfig).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -103,8 +103,13 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
         ask("scancel", *jobs[start : start + IDS_PER_CALL])
 
 
-def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
-    """Return the output of a SLURM command, which itself waits for a controller that does not answer at once.
+def ask(*command: str, timeout_s: float = TIMEOUT_S, accepted: Sequence[int] = (0,)) -> str:
+    """Return the output of a scheduler's command; SLURM's wait for a controller that does not answer at once.
+
+    Args:
+        command: program and arguments.
+        timeout_s: time that it gets.
+        accepted: exit statuses that are no failure.
 
     Raises:
         QueueError: with the last line that the command printed.
@@ -112,7 +117,7 @@ def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
     """
     if shutil.which(command[0]) is None:
         raise UnreachableError(
-            f"{command[0]}: no such command; SLURM is not installed on this host, or not on the PATH"
+            f"{command[0]}: no such command; its scheduler is not installed on this host, or not on the PATH"
         )
     try:
         done = subprocess.run(
@@ -120,7 +125,7 @@ def ask(*command: str, timeout_s: float = TIMEOUT_S) -> str:
         )
     except subprocess.TimeoutExpired:
         raise QueueError(f"{command[0]}: no answer in {timeout_s:.0f} s") from None
-    if done.returncode != 0:
+    if done.returncode not in accepted:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise QueueError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
     return done.stdout

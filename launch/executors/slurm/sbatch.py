@@ -109,7 +109,7 @@ def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None)
         "gpus_per_node": cluster.gpus_of_job // cluster.nodes or None,
         "array_parallelism": cluster.array_parallelism,
         "signal_delay_s": cluster.signal_delay_s,
-        "setup": [part for line in cluster.setup for part in (line, _stop_after(line))],
+        "setup": [part for line in cluster.setup for part in (line, stop_after(line))],
         "stderr_to_stdout": True,
         # srun inherits no --cpus-per-task since SLURM 22.05, and lets a run's other processes wait for a dead one.
         "srun_args": [f"--cpus-per-task={cluster.cpus_of_task}", "--kill-on-bad-exit=1"],
@@ -119,7 +119,7 @@ def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None)
     }
 
 
-def _stop_after(line: str) -> str:
+def stop_after(line: str) -> str:
     """Return the shell line that ends the job when the one before it failed."""
     return f"test $? = 0 || {{ echo {shlex.quote(f'{SETUP_FAILED}: {line}')} >&2; exit 1; }}"
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
@@ -26,9 +27,6 @@ LOCK_WAIT_S = 900.0
 MAX_STARTS = 10
 """Starts within one job, should a run fail in another way each time."""
 BAD_INPUT = 2
-IGNORE_SIGNALS = "trap '' TERM USR2; exec \"$@\""
-"""Shell line that starts a training which ignores SLURM's signals, sent to all processes of a job step. The job
-passes a stop on once, with SIGINT: a training that is signalled twice ends at once instead of saving."""
 TAIL_LINES = 12
 
 logger = logging.getLogger(__name__)
@@ -73,6 +71,11 @@ class Job:
 class RunWorker:
     """This process's part of one run: the training that it started, and what became of it."""
 
+    ignored: ClassVar[str] = "TERM USR2"
+    """What SLURM sends to all processes of a job step, and a training therefore ignores. The job passes a stop on
+    once, by ``stop_signal``: a training that is signalled twice ends at once instead of saving."""
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+
     def __init__(self, job: Job, run: JobRun, start: JobStart, placement: Placement) -> None:
         self.job, self.run, self.rank, self.placement = job, run, start.rank, placement
         self.folder = RunFolder(Path(run.folder))
@@ -114,7 +117,7 @@ class RunWorker:
     def interrupt(self) -> None:
         """Ask the training to save and stop."""
         if self.process is not None and self.process.process.poll() is None:
-            self.process.process.send_signal(signal.SIGINT)
+            self.process.process.send_signal(self.stop_signal)
 
     def announce(self, ending: str) -> None:
         """Record why the training is being stopped."""
@@ -228,7 +231,7 @@ class RunWorker:
         if self.rank == 0:
             clear_failure(self.folder)
         self._num_starts += 1
-        command = ["sh", "-c", IGNORE_SIGNALS, "cxr-job", sys.executable, *self.run.arguments]
+        command = ["sh", "-c", f"trap '' {self.ignored}; exec \"$@\"", "cxr-job", sys.executable, *self.run.arguments]
         placement = self.placement
         self.process = RunProcess.start(placement.bound(command), self._own, lock, placement.environment)
 

@@ -115,7 +115,10 @@ def test_its_executor_submits_shows_states_and_logs_and_cancels(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--executor", "nowhere"), "--executor nowhere: unknown; known: local, slurm, background"),
+        (
+            ("--executor", "nowhere"),
+            "--executor nowhere: unknown; known: local, slurm, pbs, lsf, htcondor, kubernetes, background",
+        ),
         (
             ("--executor", "background", "--slots", "2"),
             "--slots, --runs-per-gpu, --mps, --threads-per-run and --device are for",
