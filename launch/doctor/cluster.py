@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.errors import InputError
 from launch.doctor.finding import Finding, fail, ok, warn
 from launch.doctor.slurm import ask
-from launch.executors.slurm.profile import ClusterConfig, load_profile
+from launch.executors.slurm.places import load_places
+from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.sbatch import refuse_what_no_node_has, render
 
 AREA = "profile"
 
 
 def check_profile(path: Path) -> Iterator[Finding]:
-    """The profile itself; its partition, time limit, features and nodes; and what sbatch says to its job."""
+    """The profile itself; of each place partition, time limit, features, nodes, and what sbatch says to its job."""
     try:
-        cluster = load_profile(path)
+        places = load_places(path)
     except InputError as error:
         yield fail(AREA, str(error), "launch/executors/slurm/example.toml lists all keys")
         return
@@ -28,8 +30,12 @@ def check_profile(path: Path) -> Iterator[Finding]:
         yield fail(AREA, f"{path} cannot be checked here ({why})", "ask on a host of the cluster")
         return
     rows = [line.split("|") for line in found.splitlines() if line.count("|") == 2]
-    findings = [*_check_partition(cluster, rows), *_check_features(cluster), *_check_nodes(cluster)]
-    findings += _check_with_sbatch(cluster)
+    findings = []
+    for place in places:
+        cluster, its = place.cluster, "" if place.rule is None else f"{place.name}: "
+        checks = (_check_partition(cluster, rows), _check_features(cluster), _check_nodes(cluster))
+        found_here = [finding for check in (*checks, _check_with_sbatch(cluster)) for finding in check]
+        findings += [replace(finding, what=its + finding.what) for finding in found_here]
     yield from findings
     if not any(finding.level == "fail" for finding in findings):
         yield ok(AREA, f"{path}: its partition, limits and nodes fit, and sbatch would take its jobs")

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from datasets.errors import InputError
 from launch.executors.prepare import TrainCommand
 from launch.grids.grid import GridRun
-from launch.plan.cost import critical_paths
+from launch.plan.cost import chains, critical_paths
 from launch.plan.decide import Decision
 from launch.plan.run_state import DatasetFacts, RunState
 
@@ -52,6 +52,8 @@ class SubmitRequest:
     """Gives the command line of each run; its folders are absolute."""
     facts: Mapping[str, DatasetFacts] = field(default_factory=dict)
     """Sizes and content hashes of the betons, by dataset."""
+    hours: Mapping[str, float] = field(default_factory=dict)
+    """GPU-hours that each run still takes by the planner's estimate, by run id."""
     profile: Path | None = None
     """TOML file with the executor's own options (``--cluster``)."""
     slots: int | None = None
@@ -68,8 +70,10 @@ class SubmitRequest:
     @property
     def priority(self) -> dict[str, float]:
         """Cost of the costliest chain that starts with each run, by run id; the highest starts first."""
-        splits = {dataset: facts.splits for dataset, facts in self.facts.items()}
-        return critical_paths([decision.run for decision in self.plan], splits)
+        runs = [decision.run for decision in self.plan]
+        if all(run.run_id in self.hours for run in runs):
+            return chains(runs, self.hours)
+        return critical_paths(runs, {dataset: facts.splits for dataset, facts in self.facts.items()})
 
     def refuse_machine_options(self) -> None:
         """Refuse options of this machine, for an executor whose runs start elsewhere.

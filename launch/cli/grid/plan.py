@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from datasets.errors import InputError
 from launch.executors.registry import current_states
+from launch.executors.slurm.places import load_places, places_document, places_table, places_without_runs
 from launch.grids.grid import Grid, GridRun
 from launch.grids.registry import GRIDS, load_grid
 from launch.grids.selection import Selection
@@ -115,25 +116,41 @@ class Plan(GridOptions):
     by default the rates of one card, which the plan names."""
     price_per_gpu_hour: float | None = None
     """Also say what all of it costs at this price, in whatever currency."""
+    cluster: Path | None = None
+    """A cluster profile: also say how many runs, and how much GPU time, each of its places gets."""
     json: bool = False
     """Print JSON alone: grid, cost (images, GPU-hours, critical path), and for each run id, name, kind, needs, cells,
-    printed (the paper's value), config, cost, action, reason; shows, as cxr power --json; and money, of a price."""
+    printed (the paper's value), config, cost, action, reason; shows, as cxr power --json; money, of a price; and
+    places, of a cluster profile."""
 
     def run(self) -> None:
         view = self.look()
         check_balance(view.runs, self.data_dir)
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
         price = checked_price(self.price_per_gpu_hour)
+        places = self._places(view.runs, cost)
         cells, missing = self._power(view.runs)
         if self.json:
             shows = power_document(cells, missing, Assumptions())
-            print_json({**plan_document(self.grid, plan, cost), "shows": shows, **money_document(cost, price)})
+            print_json(
+                {**plan_document(self.grid, plan, cost), "shows": shows, **money_document(cost, price), **places}
+            )
             return
         if self.grid in GRIDS:
             print(f"{self.grid}: {GRIDS[self.grid].title}\n")
         told = ("", "what the cells can show:", power_table(cells), "") if cells else ()
         spent = filter(None, [money(cost, price)])
-        print_plan(plan, cost, (*spent, *told, *assumption_lines(cells, missing, Assumptions())))
+        where = ("", places_table(places["places"]), "") if places else ()
+        print_plan(plan, cost, (*spent, *where, *told, *assumption_lines(cells, missing, Assumptions())))
+
+    def _places(self, runs: Sequence[GridRun], cost: Estimate) -> dict[str, list[dict[str, Any]]]:
+        """What each place of the profile gets, with a warning for those that get nothing."""
+        if self.cluster is None:
+            return {}
+        rows = places_document(runs, load_places(self.cluster), cost)
+        for line in places_without_runs(rows):
+            logger.warning("%s: %s", self.cluster, line)
+        return {"places": rows}
 
     def _power(self, runs: Sequence[GridRun]) -> tuple[tuple[CellPower, ...], tuple[str, ...]]:
         """What the cells can show; nothing, with a warning, where a beton cannot be read: the plan goes without."""

@@ -137,6 +137,7 @@ class Submit(GridOptions):
             plan=plan,
             command=command,
             facts=view.facts,
+            hours=view.estimate().left,
             profile=self.cluster,
             slots=self.slots,
             runs_per_gpu=self.runs_per_gpu,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from datasets.errors import InputError
 from datasets.files import read_toml
+from harness.config.checks import OMIT_DEFAULT
 from launch.toml import check_keys
 
 RESERVED = {
@@ -59,6 +61,10 @@ class ClusterConfig:
     """Nodes to avoid."""
     array_parallelism: Count = 256
     """Jobs of one array that run at once."""
+    max_running: Count | None = dataclasses.field(default=None, metadata=OMIT_DEFAULT)
+    """Jobs of all arrays in the partition that run at once: an array then waits for the end of the one before."""
+    max_nice: Annotated[int, Field(ge=0)] = dataclasses.field(default=0, metadata=OMIT_DEFAULT)
+    """Nice value of the runs with the shortest chain of runs after them; that of the longest chain is 0."""
     max_restarts: Annotated[int, Field(ge=0)] = 100
     """A run that went back into the queue so often, after time limits and preemptions, is stopped."""
     max_tries: Count = 3
@@ -94,6 +100,8 @@ class ClusterConfig:
             raise ValueError("runs_per_gpu must not exceed cpus_per_task: each run needs a core")
         if not 0 < self.signal_delay_s < 60 * self.time_min:
             raise ValueError(f"signal_delay_s must lie between 0 and the time limit, {60 * self.time_min} s")
+        if self.max_nice and "nice" in self.sbatch:
+            raise ValueError("sbatch.nice: is set by max_nice; leave one of them out")
         reserved = sorted({key.replace("_", "-") for key in self.sbatch} & set(RESERVED))
         if reserved:
             raise ValueError(f"sbatch.{reserved[0]}: {RESERVED[reserved[0]]}")
@@ -105,8 +113,14 @@ class ClusterConfig:
 
     @property
     def digest(self) -> str:
-        """Tells profiles apart."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        """Tells profiles apart; a key that came later enters it only where it is set."""
+        kept = [
+            f"{field.name}={value!r}"
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+            if not (field.metadata.get("omit_default") and value == field.default)
+        ]
+        return hashlib.sha256(f"ClusterConfig({', '.join(kept)})".encode()).hexdigest()[:16]
 
     @property
     def tasks_per_node(self) -> int:
@@ -145,8 +159,10 @@ class ClusterConfig:
 
 
 def load_profile(path: Path) -> ClusterConfig:
-    """Read SLURM's profile; see ``read_profile``."""
-    return read_profile(path, ClusterConfig)
+    """Read SLURM's profile without its places (``places.load_places``); see ``read_profile``."""
+    values = read_toml(path, "--cluster")
+    values.pop("place", None)
+    return parse_profile(values, ClusterConfig, str(path))
 
 
 def read_profile(path: Path, kind: type[Profile]) -> Profile:
@@ -156,12 +172,21 @@ def read_profile(path: Path, kind: type[Profile]) -> Profile:
         InputError: when the file is absent, is not TOML, or has an unknown key or a wrong value.
     """
     values = read_toml(path, "--cluster")
-    check_keys(values, [field.name for field in dataclasses.fields(kind)], str(path))  # type: ignore[arg-type]
+    return parse_profile(values, kind, str(path))
+
+
+def parse_profile(values: Mapping[str, Any], kind: type[Profile], where: str) -> Profile:
+    """Check the keys and values of a profile; ``where`` begins what is said of a wrong one.
+
+    Raises:
+        InputError: for an unknown key or a wrong value.
+    """
+    check_keys(values, [field.name for field in dataclasses.fields(kind)], where)  # type: ignore[arg-type]
     try:
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
-        message += "; minutes, such as 1440 for 1-00:00:00" if where == "time_min" else ""
-        raise InputError(f"{path}: {where + ': ' if where else ''}{message}") from None
+        message += "; minutes, such as 1440 for 1-00:00:00" if key == "time_min" else ""
+        raise InputError(f"{where}: {key + ': ' if key else ''}{message}") from None

@@ -26,7 +26,9 @@ UNREACHABLE = ("Unable to contact", "Connection refused", "timed out", "Zero Byt
 """What sbatch says when it is not the jobs that are wrong."""
 
 
-def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: str, dependency: str | None) -> str:
+def queue_jobs(
+    jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: str, *, dependency: str | None, nice: int = 0
+) -> str:
     """Queue the jobs as one array, or a lone one as it is; return the number that SLURM gave.
 
     Raises:
@@ -36,7 +38,7 @@ def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: 
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_NUM_TIMEOUT, python=cluster.python)
-    executor.update_parameters(**sbatch_parameters(cluster, name, dependency))
+    executor.update_parameters(**sbatch_parameters(cluster, name, dependency, nice))
     try:
         # submitit also prints what sbatch said
         with clean_environment(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
@@ -48,7 +50,7 @@ def queue_jobs(jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: 
     return str(handles[0].job_id).partition("_")[0]
 
 
-def refuse_what_no_node_has(cluster: ClusterConfig) -> None:
+def refuse_what_no_node_has(cluster: ClusterConfig, asker: str = "the profile") -> None:
     """Compare what a run asks for with the partition's nodes, up or down: sbatch queues it also when none fits.
 
     Raises:
@@ -66,7 +68,7 @@ def refuse_what_no_node_has(cluster: ClusterConfig) -> None:
         memory = f"{cluster.mem_gb:g} GB, " if cluster.mem_gb else ""
         asked = f"{plural(cluster.nodes, 'node')} with {memory}{plural(cores, 'core')} and {plural(gpus, 'GPU')}"
         raise InputError(
-            f"the profile asks for {asked}; of the partition's {plural(len(nodes), 'node')} {len(fitting)} are so "
+            f"{asker} asks for {asked}; of the partition's {plural(len(nodes), 'node')} {len(fitting)} are so "
             "large: the jobs would wait for ever"
         )
 
@@ -94,9 +96,9 @@ def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> st
     return text
 
 
-def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None) -> dict[str, Any]:
+def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None, nice: int = 0) -> dict[str, Any]:
     """Return the parameters of submitit's SLURM executor for one submission."""
-    options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes"}
+    options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **({"nice": nice} if nice else {})}
     if cluster.mem_gb is not None:  # not as submitit's ``mem``, whose form differs between its versions
         options["mem"] = f"{round(1024 * cluster.mem_gb)}M"
     options |= {key: value for key, value in cluster.sbatch.items() if value is not False}
@@ -107,7 +109,7 @@ def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None)
         "ntasks_per_node": cluster.tasks_per_node,
         "cpus_per_task": cluster.cpus_of_task,
         "gpus_per_node": cluster.gpus_of_job // cluster.nodes or None,
-        "array_parallelism": cluster.array_parallelism,
+        "array_parallelism": min(cluster.array_parallelism, cluster.max_running or cluster.array_parallelism),
         "signal_delay_s": cluster.signal_delay_s,
         "setup": [part for line in cluster.setup for part in (line, stop_after(line))],
         "stderr_to_stdout": True,

@@ -1,39 +1,48 @@
 """Divide runs into stages of job arrays, and find what each of their tasks waits for.
 
-A stage is a level of the graph of needs: one array, whatever its runs wait for, since SLURM lets each task of an
-array have dependencies of its own. So the number of sbatch calls is the depth of the graph.
+A stage is a level of the graph of needs: one array for each place of its runs, whatever they wait for, since SLURM
+lets each task of an array have dependencies of its own. So the number of sbatch calls is the depth of the graph.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from launch.executors.slurm.places import ProfilePlace
 from launch.grids.grid import GridRun, needs_first
+
+NICE_LEVELS = 10
+"""Different nice values of one submission: runs that differ little share one, so that few calls set them."""
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job: runs that share its GPUs, all with the same needs and the same dependants."""
+    """One job: runs that share its GPUs, all of one place, with the same needs and the same dependants."""
 
     runs: tuple[GridRun, ...]
+    place: ProfilePlace
     needs: tuple[str, ...]
     """Ids of the runs, queued or to be queued, that must be done first; sorted."""
 
 
 def make_stages(
-    runs: Sequence[GridRun], queued: Collection[str], *, runs_per_task: int, priority: Mapping[str, float]
+    runs: Sequence[GridRun],
+    queued: Collection[str],
+    *,
+    places: Mapping[str, ProfilePlace],
+    priority: Mapping[str, float],
 ) -> list[list[Task]]:
     """Return the stages in the order of submission, in each the tasks with the longest chain first.
 
     Args:
         runs: what is to be queued; their needs are done, among them, or in ``queued``.
         queued: ids of runs that the queue holds already.
-        runs_per_task: runs that share a job.
+        places: by run id, where the run is queued; its profile says how many runs share a job.
         priority: by run id, what the run and the costliest chain after it cost.
     """
     ordered = needs_first(runs)
@@ -47,15 +56,35 @@ def make_stages(
         for need in needs:
             dependants[need].add(run.run_id)
     stages: list[list[Task]] = [[] for _ in range(1 + max(levels.values(), default=-1))]
-    groups: dict[tuple[int, tuple[str, ...], frozenset[str]], list[GridRun]] = defaultdict(list)
+    groups: dict[tuple[ProfilePlace, int, tuple[str, ...], frozenset[str]], list[GridRun]] = defaultdict(list)
     for run in sorted(ordered, key=lambda run: -priority.get(run.run_id, 0.0)):
-        key = (levels[run.run_id], open_needs[run.run_id], frozenset(dependants[run.run_id]))
-        groups[key].append(run)
-    for (level, needs, _), members in groups.items():
-        stages[level] += [Task(runs=tuple(part), needs=needs) for part in chunks(members, runs_per_task)]
+        run_id = run.run_id
+        groups[places[run_id], levels[run_id], open_needs[run_id], frozenset(dependants[run_id])].append(run)
+    for (place, level, needs, _), members in groups.items():
+        parts = chunks(members, place.cluster.runs_in_job)
+        stages[level] += [Task(runs=tuple(part), place=place, needs=needs) for part in parts]
     for stage in stages:
         stage.sort(key=lambda task: -max(priority.get(run.run_id, 0.0) for run in task.runs))
     return stages
+
+
+def arrays(stage: Iterable[Task], most: int) -> Iterator[Sequence[Task]]:
+    """Yield the arrays of a stage: those of each place together, at most ``most`` tasks each."""
+    by_place: dict[ProfilePlace, list[Task]] = defaultdict(list)
+    for task in stage:
+        by_place[task.place].append(task)
+    for tasks in by_place.values():
+        yield from chunks(tasks, most)
+
+
+def nice_values(tasks: Sequence[Task], priority: Mapping[str, float]) -> list[int]:
+    """Return a nice value for each task: 0 for the longest chain of ``priority``, ``max_nice`` for one of no cost."""
+    longest = max(priority.values(), default=0.0)
+    urgency = [max(priority.get(run.run_id, 0.0) for run in task.runs) / (longest or 1.0) for task in tasks]
+    return [
+        task.place.cluster.max_nice * round(NICE_LEVELS * (1.0 - share)) // NICE_LEVELS
+        for task, share in zip(tasks, urgency, strict=True)
+    ]
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

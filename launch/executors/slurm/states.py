@@ -5,6 +5,7 @@ squeue lists what is queued or runs, run folders what became of the rest, so acc
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,6 +52,14 @@ class QueueView:
         """Return the job in the queue that holds this run."""
         place = self.places.get(run_id)
         return None if place is None else self.jobs.get(place.job)
+
+    def throttled(self) -> dict[str, set[str]]:
+        """Return the arrays in the queue whose number of running jobs is limited together, by partition."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for place in self.places.values():
+            if place.throttled is not None and place.job in self.jobs:
+                found[place.throttled].add(place.job.partition("_")[0])
+        return found
 
     def log_of(self, place: Place) -> Path:
         """Return the file of what the job printed itself; the training's own output is in the run's log."""

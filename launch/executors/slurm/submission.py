@@ -31,6 +31,8 @@ class Submission:
     """Ids of the runs of each task."""
     profile: str | None = None
     """Digest of the cluster profile; None for submissions from before there was one."""
+    throttled: str | None = None
+    """The partition, ``""`` for the cluster's default one, whose jobs the profile's ``max_running`` limits."""
     job: str | None = None
     """Number that SLURM gave; None until sbatch has answered."""
 
@@ -56,6 +58,7 @@ class Place:
     is_shared: bool
     """Whether the task computes other runs too."""
     profile: str | None
+    throttled: str | None = None
 
 
 def new_submission(grid: str, now: float, tasks: Sequence[Sequence[str]]) -> Submission:
@@ -111,6 +114,12 @@ def places(submissions: Iterable[Submission], numbers: Mapping[str, str]) -> dic
         for task, run_ids in enumerate(submission.tasks):
             job = submission.task_job(task)
             if job is not None:
-                place = Place(job=job, name=made.name, is_shared=len(run_ids) > 1, profile=made.profile)
+                place = Place(
+                    job=job,
+                    name=made.name,
+                    is_shared=len(run_ids) > 1,
+                    profile=made.profile,
+                    throttled=made.throttled,
+                )
                 found.update(dict.fromkeys(run_ids, place))
     return found

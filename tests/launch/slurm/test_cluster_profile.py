@@ -39,16 +39,18 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
     "wckey": ('wckey = "lungs"', {}, "--wckey=lungs"),
     "exclude": ('exclude = "n4"', {"ExcNodeList": "n4"}, "--exclude=n4"),
     "array_parallelism": ("array_parallelism = 2", {"ArrayTaskThrottle": "2"}, "%2\n"),
+    "max_running": ("max_running = 2", {"ArrayTaskThrottle": "2"}, "%2\n"),
+    "max_nice": ("max_nice = 9", {"Nice": "0"}, ""),
     "max_restarts": ("max_restarts = 4", {}, ""),
     "max_tries": ("max_tries = 5", {}, ""),
     "device": ('device = "cpu"', {}, "--device cpu"),
     "setup": ('setup = ["export CHEST=1"]', {}, "\n  export CHEST=1\n"),
     "on_end": ('on_end = "true"', {}, ""),
     "python": ('python = "nice python3"', {}, "nice python3 -u -m submitit.core._submit"),
-    "sbatch": ("", {"JobState": "PENDING", "Nice": "7", "Comment": "chests"}, "--nice=7"),
+    "sbatch": ("", {"JobState": "PENDING", "Comment": "chests"}, "--comment=chests"),
 }
 """For each key: a profile, what ``scontrol show job`` then says, and what the dry run shows."""
-SBATCH = f'[sbatch]\n{HELD}\nnice = 7\ncomment = "chests"\n'
+SBATCH = f'[sbatch]\n{HELD}\ncomment = "chests"\n'
 APART = ("nodes", "gpus_per_run", "mps", "runs_per_job", "cpus_per_task")
 ALL = {name: KEYS[name] for name in KEYS if name not in APART} | {
     "nodes": ("nodes = 1\ngpus_per_run = 1", {"NumNodes": "1-1"}, "--nodes=1")
