@@ -34,10 +34,11 @@ from harness.networks import build_network
 from harness.objectives import Sources, build_objective
 from harness.runs.runtime import Precision, RuntimeConfig
 from harness.runs.train_state import PartialEpoch, TrainState
-from harness.training.build import forward_backward, uses_graphs
+from harness.training.build import forward_backward
 from harness.training.loop import TrainingCallbacks, TrainingComponents, train_epoch
 from harness.training.monitor import ProgressMonitor
 from harness.training.optimizer import build_optimizer
+from harness.training.parallel import not_recorded
 from harness.training.signals import StopControl, StopSignals
 from harness.training.step import CompiledNetwork, EagerForwardBackward
 
@@ -271,7 +272,7 @@ class Ours:
         wrapped, optimizer = self.accelerator.prepare(student, build_optimizer(network.parameters(), Schedule()))
         indices = np.arange(self.pictures.batch_size, dtype=np.int64)
         memory = GraphMemory()
-        graphs = uses_graphs(self.accelerator, self.runtime)
+        graphs = not_recorded(self.accelerator, self.runtime) is None
         return TrainingComponents(
             accelerator=self.accelerator,
             network=network,

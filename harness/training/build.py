@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,16 +27,12 @@ from harness.evaluation.forward import GraphedForward
 from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
 from harness.runs.runtime import FolderOf, RuntimeConfig
-from harness.training.guards import BatchNormSnapshot
 from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_optimizer
+from harness.training.parallel import Average, not_recorded, prepared, warm_up_ddp_buckets, warn_of_small_shares
 from harness.training.preflight import CheckedRun
 from harness.training.step import CompiledNetwork, EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 from harness.training.targets import BatchPreparation, positive_weights, soft_targets
-
-logger = logging.getLogger(__name__)
-SMALL_SHARE = 16
-"""Images of a step below which a GPU among several waits for its kernels to be started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +107,13 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     parameters = trainable_parameters(network, config.network)
     if objective.module is not None:
         parameters += objective.module.parameters()
-        average_gradients(objective.module, accelerator.num_processes)
     share = config.schedule.micro_batch // accelerator.num_processes
     student = CompiledNetwork(network, share) if runtime.compile else network
-    wrapped, optimizer = accelerator.prepare(student, build_optimizer(parameters, config.schedule))
-    if accelerator.num_processes > 2:
+    plain_optimizer = build_optimizer(parameters, config.schedule)
+    wrapped, optimizer, average = prepared(accelerator, runtime, student, objective, plain_optimizer)
+    if average is None and accelerator.num_processes > 2:
         warm_up_ddp_buckets(wrapped, network, accelerator.device)
-    if accelerator.device.type == "cuda" and run.owner:
+    if average is None and accelerator.device.type == "cuda" and run.owner:
         warn_of_small_shares(share, accelerator.num_processes)
     train_loader = _train_loader(run)
     averaged = moving_average(network, config.schedule.ema_decay)
@@ -129,12 +124,14 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
         accelerator=accelerator,
         network=network,
         wrapped=wrapped,
-        forward_backward=forward_backward(accelerator, wrapped, objective, train_loader.plan.sizes, runtime, memory),
+        forward_backward=forward_backward(
+            accelerator, wrapped, objective, train_loader.plan.sizes, runtime, memory, average
+        ),
         optimizer=optimizer,
         objective=objective,
         averaged=averaged,
         validation_forward=(
-            GraphedForward(accelerator, evaluated, memory) if uses_graphs(accelerator, runtime) else None
+            GraphedForward(accelerator, evaluated, memory) if not_recorded(accelerator, runtime) is None else None
         ),
         prepare=BatchPreparation(
             table=_on_device(soft_targets(config.loss, run.beton), accelerator) if config.loss.softens else None,
@@ -160,20 +157,6 @@ def train_indices(run: CheckedRun) -> np.ndarray:
     return run.beton.indices("train", run.config.data.subset)
 
 
-def warn_of_small_shares(share: int, num_processes: int) -> None:
-    """Say when each of several GPUs gets so few images that starting kernels takes longer than running them."""
-    if num_processes > 1 and share < SMALL_SHARE:
-        logger.warning(
-            f"each GPU gets {share} images of a step, and fewer than {SMALL_SHARE} do not fill one: {num_processes} "
-            f"runs at once, each on a GPU of its own, use {num_processes} GPUs better than one run on all of them"
-        )
-
-
-def uses_graphs(accelerator: Accelerator, runtime: RuntimeConfig) -> bool:
-    """Whether steps and validation are recorded as CUDA graphs: for a single process on CUDA."""
-    return accelerator.device.type == "cuda" and accelerator.num_processes == 1 and runtime.cuda_graphs
-
-
 def forward_backward(
     accelerator: Accelerator,
     wrapped: nn.Module,
@@ -181,13 +164,14 @@ def forward_backward(
     sizes: Sequence[int],
     runtime: RuntimeConfig,
     memory: GraphMemory | None = None,
+    average: Average | None = None,
 ) -> ForwardBackward:
-    """Choose how a step is run: as one CUDA graph for a single process on CUDA, else operation by operation.
+    """Choose how a step is run: as one CUDA graph where it can be recorded, else operation by operation.
 
-    ``sizes`` are the images of an epoch's steps.
+    ``sizes`` are the images of an epoch's steps over all processes; ``average`` is as ``prepared`` returns it.
     """
-    eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective)
-    if not uses_graphs(accelerator, runtime):
+    eager = EagerForwardBackward(accelerator=accelerator, wrapped=wrapped, objective=objective, average=average)
+    if not_recorded(accelerator, runtime) is not None:
         return eager
     modules = [wrapped] if objective.module is None else [wrapped, objective.module]
     return GraphedForwardBackward(eager, modules, set(sizes), memory)
@@ -202,39 +186,6 @@ def moving_average(network: Network, decay: float | None) -> AveragedModel | Non
         return None
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-
-
-def warm_up_ddp_buckets(wrapped: nn.Module, network: Network, device: torch.device) -> None:
-    """Make one backward pass that changes nothing, so that gradients add up in one order from the first step on.
-
-    DistributedDataParallel orders its buckets anew after its first backward pass. A resumed run would then add in
-    another order than the run that was never stopped: no matter for two numbers, but for three and more.
-    """
-    statistics = BatchNormSnapshot(network)
-    wrapped.train()
-    side = network.config.image_size or 64
-    images = torch.zeros(2, 3, side, side, device=device).to(memory_format=torch.channels_last)
-    wrapped(images).logits.sum().backward()
-    network.zero_grad(set_to_none=True)
-    statistics.restore()
-
-
-def average_gradients(module: nn.Module, num_processes: int) -> None:
-    """Average each gradient of ``module`` over processes as soon as it is accumulated.
-
-    DistributedDataParallel does so for the student; an objective's few parameters need no wrapper of their own, which
-    would run them under the student's autocast.
-    """
-    if num_processes == 1:
-        return
-
-    def average(parameter: torch.Tensor) -> None:
-        assert parameter.grad is not None, "called once the gradient is there"
-        torch.distributed.all_reduce(parameter.grad)
-        parameter.grad /= num_processes
-
-    for parameter in module.parameters():
-        parameter.register_post_accumulate_grad_hook(average)  # type: ignore[no-untyped-call]
 
 
 def _train_loader(run: Run) -> Loader:

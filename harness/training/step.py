@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +47,8 @@ class EagerForwardBackward:
     wrapped: nn.Module
     """The student as Accelerate prepared it."""
     objective: Objective
+    average: Callable[[], None] | None = None
+    """Averages gradients over processes, where ``wrapped`` does not."""
 
     def __call__(self, inputs: Tensor, targets: Tensor, global_size: int) -> tuple[Tensor, Losses]:
         """As ``ForwardBackward`` says."""
@@ -54,6 +57,8 @@ class EagerForwardBackward:
             output = self.wrapped(inputs)
             losses = self.objective(output, inputs, targets)
         accelerator.backward(share_of_global_mean(accelerator, losses, targets, global_size))
+        if self.average is not None:
+            self.average()
         return output.logits, losses
 
 
@@ -75,7 +80,8 @@ def share_of_global_mean(accelerator: Accelerator, losses: Losses, targets: Tens
 class GraphedForwardBackward:
     """Runs batches of the given sizes, an epoch's whole ones and its last, each from a recording of ``eager``.
 
-    For a single process on CUDA. Results are those of ``eager`` to the bit, and recording changes nothing.
+    For CUDA; over several processes NCCL's collectives are recorded too, by all processes at the same batch. Results
+    are those of ``eager`` to the bit, and recording changes nothing.
     """
 
     def __init__(
@@ -85,7 +91,10 @@ class GraphedForwardBackward:
         sizes: Collection[int],
         memory: GraphMemory | None = None,
     ) -> None:
-        """Set up to record ``eager``, which trains ``modules``, at the first batch of each of ``sizes`` images."""
+        """Set up to record ``eager``, which trains ``modules``, at the first batch of each of ``sizes``.
+
+        Sizes are images over all processes: a process may have as many of a whole batch as of the last one.
+        """
         self._eager = eager
         self._modules = tuple(modules)
         self._sizes = frozenset(sizes)
@@ -98,12 +107,12 @@ class GraphedForwardBackward:
         Raises:
             InputError: when recording fails; what it has taken of the device is not given back.
         """
-        size = len(inputs)
-        if size not in self._sizes:
+        if global_size not in self._sizes:
             return self._eager(inputs, targets, global_size)
-        if size not in self._recordings:
-            self._recordings[size] = _Recording(self._eager, self._modules, inputs, targets, self._memory)
-        return self._recordings[size].replay(inputs, targets)
+        if global_size not in self._recordings:
+            step = partial(self._eager, global_size=global_size)
+            self._recordings[global_size] = _Recording(step, self._modules, inputs, targets, self._memory)
+        return self._recordings[global_size].replay(inputs, targets)
 
 
 class _Recording:
@@ -111,7 +120,7 @@ class _Recording:
 
     def __init__(
         self,
-        eager: ForwardBackward,
+        eager: Callable[[Tensor, Tensor], tuple[Tensor, Losses]],
         modules: Sequence[nn.Module],
         inputs: Tensor,
         targets: Tensor,
@@ -121,7 +130,7 @@ class _Recording:
         statistics = BatchNormSnapshot(*modules)
 
         def run() -> tuple[Tensor, Losses]:
-            return eager(self._inputs, self._targets, len(inputs))
+            return eager(self._inputs, self._targets)
 
         def step() -> tuple[Tensor, Tensor, bool]:
             logits, losses = run()

@@ -32,6 +32,9 @@ class Tape(TorchDispatchMode):
         with torch._C._AutoDispatchBelowAutograd():
             for function, args, kwargs, made in self.noted:
                 again = function(*args, **kwargs)
+                for work in tree_leaves(again):
+                    if isinstance(work, torch.ScriptObject):  # of a collective, which a graph's next operation awaits
+                        torch.distributed.Work.unbox(work).wait()
                 for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
                     if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
                         old.copy_(new)

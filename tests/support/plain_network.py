@@ -45,9 +45,10 @@ def plain_components(
     config: RunConfig | None = None,
     *,
     schedule: Schedule | None = None,
+    network: Network | None = None,
     **changes: Any,
 ) -> TrainingComponents:
-    """The parts of a run of the plain network; ``changes`` are of its runtime."""
+    """The parts of a run of the plain network, or ``network``; ``changes`` are of its runtime."""
     run = Run(
         config=config or tiny_config(schedule=schedule or tiny_schedule(2)),
         runtime=tiny_runtime(beton, Path("unused"), **changes),
@@ -57,7 +58,7 @@ def plain_components(
         weight=None,
         beta=None,
     )
-    return build_components(run, PlainNetwork())
+    return build_components(run, network or PlainNetwork())
 
 
 def plain_callbacks(accelerator: Accelerator) -> TrainingCallbacks:

@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from plain_network import one_epoch, plain_components
 from tiny_runs import all_options, mixed_config, tiny_config, tiny_runtime
 from torch import nn
+from two_recorded import averages, epochs, recorded, resumed
 
 from datasets.errors import InputError
 from harness.devices.accelerator import Accelerator, make_accelerator, refuse_shared_gpus
@@ -123,6 +124,8 @@ def main(beton: Path, mix: Path, runs_dir: Path, out: Path) -> None:
     found["options"] = one_epoch(plain_components(accelerator, beton, all_options(tiny_config())))
     found["mix"] = one_epoch(plain_components(accelerator, mix, mixed_config()))
     found["statistics"], found["shared_gpus"] = statistics(accelerator), shared_gpus()
+    found["averages"], found["epochs"] = averages(accelerator), epochs(accelerator, beton)
+    found["recorded"], found["resumed"] = recorded(accelerator, beton), resumed(beton, runs_dir.parent / "resumed")
     Accelerator.end_training = lambda _: None  # which would end the process group
     found["result"] = train_run(tiny_config(epochs=1), runtime)
     found["completed"] = completed(runtime)

@@ -30,8 +30,9 @@ from harness.objectives import Sources, build_objective
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from harness.runs.step_hashes import StepsDone
-from harness.training.build import forward_backward, uses_graphs
+from harness.training.build import forward_backward
 from harness.training.optimizer import build_optimizer
+from harness.training.parallel import not_recorded
 from harness.training.step import EagerForwardBackward
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -53,7 +54,7 @@ def steps(
     made.to(device=accelerator.device, memory_format=torch.channels_last)
     objective = build_objective(attention_transfer(0.5), Sources(runtime=runtime, device=accelerator.device))
     wrapped, optimizer = accelerator.prepare(made, build_optimizer(made.parameters(), Schedule()))
-    memory, records = GraphMemory(), uses_graphs(accelerator, runtime)
+    memory, records = GraphMemory(), not_recorded(accelerator, runtime) is None
     step = forward_backward(accelerator, wrapped, objective, [batch], runtime, memory)
     forward: Any = GraphedForward(accelerator, made, memory) if records else lambda images: made(images).logits
     generator, kept = torch.Generator().manual_seed(7), []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 from datasets.errors import InputError
 from harness.objectives import Losses
 from harness.runs.runtime import RuntimeConfig
-from harness.training.build import forward_backward, warn_of_small_shares
+from harness.training.build import forward_backward
+from harness.training.parallel import not_recorded, warn_of_small_shares
 from harness.training.step import EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
 
@@ -34,17 +37,26 @@ class Counted:
 
 
 @pytest.mark.parametrize(
-    ("device", "num_processes", "cuda_graphs", "records"),
-    [("cpu", 1, True, False), ("cuda", 2, True, False), ("cuda", 1, False, False), ("cuda", 1, True, True)],
+    ("device", "backend", "cuda_graphs", "why_not"),
+    [
+        ("cpu", None, True, "there is no GPU"),
+        ("cuda", None, False, "--no-cuda-graphs"),
+        ("cuda", "gloo", True, "gloo joins the processes, and only NCCL's messages can be recorded"),
+        ("cuda", "nccl", True, None),
+        ("cuda", None, True, None),
+    ],
 )
-def test_steps_are_recorded_for_one_process_on_cuda(
-    device: str, num_processes: int, cuda_graphs: bool, records: bool
+def test_steps_are_recorded_on_cuda_by_one_process_and_over_nccl(
+    device: str, backend: str | None, cuda_graphs: bool, why_not: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accelerator: Any = SimpleNamespace(device=torch.device(device), num_processes=num_processes)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: backend is not None)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    accelerator: Any = SimpleNamespace(device=torch.device(device))
     objective: Any = SimpleNamespace(module=None)
     runtime = replace(RuntimeConfig(), cuda_graphs=cuda_graphs)
+    assert not_recorded(accelerator, runtime) == why_not
     found = forward_backward(accelerator, nn.Linear(2, 1), objective, [4, 4, 3], runtime)
-    assert type(found) is (GraphedForwardBackward if records else EagerForwardBackward)
+    assert type(found) is (GraphedForwardBackward if why_not is None else EagerForwardBackward)
 
 
 def test_batches_of_another_size_are_run_directly() -> None:
@@ -77,6 +89,22 @@ def test_whole_batches_and_the_last_one_of_an_epoch_have_a_recording_each(monkey
         ends.append([*seen, *(value.clone() for value in network.state_dict().values())])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
     assert len(tapes) == 2
+
+
+def test_recordings_end_with_their_step_and_not_when_garbage_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL's process group cannot end as long as there is a graph that holds its messages."""
+    layer = nn.Linear(3, 1)
+    tapes = record_on_tapes(layer, monkeypatch)
+    step = GraphedForwardBackward(Counted(layer), [layer], {8})
+    step(torch.ones(8, 3), torch.zeros(8, 1), 8)
+    tape = weakref.ref(tapes.pop())
+    assert tape() is not None
+    gc.disable()
+    try:
+        del step
+        assert tape() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("share", "processes", "warned"), [(4, 8, True), (16, 2, False), (4, 1, False)])

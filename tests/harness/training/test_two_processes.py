@@ -170,3 +170,37 @@ def test_without_batch_norm_two_processes_compute_what_one_does(
     assert two["sums"] == pytest.approx(one["sums"], rel=0.02 if kind == "options" else 1e-6)
     for name, value in one["weights"].items():
         assert two["weights"][name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.slow
+def test_gradients_in_one_buffer_become_means_where_there_are_any(outcome: tuple[Path, dict[str, Any]]) -> None:
+    """Each process gets the same, in the strides of its parameter; what has no gradient is left without."""
+    found = outcome[1]["averages"]
+    assert found["found"] == [pytest.approx(found["mean"], rel=1e-6)] * 2 and found["found"][0] == found["found"][1]
+    assert found["strides"][0] == found["strides"][1] == [27, 1, 9, 3]
+    assert found["none"] == [True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "options"])
+def test_one_all_reduce_gives_what_the_wrapper_gives(outcome: tuple[Path, dict[str, Any]], kind: str) -> None:
+    """With a ragged last batch, accumulated steps and averaged weights; and the same bits in both processes."""
+    wrapped, flat, both = outcome[1]["epochs"][kind]
+    assert flat["indices"] == wrapped["indices"] and flat["sums"] == pytest.approx(wrapped["sums"], rel=1e-6)
+    for name, value in wrapped["weights"].items():
+        assert flat["weights"][name] == pytest.approx(value, abs=1e-6), name
+    assert both[0] == both[1]
+
+
+@pytest.mark.slow
+def test_recorded_steps_of_two_processes_are_those_one_by_one(outcome: tuple[Path, dict[str, Any]]) -> None:
+    """16, 16 and 15 images: the first process has eight of each, and yet a recording for each kind of batch."""
+    one_by_one, replayed, recordings = outcome[1]["recorded"]
+    assert replayed == one_by_one
+    assert recordings == 2
+
+
+@pytest.mark.slow
+def test_without_the_wrapper_a_run_goes_on_exactly(outcome: tuple[Path, dict[str, Any]]) -> None:
+    whole, parts = outcome[1]["resumed"]
+    assert whole == parts
