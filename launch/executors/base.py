@@ -62,6 +62,8 @@ class SubmitRequest:
     """Runs at once on each of its GPUs (``--runs-per-gpu``)."""
     mps: bool = False
     """Whether runs that share a GPU of this machine do so by NVIDIA's Multi-Process Service (``--mps``)."""
+    on_end: str | None = None
+    """Shell line for the end of each run of this machine (``--on-end``)."""
     leave_lost: bool = False
     """Whether runs that failed or were cancelled stay so, rather than being queued again."""
     allow_dirty: bool = False
@@ -81,11 +83,11 @@ class SubmitRequest:
         Raises:
             InputError: naming them.
         """
-        counts = (self.slots, self.runs_per_gpu, self.command.num_threads)
-        if any(count is not None for count in counts) or self.mps or self.command.device != "auto":
+        given = (self.slots, self.runs_per_gpu, self.command.num_threads, self.on_end)
+        if any(value is not None for value in given) or self.mps or self.command.device != "auto":
             raise InputError(
-                "--slots, --runs-per-gpu, --mps, --threads-per-run and --device are for this machine; the cluster "
-                "profile has them"
+                "--slots, --runs-per-gpu, --mps, --threads-per-run, --on-end and --device are for this machine; the "
+                "cluster profile has them"
             )
 
 

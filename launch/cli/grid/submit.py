@@ -71,6 +71,8 @@ class Submit(GridOptions):
     mps: bool = False
     """Let runs that share a GPU compute at the same time by NVIDIA's Multi-Process Service, which is started and
     stopped here; its gain is not measured."""
+    on_end: str | None = None
+    """Shell line that is started when a run is done or has failed, as the profile's key of this name."""
     threads_per_run: int | None = None
     """CPU threads of one run; by default the cores shared out over the slots."""
     precision: Precision = "auto"
@@ -142,6 +144,7 @@ class Submit(GridOptions):
             slots=self.slots,
             runs_per_gpu=self.runs_per_gpu,
             mps=self.mps,
+            on_end=self.on_end,
             allow_dirty=self.allow_dirty,
         )
 

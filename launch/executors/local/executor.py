@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from datasets.loading.threads import usable_cores
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
+from launch.executors.hook import Hooks
 from launch.executors.local.gpu_room import GpuRoom
 from launch.executors.local.progress import Progress, showing_progress
 from launch.executors.mps import is_fault, mps_daemon, uuids
@@ -63,6 +64,7 @@ class LocalExecutor(Executor):
                 facts=request.facts,
                 priority=request.priority,
                 mps=request.mps,
+                hooks=Hooks(line=request.on_end, grid=request.grid),
             )
             return scheduler.run(request.plan)
 
@@ -109,6 +111,8 @@ class Scheduler:
     """By run id; of the runs that could start, the highest starts first."""
     mps: bool = False
     """Whether runs on one GPU share its contexts, so that a fault of one of them ends them all."""
+    hooks: Hooks = field(default_factory=lambda: Hooks(line=None, grid=""))
+    """What is started at the end of each run."""
     grace_s: float = GRACE_S
     """Time that runs get to end after an interrupt."""
 
@@ -144,6 +148,7 @@ class Scheduler:
                 self._loop(signals)
             finally:
                 stop_all([process for _, process, _ in self._running], signals, grace_s=self.grace_s)
+                self.hooks.close()
         return [self._outcomes[decision.run.run_id] for decision in plan]
 
     def _loop(self, signals: StopSignals) -> None:
@@ -161,8 +166,11 @@ class Scheduler:
         return read_state(run, self.runs_dir, self.facts, have_lock=True)
 
     def _end(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.run.run_id] = outcome
+        run, state = outcome.run, outcome.state
+        self._outcomes[run.run_id] = outcome
         self.progress.ended(outcome)
+        if state in ("done", "failed") and outcome.seconds is not None:  # by a process of ours
+            self.hooks.tell(self.runs_dir / run.run_id, name=run.name, state=state, error=outcome.reason)
 
     def _collect(self) -> None:
         """Note what became of the processes that have ended."""

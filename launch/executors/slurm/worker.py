@@ -12,13 +12,13 @@ from typing import ClassVar
 
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock
+from launch.executors.hook import Hook
 from launch.executors.mps import is_fault
 from launch.executors.placement import Placement
 from launch.executors.prepare import clear_failure, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
 from launch.executors.slurm.environment import JobStart
-from launch.executors.slurm.hook import Hook
 from launch.plan.history import History, read_history
 
 POLL_S = 0.2
@@ -167,9 +167,8 @@ class RunWorker:
     def _tell(self, state: str, error: str = "") -> None:
         """Start the profile's hook, in the run's first process."""
         if self.job.on_end is not None and self.rank == 0:
-            about = {"id": self.folder.path.name, "name": self.run.name, "state": state, "error": error}
-            facts = {**{f"run_{key}": value for key, value in about.items()}, "run_dir": self.run.folder}
-            self._hook = Hook(self.job.on_end, {**facts, "grid": self.job.grid, "job": self._job_start.job})
+            about = {"name": self.run.name, "state": state, "error": error, "grid": self.job.grid}
+            self._hook = Hook(self.job.on_end, self.folder.path, **about, job=self._job_start.job)
 
     def _is_done(self) -> bool:
         return self.rank == 0 and self.folder.result_file.exists()

@@ -20,6 +20,8 @@ from datasets.logging_setup import set_up_logging
 from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock, is_locked
 from launch.executors import signals
+from launch.executors.base import SubmitRequest
+from launch.executors.prepare import TrainCommand
 from launch.executors.process import explain_exit
 from launch.executors.signals import dying_with_parent
 from launch.executors.slots import make_slots
@@ -83,6 +85,16 @@ def test_the_highest_priority_starts_first(tmp_path: Path) -> None:
     runner.run(plan(tmp_path))
     start = times(tmp_path, "start")
     assert sorted(start, key=lambda name: start[name])[:3] == ["pretrain", "teacher", "b"]
+
+
+def test_runs_start_in_the_order_of_the_longest_chain_of_the_planners_hours(tmp_path: Path) -> None:
+    hours = {"pretrain": 2.0, "teacher": 1.0, "a": 4.0, "b": 1.0, "c": 2.0, "d": 4.0}
+    runner, command = executor(tmp_path, {}, slots=1), TrainCommand(runs_dir=tmp_path, data_dir=tmp_path)
+    by_id = {RUNS[name].run_id: value for name, value in hours.items()}
+    runner.priority = SubmitRequest(grid="x", plan=plan(tmp_path), command=command, hours=by_id).priority
+    runner.run(plan(tmp_path))
+    start = times(tmp_path, "start")
+    assert sorted(start, key=lambda name: start[name]) == ["pretrain", "a", "teacher", "d", "c", "b"]
 
 
 @pytest.mark.parametrize(

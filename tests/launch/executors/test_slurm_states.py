@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_submissions_are_read_back_oldest_first(tmp_path: Path) -> None:
         (tmp_path / "slurm" / "cxr-x-3.json").write_text(text)
         with pytest.raises(UnreachableError, match=r"cxr-x-3\.json: not a submission; once squeue shows no job of"):
             read_submissions(tmp_path / "slurm")
+
+
+def test_arrays_that_a_limit_holds_together_are_those_still_in_the_queue(tmp_path: Path) -> None:
+    limited = [replace(submission(f"cxr-x-{job}", ("a",), ("b",), job=job), throttled="gpu") for job in ("6", "7")]
+    other = submission("cxr-x-8", ("c",), job="8")
+    jobs = {job.job: job for job in (queued("7_1"), queued("8"))}
+    view = QueueView(folder=tmp_path, jobs=jobs, places=places([*limited, other], {}))
+    assert view.throttled() == {"gpu": {"7"}}
 
 
 def test_a_torn_list_of_cancelled_runs_is_named(tmp_path: Path) -> None:

@@ -55,20 +55,23 @@ def test_runs_are_queued_at_their_places_in_the_order_of_the_longest_chain(shell
     # An edited place concerns what is submitted later.
     assert shell.grid("cancel", "--only", "good_alone").err == "1 job cancelled\n"
     wait_until("it left the queue", lambda: shell.states("good_alone")["good_alone"]["state"] == "cancelled", 60)
-    edited = PLACES.replace(", 'good_alone'", "").replace("max_running = 1\n\n", "max_running = 2\n\n")
-    shell.profile.write_text(edited)
+    shell.profile.write_text(PLACES.replace("max_running = 1\n\n", "max_running = 1\ntime_min = 20\n\n"))
     options = ("--cluster", str(shell.profile), "--allow-dirty", "--only", "good")
     again = shell.grid("submit", *options).err
     assert "5 runs: 1 queued, 4 already queued or running" in again
     assert "warning: 1 run queued with another profile before; cxr grid cancel, then submit, gives this one" in again
     later = records(shell)
-    assert (later["good_alone"][1], later["good_alone"][2]) == ("gpu", "28")
+    alone, _, _, waits_for = later["good_alone"]
+    before = {f"afterany:{array_of(job['good_pretrain'])}_*", f"afterany:{job['good_third']}"}
+    assert {part.partition("(")[0] for part in waits_for.split(",")} == before
+    limits = {name: shell.cluster.run("squeue", "-h", "-j", later[name][0], "-o", "%l").strip() for name in later}
+    assert limits == {**dict.fromkeys(later, "30:00"), "good_alone": "20:00"}
     assert {name: row[0] for name, row in later.items() if name != "good_alone"} == {
         name: number for name, number in job.items() if name != "good_alone"
     }
 
     # The others run, each in its partition, once what they need is done; and one that was cancelled is queued again.
-    shell.cluster.run("scancel", job["good_first"], job["good_third"], later["good_alone"][0])
+    shell.cluster.run("scancel", job["good_first"], job["good_third"], alone)
     shell.cluster.run("scontrol", "release", f"{job['good_pretrain']},{job['good_second']}")
     shell.wait("good_second", lambda states: {state["state"] for state in states.values()} == {"done"}, 120)
     partitions = {

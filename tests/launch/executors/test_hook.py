@@ -1,4 +1,4 @@
-"""The profile's ``on_end``: what it is told, and that neither its failure nor its hanging reaches a run."""
+"""``on_end`` on SLURM and on this machine: what it is told, and that no failure of it reaches a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 import grid_stand_in
 import pytest
 from grid_stand_in import small_runs
+from in_process_cli import run_cli
 
 from datasets.logging_setup import set_up_logging
+from launch.executors import hook
+from launch.executors.hook import Hooks
 from launch.executors.prepare import prepare_folder
-from launch.executors.slurm import hook
 from launch.executors.slurm.entry import JobFailedError, run_job
 from launch.executors.slurm.worker import Job, JobRun
 
@@ -66,3 +68,36 @@ def test_a_hook_that_fails_or_hangs_does_a_run_no_harm(
     assert time.monotonic() - started < 30
     assert json.loads((tmp_path / RUNS["pretrain"].run_id / "status.json").read_text())["state"] == "done"
     assert "warning: on_end " in capsys.readouterr().err
+
+
+def test_a_hook_of_this_machine_is_told_the_same_of_each_run_that_ran(tmp_path: Path) -> None:
+    told = tmp_path / "told.txt"
+    runner = grid_stand_in.executor(tmp_path / "runs", {"teacher": "fail"})
+    runner.hooks = Hooks(line=f"{LINE}{told}", grid="sizes")
+    runner.run(grid_stand_in.plan(tmp_path / "runs"))
+    lines = {line.split("|")[0]: line for line in told.read_text().splitlines()}
+    assert sorted(lines) == ["a", "pretrain", "teacher"]  # those that need the teacher never ran
+    for name, state in (("a", "done|"), ("pretrain", "done|"), ("teacher", "failed|ValueError: bad images")):
+        run_id = RUNS[name].run_id
+        assert lines[name] == f"{name}|{run_id}|{state}|{tmp_path / 'runs' / run_id}|sizes|"
+
+
+def test_hooks_of_this_machine_that_fail_or_hang_do_no_run_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hook, "WAIT_S", 0.2)
+    runner = grid_stand_in.executor(tmp_path, {})
+    runner.hooks = Hooks(line='test "$CXR_RUN_NAME" = d && exec sleep 60; exit 3', grid="sizes")
+    started = time.monotonic()
+    outcomes = runner.run(grid_stand_in.plan(tmp_path))
+    assert time.monotonic() - started < 30
+    assert {outcome.state for outcome in outcomes} == {"done"}
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "on_end ended with status" in line]
+    assert sorted({line.split("status ")[1].split(":")[0] for line in warnings}) == ["-9", "3"] and len(warnings) == 6
+
+
+def test_on_end_of_a_cluster_is_the_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "profile.toml").write_text("")
+    options = ("--cluster", str(tmp_path / "profile.toml"), "--data-dir", str(tmp_path), "--dry-run")
+    assert run_cli("grid", "submit", "demo", "--on-end", "true", *options) == 2
+    assert "--on-end and --device are for this machine; the cluster profile has them" in capsys.readouterr().err
