@@ -191,13 +191,13 @@ def _stale(
 
 
 def _progress(status: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    scores = result.get("test") or {}
+    scores, seconds = result.get("test") or {}, result.get("seconds")
     return {
         "epoch": status.get("epoch"),
         "epochs": status.get("epochs", result.get("epochs")),
         "mean_auroc": scores.get("mean_auroc") if result else status.get("mean_auroc"),
         "images_per_s": status.get("images_per_s", result.get("images_per_s")),
-        "gpu_seconds": result["seconds"] * result.get("world_size", 1) if "seconds" in result else None,
+        "gpu_seconds": None if seconds is None else seconds * (result.get("world_size") or 1),
     }
 
 
@@ -205,14 +205,14 @@ def _starts(folder: RunFolder, result: dict[str, Any]) -> dict[str, int]:
     """Return how often the run was started again, by its result or the queue's history, and what ended its starts."""
     endings = [start.get("ending") for start in read_history(folder.path)]
     return {
-        "restarts": max(int(result.get("restarts", 0)), len(endings) - 1, 0),
+        "restarts": max(result.get("restarts") or 0, len(endings) - 1, 0),
         "preempted": endings.count("preempted"),
         "timed_out": endings.count("time limit"),
     }
 
 
 def _device(provenance: Mapping[str, Any]) -> str | None:
-    counts = Counter(provenance.get("devices", ()))
+    counts = Counter(map(str, provenance.get("devices") or ()))
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or None
 
 
@@ -220,7 +220,7 @@ def _is_alive(status: dict[str, Any]) -> bool:
     """Return whether the process that wrote this status still lives, as far as this host can tell."""
     if status.get("state") != "running":
         return False
-    updated = float(status.get("updated", 0.0))
+    updated = status.get("updated") or 0.0
     if status.get("host", socket.gethostname()) != socket.gethostname():
         return time.time() - updated < HEARTBEAT_S
     pid = status.get("pid")
