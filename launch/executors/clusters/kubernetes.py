@@ -98,7 +98,7 @@ class KubernetesExecutor(ClusterExecutor[KubernetesProfile]):
             else:
                 words = [_why_pending(pod) for pod in pods[name] if pod.get("phase") == "Pending"]
                 words += ["suspended"] if item["spec"].get("suspend") else []
-                yield HeldJob(job=name, name=name, state="queued", waits_for=next(filter(None, words), "no pod yet"))
+                yield HeldJob(job=name, name=name, state="queued", waits_for=next(filter(None, words), "pending"))
 
     def remove(self, jobs: Sequence[str]) -> None:
         options = ("--cascade=foreground", "--wait=false", "--ignore-not-found")

@@ -1,8 +1,9 @@
-"""PBS Pro and OpenPBS, by qsub, qstat and qdel; Torque and SLURM's wrappers of its commands read the same.
+"""PBS Pro, OpenPBS and Torque, and SLURM's wrappers of their commands: qsub, qstat and qdel.
 
 A job waits for others by ``afterok``. PBS lets nobody but an operator queue a job again, so one that meets its time
 limit leaves the queue, as do those that wait for it, and ``cxr grid watch`` queues them anew; what PBS itself queues
-again, after a preemption or a lost node, goes on by itself.
+again, after a preemption or a lost node, goes on by itself. Tested with the wrappers on a real SLURM, and against
+stand-ins of PBS's own commands; never run on a real PBS.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class PbsExecutor(ClusterExecutor[PbsProfile]):
 
     profile_type = PbsProfile
     commands = ("qsub", "qstat", "qdel")
-    job_variable = "$PBS_JOBID"
+    # SLURM sets its own variable for jobs of its wrappers alone.
+    job_variable = "${PBS_JOBID:-$SLURM_JOB_ID}"
 
     def queue_command(self, job: NewJob, profile: PbsProfile) -> list[str]:
         hours, minutes = divmod(profile.time_min, 60)
