@@ -35,7 +35,7 @@ def check_slurm() -> Iterator[Finding]:
         yield _check_version()
         yield ok("slurm", f"the queue answers; {len(jobs.splitlines())} jobs of yours")
         yield _check_partitions()
-        yield _check_accounting()
+        yield check_accounting()
 
 
 def _check_version() -> Finding:
@@ -58,7 +58,8 @@ def _check_partitions() -> Finding:
     return ok("slurm", f"partitions: {', '.join(shown)}")
 
 
-def _check_accounting() -> Finding:
+def check_accounting() -> Finding:
+    """Whether SLURM keeps records of past jobs."""
     fix = "nothing to do: states are read from run folders and squeue"
     if shutil.which("sacct") is None:
         return warn("slurm", "no sacct", fix)

@@ -16,9 +16,25 @@ IDS_PER_CALL = 500
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
 NEVER = re.compile(
-    r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|MaxMemPerLimit|(QOS|Assoc)\w*Per(Job|Node)\w*"
+    r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|MaxMemPerLimit|(QOS|Assoc)\w*Per(Job|Node)\w*|"
+    r"Invalid(Account|QOS)|(Account|QOS)NotAllowed|QOSMin\w+|ReservationDeleted|DependencyNeverSatisfied"
 )
 """Reasons for which a job is pending that only its owner can change."""
+NEVER_STARTS = "it never starts as the profile asks: cancel it, change the profile, submit again"
+ADVICE = (
+    (NEVER, NEVER_STARTS),
+    (re.compile(r"JobHeldUser"), "it is held: scontrol release starts it"),
+    (re.compile(r"JobHeldAdmin"), "an administrator holds it, and has to release it"),
+    (
+        re.compile(r"(?i)launch.failed.requeued.held|JobHoldMaxRequeue|.*requeued held"),
+        "held after it failed to start; see its node, then scontrol release",
+    ),
+    (
+        re.compile(r"ReqNodeNotAvail.*|PartitionDown|PartitionInactive|Nodes required for job are .*"),
+        "it starts when these nodes or this partition are back, or with another partition, constraint or exclude",
+    ),
+)
+"""What to do about reasons that do not pass by themselves."""
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States of a job that has not started, or waits to start again."""
 
@@ -40,8 +56,8 @@ class QueuedJob:
     @property
     def waits_for(self) -> str:
         """Why it is pending, and what to do when that will not change by itself."""
-        never = "; it never starts as the profile asks: cancel it, change the profile, submit again"
-        return self.reason + (never if NEVER.fullmatch(self.reason) else "")
+        advice = next((advice for pattern, advice in ADVICE if pattern.fullmatch(self.reason)), None)
+        return self.reason if advice is None else f"{self.reason}; {advice}"
 
 
 def read_queue() -> dict[str, QueuedJob]:
