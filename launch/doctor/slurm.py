@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 
 from launch.doctor.finding import Finding, fail, ok, warn
+from launch.executors import commands
 from launch.executors.base import UnreachableError
-from launch.executors.slurm import queue
 
 COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "srun")
 OLDEST = (20, 11)
@@ -72,6 +72,6 @@ def check_accounting() -> Finding:
 def ask(*command: str) -> tuple[str | None, str]:
     """What a command printed, or None and in one line why it failed."""
     try:
-        return queue.ask(*command, timeout_s=TIMEOUT_S).strip(), ""
+        return commands.ask(*command, timeout_s=TIMEOUT_S).strip(), ""
     except UnreachableError as error:
         return None, str(error)

@@ -17,8 +17,9 @@ from launch.drill.report import CaseReport, DrillReport
 from launch.drill.settings import check_site, no_requeue, no_warning, symptom_of
 from launch.drill.victims import LOOKS, REFERENCE, Victim, compared
 from launch.executors.base import Executor, QueueError
+from launch.executors.commands import ask
 from launch.executors.slurm.profile import ClusterConfig
-from launch.executors.slurm.queue import NEVER_STARTS, ask
+from launch.executors.slurm.queue import NEVER_STARTS
 from launch.plan.run_state import read_states
 from launch.plan.tables import plural
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.executors.base import QueueError, UnreachableError
-from launch.executors.slurm.environment import command_environment
+from launch.executors.base import UnreachableError
+from launch.executors.commands import TIMEOUT_S, ask
 
-TIMEOUT_S = 120.0
 IDS_PER_CALL = 500
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
@@ -117,31 +114,3 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
     """Take jobs out of the queue; running ones get SIGTERM, in time to save."""
     for start in range(0, len(jobs), IDS_PER_CALL):
         ask("scancel", *jobs[start : start + IDS_PER_CALL])
-
-
-def ask(*command: str, timeout_s: float = TIMEOUT_S, accepted: Sequence[int] = (0,)) -> str:
-    """Return the output of a scheduler's command; SLURM's wait for a controller that does not answer at once.
-
-    Args:
-        command: program and arguments.
-        timeout_s: time that it gets.
-        accepted: exit statuses that are no failure.
-
-    Raises:
-        QueueError: with the last line that the command printed.
-        UnreachableError: when there is no such command.
-    """
-    if shutil.which(command[0]) is None:
-        raise UnreachableError(
-            f"{command[0]}: no such command; its scheduler is not installed on this host, or not on the PATH"
-        )
-    try:
-        done = subprocess.run(
-            command, env=command_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise QueueError(f"{command[0]}: no answer in {timeout_s:.0f} s") from None
-    if done.returncode not in accepted:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise QueueError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
-    return done.stdout
