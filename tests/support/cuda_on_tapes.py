@@ -29,7 +29,7 @@ class Tape(TorchDispatchMode):
         return made
 
     def replay(self) -> None:
-        with torch._C._AutoDispatchBelowAutograd():
+        with torch.inference_mode():  # which may write to the tensors that were made in it, too
             for function, args, kwargs, made in self.noted:
                 again = function(*args, **kwargs)
                 for work in tree_leaves(again):

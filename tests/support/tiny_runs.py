@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -20,10 +21,13 @@ from datasets.convert.request import ConvertOptions
 from datasets.files import read_json
 from datasets.sources.records import Records
 from harness.config import AttentionTransfer, DataConfig, LossOptions, NetworkConfig, RunConfig, Schedule, Weights
+from harness.networks import draw_weights
+from harness.networks.xrv_densenet121 import XrvDenseNet121
 from harness.runs.checkpoint import load_weights, weights_hash
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
 from harness.training.run import train_run
+from harness.weights.xrv import xrv_hash
 
 LABELS = ("Effusion", "Mass", "Nodule")
 SIZE = 64
@@ -134,6 +138,14 @@ def all_options(config: RunConfig) -> RunConfig:
 def attention_transfer(weight: float) -> AttentionTransfer:
     """Attention transfer from a teacher with random weights."""
     return AttentionTransfer(teacher=Weights(kind="none"), weight=weight)
+
+
+def write_xrv(folder: Path) -> tuple[Weights, Path]:
+    """A teacher of torchxrayvision's architecture with random weights: how a config names it, and its file."""
+    network, path = XrvDenseNet121(), folder / "xrv.pt"
+    draw_weights(network, seed=7)
+    torch.save(network.state_dict(), path)
+    return Weights(kind="xrv", name="densenet121-res224-all", sha256=xrv_hash(path)), path
 
 
 def tiny_runtime(beton: Path, runs_dir: Path, **changes: Any) -> RuntimeConfig:

@@ -57,7 +57,7 @@ class Submit(GridOptions):
 
     cluster: Path | None = None
     """Cluster profile (TOML): queue the runs on SLURM; launch/executors/slurm/example.toml lists all keys. For
-    another executor, its own options."""
+    another executor, its own options; --executor local takes those of this machine from it."""
     executor: str | None = None
     """What runs them: local, slurm, pbs, lsf, htcondor, kubernetes, or an executor of another installed package; by
     default slurm with --cluster, else local."""

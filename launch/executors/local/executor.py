@@ -20,6 +20,7 @@ from harness.runs.lock import RunLock
 from launch.executors.base import Executor, Outcome, SubmitRequest
 from launch.executors.hook import Hooks
 from launch.executors.local.gpu_room import GpuRoom
+from launch.executors.local.profile import with_profile
 from launch.executors.local.progress import Progress, showing_progress
 from launch.executors.mps import is_fault, mps_daemon, uuids
 from launch.executors.prepare import prepare_folder, record_failure
@@ -48,10 +49,10 @@ class LocalExecutor(Executor):
         """Start the plan's runs and return when all have ended.
 
         Raises:
+            InputError: for a profile that cannot be read, or GPUs that are not there.
             KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP, once every child process has ended.
         """
-        if request.profile is not None:
-            raise InputError("--executor local takes no --cluster profile; give --slots and --threads-per-run")
+        request = with_profile(request)
         slots = make_slots(request.command.device, request.slots, request.runs_per_gpu)
         threads = request.command.num_threads or max(1, usable_cores() // len(slots))
         todo = sum(decision.action != "skip" for decision in request.plan)
@@ -67,6 +68,11 @@ class LocalExecutor(Executor):
                 hooks=Hooks(line=request.on_end, grid=request.grid),
             )
             return scheduler.run(request.plan)
+
+    def preview(self, request: SubmitRequest) -> str:
+        """Say nothing more than the plan does; a profile is read all the same."""
+        with_profile(request)
+        return ""
 
     def states(
         self, runs: Sequence[GridRun], read_folders: Callable[[], Mapping[str, RunState]]
@@ -149,8 +155,6 @@ class Scheduler:
             finally:
                 stop_all([process for _, process, _ in self._running], signals, grace_s=self.grace_s)
                 self.hooks.close()
-                for _, process, _ in self._running:
-                    process.lock.release()
         return [self._outcomes[decision.run.run_id] for decision in plan]
 
     def _loop(self, signals: StopSignals) -> None:

@@ -21,7 +21,7 @@ from tiny_runs import (
 from torch import Tensor
 
 from datasets.errors import InputError
-from harness.config import NetworkConfig, RunConfig, Schedule
+from harness.config import FitNet, NetworkConfig, RunConfig, Schedule, Weights
 from harness.devices.accelerator import make_accelerator
 from harness.devices.cuda_graph import GraphMemory
 from harness.evaluation.forward import GraphedForward
@@ -136,18 +136,40 @@ def test_two_runs_that_share_a_gpu_give_the_bits_of_each_alone(tiny_beton: Path,
         assert_same(RunFolder(tmp_path / f"both{config.seed}" / config.run_id), alone)
 
 
+@pytest.mark.parametrize("graphs", [True, False], ids=["one_all_reduce_in_the_graph", "wrapper"])
 @pytest.mark.parametrize("local_rank", ["0", "1"], ids=["nccl", "nccl_with_one_visible_gpu"])
 def test_a_single_process_of_nccl_gives_the_bits_of_one_without(
-    local_rank: str, tiny_beton: Path, tmp_path: Path
+    local_rank: str, graphs: bool, tiny_beton: Path, tmp_path: Path
 ) -> None:
-    """Through DistributedDataParallel; local rank 1 where one GPU is visible is what srun --gpus-per-task=1 makes."""
-    config = tiny_config(objective=attention_transfer(0.5))
+    """Local rank 1 where one GPU is visible is what srun --gpus-per-task=1 makes; the process ends by itself."""
+    config = tiny_config(objective=FitNet(teacher=Weights(kind="none")))
     launched = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": "1"}
     launched |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "CUDA_VISIBLE_DEVICES": "0"}
-    line = arguments(config, tiny_beton, tmp_path / "nccl")
+    line = [*arguments(config, tiny_beton, tmp_path / "nccl"), *([] if graphs else ["--no-cuda-graphs"])]
     subprocess.run(line, cwd=ROOT, env={**environment(), **launched}, check=True, timeout=300)
-    alone = trained(config, tiny_beton, tmp_path / "alone")
-    assert hash_of(RunFolder(tmp_path / "nccl" / config.run_id).best_dir) == hash_of(alone.best_dir)
+    assert_same(RunFolder(tmp_path / "nccl" / config.run_id), trained(config, tiny_beton, tmp_path / "alone"))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("sync_bn", [False, True])
+def test_two_gpus_give_the_bits_of_the_wrapper_and_go_on_exactly(
+    sync_bn: bool, tiny_beton: Path, tmp_path: Path
+) -> None:
+    """Recorded with their all-reduce and through DistributedDataParallel; a mean of two numbers has no order."""
+    config = tiny_config(network=NetworkConfig(name="densenet40", sync_bn=sync_bn))
+    two, variables = ["--num-processes", "2"], {**environment(), "CUDA_VISIBLE_DEVICES": "0,1"}
+    ways = {
+        "recorded": [[]],
+        "wrapper": [["--no-cuda-graphs"]],
+        "parts": [["--max-steps", "1"], ["--max-steps", "4"], []],
+    }
+    hashes = []
+    for name, starts in ways.items():
+        for options in starts:
+            line = [*arguments(config, tiny_beton, tmp_path / name), *two, *options]
+            subprocess.run(line, cwd=ROOT, env=variables, check="--max-steps" not in options, timeout=300)
+        hashes.append(hash_of(RunFolder(tmp_path / name / config.run_id).best_dir))
+    assert hashes[0] == hashes[1] == hashes[2]
 
 
 def test_a_step_that_cannot_be_recorded_ends_the_run_with_one_line(

@@ -15,13 +15,24 @@ import torch
 from accelerator_state import forget_accelerator
 from on_gpu import assert_same, trained
 from stopped_runs import command, run
-from tiny_runs import attention_transfer, tiny_config, tiny_runtime, tiny_schedule, without_times
+from tiny_runs import (
+    all_options,
+    attention_transfer,
+    tiny_config,
+    tiny_runtime,
+    tiny_schedule,
+    without_times,
+    write_xrv,
+)
 
 from harness.config import (
+    AttentionTransfer,
     ChannelWise,
     FitNet,
+    LogitDistillation,
     NetworkConfig,
     Relational,
+    RunConfig,
     TransferLearning,
     Weights,
 )
@@ -30,6 +41,14 @@ from harness.runs.folder import RunFolder
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 NONE = Weights(kind="none")
+
+
+def both_ways(config: RunConfig, beton: Path, runs_dir: Path, **runtime: Any) -> tuple[RunFolder, RunFolder]:
+    """The run with its steps recorded, and step by step."""
+    recorded, eager = (
+        trained(config, beton, runs_dir / str(graphs), cuda_graphs=graphs, **runtime) for graphs in (True, False)
+    )
+    return recorded, eager
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -52,22 +71,35 @@ def test_recorded_steps_give_the_bits_of_steps_one_by_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = tiny_config(objective=objective)
-    recorded, eager = (
-        trained(config, tiny_beton, tmp_path / str(graphs), precision=precision, cuda_graphs=graphs)
-        for graphs in (True, False)
-    )
-    assert_same(recorded, eager)
+    assert_same(*both_ways(config, tiny_beton, tmp_path, precision=precision))
     assert "not recorded" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("method", [AttentionTransfer, LogitDistillation, FitNet])
+def test_recorded_steps_with_a_teacher_of_torchxrayvision(
+    method: Any, precision: str, tiny_beton: Path, tmp_path: Path
+) -> None:
+    """Its one input channel and its labels: logits of the shared ones are distilled."""
+    weights, file = write_xrv(tmp_path)
+    config = tiny_config(objective=method(teacher=weights, weight=0.5))
+    assert_same(*both_ways(config, tiny_beton, tmp_path, precision=precision, xrv_weights=(file,)))
+
+
+@pytest.mark.parametrize("kind", ["options", "sync_bn", "frozen"])
+def test_recorded_steps_with_options_of_training(kind: str, tiny_beton: Path, tmp_path: Path) -> None:
+    """Accumulated steps, averaged weights, mixup, soft targets; a batch norm to synchronise; frozen layers."""
+    networks = {"sync_bn": {"sync_bn": True}, "frozen": {"scope": "classifier", "frozen_bn": "eval"}}
+    name = "torchvision/resnet18" if kind == "frozen" else "densenet40"
+    config = tiny_config(network=NetworkConfig(name=name, **networks.get(kind, {})))
+    assert_same(*both_ways(all_options(config) if kind == "options" else config, tiny_beton, tmp_path))
 
 
 def test_recorded_steps_of_densenet_121_with_its_first_layers_frozen(tiny_beton: Path, tmp_path: Path) -> None:
     config = tiny_config(
         network=NetworkConfig(name="densenet121", scope="last34", frozen_bn="eval"), objective=attention_transfer(0.5)
     )
-    recorded, eager = (
-        trained(config, tiny_beton, tmp_path / str(graphs), cuda_graphs=graphs) for graphs in (True, False)
-    )
-    assert_same(recorded, eager)
+    assert_same(*both_ways(config, tiny_beton, tmp_path))
 
 
 @pytest.mark.parametrize("graphs", [True, False])

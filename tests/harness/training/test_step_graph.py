@@ -6,18 +6,32 @@ import gc
 import weakref
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from cuda_on_tapes import record_on_tapes
+from tiny_runs import LABELS, attention_transfer, tiny_runtime, write_xrv
 from torch import Tensor, nn
 
 from datasets.errors import InputError
-from harness.objectives import Losses
+from harness.config import (
+    AttentionTransfer,
+    ChannelWise,
+    FitNet,
+    LogitDistillation,
+    NetworkConfig,
+    Relational,
+    Weights,
+)
+from harness.devices.accelerator import make_accelerator
+from harness.networks import build_network, draw_weights
+from harness.objectives import Losses, Sources, build_objective
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import forward_backward
+from harness.training.guards import BatchNormSnapshot
 from harness.training.parallel import not_recorded, warn_of_small_shares
 from harness.training.step import EagerForwardBackward, ForwardBackward, GraphedForwardBackward
 
@@ -105,6 +119,56 @@ def test_recordings_end_with_their_step_and_not_when_garbage_is_collected(monkey
         assert tape() is None
     finally:
         gc.enable()
+
+
+NONE = Weights(kind="none")
+
+
+@pytest.fixture(scope="module")
+def xrv(tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, Path]:
+    return write_xrv(tmp_path_factory.mktemp("xrv"))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda _: attention_transfer(0.5),
+        lambda _: FitNet(teacher=NONE),
+        lambda _: Relational(teacher=NONE),
+        lambda _: ChannelWise(teacher=NONE),
+        lambda xrv: AttentionTransfer(teacher=xrv, weight=0.5),
+        lambda xrv: LogitDistillation(teacher=xrv),
+    ],
+    ids=["attention_transfer", "fitnet", "relational", "channel_wise", "attention_transfer_xrv", "distillation_xrv"],
+)
+def test_a_replay_of_every_objective_is_the_step_itself(
+    made: Any, xrv: tuple[Weights, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses and gradients of another batch than the recorded one, the teacher's pass included."""
+    weights, path = xrv
+    runtime = replace(tiny_runtime(tmp_path / "no.beton", tmp_path), xrv_weights=(path,))
+    accelerator = make_accelerator(runtime)
+    objective = build_objective(made(weights), Sources(runtime=runtime, device=accelerator.device, labels=LABELS))
+    network = build_network(NetworkConfig(name="densenet40"), len(LABELS))
+    draw_weights(network, seed=0)
+    eager = EagerForwardBackward(accelerator=accelerator, wrapped=network, objective=objective)
+    modules = [network] if objective.module is None else [network, objective.module]
+    generator = torch.Generator().manual_seed(7)
+    batches = [torch.randn(4, 3, 32, 32, generator=generator) for _ in range(2)]
+    targets, statistics, ends = torch.ones(4, len(LABELS), dtype=torch.uint8), BatchNormSnapshot(*modules), []
+    for recorded in (False, True):
+        step: ForwardBackward = eager
+        if recorded:
+            step, tapes = GraphedForwardBackward(eager, modules, {4}), record_on_tapes(network, monkeypatch)
+        for batch in batches:
+            for module in modules:
+                module.zero_grad(set_to_none=True)
+            logits, losses = step(batch, targets, 4)
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        ends.append([logits, losses.total, losses.attention, *(parameter.grad.clone() for parameter in parameters)])
+        statistics.restore()
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+    assert len(tapes) == 1
 
 
 @pytest.mark.parametrize(("share", "processes", "warned"), [(4, 8, True), (16, 2, False), (4, 1, False)])
