@@ -22,10 +22,12 @@ from harness.config.checks import (
     KnownKeysOnly,
     check,
     check_choice,
+    check_count,
     check_not_negative,
     check_positive,
     plain,
 )
+from harness.config.halving import Rung, rungs_of
 from harness.config.loss import LossOptions
 from harness.config.networks import MODULES, NETWORKS, check_network, is_library
 from harness.config.objectives import OneOfTheRegistered, register_objective
@@ -38,6 +40,7 @@ SCHEMA_VERSION = 1
 AttentionForm = Literal["eq2", "mean_square", "original_at"]
 BetaRole = Literal["divide", "multiply"]
 Embedding = Literal["pooled", "planes"]
+Pruner = Literal["none", "halving"]
 WeightsKind = Literal["imagenet", "run", "xrv", "none"]
 MAX_IMAGE_SIZE = 8192
 
@@ -290,23 +293,85 @@ class BetaSearch(KnownKeysOnly):
     """An attention-transfer run; its own beta is replaced by each point in turn."""
     points: tuple[float, ...]
     """The betas tried; the highest best validation AUROC wins, the smaller beta on a tie."""
+    pruner: Pruner = field(default="none", metadata=OMIT_DEFAULT)
+    """``none`` trains every point to the end; ``halving`` stops the worse ones early, by successive halving."""
+    min_resource: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Epochs of the first rung under ``halving``; None leaves one point for the last rung."""
+    reduction_factor: int = field(default=2, metadata=OMIT_DEFAULT)
+    """After each rung one of so many points goes on, at least one, to so many times the epochs."""
+    rung: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Of a run of the search itself, from 1: it goes on with the run of place ``rank`` of the rung before."""
+    rank: int = field(default=0, metadata=OMIT_DEFAULT)
+    """Place by validation AUROC, from 0."""
 
     def __post_init__(self) -> None:
-        """The template must have a beta to replace."""
+        """The template must have a beta to replace, and rungs must end with a validation."""
         check(len(self.points) > 0, "a beta search needs at least one point")
         for point in self.points:
             check_positive("each of a beta search's points", point)
         check(isinstance(self.template.objective, AttentionTransfer), "a beta search needs attention transfer")
+        check_choice("a beta search's pruner", self.pruner, Pruner)
+        if self.pruner == "none":
+            bare = (self.min_resource, self.reduction_factor, self.rung, self.rank) == (None, 2, None, 0)
+            check(bare, "a beta search's min_resource and reduction_factor need pruner = 'halving'")
+            return
+        schedule = self.template.schedule
+        check(len(set(self.points)) == len(self.points), "a beta search by halving has a point twice")
+        check(self.template.objective.weight is None, "a beta search by halving needs a template without a weight")
+        check(schedule.stop_after is None, "a beta search by halving decides schedule.stop_after itself")
+        check_count("a beta search's min_resource", self.min_resource)
+        check_count("a beta search's reduction_factor", self.reduction_factor)
+        check(self.reduction_factor >= 2, "a beta search's reduction_factor must be at least 2")
+        check(
+            (self.min_resource or 0) < schedule.epochs and (self.min_resource or 0) % schedule.validate_every == 0,
+            f"a beta search's min_resource = {self.min_resource} must be below schedule.epochs = {schedule.epochs}, "
+            f"and a multiple of schedule.validate_every = {schedule.validate_every}",
+        )
+        if self.rung is not None:
+            known = 1 <= self.rung < len(self.rungs) and 0 <= self.rank < self.rungs[self.rung].size
+            check(known, f"a beta search has no rung {self.rung} with a rank {self.rank}")
+
+    @cached_property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The parts in which points are trained: one without a pruner."""
+        count, schedule = len(self.points), self.template.schedule
+        if self.pruner == "none":
+            return (Rung(count, schedule.last_epoch),)
+        return rungs_of(count, schedule, self.min_resource, self.reduction_factor)
 
     @cached_property
     def runs(self) -> tuple[RunConfig, ...]:
-        """One run for each point, in the order of the points."""
-        objective = self.template.objective
+        """The runs that decide: those of the last rung, or for a run of the search of the rung before it."""
+        return self.runs_of(len(self.rungs) - 1 if self.rung is None else self.rung - 1)
+
+    def runs_of(self, rung: int) -> tuple[RunConfig, ...]:
+        """Runs of a rung, from 0: one for each point in their order, later one for each rank."""
+        objective, schedule = self.template.objective, self.template.schedule
         assert isinstance(objective, AttentionTransfer)
+        if rung < len(self.rungs) - 1:
+            schedule = dataclasses.replace(schedule, stop_after=self.rungs[rung].end)
+        betas: tuple[float | BetaSearch, ...] = self.points
+        if rung > 0:
+            ranks = range(self.rungs[rung].size)
+            betas = tuple(dataclasses.replace(self, rung=rung, rank=rank) for rank in ranks)
         return tuple(
-            dataclasses.replace(self.template, objective=dataclasses.replace(objective, beta=beta))
-            for beta in self.points
+            dataclasses.replace(self.template, schedule=schedule, objective=dataclasses.replace(objective, beta=beta))
+            for beta in betas
         )
+
+    @property
+    def full(self) -> BetaSearch:
+        """The search of the same points without a pruner."""
+        return BetaSearch(template=self.template, points=self.points)
+
+    def named_runs(self) -> dict[str, RunConfig]:
+        """All runs of the search, by words that tell them apart: ``beta2``, or with rungs ``rung1_rank0``."""
+        last = "" if len(self.rungs) == 1 else "rung0_"
+        first = zip(self.points, self.runs_of(0), strict=True)
+        named = {f"{last}beta{beta:g}": run for beta, run in first}
+        for rung in range(1, len(self.rungs)):
+            named |= {f"rung{rung}_rank{rank}": run for rank, run in enumerate(self.runs_of(rung))}
+        return named
 
 
 @register_objective(title="Attention transfer", builder="harness.objectives.attention_transfer:build")
@@ -508,6 +573,18 @@ class RunConfig(KnownKeysOnly):
     def run_id(self) -> str:
         """Name of the run folder: the readable name and the start of the hash."""
         return f"{self.name}-{self.hash[:10]}"
+
+    @property
+    def promotion(self) -> BetaSearch | None:
+        """The search by halving of which this run is a later rung, and so goes on with another run's checkpoint."""
+        beta = self.objective.beta if isinstance(self.objective, AttentionTransfer) else None
+        return beta if isinstance(beta, BetaSearch) and beta.rung is not None else None
+
+    @property
+    def first_epoch(self) -> int:
+        """Epochs that another run has done for it."""
+        search = self.promotion
+        return 0 if search is None or search.rung is None else search.rungs[search.rung - 1].end
 
     @cached_property
     def needs(self) -> tuple[RunConfig, ...]:

@@ -66,6 +66,8 @@ class Schedule(KnownKeysOnly):
     ema_decay: float | None = field(default=None, metadata=OMIT_DEFAULT)
     """Decay, at every step, of an exponential moving average of the weights, which is then what is validated, kept,
     tested and exported; None for the weights themselves."""
+    stop_after: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    """End after this many epochs, with the learning rates of a run of ``epochs``; a search's later rung goes on."""
 
     def __post_init__(self) -> None:
         """Refuse counts and rates that are not positive, and options that contradict each other."""
@@ -77,6 +79,7 @@ class Schedule(KnownKeysOnly):
             "validate_every",
             "patience",
             "accumulate",
+            "stop_after",
         )
         for name in counts:
             check_count(f"schedule.{name}", getattr(self, name))
@@ -98,6 +101,16 @@ class Schedule(KnownKeysOnly):
             f"schedule.warmup_epochs = {self.warmup_epochs:g} must be below schedule.epochs = {self.epochs}",
         )
         check_choice("schedule.select_by", self.select_by, Literal["mean_auroc", "loss"])
+        check(
+            self.stop_after is None or (self.stop_after < self.epochs and self.stop_after % self.validate_every == 0),
+            f"schedule.stop_after = {self.stop_after} must be below schedule.epochs = {self.epochs}, and a multiple "
+            f"of schedule.validate_every = {self.validate_every}",
+        )
+
+    @property
+    def last_epoch(self) -> int:
+        """Number of epochs after which training ends, unless ``patience`` ends it before."""
+        return self.stop_after or self.epochs
 
     @property
     def micro_batch(self) -> int:

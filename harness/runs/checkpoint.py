@@ -190,6 +190,20 @@ def save_best(folder: Path, last: Path, best: Validated) -> None:
         write_json(partial / META_NAME, dataclasses.asdict(best))
 
 
+def copy_best(source: Path, folder: Path, metadata: Mapping[str, str]) -> None:
+    """Make the best weights of another run this one's, with its metadata.
+
+    Raises:
+        InputError: when there are none, or the disk is full.
+    """
+    tensors, _ = load_weights(source)
+    found = whole_folder(source)
+    assert found is not None, "its weights were read"
+    with disk_full_as_input_error(folder, "nothing is lost"), replacing_folder(folder) as partial:
+        (partial / WEIGHTS_NAME).write_bytes(safetensors_bytes(tensors, metadata))
+        shutil.copyfile(found / META_NAME, partial / META_NAME)
+
+
 def best_epoch(folder: Path) -> int | None:
     """Epoch, from 0, of the weights in a best checkpoint; None when there is none."""
     found = whole_folder(folder)

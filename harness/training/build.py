@@ -14,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from datasets.augment import MOST
 from datasets.augment.policy import Augment
-from datasets.errors import InputError
 from datasets.loading.balance import balance_groups
 from datasets.loading.batch import Loader
 from datasets.loading.options import LoaderOptions, ShardOptions
@@ -26,6 +25,7 @@ from harness.evaluation.evaluate import split_loader
 from harness.evaluation.forward import GraphedForward
 from harness.networks import Network, trainable_parameters
 from harness.objectives import Objective, Sources, build_objective
+from harness.runs.beta_search import ranked
 from harness.runs.runtime import FolderOf, RuntimeConfig
 from harness.training.loop import TrainingComponents
 from harness.training.optimizer import build_optimizer
@@ -63,31 +63,13 @@ class Run(CheckedRun):
         }
 
 
-def resolve_beta(search: BetaSearch, folder_of: FolderOf) -> float:
-    """The point whose run has the highest best validation mean AUROC; the smaller beta on a tie.
-
-    Raises:
-        InputError: when a run of the search is not finished or has no mean AUROC.
-    """
-    scored: list[tuple[float, float]] = []
-    for beta, run in zip(search.points, search.runs, strict=True):
-        folder = folder_of(run)
-        result = folder.result()
-        if result is None:
-            raise InputError(f"{folder.path}: the beta search needs this run (beta {beta:g}), which is not finished")
-        value = result["validation"]["mean_auroc"]
-        if value is None:
-            raise InputError(f"{folder.result_file}: no validation mean AUROC, so beta cannot be chosen by it")
-        scored.append((-float(value), beta))
-    return min(scored)[1]
-
-
 def resolve_weight(config: RunConfig, folder_of: FolderOf) -> tuple[float | None, float | None]:
     """The canonical weight of a run's transfer loss and the beta behind it; None for what the run does not have."""
     objective = config.objective
     if objective.weight is not None or not isinstance(objective, AttentionTransfer):
         return objective.weight, None
-    beta = resolve_beta(objective.beta, folder_of) if isinstance(objective.beta, BetaSearch) else objective.beta
+    given = objective.beta
+    beta = ranked(given, folder_of)[given.rank].beta if isinstance(given, BetaSearch) else given
     return objective.attention_weight(beta), beta
 
 

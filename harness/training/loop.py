@@ -108,7 +108,7 @@ def fit(components: TrainingComponents, state: TrainState, callbacks: TrainingCa
     """
     schedule = components.schedule
     ending: Future[TrainState] | None = None
-    for epoch in range(state.epoch, schedule.epochs):
+    for epoch in range(state.epoch, schedule.last_epoch):
         if ending is not None and (ending.done() or decides_by_history(schedule)):
             state = ending.result()
         if stops_early(schedule, state.history):

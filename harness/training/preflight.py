@@ -21,6 +21,7 @@ from datasets.sources.registry import entry_or_own, parts_of, share_images
 from harness.config import SCHEMA_VERSION, LossOptions, RunConfig, to_dict
 from harness.config.networks import is_library
 from harness.evaluation.metrics import single_class_labels
+from harness.runs.beta_search import Tried, promoted
 from harness.runs.checkpoint_folder import whole_folder
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision, RuntimeConfig, launched_processes
@@ -41,8 +42,22 @@ class CheckedRun:
     @property
     def precision_before(self) -> Precision | None:
         """Arithmetic of the steps in the checkpoint that is there; None without one."""
-        found: Any = None if whole_folder(self.folder.last_dir) is None else self.folder.provenance().get("precision")
+        folder = self.folder
+        if whole_folder(folder.last_dir) is None:
+            if self.source is None:
+                return None
+            folder = self.source.folder
+        found: Any = folder.provenance().get("precision")
         return found if found in get_args(Precision) else None
+
+    @property
+    def source(self) -> Tried | None:
+        """The run that this one goes on with, as a later rung of a beta search.
+
+        Raises:
+            InputError: when the rung before is not done.
+        """
+        return promoted(self.config, self.runtime.folder_of)
 
 
 def preflight(config: RunConfig, runtime: RuntimeConfig) -> tuple[CheckedRun, dict[str, Any] | None]:

@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 
 from datasets.errors import InputError
-from datasets.files import disk_full_as_input_error
+from datasets.files import disk_full_as_input_error, write_text
 from harness.config.schedule import best_of
-from harness.runs.checkpoint import Contents, Learner, load_last, save_best, save_last
+from harness.runs.checkpoint import Contents, Learner, copy_best, load_last, save_best, save_last
 from harness.runs.metrics_log import MetricsLog
 from harness.runs.status import Status
 from harness.runs.train_state import TrainState
@@ -108,6 +108,8 @@ def restore(run: Run, learner: Learner) -> TrainState:
     """
     now = run.accelerator.num_processes
     found = load_last(run.folder.last_dir, learner, run.metadata)
+    restarts = 0 if found is None else found.restarts + 1
+    found = found or take_over(run, learner)
     if found is None:
         return TrainState(processes=((0, now),))
     if found.processes and found.processes[-1][1] != now:
@@ -122,4 +124,34 @@ def restore(run: Run, learner: Learner) -> TrainState:
         found = replace(found, processes=(*found.processes, (step, now)))
     if run.owner:  # a process killed between the two checkpoints left the older best one
         keep_best(run, found)
-    return replace(found, restarts=found.restarts + 1)
+    return replace(found, restarts=restarts)
+
+
+def take_over(run: Run, learner: Learner) -> TrainState | None:
+    """Load what the rung before has left of the run that this one goes on with; None where it goes on with none.
+
+    Its records, best weights and checkpoint become this run's, the checkpoint last: whoever is killed before that
+    takes over again. Time is counted anew. A collective call.
+
+    Raises:
+        InputError: when the checkpoint is gone.
+    """
+    source = run.source
+    if source is None:
+        return None
+    state = load_last(source.folder.last_dir, learner, {**run.metadata, "run_id": source.config.run_id})
+    if state is None:
+        raise InputError(
+            f"{source.folder.last_dir}: no checkpoint, from which this run of a beta search goes on; remove "
+            f"{source.folder.path} and submit again, which trains that one anew"
+        )
+    state = replace(state, seconds=0.0, restarts=0)
+    run.accelerator.wait_for_everyone()  # no process may find the new checkpoint before all have loaded the old one
+    if run.owner:
+        here, there = run.folder, source.folder
+        for ours, theirs in ((here.metrics_file, there.metrics_file), (here.steps_file, there.steps_file)):
+            if theirs.exists():
+                write_text(ours, theirs.read_text(encoding="utf-8"))
+        copy_best(there.best_dir, here.best_dir, run.metadata)
+        save_last(here.last_dir, learner.contents(), state, run.metadata)
+    return state

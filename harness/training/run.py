@@ -79,7 +79,7 @@ def train_run(config: RunConfig, runtime: RuntimeConfig) -> dict[str, Any]:
 
 def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | None) -> dict[str, Any]:
     config, runtime, folder = checked.config, checked.runtime, checked.folder
-    status = Status(folder=folder, epochs=config.schedule.epochs, owner=bool(accelerator.is_main_process))
+    status = Status(folder=folder, epochs=config.schedule.last_epoch, owner=bool(accelerator.is_main_process))
     signals = StopSignals()
     with (
         disk_full_as_input_error(folder.path, "what was written before is kept"),
@@ -106,8 +106,10 @@ def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | N
 
 def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopSignals) -> dict[str, Any]:
     network = build_network(run.config.network, len(run.beton.labels))
-    origin = "the last checkpoint"
-    if whole_folder(run.folder.last_dir) is None:
+    source, origin = run.source, "the last checkpoint"
+    if whole_folder(run.folder.last_dir) is None and source is not None:
+        origin = f"the checkpoint of {source.config.run_id}"
+    elif whole_folder(run.folder.last_dir) is None:
         origin = initialise(network, run.config.init, run.runtime, seed=run.config.seed)
     if run.config.network.sync_bn:
         network = synchronised(network, run.accelerator.num_processes)
@@ -145,7 +147,7 @@ def records_in_background(accelerator: Accelerator) -> bool:
 def _train(
     run: Run, components: TrainingComponents, state: TrainState, recorder: CheckpointRecorder, signals: StopSignals
 ) -> TrainState:
-    todo = (run.config.schedule.epochs - state.epoch) * len(components.train_loader.indices)
+    todo = (run.config.schedule.last_epoch - state.epoch) * len(components.train_loader.indices)
     todo -= state.partial.images if state.partial is not None else 0
     if run.runtime.max_steps is not None:
         left = max(0, run.runtime.max_steps - state.steps_begun)
@@ -244,7 +246,8 @@ def _by_dataset(beton: Beton, predictions: Predictions) -> dict[str, Any]:
 def _provenance(run: Run, state: TrainState, origin: str, devices: list[str]) -> dict[str, Any]:
     """Return the run's own entries of provenance.json."""
     precision = effective_precision(run.accelerator)
-    recorded = run.folder.provenance() if state.restarts else {}
+    before = run.folder if state.restarts or run.source is None else run.source.folder
+    recorded = before.provenance() if state.restarts or run.source is not None else {}
     precisions = recorded.get("precisions") or [recorded.get("precision", precision)]
     betons = run.beton.parts if isinstance(run.beton, MixedBeton) else ()
     parts = {beton.sidecar.dataset: beton.sidecar.content_hash for beton in betons}

@@ -45,6 +45,9 @@ def retraining_options(run: RecordedRun, steps: int) -> dict[str, Any]:
 def obstacle(run: RecordedRun, steps: int, ours: Mapping[str, Any]) -> Check | None:
     """Why the first steps cannot be compared here; None where they can."""
     lines = recorded_steps(run, steps)
+    if run.config.promotion is not None:
+        why = "the run went on with another's checkpoint, which is not kept"
+        return not_checked(STEPS, why, "verify the runs of its search's first rung")
     if not lines:
         why = "the run has no hashes of its first steps (steps.jsonl): code that trained it did not record them"
         return not_checked(STEPS, why, "train the run again with this version")

@@ -142,6 +142,7 @@ class Train:
 
 
 def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
+    from harness.runs.beta_search import drop_decided
     from harness.runs.step_hashes import StepsDone
     from harness.training.run import train_run
     from harness.training.signals import Interrupted
@@ -159,7 +160,9 @@ def _train(config: RunConfig, runtime: RuntimeConfig) -> None:
         sys.exit(1)
     folder = runtime.folder_of(config)
     if os.environ.get("RANK", "0") == "0":
-        folder.drop_resume_files()
+        if config.schedule.stop_after is None:  # else a later rung goes on from it
+            folder.drop_resume_files()
+        drop_decided(config, runtime.folder_of)
     _print(folder.path, result)
 
 
