@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page.chart import draw
+from benchmarks.page.scaling import draw_scaling, scaling_section
 from benchmarks.page.sections import (
     TITLES,
     first_batch_section,
@@ -43,7 +44,7 @@ def write_results(measured: Mapping[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     kind = measured["environment"]["kind"]
     write_json(folder / f"{kind}.json", dict(measured))
-    draw(measured, folder / f"{kind}.png")
+    (draw_scaling if kind == "scaling" else draw)(measured, folder / f"{kind}.png")
     return write_page(folder)
 
 
@@ -64,6 +65,7 @@ def results(folder: Path) -> list[str]:
     parts += [loader_section(one) for kind in TITLES for one in _read(folder, f"{kind}.json")]
     for one in _read(folder, "loader-*.json", gpu=False):
         parts.append(loader_section(one, title=f"Loaders on {one['environment']['cpu']}", chart=False))
+    parts += map(scaling_section, _read(folder, "scaling.json"))
     parts += map(first_batch_section, _read(folder, "first_batch.json"))
     parts += [step_section(one, "Training steps") for one in _read(folder, "step.json")]
     for one in _read(folder, "step-*.json", gpu=False):

@@ -13,7 +13,7 @@ import tempfile
 import textwrap
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 from launch.cli.commands import COMMANDS, groups
 
@@ -79,6 +79,10 @@ def _refuse_unknown_option(command_class: type[Any], name: str, words: Sequence[
 
     names = [item.name.replace("_", "-") for item in dataclasses.fields(command_class)]
     known = [f"--{prefix}{option}" for prefix in ("", "no-") for option in names]
+    for hint in get_type_hints(command_class, include_extras=True).values():
+        known += [
+            alias for extra in getattr(hint, "__metadata__", ()) for alias in getattr(extra, "aliases", None) or ()
+        ]
     for word in words:
         option = word.partition("=")[0].replace("_", "-")
         if option.startswith("--") and option not in known:

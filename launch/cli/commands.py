@@ -60,6 +60,7 @@ for _name, _command, _summary in (
     ("grid logs", "launch.cli.grid.submit:Logs", "print the end of a run's log"),
     ("grid retry", "launch.cli.grid.submit:Retry", "submit again the runs that failed"),
     ("grid clean", "launch.cli.grid.submit:Clean", "free the disk of what only resuming needs"),
+    ("grid drill", "launch.cli.grid.drill:Drill", "try what a cluster does to runs, and what survives"),
     ("grid cancel", "launch.cli.grid.submit:Cancel", "take runs out of a cluster's queue"),
     ("power", "launch.cli.power:Power", "the smallest differences that a grid can show"),
     ("report", "launch.cli.report:Report", "tables and curves from a folder of runs"),

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 
 from launch.doctor.finding import Finding, fail, ok, warn
+from launch.executors import commands
 from launch.executors.base import UnreachableError
-from launch.executors.slurm import queue
 
 COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "srun")
 OLDEST = (20, 11)
@@ -35,7 +35,7 @@ def check_slurm() -> Iterator[Finding]:
         yield _check_version()
         yield ok("slurm", f"the queue answers; {len(jobs.splitlines())} jobs of yours")
         yield _check_partitions()
-        yield _check_accounting()
+        yield check_accounting()
 
 
 def _check_version() -> Finding:
@@ -58,7 +58,8 @@ def _check_partitions() -> Finding:
     return ok("slurm", f"partitions: {', '.join(shown)}")
 
 
-def _check_accounting() -> Finding:
+def check_accounting() -> Finding:
+    """Whether SLURM keeps records of past jobs."""
     fix = "nothing to do: states are read from run folders and squeue"
     if shutil.which("sacct") is None:
         return warn("slurm", "no sacct", fix)
@@ -71,6 +72,6 @@ def _check_accounting() -> Finding:
 def ask(*command: str) -> tuple[str | None, str]:
     """What a command printed, or None and in one line why it failed."""
     try:
-        return queue.ask(*command, timeout_s=TIMEOUT_S).strip(), ""
+        return commands.ask(*command, timeout_s=TIMEOUT_S).strip(), ""
     except UnreachableError as error:
         return None, str(error)

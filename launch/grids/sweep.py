@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,6 +11,7 @@ from datasets.errors import InputError
 from harness.config import RunConfig, to_dict
 from harness.config.parse import TABLES
 from launch.grids.toml_file import grid_of
+from launch.toml import flat, toml_text
 
 WHERE = "cxr grid sweep"
 WORDS = {
@@ -62,9 +62,9 @@ def sweep_toml(path: Path, settings: Sequence[str], seeds: int | None = None) ->
         values.pop("seed", None)
         values = {"seeds": seeds, **values}
     rows = [{"name": f"need_{run_id}", "kind": "prerequisite", **to_dict(need)} for run_id, need in needs.items()]
-    lines = [f"name = {_text(f'{path.stem}_sweep')}"]
+    lines = [f"name = {toml_text(f'{path.stem}_sweep')}"]
     for row in [*rows, {"name": name, **values}]:
-        lines += ["", "[[runs]]", *(f"{key} = {_text(value)}" for key, value in _flat(row))]
+        lines += ["", "[[runs]]", *(f"{key} = {toml_text(value)}" for key, value in flat(row))]
     text = "\n".join(lines) + "\n"
     grid = grid_of(tomllib.loads(text), WHERE)
     assert needs.keys() <= grid.by_id.keys()
@@ -107,21 +107,3 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise InputError(f"--set {key}: {table} is a single value, not a table of keys")
     values[last] = value
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and their values; TOML has no None, which every key is by default that may be so."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        elif value is not None:
-            yield f"{above}{key}", value
-
-
-def _text(value: Any) -> str:
-    """Return a value as TOML."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{key} = {_text(inner)}' for key, inner in _flat(value))} }}"
-    return json.dumps(value, ensure_ascii=False)

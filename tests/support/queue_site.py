@@ -105,7 +105,7 @@ class Site:
 
     def wait_until(self, ready: Callable[[dict[str, dict]], bool]) -> dict[str, dict]:
         """Look at the states until they are as wanted."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not ready(states := self.states()):
             assert time.monotonic() < deadline, states
             time.sleep(0.3)

@@ -1,8 +1,8 @@
 """Stand-ins for the commands of PBS, LSF, HTCondor and Kubernetes, as their documentation has them read and print.
 
 ``install(folder)`` writes them; jobs are real processes, which start, end and go back into the queue whenever one of
-the commands is called. Files in the folder steer them: while ``hold`` exists nothing starts; ``preempt`` sends
-SIGTERM to what runs, once, and has it start anew. ``calls.txt`` lists the calls.
+the commands is called. Files in the folder steer them: while ``hold`` exists nothing starts; ``stop`` sends
+SIGTERM to what runs, once. ``calls.txt`` lists the calls.
 """
 
 from __future__ import annotations
@@ -50,17 +50,16 @@ class Queue:
 
     def tick(self) -> None:
         """Notice what ended, and start what can start."""
-        preempt = self.folder / "preempt"
+        stop = self.folder / "stop"
         for job in [job for job in self.jobs if job["state"] == "running"]:
             ended = self.folder / f"{job['id']}.{job['starts']}.exit"
-            if preempt.exists():
-                job["preempted"] = True
+            if stop.exists():
                 os.kill(job["pid"], signal.SIGTERM)
             if ended.exists() and ended.read_text().strip():
                 status = int(ended.read_text())
-                again = job.pop("preempted", False) or (job["goes_back"] and status == GO_ON)
+                again = job["goes_back"] and status == GO_ON
                 job.update(state="queued" if again else "ended", status=status)
-        preempt.unlink(missing_ok=True)
+        stop.unlink(missing_ok=True)
         by_id = {job["id"]: job for job in self.jobs}
         for job in [job for job in self.jobs if job["state"] == "queued"]:
             needs = [by_id[need] for need in job["needs"]]
@@ -111,6 +110,10 @@ def pbs(queue: Queue, name: str, arguments: list[str]) -> None:
         print("\n".join(job["id"] for job in queue.held))
     elif name == "qdel":
         queue.remove(arguments)
+    elif arguments == ["-f", "-F", "json"]:
+        letters = {"queued": "Q", "running": "R"}
+        jobs = {job["id"]: {"Job_Name": job["name"], "job_state": letters[job["state"]]} for job in queue.held}
+        print(json.dumps({"pbs_version": "23.06.06", "Jobs": jobs}))
     else:
         for job in queue.jobs:
             if job["id"] in arguments[1:] and job["state"] != "ended":

@@ -23,11 +23,11 @@ from harness.runs.provenance import ROOT
 from launch.executors.base import Executor, Outcome, QueueError, SubmitRequest
 from launch.executors.clusters.profile import JobProfile
 from launch.executors.clusters.queued import HeldJob, NewJob, QueuedRun
+from launch.executors.commands import ask
 from launch.executors.prepare import TrainCommand, prepare_folder
 from launch.executors.reconcile import HELD, refuse_changed_code, settled, submit_lock
 from launch.executors.slurm.ending import NEVER_BEGAN
 from launch.executors.slurm.profile import read_profile
-from launch.executors.slurm.queue import ask
 from launch.executors.slurm.sbatch import stop_after
 from launch.executors.slurm.submission import read_cancelled, write_cancelled
 from launch.executors.slurm.worker import Job, JobRun

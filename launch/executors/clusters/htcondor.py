@@ -20,7 +20,7 @@ from launch.executors.clusters.executor import ClusterExecutor
 from launch.executors.clusters.job import GO_ON
 from launch.executors.clusters.profile import JobProfile
 from launch.executors.clusters.queued import HeldJob, NewJob
-from launch.executors.slurm.queue import ask
+from launch.executors.commands import ask
 
 ATTRIBUTES = ("ClusterId", "JobStatus", "HoldReason", "CxrJob")
 RUNNING = (2, 3, 6)

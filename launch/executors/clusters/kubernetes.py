@@ -24,7 +24,7 @@ from launch.executors.clusters.executor import ClusterExecutor
 from launch.executors.clusters.job import CANCELLED, FAILED, GO_ON
 from launch.executors.clusters.profile import JobProfile
 from launch.executors.clusters.queued import HeldJob, NewJob
-from launch.executors.slurm.queue import ask
+from launch.executors.commands import ask
 from launch.grids.grid import GridRun
 
 LABEL = {"app.kubernetes.io/managed-by": "cxr-harness"}

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from launch.executors.clusters.executor import ClusterExecutor
 from launch.executors.clusters.profile import JobProfile
 from launch.executors.clusters.queued import HeldJob, NewJob
-from launch.executors.slurm.queue import ask
+from launch.executors.commands import ask
 
 NO_SUCH_JOB = (0, 35, 153)
 """Exit statuses of a command that found all jobs, or that some have ended (errors 15139 and 15001 modulo 256)."""

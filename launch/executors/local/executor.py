@@ -155,6 +155,8 @@ class Scheduler:
             finally:
                 stop_all([process for _, process, _ in self._running], signals, grace_s=self.grace_s)
                 self.hooks.close()
+                for _, process, _ in self._running:
+                    process.lock.release()
         return [self._outcomes[decision.run.run_id] for decision in plan]
 
     def _loop(self, signals: StopSignals) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from harness.runs.folder import RunFolder
 from launch.executors.base import QueueError, SubmitRequest
+from launch.executors.commands import ask
 from launch.executors.prepare import prepare_folders
 from launch.executors.slurm.places import ProfilePlace, placed
 from launch.executors.slurm.profile import ClusterConfig
-from launch.executors.slurm.queue import ask, max_array_size
+from launch.executors.slurm.queue import max_array_size
 from launch.executors.slurm.sbatch import queue_jobs
 from launch.executors.slurm.stages import (
     Task,

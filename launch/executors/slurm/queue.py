@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.executors.base import QueueError, UnreachableError
-from launch.executors.slurm.environment import command_environment
+from launch.executors.base import UnreachableError
+from launch.executors.commands import TIMEOUT_S, ask
 
-TIMEOUT_S = 120.0
 IDS_PER_CALL = 500
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
 NEVER = re.compile(
-    r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|MaxMemPerLimit|(QOS|Assoc)\w*Per(Job|Node)\w*"
+    r"BadConstraints|Partition(Config|NodeLimit|TimeLimit)|MaxMemPerLimit|(QOS|Assoc)\w*Per(Job|Node)\w*|"
+    r"Invalid(Account|QOS)|(Account|QOS)NotAllowed|QOSMin\w+|ReservationDeleted|DependencyNeverSatisfied"
 )
 """Reasons for which a job is pending that only its owner can change."""
+NEVER_STARTS = "it never starts as the profile asks: cancel it, change the profile, submit again"
+ADVICE = (
+    (NEVER, NEVER_STARTS),
+    (re.compile(r"JobHeldUser"), "it is held: scontrol release starts it"),
+    (re.compile(r"JobHeldAdmin"), "an administrator holds it, and has to release it"),
+    (
+        re.compile(r"(?i)launch.failed.requeued.held|JobHoldMaxRequeue|.*requeued held"),
+        "held after it failed to start; see its node, then scontrol release",
+    ),
+    (
+        re.compile(r"ReqNodeNotAvail.*|PartitionDown|PartitionInactive|Nodes required for job are .*"),
+        "it starts when these nodes or this partition are back, or with another partition, constraint or exclude",
+    ),
+)
+"""What to do about reasons that do not pass by themselves."""
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States of a job that has not started, or waits to start again."""
 
@@ -40,8 +53,8 @@ class QueuedJob:
     @property
     def waits_for(self) -> str:
         """Why it is pending, and what to do when that will not change by itself."""
-        never = "; it never starts as the profile asks: cancel it, change the profile, submit again"
-        return self.reason + (never if NEVER.fullmatch(self.reason) else "")
+        advice = next((advice for pattern, advice in ADVICE if pattern.fullmatch(self.reason)), None)
+        return self.reason if advice is None else f"{self.reason}; {advice}"
 
 
 def read_queue() -> dict[str, QueuedJob]:
@@ -101,31 +114,3 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
     """Take jobs out of the queue; running ones get SIGTERM, in time to save."""
     for start in range(0, len(jobs), IDS_PER_CALL):
         ask("scancel", *jobs[start : start + IDS_PER_CALL])
-
-
-def ask(*command: str, timeout_s: float = TIMEOUT_S, accepted: Sequence[int] = (0,)) -> str:
-    """Return the output of a scheduler's command; SLURM's wait for a controller that does not answer at once.
-
-    Args:
-        command: program and arguments.
-        timeout_s: time that it gets.
-        accepted: exit statuses that are no failure.
-
-    Raises:
-        QueueError: with the last line that the command printed.
-        UnreachableError: when there is no such command.
-    """
-    if shutil.which(command[0]) is None:
-        raise UnreachableError(
-            f"{command[0]}: no such command; its scheduler is not installed on this host, or not on the PATH"
-        )
-    try:
-        done = subprocess.run(
-            command, env=command_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise QueueError(f"{command[0]}: no answer in {timeout_s:.0f} s") from None
-    if done.returncode not in accepted:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise QueueError(f"{command[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
-    return done.stdout

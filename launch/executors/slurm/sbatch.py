@@ -12,11 +12,11 @@ from typing import Any
 
 from datasets.errors import InputError
 from launch.executors.base import QueueError
+from launch.executors.commands import ask
 from launch.executors.slurm.ending import SETUP_FAILED
 from launch.executors.slurm.entry import JobEntry
 from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import ClusterConfig
-from launch.executors.slurm.queue import ask
 from launch.executors.slurm.worker import Job
 from launch.plan.tables import plural
 

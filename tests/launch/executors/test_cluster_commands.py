@@ -17,8 +17,8 @@ from launch.executors.clusters.kubernetes import KubernetesExecutor, KubernetesP
 from launch.executors.clusters.lsf import LsfExecutor, LsfProfile
 from launch.executors.clusters.pbs import PbsExecutor, PbsProfile, parse_jobs
 from launch.executors.clusters.queued import NewJob
+from launch.executors.commands import ask
 from launch.executors.slurm.profile import read_profile
-from launch.executors.slurm.queue import ask
 
 JOB = NewJob(name="cxr-0123456789-abcdef", script="#!/bin/sh\nexec true\n", path=Path("/runs/pbs/a b's.sh"))
 KUBERNETES = KubernetesProfile(

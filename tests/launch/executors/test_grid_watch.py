@@ -11,8 +11,8 @@ from grid_stand_in import small_runs
 from datasets.errors import InputError
 from launch.cli.grid.submit import MAX_IN_VAIN, refuse_in_vain
 from launch.executors.base import QueueError
+from launch.executors.commands import ask
 from launch.executors.registry import make_executor
-from launch.executors.slurm.queue import ask
 from launch.plan.history import History
 from launch.plan.run_state import RunState
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from grid_stand_in import __file__ as stand_in
 from in_process_cli import run_cli, run_json
+from scheduler_stand_in import install
 
 from launch.executors.prepare import TrainCommand
 from launch.executors.registry import EXECUTORS
@@ -43,6 +45,7 @@ def _tinyqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     yield
     GRIDS.remove("two_sizes")
     EXECUTORS.remove("background")
+    EXECUTORS.remove("site_pbs")
     for name in [name for name in sys.modules if name.split(".")[0] == "tinyqueue"]:
         del sys.modules[name]
 
@@ -112,16 +115,38 @@ def test_its_executor_submits_shows_states_and_logs_and_cancels(
     wait_for(capsys, folders, "student_1k_r0", "partial")
 
 
+def test_its_scheduler_queues_runs_in_order_and_follows_and_cancels_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folders: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PBS by a package of its own: a class for a scheduler that is driven by commands."""
+    queue, profile = install(tmp_path / "bin"), tmp_path / "site.toml"
+    monkeypatch.setenv("PATH", f"{queue}:{os.environ['PATH']}")
+    (queue / "hold").touch()
+    profile.write_text('project = "lungs"\ngpus_per_run = 0\n')
+    submit = ("grid", "submit", "two_sizes", "--executor", "site_pbs", "--cluster", str(profile), "--allow-dirty")
+    for first_line in ("3 runs: 3 queued", "3 runs: 3 already queued or running"):
+        assert run_cli(*submit, *folders) == 0
+        assert capsys.readouterr().err.splitlines()[0] == first_line
+    calls = [line for line in (queue / "calls.txt").read_text().splitlines() if line.startswith("qsub")]
+    assert ["-W depend=afterok:1.pbs" in line for line in calls] == [False, True, True]
+    assert all(" -P lungs -l walltime=86400 -l ncpus=4 " in line for line in calls)
+    assert run_cli("grid", "cancel", "two_sizes", "--only", "student_1k", *folders) == 0
+    assert capsys.readouterr().err == "1 job cancelled\n"
+    (queue / "hold").unlink()
+    wait_for(capsys, folders, "student_200_r0", "done")
+    assert states(capsys, folders) == {"pretraining": "done", "student_200_r0": "done", "student_1k_r0": "cancelled"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (
             ("--executor", "nowhere"),
-            "--executor nowhere: unknown; known: local, slurm, pbs, lsf, htcondor, kubernetes, background",
+            "--executor nowhere: unknown; known: local, slurm, pbs, lsf, htcondor, kubernetes, background, site_pbs",
         ),
         (
             ("--executor", "background", "--slots", "2"),
-            "--slots, --runs-per-gpu, --mps, --threads-per-run, --on-end and --device are for",
+            "--slots, --runs-per-gpu, --mps, --threads-per-run",
         ),
         (("--executor", "slurm"), "--executor slurm needs --cluster PROFILE"),
         (("--executor", "local", "--cluster", "no.toml", "--dry-run"), "--cluster no.toml: no such file"),

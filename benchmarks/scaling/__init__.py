@@ -1,0 +1,1 @@
+"""Loaders against workers, image size, batch size, and a file that is not in the page cache."""
