@@ -27,10 +27,10 @@ MARK = "drill.toml"
 """The copy of the grid in the folder, by which a drill's folder is known."""
 LONGEST_MIN = 10
 """Time limit of a drill's jobs, so that a queue lets them in between others."""
-SHORT_MIN, SHORT_DELAY_S = 2, 60
-"""Time limit of the run that shall meet it; SLURM, which looks now and then, tells it 0 to 60 s after its start."""
-UNTOLD = ("on_end",)
-"""Keys that a drill leaves out: nobody shall be told of its failures."""
+SHORT_MIN, SHORT_DELAY_S = 2, 45
+"""Time limit of the run that shall meet it; SLURM, which looks now and then, warns it 15 to 75 s after its start."""
+LEFT_OUT = ("on_end", "place", "runs_per_gpu", "runs_per_job", "mps")
+"""Keys without which a drill's jobs are asked for: nobody is told of its failures, and each run has its own job."""
 
 
 class DrillFolder:
@@ -64,7 +64,7 @@ class DrillFolder:
         self.remove()
         write_text(self.grid_file, GRID.read_text(encoding="utf-8"))
         if profile is not None and cluster is not None:
-            values = {key: value for key, value in read_toml(profile).items() if key not in UNTOLD}
+            values = {key: value for key, value in read_toml(profile).items() if key not in LEFT_OUT}
             limit_min = min(cluster.time_min, LONGEST_MIN)
             times = {"time_min": limit_min, "signal_delay_s": min(cluster.signal_delay_s, 30 * limit_min)}
             write_text(self.profile, as_toml({**values, **times}))

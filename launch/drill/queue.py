@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from launch.drill.settings import check_site, no_requeue, no_warning, symptom_of
 from launch.drill.victims import LOOKS, REFERENCE, Victim, compared
 from launch.executors.base import Executor, QueueError
 from launch.executors.commands import ask
+from launch.executors.slurm.entry import NOT_QUEUED_AGAIN
 from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.queue import NEVER_STARTS
 from launch.plan.run_state import read_states
@@ -177,7 +179,7 @@ class QueueDrill:
         try:
             ask("scontrol", "requeue", str(victim.state.job))
         except QueueError as error:
-            self.findings.append(no_requeue(str(error), self.profile))
+            self.findings.append(no_requeue(str(error)))
             victim.prevented = f"{error}; cancelled and submitted again"
             yield from self._cancel_and_retry(victim)
 
@@ -186,6 +188,15 @@ class QueueDrill:
         yield from self._until(victim, lambda: victim.state.state == "cancelled")
         self._submit([victim.name])
         yield
+
+    def _why_it_left(self, victim: Victim) -> list[Finding]:
+        """Say why a job that was stopped did not go back into the queue, as far as its log and its case tell."""
+        log = self.executor.logs(victim.run)
+        text = log.read_text(encoding="utf-8", errors="replace") if log is not None and log.exists() else ""
+        refused = re.search(rf"{NOT_QUEUED_AGAIN} \((.*?)\);", text)
+        if refused is not None:
+            return [no_requeue(refused[1])]
+        return [no_warning(self.profile)] if victim.name == SHORT else []
 
     def _until_done(self, victim: Victim) -> Waiting:
         """Wait for the run's result; submit it again when it left the queue, or failed over the full disk.
@@ -199,7 +210,7 @@ class QueueDrill:
                 break
             if victim.state.state != "failed" and not victim.prevented:
                 victim.prevented = "it left the queue unfinished and was submitted again"
-                self.findings += [no_warning(self.profile)] if victim.name == SHORT else []
+                self.findings += self._why_it_left(victim)
             self._submit([victim.name])
             yield
         yield from self._until(victim, lambda: victim.state.state == "done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.doctor.finding import Finding, fail, warn
@@ -69,17 +69,15 @@ def symptom_of(words: str, case: str, profile: Path) -> Finding | None:
     for symptom in SYMPTOMS:
         if re.search(symptom.words, words) and symptom.case in (None, case):
             where = f"{line_of(profile, symptom.key)}; " if symptom.key else ""
-            return fail(symptom.area, words, f"{where}{symptom.fix}")
+            what = re.sub(r"^job \S+ did not start it: ", "", words)  # as all jobs say
+            return fail(symptom.area, what, f"{where}{symptom.fix}")
     return None
 
 
-def no_requeue(refusal: str, profile: Path) -> Finding:
-    """Return what follows when the queue refused to queue a running job again."""
-    for key in ("no-requeue", "requeue"):
-        line = line_of(profile, key)
-        if "has no line" not in line:
-            return fail("requeue", refusal, f"{line}; remove it")
-    return warn("requeue", refusal, f"the site forbids it, no line of the profile does; {AGAIN}")
+def no_requeue(refusal: str) -> Finding:
+    """Return what follows when the queue refused to take a running job back, which every job of ours asks for."""
+    what = re.sub(r" for job \S+", "", refusal)
+    return warn("requeue", what, f"the site forbids it, and no line of the profile allows it; {AGAIN}")
 
 
 def no_warning(profile: Path) -> Finding:
@@ -92,7 +90,7 @@ def check_site(cluster: ClusterConfig, profile: Path) -> Iterator[Finding]:
     """Yield what the cluster's settings mean for preempted runs, and whether there is accounting."""
     accounting = check_accounting()
     if accounting.level != "ok":
-        yield accounting
+        yield replace(accounting, area="accounting")
     partition, _ = ask("scontrol", "show", "partition", "--oneliner", *filter(None, [cluster.partition]))
     config, _ = ask("scontrol", "show", "config")
     settings = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", config or "", re.MULTILINE))

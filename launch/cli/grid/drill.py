@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,8 +33,9 @@ class Drill:
     full. Weights are compared bit for bit with those of a run that nothing is done to. A second table says what the
     site's settings prevent, and which line of the profile mends it.
 
-    Jobs are asked for as the profile says, but for time limits of at most 10 minutes. Ctrl-C cancels them; the same
-    command then begins anew. The folder is removed at the end unless something failed.
+    Jobs are asked for as the profile says, one for each run, but for time limits of at most 10 minutes and without
+    its places and on_end. Ctrl-C cancels them; the same command then begins anew. The folder is removed at the end
+    unless something failed.
 
     Exit status: 0 when all that can survive did, 1 otherwise.
 
@@ -64,6 +66,11 @@ class Drill:
                 report = self._drill(folder, executor)
             except KeyboardInterrupt:
                 logger.info("%s is left; the same command begins anew", folder.path)
+                raise
+            except InputError:  # nothing was tried
+                with suppress(InputError):
+                    _wait_for_queue(executor)
+                    folder.remove()
                 raise
             left: Path | None = folder.path
             if report.ok:

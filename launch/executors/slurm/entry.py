@@ -35,6 +35,7 @@ ASK_S = 10.0
 REQUEUE_WAIT_S = 90.0
 RANK_WAIT_S = 15.0
 """Time that the first process gets to fail by itself and say why, before a failed one pulls it down."""
+NOT_QUEUED_AGAIN = "could not be queued again"
 TERMINATED = 128 + signal.SIGTERM
 
 logger = logging.getLogger(__name__)
@@ -188,7 +189,7 @@ def _go_back(signals: StopSignals, *, as_first: bool) -> NoReturn:
         try:
             ask("scontrol", "requeue", JobStart.here().job, timeout_s=60.0)
         except UnreachableError as error:
-            raise JobFailedError(f"could not be queued again ({error}); cxr grid submit goes on with it") from None
+            raise JobFailedError(f"{NOT_QUEUED_AGAIN} ({error}); cxr grid submit goes on with it") from None
     before, deadline = signals.count, time.monotonic() + REQUEUE_WAIT_S
     while signals.count == before and time.monotonic() < deadline:
         time.sleep(POLL_S)

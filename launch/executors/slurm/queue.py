@@ -18,19 +18,14 @@ NEVER = re.compile(
 )
 """Reasons for which a job is pending that only its owner can change."""
 NEVER_STARTS = "it never starts as the profile asks: cancel it, change the profile, submit again"
-ADVICE = (
-    (NEVER, NEVER_STARTS),
-    (re.compile(r"JobHeldUser"), "it is held: scontrol release starts it"),
-    (re.compile(r"JobHeldAdmin"), "an administrator holds it, and has to release it"),
-    (
-        re.compile(r"(?i)launch.failed.requeued.held|JobHoldMaxRequeue|.*requeued held"),
-        "held after it failed to start; see its node, then scontrol release",
-    ),
-    (
-        re.compile(r"ReqNodeNotAvail.*|PartitionDown|PartitionInactive|Nodes required for job are .*"),
-        "it starts when these nodes or this partition are back, or with another partition, constraint or exclude",
-    ),
-)
+NOT_THERE = "it starts when these nodes or this partition are back, or with another partition, constraint or exclude"
+ADVICE = {
+    NEVER.pattern: NEVER_STARTS,
+    r"JobHeldUser": "it is held: scontrol release starts it",
+    r"JobHeldAdmin": "an administrator holds it, and has to release it",
+    r".*requeued.held|JobHoldMaxRequeue": "held after it failed to start; see its node, then scontrol release",
+    r"ReqNodeNotAvail.*|Partition(Down|Inactive)|Nodes required for job are .*": NOT_THERE,
+}
 """What to do about reasons that do not pass by themselves."""
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States of a job that has not started, or waits to start again."""
@@ -53,7 +48,7 @@ class QueuedJob:
     @property
     def waits_for(self) -> str:
         """Why it is pending, and what to do when that will not change by itself."""
-        advice = next((advice for pattern, advice in ADVICE if pattern.fullmatch(self.reason)), None)
+        advice = next((advice for words, advice in ADVICE.items() if re.fullmatch(words, self.reason)), None)
         return self.reason if advice is None else f"{self.reason}; {advice}"
 
 

@@ -11,7 +11,7 @@ import pytest
 from grid_stand_in import small_runs, write_status
 
 from launch.executors.base import UnreachableError
-from launch.executors.slurm.queue import QueuedJob, parse_job
+from launch.executors.slurm.queue import NEVER_STARTS, NOT_THERE, QueuedJob, parse_job
 from launch.executors.slurm.states import QueueView
 from launch.executors.slurm.submission import (
     Submission,
@@ -121,6 +121,24 @@ def test_a_job_that_can_never_start_is_told_from_one_that_waits(tmp_path: Path, 
         f"{reason}; it never starts as the profile asks: cancel it, change the profile, submit again"
     )
     assert merged["b"].waits_for == "QOSMaxJobsPerUserLimit"
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("InvalidAccount", NEVER_STARTS),
+        ("DependencyNeverSatisfied", NEVER_STARTS),
+        ("JobHeldUser", "it is held: scontrol release starts it"),
+        ("JobHeldAdmin", "an administrator holds it, and has to release it"),
+        ("launch failed requeued held", "held after it failed to start; see its node, then scontrol release"),
+        ("ReqNodeNotAvail, UnavailableNodes:n[1-2]", NOT_THERE),
+        ("PartitionDown", NOT_THERE),
+        ("Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", NOT_THERE),
+    ],
+)
+def test_a_reason_that_does_not_pass_by_itself_comes_with_what_to_do(reason: str, advice: str) -> None:
+    job = parse_job(f"12_3|PENDING||{reason}|cxr-demo-1")
+    assert job is not None and job.waits_for == f"{reason}; {advice}"
 
 
 def test_a_suspended_job_does_not_run(tmp_path: Path) -> None:

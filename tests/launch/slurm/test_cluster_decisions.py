@@ -11,6 +11,8 @@ import pytest
 from cluster_events import wait_until
 from shell import PROFILE, TINY, Shell
 
+from launch.executors.slurm.queue import NOT_THERE
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HELD = f"{PROFILE}[sbatch]\nhold = true\n"
 
@@ -44,6 +46,25 @@ def test_a_job_that_never_begins_says_why(shell: Shell, key: str, words: str) ->
     assert shell.queue("good_alone").status == 0
     wait_until("it has failed", lambda: shell.states("good_alone")["good_alone"]["state"] == "failed", 60)
     assert words in shell.states("good_alone")["good_alone"]["error"]
+
+
+def test_status_says_who_can_change_what_a_job_waits_for(shell: Shell) -> None:
+    shell.cluster.run("scontrol", "update", "NodeName=n4", "State=DRAIN", "Reason=repair")
+    try:
+        shell.profile.write_text(f'{PROFILE}[sbatch]\nnodelist = "n4"\n')
+        shell.queue("good_alone")
+        shell.profile.write_text(HELD)
+        shell.queue("long")
+
+        def waits() -> list[str]:
+            return [line for line in shell.grid("status").out.splitlines() if NOT_THERE in line or "is held" in line]
+
+        wait_until("both are told", lambda: len(waits()) == 2, 60)
+        assert any("ReqNodeNotAvail" in line or "Nodes required for job are" in line for line in waits())
+        assert any("JobHeldUser; it is held: scontrol release starts it" in line for line in waits())
+        assert shell.grid("cancel").err == "2 jobs cancelled\n"
+    finally:
+        shell.cluster.run("scontrol", "update", "NodeName=n4", "State=RESUME")
 
 
 def test_a_job_whose_folder_its_node_does_not_see_is_told_by_slurm(shell: Shell) -> None:
