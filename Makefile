@@ -1,6 +1,7 @@
 # make demo   the main job on made-up data: phantom images to a table of results
 # make test   every test that this machine can run
-# make bench  the loader, conversion and training steps, measured beside their peers (half an hour)
+# make bench  loaders, conversion, grids and training steps beside their peers, and the page of results (an hour);
+#             IMAGES=DIR of radiographs as PNG, made-up ones without it; OUT=DIR of the page, benchmarks without it
 # make cluster   a SLURM of four made-up nodes to try things on, until Ctrl-C (root)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,6 +10,9 @@ CXR := $(VENV)/bin/cxr
 DATA := data/demo
 RUNS := runs/demo
 TEST_PROCESSES := 2
+IMAGES :=
+OUT := benchmarks
+WITH_IMAGES = $(if $(IMAGES),--images $(IMAGES))
 
 .PHONY: setup demo demo-data test lint format bench bench-setup cluster clean
 
@@ -44,9 +48,12 @@ bench-setup: setup
 	benchmarks/setup
 
 bench: bench-setup
-	$(CXR) bench loader --out benchmarks
-	$(CXR) bench convert --out benchmarks
-	$(CXR) bench step --json benchmarks/step.json
+	$(CXR) bench loader $(WITH_IMAGES) --out $(OUT)
+	$(CXR) bench convert $(WITH_IMAGES) --out $(OUT)
+	$(CXR) bench scaling $(WITH_IMAGES) --out $(OUT)
+	$(CXR) bench grid --json $(OUT)/grid.json
+	$(CXR) bench step $(WITH_IMAGES) --json $(OUT)/step.json
+	$(VENV)/bin/python -m benchmarks.page.write $(OUT)
 
 cluster: setup
 	$(VENV)/bin/python tests/support/cluster.py

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page.sections import circumstances, table
+from benchmarks.page.sections import again, circumstances, table
 from datasets.files import replacing
 
 AXES = {"workers": "workers and cores", "size": "side of the images, px", "batch_size": "images of a batch"}
@@ -21,7 +21,7 @@ Measured = Mapping[str, Any]
 
 
 def scaling_section(measured: Measured) -> str:
-    """Circumstances, one table of the points, one of the disk, and the figure."""
+    """Circumstances, one table of the points, and one of the disk."""
     environment = measured["environment"]
     what = (
         f"{environment['samples']:,} samples of {environment['radiographs']:,} "
@@ -44,13 +44,14 @@ def scaling_section(measured: Measured) -> str:
         ]
     )
     parts = ["## Scaling", circumstances(environment), f"What: {what}. {environment['note']}"]
-    parts += ["### Images/s, median (interquartile range)", table(header, points)]
+    parts += ["### Images/s, median (interquartile range)", table(header, points), again(environment)]
     parts += [
         "### From the disk, images/s",
         *_disk(measured["cold"]),
         table(cold, map(_cold_cells, measured["cold"])),
+        again(environment),
     ]
-    return "\n\n".join([*parts, "![images per second by workers, size and batch, and from the disk](scaling.png)"])
+    return "\n\n".join(parts)
 
 
 def _label(row: Measured) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,11 +39,10 @@ def table(header: str, rows: Iterable[str]) -> str:
     return "\n".join([f"| {names} |", f"|{rule}|", *(f"| {row} |" for row in rows)])
 
 
-def loader_section(measured: Measured, *, title: str | None = None, chart: bool = True) -> str:
-    """Loaders or conversion: circumstances, one table for each output, the ratios and the chart."""
+def loader_section(measured: Measured) -> str:
+    """Loaders or conversion: circumstances, one table for each output, and the ratios."""
     environment = measured["environment"]
     kind = environment["kind"]
-    rows = [row for row in measured["rows"] if chart or row["absent"] is None]
     wanted = LOADER_RATIOS if kind == "loader" else CONVERT_RATIOS
     shown = [
         f"{name} | {'not measured' if value is None else f'{value:.2f}'} | {ratio.least:g} | {ratio.aim:g} | "
@@ -50,28 +50,45 @@ def loader_section(measured: Measured, *, title: str | None = None, chart: bool 
         for name, ratio in wanted.items()
         for value in [measured["ratios"].get(name)]
     ]
-    parts = [f"## {title or TITLES[kind]}", circumstances(environment), environment["note"], *_by_output(rows)]
-    parts += ["### Ratios", table("ratio | >measured | >at least | >aim | ", shown)]
+    parts = [f"## {TITLES[kind]}", circumstances(environment), environment["note"], *_by_output(measured)]
+    if any(value is not None for value in measured["ratios"].values()):
+        parts += ["### Ratios", table("ratio | >measured | >at least | >aim | ", shown), again(environment)]
     if "mimic_tables" in measured:
         parts += ["### Opening MIMIC-CXR's tables", _mimic_tables(measured["mimic_tables"])]
-    if chart:
-        parts.append(f"![images per second]({kind}.png)")
     return "\n\n".join(parts)
 
 
+def machine(environment: Measured) -> str:
+    """Processor, cores, memory and GPU: the machine that has a section of its own on the page."""
+    return f"{environment['cpu']}, {environment['cores']} cores, {environment['memory_gb']} GB, " + (
+        environment["gpu"] or "no GPU"
+    )
+
+
+def again(environment: Measured, only: Iterable[str] = ()) -> str:
+    """The line below a table: the command that measures its rows again and prints them, writing no file."""
+    words = shlex.split(environment["command"])
+    chosen = ["--only", *only] if only else []
+    dropped = ["--out", "--json", *chosen[:1]] if words[0] == "cxr" else []
+    kept: list[str] = []
+    option = ""
+    for word in words:
+        option = word.partition("=")[0] if word.startswith("--") else option
+        kept += [] if option in dropped else [word]
+    return f"Again: `{shlex.join([*kept, *chosen])}`"
+
+
 def circumstances(environment: Measured) -> str:
-    """Command, machine, versions, commit and load of a measurement, and how much was measured."""
+    """Command, system, versions, commit and load of a measurement, and how much was measured."""
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    before = environment.get("load_average", "not recorded")
     after = f" and {environment['load_average_after']} after" if "load_average_after" in environment else ""
     lines = [
         f"command: `{environment['command']}`",
         *_amount(environment),
-        f"machine: {environment['cpu']}, {environment['cores']} cores, {environment['memory_gb']} GB, "
-        f"{environment['gpu'] or 'no GPU'}",
         f"system: {environment['system']}, Python {environment['python']}",
         f"versions: {versions}",
-        f"commit {environment['commit']}, {environment['date']}, load average {environment['load_average']} before"
-        + after,
+        f"commit {environment['commit']}, {environment['date']}, load average {before} before{after}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -89,22 +106,17 @@ def _amount(environment: Measured) -> list[str]:
     return []
 
 
-def gpu_loaders(measured: Measured) -> str:
-    """Loaders on a GPU."""
-    parts = ["## On a GPU: loaders", circumstances(measured["environment"]), *_by_output(measured["rows"])]
-    return "\n\n".join(parts)
-
-
-def step_section(measured: Measured, title: str) -> str:
+def step_section(measured: Measured) -> str:
     """Training steps: circumstances, rates and ratios."""
+    environment = measured["environment"]
+    title = f"Training steps in {environment['precision']}" if "precision" in environment else "Training steps"
     found = {name: value for name, value in measured["ratios"].items() if value is not None}
     ratios = table(
         "ratio | >measured | >asked | >aim | ",
         (f"{name} | {value:.4g} | {_asked(name, value)}" for name, value in found.items()),
     )
-    note = measured["environment"].get("note")
-    parts = [f"## {title}", circumstances(measured["environment"]), *([note] if note else [])]
-    parts += [*_by_output(measured["rows"]), "### Ratios of steps", ratios]
+    parts = [f"## {title}", circumstances(environment), *filter(None, [environment.get("note")])]
+    parts += [*_by_output(measured), "### Ratios of steps", ratios, again(environment)]
     return "\n\n".join([*parts, *(_where_time_goes(measured) if measured.get("steps") else [])])
 
 
@@ -135,7 +147,8 @@ def _where_time_goes(measured: Measured) -> list[str]:
         cells = (f"{step[name] * factor:.2f}" if name in step else "" for name, (_, factor) in STEP_COLUMNS.items())
         rows.append(" | ".join([step["case"], step["loop"], *cells]))
     header = " | ".join(["case", "loop", *(f">{title}" for title, _ in STEP_COLUMNS.values())])
-    return ["### Where a step's time goes", measured["environment"]["parts_note"], said, table(header, rows)]
+    environment = measured["environment"]
+    return ["### Where a step's time goes", environment["parts_note"], said, table(header, rows), again(environment)]
 
 
 def first_batch_section(measured: Measured) -> str:
@@ -145,7 +158,21 @@ def first_batch_section(measured: Measured) -> str:
     ]
     what = "From before the process is started until the first batch is there. Asked of a second start: under 2 s."
     shown = table("start | >seconds, median | >spread (IQR) | >rounds", rows)
-    return "\n\n".join(["## First batch", circumstances(measured["environment"]), what, shown])
+    environment = measured["environment"]
+    return "\n\n".join(["## First batch", circumstances(environment), what, shown, again(environment)])
+
+
+def node_section(measured: Measured) -> str:
+    """Several runs at once on one GPU or machine."""
+    environment = measured["environment"]
+    rows = (
+        f"{row['runs']} | {'MPS' if row['mps'] else ''} | {row['images_per_s']:,.1f} | {row['spread']:,.1f} | "
+        f"{len(row['values'])}"
+        for row in measured["rows"]
+    )
+    shown = table(">runs at once | | >images/s of all, median | >spread (IQR) | >rounds", rows)
+    parts = ["## Several runs at once", circumstances(environment), environment["note"], shown, again(environment)]
+    return "\n\n".join(parts)
 
 
 def grid_section(measured: Measured) -> str:
@@ -159,15 +186,27 @@ def grid_section(measured: Measured) -> str:
     total = "" if both is None else f"Plan and status of 20,000 runs: {both:.2f} s; asked: 20 s, aim 5 s."
     what = "Whole commands over made-up run folders; submit queues against a recorded sbatch, a fake that says yes."
     shown = table("command | >runs | >seconds, median | >spread (IQR) | >CPU seconds | >rounds | calls", rows)
-    parts = ["## Grids of many runs", circumstances(measured["environment"]), what, shown, total]
+    environment = measured["environment"]
+    parts = ["## Grids of many runs", circumstances(environment), what, shown, again(environment), total]
     return "\n\n".join(parts).strip()
 
 
-def _by_output(rows: Sequence[Measured]) -> list[str]:
-    parts = []
-    for output in dict.fromkeys(row["output"] for row in rows):
-        parts += [f"### {output[:1].upper()}{output[1:]}", rates([row for row in rows if row["output"] == output])]
-    return parts
+def _by_output(measured: Measured) -> list[str]:
+    """A table for each output, and the line that measures it again; of what nobody delivered, a line."""
+    parts, absent = [], []
+    for output in dict.fromkeys(row["output"] for row in measured["rows"]):
+        rows = [row for row in measured["rows"] if row["output"] == output]
+        if all(row["images_per_s"] is None for row in rows):
+            absent.append(f"Not measured: {output} ({'; '.join(dict.fromkeys(map(_why_absent, rows)))}).")
+            continue
+        # A contender's name is what --only takes; training steps are chosen by case, the first word.
+        only = dict.fromkeys(row["name"].partition(" ")[0] for row in rows)
+        parts += [f"### {output[:1].upper()}{output[1:]}", rates(rows), again(measured["environment"], only)]
+    return parts + absent
+
+
+def _why_absent(row: Measured) -> str:
+    return (row["absent"] or "").replace("\n", " ").replace("|", "/")[:160]
 
 
 def rates(rows: Sequence[Measured]) -> str:
@@ -176,8 +215,7 @@ def rates(rows: Sequence[Measured]) -> str:
     for row in sorted(rows, key=lambda row: -(row["images_per_s"] or 0.0)):
         title = f"**{row['title']}**" if row["ours"] else row["title"]
         if row["images_per_s"] is None:
-            why = (row["absent"] or "").replace("\n", " ").replace("|", "/")[:160]
-            shown.append(f"{title} | absent: {why} | | | |")
+            shown.append(f"{title} | absent: {_why_absent(row)} | | | |")
             continue
         figures = (row["images_per_s"], row["spread"], min(row["values"]), max(row["values"]))
         cells = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in figures)

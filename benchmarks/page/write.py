@@ -1,37 +1,89 @@
-"""Write a benchmark's JSON, its chart and the results page."""
+"""Write a benchmark's JSON, its chart and the results page, all of whose figures come from the JSON files."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from benchmarks.page.chart import draw
+from benchmarks.page.missed import missed
 from benchmarks.page.scaling import draw_scaling, scaling_section
 from benchmarks.page.sections import (
-    TITLES,
+    Measured,
     first_batch_section,
-    gpu_loaders,
     grid_section,
     loader_section,
+    machine,
+    node_section,
     step_section,
 )
+from benchmarks.science.page import science_section
 from datasets.files import read_json, write_json, write_text
 
-BY_HAND = "notes.md"
-"""Kept beside the figures: where an aim is missed, what is in the way."""
+
+class Section(NamedTuple):
+    """A part of the page: a function of the JSON files ``KIND.json`` and ``KIND-NAME.json``."""
+
+    kind: str
+    show: Callable[[Measured], str]
+    """Its Markdown, from the second level of headings on."""
+    draw: Callable[[Measured, Path], None] | None = None
+    """Writes the chart ``KIND.png``, which the page shows below."""
 
 
-def show_results(measured: Mapping[str, Any], json: Path | None, out: Path | None) -> None:
+SECTIONS = (
+    Section("loader", loader_section, draw),
+    Section("convert", loader_section, draw),
+    Section("scaling", scaling_section, draw_scaling),
+    Section("first_batch", first_batch_section),
+    Section("step", step_section),
+    Section("node", node_section),
+    Section("grid", grid_section),
+    Section("science", science_section),
+)
+"""In the order of the page, which has a section for each machine, and in it one for each that was measured."""
+HEAD = (
+    "# Measured",
+    "Written by `python -m benchmarks.page.write DIR` from the JSON files beside it, a section for each machine. "
+    "`make bench-setup` and `make bench IMAGES=DIR` write such a page of your machine, on made-up radiographs where "
+    "no `IMAGES` is given; the line below each table measures that table alone.",
+)
+TAIL = """## How to read these figures
+
+- **The measured path is the used path.** Ours is `open_tier` and the device prefetcher, exactly as `cxr train` uses
+  them; on a CPU that is one fused kernel from the page to three float channels.
+- **Float batches.** A core's time for one image goes, in this order, to the rotation, to spreading the gray page over
+  three float channels, and to reading the page. The second part moves twelve times the bytes of a page, so memory
+  bandwidth is what several cores share. Two things that cost nothing here are most of the cost elsewhere: batches do
+  not cross a process border, and their memory is used again instead of being mapped and cleared for each batch.
+- **Pages over memcpy.** Each memcpy thread copies whole batches and waits for nobody; a loader has to hand over each
+  batch and look up its samples.
+- **Conversion** starts a process for each pass on either side and counts it.
+- **Peak memory of opening tables** is that of `getrusage`, which a process inherits from the one that started it: an
+  upper bound here."""
+
+
+class Measurement(NamedTuple):
+    """One JSON file and the section that shows it."""
+
+    section: Section
+    path: Path
+    found: Measured
+
+
+def show_results(measured: Measured, json: Path | None, out: Path | None) -> None:
     """Print a benchmark's section, and write its JSON and its part of the results page where that was asked for."""
     write_measured(json, measured)
-    print(loader_section(measured))
+    environment = measured["environment"]
+    print(f"# {machine(environment)}\n\n{_section(environment['kind']).show(measured)}")
     if out is not None:
         print(f"written: {write_results(measured, out)}", file=sys.stderr)
 
 
-def write_measured(path: Path | None, measured: Mapping[str, Any], *, tell: bool = False) -> None:
+def write_measured(path: Path | None, measured: Measured, *, tell: bool = False) -> None:
     """Write the JSON if it was asked for."""
     if path is not None:
         write_json(path, dict(measured))
@@ -39,12 +91,13 @@ def write_measured(path: Path | None, measured: Mapping[str, Any], *, tell: bool
             print(f"written: {path}", file=sys.stderr)
 
 
-def write_results(measured: Mapping[str, Any], folder: Path) -> Path:
+def write_results(measured: Measured, folder: Path) -> Path:
     """Write ``KIND.json``, ``KIND.png`` and, from all kinds measured so far, ``RESULTS.md``; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    kind = measured["environment"]["kind"]
-    write_json(folder / f"{kind}.json", dict(measured))
-    (draw_scaling if kind == "scaling" else draw)(measured, folder / f"{kind}.png")
+    section = _section(measured["environment"]["kind"])
+    write_json(folder / f"{section.kind}.json", dict(measured))
+    if section.draw is not None:
+        section.draw(measured, folder / f"{section.kind}.png")
     return write_page(folder)
 
 
@@ -56,36 +109,49 @@ def write_page(folder: Path) -> Path:
 
 
 def results(folder: Path) -> list[str]:
-    """The sections of the page: of each JSON file of ``folder``, of those of other machines, and what is by hand."""
-    parts = [
-        "# Measured",
-        "Written by `cxr bench loader --out DIR`, `cxr bench convert --out DIR` and `python -m benchmarks.page.write "
-        "DIR` from the JSON files beside it.",
+    """The parts of the page: a section for each machine, that of the first JSON file first."""
+    measured = list(_measured(folder))
+    reasons = read_json(folder / "reasons.json") if (folder / "reasons.json").is_file() else {}
+    newest = max((torch_version(one.found) for one in measured), default=())
+    machines: dict[tuple[object, ...], list[Measurement]] = {}
+    for one in measured:
+        about = one.found["environment"]
+        machines.setdefault((about["cpu"], about["cores"], about["gpu"]), []).append(one)
+    parts = list(HEAD)
+    for group in machines.values():
+        parts.append(f"## {machine(group[0].found['environment'])}")
+        for one in group:
+            parts += _shown(one, reasons, newest)
+    return [*parts, TAIL]
+
+
+def torch_version(measured: Measured) -> tuple[int, ...]:
+    """Major and minor version of torch; none where there is no such figure."""
+    return tuple(map(int, re.findall(r"\d+", measured["environment"]["versions"].get("torch", ""))[:2]))
+
+
+def _measured(folder: Path) -> Iterator[Measurement]:
+    for section in SECTIONS:
+        for path in [folder / f"{section.kind}.json", *sorted(folder.glob(f"{section.kind}-*.json"))]:
+            if path.is_file():
+                yield Measurement(section, path, read_json(path))
+
+
+def _shown(one: Measurement, reasons: Mapping[str, str], newest: Sequence[int]) -> list[str]:
+    """The section of one file, its headings a level lower than below ``show``, and the chart beside the file."""
+    title, _, rest = re.sub(r"^##", "###", one.section.show(one.found), flags=re.MULTILINE).partition("\n\n")
+    version = torch_version(one.found)
+    older = [
+        f"**Of an older version**: measured with torch {'.'.join(map(str, version))}; the newest figures here are of "
+        f"{'.'.join(map(str, newest))}."
     ]
-    parts += [loader_section(one) for kind in TITLES for one in _read(folder, f"{kind}.json")]
-    for one in _read(folder, "loader-*.json", gpu=False):
-        parts.append(loader_section(one, title=f"Loaders on {one['environment']['cpu']}", chart=False))
-    parts += map(scaling_section, _read(folder, "scaling.json"))
-    parts += map(first_batch_section, _read(folder, "first_batch.json"))
-    parts += [step_section(one, "Training steps") for one in _read(folder, "step.json")]
-    for one in _read(folder, "step-*.json", gpu=False):
-        parts.append(step_section(one, f"Training steps on {one['environment']['cpu']}"))
-    for one in _read(folder, "step-*.json", gpu=True):
-        parts.append(step_section(one, f"On a GPU: training steps in {one['environment']['precision']}"))
-    parts += _text(folder / "gpu.md")
-    parts += map(gpu_loaders, _read(folder, "loader-gpu.json"))
-    parts += map(grid_section, _read(folder, "grid.json"))
-    return parts + _text(folder / "science.md") + _text(folder / BY_HAND)
+    chart = one.path.with_suffix(".png")
+    charts = [f"![{title.strip('# ').lower()}]({chart.name})"] if one.section.draw and chart.is_file() else []
+    return [title, *(older if version < tuple(newest) else []), rest, *missed(one.found, reasons), *charts]
 
 
-def _read(folder: Path, pattern: str, *, gpu: bool | None = None) -> list[dict[str, Any]]:
-    """The measurements that are there; with ``gpu`` those on machines with or without one."""
-    found = [read_json(path) for path in sorted(folder.glob(pattern))]
-    return [one for one in found if gpu is None or (one["environment"]["gpu"] is not None) == gpu]
-
-
-def _text(path: Path) -> list[str]:
-    return [path.read_text(encoding="utf-8").strip()] if path.is_file() else []
+def _section(kind: str) -> Section:
+    return next(section for section in SECTIONS if section.kind == kind)
 
 
 if __name__ == "__main__":

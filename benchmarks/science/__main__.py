@@ -1,4 +1,4 @@
-"""Run the science checks on made-up images and write science.json, science.md and two figures.
+"""Run the science checks on made-up images and write science.json, two figures and the results page.
 
 Does attention transfer behave as the paper says, and by how much, where everything is made up? Finished runs are
 recognised and interrupted ones resume: run the same command again.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.environment import describe, load_average
+from benchmarks.page.write import write_page
 from benchmarks.science.data import prepare
 from benchmarks.science.page import write_results
 from benchmarks.science.scores import collect
@@ -33,7 +34,7 @@ def train_all(work: Path, *, threads: int) -> None:
 def main() -> None:
     """Make the data, train, and write what came out."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description="Science checks on phantoms.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of science.json, science.md and the figures")
+    parser.add_argument("--out", type=Path, required=True, help="folder of science.json, its figures and RESULTS.md")
     parser.add_argument("--work", type=Path, default=Path("runs/science"), help="folder of images and runs")
     parser.add_argument("--threads", type=int, default=1, help="cores to use; default: 1")
     parser.add_argument("--so-far", action="store_true", help="train nothing; write what the finished runs say")
@@ -52,7 +53,8 @@ def main() -> None:
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": sum(os.times()[:4])}
     environment = describe(command) | {"kind": "science", "threads": arguments.threads, "this_call": spent}
     environment["load_average_after"] = load_average()
-    print(f"written: {write_results(found, environment, arguments.out)}", file=sys.stderr)
+    write_results(found, environment, arguments.out)
+    print(f"written: {write_page(arguments.out)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the science checks' scores as JSON, a Markdown section and figures."""
+"""Write the science checks' scores as JSON and figures, and show the JSON as a section of the results page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page.sections import table
+from benchmarks.page.sections import again, table
 from benchmarks.science.data import PATIENTS, PATTERNS, SIZE
 from benchmarks.science.runs import (
     BATCH_SIZE,
@@ -20,31 +20,35 @@ from benchmarks.science.runs import (
     TITLES,
 )
 from benchmarks.science.scores import Score, Scores, differences
-from datasets.files import write_json, write_text
+from datasets.files import write_json
 from launch.report.figures.drawing import label_axes, legend_lines, panels, save, series_styles
 
 
-def write_results(scores: Scores, environment: Mapping[str, Any], folder: Path) -> Path:
-    """Write science.json, science.md, science-sizes.png and science-beta.png; returns the Markdown file."""
+def write_results(scores: Scores, environment: Mapping[str, Any], folder: Path) -> None:
+    """Write science.json, science-sizes.png and science-beta.png."""
     folder.mkdir(parents=True, exist_ok=True)
-    compared = differences(scores)
     document = {"environment": dict(environment), "complete": scores.complete, **asdict(scores)}
-    write_json(folder / "science.json", {**document, "differences": compared})
+    write_json(folder / "science.json", {**document, "differences": differences(scores)})
     draw_sizes(scores, folder / "science-sizes.png")
     draw_sweep(scores, folder / "science-beta.png")
-    write_text(folder / "science.md", page(scores, compared, environment))
-    return folder / "science.md"
 
 
-def page(scores: Scores, compared: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> str:
-    """The section: what was run, what came out, and what it says."""
+def science_section(measured: Mapping[str, Any]) -> str:
+    """The section, from science.json: what was run, what came out, and what it says."""
+    environment, compared = measured["environment"], measured["differences"]
+    scores = Scores(**{name: measured[name] for name in ("students", "sweep", "teachers")})
     parts = ["## Science checks on made-up images", _circumstances(environment), _design(scores)]
     if not scores.complete:
         parts.append("**Not all runs are done; what follows is from those that are.**")
-    parts += ["### Test AUROC against training size", _sizes(scores)]
+    parts += ["### Test AUROC against training size", _sizes(scores), again(environment)]
     parts += ["![test AUROC against training size](science-sizes.png)", _verdicts(compared)]
-    parts += ["### Beta", _sweep(scores.sweep), "![validation AUROC against beta](science-beta.png)"]
-    return "\n\n".join(parts) + "\n"
+    parts += [
+        "### Beta",
+        _sweep(scores.sweep),
+        again(environment),
+        "![validation AUROC against beta](science-beta.png)",
+    ]
+    return "\n\n".join(parts)
 
 
 def _circumstances(environment: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def test_bench_loader_measures_ours_and_a_peer_and_writes_what_was_asked_for(ima
     assert measured["ratios"]["float32_over_opencv"] == pytest.approx(ratio)
     assert measured["ratios"]["float32_over_dali_cpu"] is None
     assert measured["environment"]["radiographs"] == 5
-    assert done.stdout.startswith("## Loaders")
+    assert done.stdout.startswith("# ") and "\n\n## Loaders\n\n" in done.stdout
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["RESULTS.md", "loader.json", "loader.png"]
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.common.contenders import CONVERT_RATIOS, CONVERTERS, LOADER_RATIOS, LOADERS, Contender, Ratio
 from benchmarks.common.results import Row, as_json, ratios, spread
-from benchmarks.page.write import write_results
+from benchmarks.page.missed import missed
+from benchmarks.page.sections import again
+from benchmarks.page.write import results, write_results
 from datasets.files import write_json
 
 RATIO_NAMES = {
@@ -96,7 +98,6 @@ def test_the_ratios_have_the_published_names_and_name_known_contenders() -> None
 
 def test_the_page_shows_every_figure_and_names_what_is_absent(tmp_path: Path) -> None:
     rows = [row("raw_pages", 1234.0, 1250.0, ours=True), row("memcpy", 2500.0, 2600.0), row("spdl")]
-    (tmp_path / "notes.md").write_text("## Why an aim is missed\n\nMemory.\n")
     write_results(measured("loader", rows, {"uint8_over_memcpy": 0.487, "resident_over_raw": None}), tmp_path)
     page = write_results(measured("convert", [row("ours_png", 9.0, 10.0)], {"png_over_pil": 3.3}), tmp_path)
     text = page.read_text()
@@ -105,10 +106,42 @@ def test_the_page_shows_every_figure_and_names_what_is_absent(tmp_path: Path) ->
     assert "| uint8_over_memcpy | 0.49 | 0.3 | 0.7 | reached |" in text
     assert "| resident_over_raw | not measured | 1.5 | 4 |  |" in text
     assert "| png_over_pil | 3.30 | 3 | 4 | reached |" in text
-    assert text.rstrip().endswith("Memory.")
-    assert text.index("## Loaders") < text.index("## Conversion") < text.index("## Why")
+    assert text.index("## A processor, 2 cores, 8.0 GB, no GPU\n") < text.index("### Loaders\n")
+    assert text.index("### Loaders\n") < text.index("(loader.png)") < text.index("### Conversion\n")
     for kind in ("loader", "convert"):
         assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_table_is_followed_by_the_line_that_measures_it_again(tmp_path: Path) -> None:
+    found = measured("loader", [row("raw_pages", 9.0), row("memcpy", 9.0)], {"uint8_over_memcpy": 1.0})
+    found["environment"]["command"] = "cxr bench loader --out d --only raw_pages memcpy spdl --rounds 3 --json x.json"
+    blocks = write_results(found, tmp_path).read_text().split("\n\n")
+    after = [blocks[number + 1] for number, block in enumerate(blocks) if block.startswith("|")]
+    assert after == [
+        "Again: `cxr bench loader --rounds 3 --only raw_pages memcpy`",
+        "Again: `cxr bench loader --only raw_pages memcpy spdl --rounds 3`",
+    ]
+    science = "python -m benchmarks.science --out here"
+    assert again({"command": science}) == f"Again: `{science}`"
+
+
+def test_a_missed_ratio_has_its_reason_or_says_that_none_is_known(tmp_path: Path) -> None:
+    write_json(tmp_path / "reasons.json", {"resident_over_raw": "one memory", "uint8_over_memcpy": "not shown"})
+    found = {
+        "resident_over_raw": 1.4,
+        "uint8_over_memcpy": 0.3,
+        "float32_over_dali_cpu": 3.9,
+        "float32_over_opencv": None,
+    }
+    text = write_results(measured("loader", [], found), tmp_path).read_text()
+    lines = ["- resident_over_raw: one memory", "- float32_over_dali_cpu: no reason is known yet"]
+    assert "Missed, and what is in the way:\n\n" + "\n".join(lines) + "\n\n" in text
+    assert "not shown" not in text
+    steps = {"data_wait_share": 0.02, "overhead_share": 0.02, "validation": 1.7}
+    assert missed({"ratios": steps}, {}) == [
+        "Missed, and what is in the way:\n\n- data_wait_share: no reason is known yet\n"
+        "- validation: no reason is known yet"
+    ]
 
 
 def test_a_chart_of_nothing_is_still_a_chart(tmp_path: Path) -> None:
@@ -122,23 +155,29 @@ def test_a_ratio_is_compared_with_its_aims(tmp_path: Path, value: float, word: s
     assert f"| {value:.2f} | 0.3 | 0.7 | {word} |" in text
 
 
-def test_the_page_shows_other_machines_and_a_gpu_beside_the_first(tmp_path: Path) -> None:
-    """The chart is that of the first machine; what needs a GPU is no row of a machine without one."""
+def test_the_page_has_a_section_for_each_machine(tmp_path: Path) -> None:
+    """Of an older torch is said so; what nobody delivered is a line; a chart is shown where there is one."""
     rows = [row("ours_raw", 4.0, 6.0, ours=True), row("needs_more")]
-    found = measured("loader", rows, {"resident_over_raw": 1.75})
-    found["rows"][1]["output"] = "on the GPU"
-    write_json(tmp_path / "loader-old.json", found)
-    on_gpu = measured("loader", rows[:1], {})
-    on_gpu["environment"] |= {"gpu": "a GPU", "command": "cxr bench loader --only raw_device"}
-    write_json(tmp_path / "loader-gpu.json", on_gpu)
-    (tmp_path / "gpu.md").write_text("## On a GPU: training steps\n\nby hand\n")
     newer = measured("loader", rows, {"resident_over_raw": 1.25})
-    newer["rows"][1]["output"] = "on the GPU"
+    newer["rows"][1] |= {"output": "on the GPU", "absent": "needs a CUDA device"}
+    older = measured("loader", rows[:1], {"resident_over_raw": 1.75})
+    older["environment"] |= {"gpu": "a GPU", "versions": {"torch": "2.11.0+cu130"}, "memory_gb": 16.0}
+    write_json(tmp_path / "loader-gpu.json", older)
+    of_steps = {**measured("step", rows[:1], {"validation": 2.0}), "steps": []}
+    of_steps["environment"] |= {"gpu": "a GPU", "precision": "bf16"}
+    write_json(tmp_path / "step-gpu-bf16.json", of_steps)
+    write_json(tmp_path / "first_batch.json", {**measured("first_batch", [], {}), "rows": []})
     page = write_results(newer, tmp_path).read_text()
-    first, old = page.index("## Loaders\n"), page.index("## Loaders on A processor")
-    steps, loaders = page.index("## On a GPU: training steps"), page.index("## On a GPU: loaders")
-    assert first < old < steps < loaders
-    assert "1.25 | 1.5 | 4 | missed" in page[first:old] and "1.75 | 1.5 | 4 | reached" in page[old:steps]
-    assert "loader.png" in page[first:old] and "loader.png" not in page[old:]
-    assert "On the GPU" in page[first:old] and "On the GPU" not in page[old:steps]
-    assert "`cxr bench loader --only raw_device`" in page[loaders:] and "| 5.0 |" in page[loaders:]
+    first, second = page.index("## A processor, 2 cores, 8.0 GB, no GPU\n"), page.index("2 cores, 16.0 GB, a GPU\n")
+    assert first < page.index("### First batch") < second < page.index("### Training steps in bf16")
+    assert "1.25 | 1.5 | 4 | missed" in page[first:second] and "1.75 | 1.5 | 4 | reached" in page[second:]
+    assert "(loader.png)" in page[first:second] and ".png" not in page[second:]
+    assert "Not measured: on the GPU (needs a CUDA device)." in page and "#### On the GPU" not in page
+    said = "**Of an older version**: measured with torch 2.11; the newest figures here are of 2.14."
+    assert page.count("Of an older version") == 1 and f"### Loaders\n\n{said}\n\n" in page[second:]
+
+
+def test_the_page_beside_the_figures_is_the_one_that_they_make() -> None:
+    """``python -m benchmarks.page.write benchmarks`` writes it."""
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    assert (folder / "RESULTS.md").read_text(encoding="utf-8") == "\n\n".join(results(folder)) + "\n"

@@ -98,7 +98,8 @@ def test_a_point_and_an_epoch_from_the_disk_are_measured_and_shown(
     assert row["name"] == "raw_pages" and row["images_per_s"] > 0 and row["warm_images_per_s"] > 0
     assert measured["environment"]["kind"] == "scaling" and measured["environment"]["samples"] == 160
     page = write_results(measured, tmp_path).read_text()
-    assert scaling_section(measured) in page
+    assert all(part in page for part in scaling_section(measured).split("\n\n"))
+    assert "(scaling.png)" in page
     assert f"| 1 | 64 | 8 | {point['rows'][0]['images_per_s']:,.0f} (0) |" in page
     assert json.loads((tmp_path / "scaling.json").read_text())["cold"] == [row]
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.page.write import write_page
 from benchmarks.science.data import SIZE, pattern
 from benchmarks.science.page import write_results
 from benchmarks.science.runs import EPOCHS, SEEDS, grid, students, swept
@@ -21,6 +22,10 @@ ENVIRONMENT = {
     "date": "2000-01-01",
     "cpu": "x",
     "threads": 1,
+    "cores": 2,
+    "memory_gb": 8.0,
+    "gpu": None,
+    "versions": {"torch": "2.14"},
 }
 GAIN = {"transfer_learning": 0.0, "in_domain": 0.03, "unrelated": 0.0}
 
@@ -68,7 +73,8 @@ def test_differences_are_paired_by_seed_with_students_interval(runs_dir: Path) -
 
 
 def test_the_page_says_whether_the_seeds_show_a_difference(runs_dir: Path, tmp_path: Path) -> None:
-    page = write_results(collect(runs_dir), ENVIRONMENT, tmp_path / "out").read_text()
+    write_results(collect(runs_dir), ENVIRONMENT, tmp_path / "out")
+    page = write_page(tmp_path / "out").read_text()
     assert "- attention transfer, in-domain teacher, 300 images: +3.00 points ± 2.48: better" in page
     assert "- attention transfer, unrelated teacher, 300 images: +0.00 points ± 2.48: no difference" in page
     assert "| 1,000 | 70.00 ± 0.00 | 73.00 ± 1.13 | 70.00 ± 1.13 |" in page

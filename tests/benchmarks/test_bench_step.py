@@ -147,7 +147,7 @@ def test_every_loop_runs_on_tiny_images(tmp_path: Path) -> None:
     ]
     assert all(value > 0 for step in ours for name, value in step.items() if name not in ("case", "loop"))
     assert all(0 < step["matmul_share"] < 1 for step in ours)
-    section = step_section(found, "Steps")
+    section = step_section(found)
     assert "### Where a step's time goes" in section and section.count("| transfer_learning_40 | ours |") == 1
     assert found["environment"]["kind"] == "step" and found["environment"]["samples"] == 128
     assert [len(document["rows"]) for document in kept] == [9, 17] and kept[-1]["ratios"] == found["ratios"]
