@@ -104,7 +104,14 @@ def pbs(queue: Queue, name: str, arguments: list[str]) -> None:
         job = f"{len(queue.jobs) + 1}.pbs"
         needs = option(arguments, "-W").removeprefix("depend=afterok").split(":")[1:]
         env = {"PBS_JOBID": job}
-        queue.add(job, option(arguments, "-N"), ["sh", arguments[-1]], needs=needs, env=env, goes_back=False)
+        queue.add(
+            job,
+            option(arguments, "-N"),
+            [option(arguments, "-S", "sh"), arguments[-1]],
+            needs=needs,
+            env=env,
+            goes_back=False,
+        )
         print(job)
     elif name == "qselect":
         print("\n".join(job["id"] for job in queue.held))
@@ -131,7 +138,7 @@ def lsf(queue: Queue, name: str, arguments: list[str]) -> None:
         needs = re.findall(r"done\((\d+)\)", option(arguments, "-w"))
         goes_back = option(arguments, "-Q") == str(GO_ON)
         env = {"LSB_JOBID": job}
-        queue.add(job, option(arguments, "-J"), arguments[-2:], needs=needs, env=env, goes_back=goes_back)
+        queue.add(job, option(arguments, "-J"), arguments[-3:], needs=needs, env=env, goes_back=goes_back)
         print(f"Job <{job}> is submitted to queue <normal>.")
     elif name == "bkill":
         queue.remove(arguments)
@@ -156,7 +163,7 @@ def condor(queue: Queue, name: str, arguments: list[str]) -> None:
     if name == "condor_submit":
         lines = [line.split(" = ", 1) for line in Path(arguments[-1]).read_text().splitlines() if " = " in line]
         values, job = dict(lines), str(len(queue.jobs) + 1)
-        command = [values["executable"], values["arguments"].strip("\"'")]
+        command = [values["executable"], *shlex.split(values["arguments"].strip('"'))]
         key, _, value = values["environment"].strip('"').partition("=")
         env, goes_back = {key: value.replace("$(ClusterId)", job)}, "85" in values["on_exit_remove"]
         queue.add(job, values["+CxrJob"].strip('"'), command, env=env, goes_back=goes_back)

@@ -191,8 +191,11 @@ class ClusterExecutor(Executor, Generic[Profile]):
         if state.state not in ("absent", "partial") or is_cancelled:
             return state
         record = self.folder / f"{run.run_id}.json"
-        queued = QueuedRun.read(record) if record.exists() else None
-        if queued is None or queued.job is None:  # the command that queues was cut off
+        try:
+            queued = QueuedRun.read(record)
+        except (InputError, FileNotFoundError):
+            return state
+        if queued.job is None:  # the command that queues was cut off
             return state
         state = replace(state, job=queued.job)
         if time.time() - record.stat().st_mtime < self.settle_s:
@@ -237,7 +240,7 @@ class ClusterExecutor(Executor, Generic[Profile]):
     def _script(self, record: Path, profile: Profile) -> str:
         python = profile.python or shlex.quote(sys.executable)
         lines = [
-            "#!/bin/sh",
+            "#!/bin/bash",
             *self.first_lines(record.with_suffix(".log")),
             f'export CXR_JOB="{self.job_variable}" CXR_STARTED="$(date +%s)"',
             f'export PYTHONPATH={shlex.quote(str(ROOT))}"${{PYTHONPATH:+:$PYTHONPATH}}"',

@@ -35,7 +35,7 @@ class CondorProfile(JobProfile):
     account: str | None = None
     """HTCondor's accounting group."""
     condor_submit: dict[str, str | int | bool] = field(default_factory=dict)
-    """Any other command of a submit description, a table: ``requirements = 'Machine == "n1"'``."""
+    """Any other command of a submit description, a table: ``require_gpus = "Capability >= 8"``."""
 
 
 class CondorExecutor(ClusterExecutor[CondorProfile]):
@@ -53,8 +53,8 @@ class CondorExecutor(ClusterExecutor[CondorProfile]):
         script = str(job.path).replace("'", "''").replace('"', '""')
         values: dict[str, str | int | bool | None] = {
             "universe": "vanilla",
-            "executable": "/bin/sh",
-            "arguments": f"\"'{script}'\"",
+            "executable": "/bin/bash",
+            "arguments": f"\"-l '{script}'\"",
             "environment": '"CXR_JOB=$(ClusterId)"',
             "should_transfer_files": "NO",
             "transfer_executable": False,

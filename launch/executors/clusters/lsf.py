@@ -53,7 +53,7 @@ class LsfExecutor(ClusterExecutor[LsfProfile]):
         command += ["-P", profile.account] if profile.account else []
         if job.needs:
             command += ["-w", " && ".join(f"done({need})" for need in job.needs), "-ti"]
-        return [*command, *profile.bsub, "/bin/sh", str(job.path)]
+        return [*command, *profile.bsub, "/bin/bash", "-l", str(job.path)]
 
     def job_id(self, output: str) -> str:
         found = re.search(r"Job <(\d+)>", output)

@@ -52,7 +52,7 @@ class PbsExecutor(ClusterExecutor[PbsProfile]):
     def queue_command(self, job: NewJob, profile: PbsProfile) -> list[str]:
         hours, minutes = divmod(profile.time_min, 60)
         command = ["qsub", "-N", job.name, "-l", f"walltime={hours:02d}:{minutes:02d}:00", "-l", _resources(profile)]
-        command += ["-j", "oe", "-o", "/dev/null", "-r", "y"]
+        command += ["-S", "/bin/bash", "-j", "oe", "-o", "/dev/null", "-r", "y"]
         command += ["-q", profile.queue] if profile.queue else []
         command += ["-A", profile.account] if profile.account else []
         command += ["-W", ":".join(("depend=afterok", *job.needs))] if job.needs else []

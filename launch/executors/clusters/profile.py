@@ -32,7 +32,7 @@ class JobProfile:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Passed to ``cxr train``; auto is cuda where GPUs are asked for: a run that sees none ends with one line."""
     setup: tuple[str, ...] = ()
-    """Shell lines before the run: modules, environments; one that fails ends the job."""
+    """Lines for a login bash (Kubernetes: sh) before the run: modules, environments; one that fails ends the job."""
     on_end: str | None = None
     """Shell line that is started on the node when a run is done or has failed, as in SLURM's profile."""
     python: str | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 from kubernetes_api import Api, kubernetes_api
+from pages import blocks
 
 from datasets.errors import InputError
 from launch.executors.base import QueueError
@@ -16,6 +17,7 @@ from launch.executors.clusters.htcondor import CondorExecutor, CondorProfile
 from launch.executors.clusters.kubernetes import KubernetesExecutor, KubernetesProfile, manifest
 from launch.executors.clusters.lsf import LsfExecutor, LsfProfile
 from launch.executors.clusters.pbs import PbsExecutor, PbsProfile, parse_jobs
+from launch.executors.clusters.profile import JobProfile
 from launch.executors.clusters.queued import NewJob
 from launch.executors.commands import ask
 from launch.executors.slurm.profile import read_profile
@@ -43,7 +45,7 @@ def test_qsub_gets_the_profile_and_what_the_job_waits_for(tmp_path: Path) -> Non
     job = NewJob(name=JOB.name, script=JOB.script, path=JOB.path, needs=("1.server", "2.server"))
     assert PbsExecutor("pbs", tmp_path).queue_command(job, profile) == [
         *("qsub", "-N", JOB.name, "-l", "walltime=01:30:00", "-l", "select=1:ncpus=16:ngpus=2:mem=512mb"),
-        *("-j", "oe", "-o", "/dev/null", "-r", "y", "-q", "gpu", "-A", "lab"),
+        *("-S", "/bin/bash", "-j", "oe", "-o", "/dev/null", "-r", "y", "-q", "gpu", "-A", "lab"),
         *("-W", "depend=afterok:1.server:2.server", "-m", "n", "/runs/pbs/a b's.sh"),
     ]
 
@@ -62,7 +64,7 @@ def test_bsub_gets_the_profile_and_what_the_job_waits_for(tmp_path: Path) -> Non
     assert executor.queue_command(job, profile) == [
         *("bsub", "-J", JOB.name, "-W", "90", "-n", "8", "-R", "span[hosts=1]", "-Q", "85", "-r", "-o", "/dev/null"),
         *("-R", "rusage[mem=2048MB]", "-gpu", "num=1", "-q", "gpu", "-P", "lab"),
-        *("-w", "done(1) && done(2)", "-ti", "-m", "n1", "/bin/sh", "/runs/pbs/a b's.sh"),
+        *("-w", "done(1) && done(2)", "-ti", "-m", "n1", "/bin/bash", "-l", "/runs/pbs/a b's.sh"),
     ]
     assert executor.job_id("Job <4711> is submitted to default queue <normal>.\n") == "4711"
 
@@ -74,8 +76,8 @@ def test_a_submit_description_says_what_the_profile_asks_for(tmp_path: Path) -> 
     assert executor.queue_command(JOB, profile) == ["condor_submit", "-terse", f"/runs/pbs/a b's{suffix}"]
     assert text.splitlines() == [
         "universe = vanilla",
-        "executable = /bin/sh",
-        "arguments = \"'/runs/pbs/a b''s.sh'\"",
+        "executable = /bin/bash",
+        "arguments = \"-l '/runs/pbs/a b''s.sh'\"",
         'environment = "CXR_JOB=$(ClusterId)"',
         "should_transfer_files = NO",
         "transfer_executable = False",
@@ -127,6 +129,24 @@ def test_a_wrong_kubernetes_profile_is_one_line(tmp_path: Path, text: str, messa
     with pytest.raises(InputError) as caught:
         read_profile(tmp_path / "profile.toml", KubernetesProfile)
     assert str(caught.value) == f"{tmp_path}/profile.toml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("pbs.toml", PbsProfile),
+        ("lsf.toml", LsfProfile),
+        ("condor.toml", CondorProfile),
+        ("kubernetes.toml", KubernetesProfile),
+    ],
+)
+def test_the_profiles_of_the_documents_are_profiles(tmp_path: Path, name: str, kind: type[JobProfile]) -> None:
+    (text,) = [block.text for block in blocks("docs/grid.md") if block.file == name]
+    (tmp_path / name).write_text(text)
+    profile = read_profile(tmp_path / name, kind)
+    assert profile.cpus_per_task >= 8
+    if isinstance(profile, KubernetesProfile):
+        kubernetes_validate.validate(manifest(JOB, profile), "1.32", strict=True)
 
 
 @pytest.fixture
