@@ -51,6 +51,7 @@ bench: bench-setup
 	$(CXR) bench loader $(WITH_IMAGES) --out $(OUT)
 	$(CXR) bench convert $(WITH_IMAGES) --out $(OUT)
 	$(CXR) bench scaling $(WITH_IMAGES) --out $(OUT)
+	$(CXR) bench result $(WITH_IMAGES) --out $(OUT)
 	$(CXR) bench grid --json $(OUT)/grid.json
 	$(CXR) bench step $(WITH_IMAGES) --json $(OUT)/step.json
 	$(VENV)/bin/python -m benchmarks.page.write $(OUT)

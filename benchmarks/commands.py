@@ -9,6 +9,7 @@ for _name, _command, _summary in (
     ("bench scaling", "benchmarks.scaling.bench:BenchScaling", "measure loaders by workers, size, batch and disk"),
     ("bench convert", "benchmarks.conversion.bench:BenchConvert", "measure conversion beside Pillow"),
     ("bench step", "benchmarks.step.bench:BenchStep", "measure training steps beside other loops"),
+    ("bench result", "benchmarks.result.bench:BenchResult", "measure the first step and epochs of cxr train"),
     ("bench node", "benchmarks.node.bench:BenchNode", "measure several runs at once on one GPU or machine"),
     ("bench grid", "benchmarks.grids.bench:BenchGrid", "measure plan, status and submit of huge grids"),
 ):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.page.chart import draw
 from benchmarks.page.missed import missed
+from benchmarks.page.result import result_section
 from benchmarks.page.scaling import draw_scaling, scaling_section
 from benchmarks.page.sections import (
     Measured,
@@ -38,6 +39,7 @@ SECTIONS = (
     Section("loader", loader_section, draw),
     Section("convert", loader_section, draw),
     Section("scaling", scaling_section, draw_scaling),
+    Section("result", result_section),
     Section("first_batch", first_batch_section),
     Section("step", step_section),
     Section("node", node_section),

@@ -17,7 +17,7 @@ from benchmarks.common.process import Process
 from benchmarks.common.results import Row, spread
 from benchmarks.common.rounds import measure_rounds, rotated, started
 from benchmarks.common.settings import check_positive, chosen
-from benchmarks.page.write import write_measured
+from benchmarks.page.write import show_results
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
 
@@ -79,14 +79,7 @@ class BenchScaling:
     """Times that each is measured."""
 
     def run(self) -> None:
-        from benchmarks.page.scaling import scaling_section
-        from benchmarks.page.write import write_results
-
-        measured = self.measure()
-        write_measured(self.json, measured)
-        print(scaling_section(measured))
-        if self.out is not None:
-            print(f"written: {write_results(measured, self.out)}", file=sys.stderr)
+        show_results(self.measure(), self.json, self.out)
 
     def measure(self) -> dict[str, Any]:
         """Measure and return the object of ``--json``.

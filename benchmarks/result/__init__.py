@@ -1,0 +1,1 @@
+"""From images to a result: first step, epochs and their parts."""
