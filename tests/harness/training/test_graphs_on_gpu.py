@@ -33,7 +33,7 @@ from harness.runs.step_hashes import StepsDone
 from harness.training.build import forward_backward
 from harness.training.optimizer import build_optimizer
 from harness.training.parallel import not_recorded
-from harness.training.step import EagerForwardBackward
+from harness.training.step import CACHE_VARIABLE, EagerForwardBackward
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 RATES = (1e-4, 5e-5, 1e-3, 1e-4)
@@ -136,6 +136,19 @@ def test_two_runs_that_share_a_gpu_give_the_bits_of_each_alone(tiny_beton: Path,
         assert_same(RunFolder(tmp_path / f"both{config.seed}" / config.run_id), alone)
 
 
+@pytest.mark.timeout(900)
+def test_a_compiled_run_goes_on_exactly_in_a_process_that_compiles_anew(tiny_beton: Path, tmp_path: Path) -> None:
+    """Each start has an empty cache; kernels are chosen by rule and not by their time."""
+    config, hashes = tiny_config(objective=attention_transfer(0.5)), []
+    for name, starts in {"whole": [[]], "parts": [["--max-steps", "2"], []]}.items():
+        for number, options in enumerate(starts):
+            line = [*arguments(config, tiny_beton, tmp_path / name), "--compile", *options]
+            caches = {CACHE_VARIABLE: str(tmp_path / f"cache-{name}-{number}"), "CUDA_VISIBLE_DEVICES": "0"}
+            subprocess.run(line, cwd=ROOT, env={**environment(), **caches}, check=not options, timeout=280)
+        hashes.append(hash_of(RunFolder(tmp_path / name / config.run_id).best_dir))
+    assert hashes[0] == hashes[1]
+
+
 @pytest.mark.parametrize("graphs", [True, False], ids=["one_all_reduce_in_the_graph", "wrapper"])
 @pytest.mark.parametrize("local_rank", ["0", "1"], ids=["nccl", "nccl_with_one_visible_gpu"])
 def test_a_single_process_of_nccl_gives_the_bits_of_one_without(
@@ -150,6 +163,7 @@ def test_a_single_process_of_nccl_gives_the_bits_of_one_without(
     assert_same(RunFolder(tmp_path / "nccl" / config.run_id), trained(config, tiny_beton, tmp_path / "alone"))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("sync_bn", [False, True])
 def test_two_gpus_give_the_bits_of_the_wrapper_and_go_on_exactly(
