@@ -18,7 +18,7 @@ from harness.runs.checkpoint_folder import folders
 NUMBER = (int, float)
 KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("epoch", "epochs", "pid", "world_size", "restarts"), int),
-    **dict.fromkeys(("mean_auroc", "images_per_s", "seconds", "updated"), NUMBER),
+    **dict.fromkeys(("mean_auroc", "images_per_s", "seconds", "updated", "energy_kwh"), NUMBER),
     **dict.fromkeys(("state", "error", "host", "content_hash"), str),
     **dict.fromkeys(("test", "git"), dict),
     "devices": list,
@@ -74,6 +74,8 @@ class RunFolder:
     """torch profiler's trace of a few steps, when it was asked for."""
     log_file = _Below("log.txt")
     """What the process printed, when an executor started it."""
+    energy_dir = _Below("energy")
+    """``RANK.json`` for each process: the energy that its device used in all starts, in kWh, where it told."""
     attempts_file = _Below("attempts.json")
     """Starts of the run, when a queue started it."""
 
@@ -132,6 +134,11 @@ class RunFolder:
             elif line.endswith(b"\n"):
                 yield {}
 
+    def energy_kwh(self) -> float | None:
+        """Energy that the devices of all processes used in all starts, in kWh; None where none of them told."""
+        told = [kwh for file in sorted(self.energy_dir.glob("*.json")) if (kwh := recorded_kwh(file)) is not None]
+        return sum(told) if told else None
+
     def drop_resume_files(self) -> int:
         """Remove what only resuming needs of a done run, and return its bytes; the best checkpoint stays."""
         freed = 0
@@ -139,6 +146,15 @@ class RunFolder:
             freed += sum(file.stat().st_size for file in path.iterdir())
             shutil.rmtree(path)
         return freed
+
+
+def recorded_kwh(path: Path) -> float | None:
+    """Return what one process wrote into ``RunFolder.energy_dir``; None where nothing did, or a power cut tore it."""
+    try:
+        kwh = read_json_object(path).get("kwh")
+    except InputError:
+        return None
+    return float(kwh) if isinstance(kwh, NUMBER) else None
 
 
 def _checked(path: Path) -> dict[str, Any]:

@@ -45,6 +45,9 @@ class Status:
             "mean_auroc": self.mean_auroc,
             "images_per_s": self.images_per_s,
         }
+        kwh = self.folder.energy_kwh()
+        if kwh is not None:
+            document["energy_kwh"] = kwh
         write_json(self.folder.status_file, document)
 
 

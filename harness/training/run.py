@@ -21,6 +21,7 @@ from harness.config import RunConfig
 from harness.config.schedule import best_of
 from harness.devices.accelerator import Accelerator, device_names, leaving_at_failure, make_accelerator
 from harness.devices.arithmetic import arithmetic
+from harness.devices.energy import EnergyMeter, energy_counter
 from harness.devices.precision import effective_precision, precision_reason
 from harness.evaluation.complete import write_calibration
 from harness.evaluation.evaluate import predict_split
@@ -81,10 +82,12 @@ def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | N
     config, runtime, folder = checked.config, checked.runtime, checked.folder
     status = Status(folder=folder, epochs=config.schedule.last_epoch, owner=bool(accelerator.is_main_process))
     signals = StopSignals()
+    meter = EnergyMeter(folder, accelerator.process_index, energy_counter(accelerator.device))
     with (
         disk_full_as_input_error(folder.path, "what was written before is kept"),
         reporting(status),
         signals.caught(),
+        meter,
     ):
         if status.owner:
             write_config(folder, config)
@@ -101,10 +104,12 @@ def _record(checked: CheckedRun, accelerator: Accelerator, before: Precision | N
             image_size=config.data.image_size,
             precision=precision,
         ):
-            return _train_and_test(run, devices, status, signals)
+            return _train_and_test(run, devices, status, signals, meter)
 
 
-def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopSignals) -> dict[str, Any]:
+def _train_and_test(
+    run: Run, devices: list[str], status: Status, signals: StopSignals, meter: EnergyMeter
+) -> dict[str, Any]:
     network = build_network(run.config.network, len(run.beton.labels))
     source, origin = run.source, "the last checkpoint"
     if whole_folder(run.folder.last_dir) is None and source is not None:
@@ -136,7 +141,7 @@ def _train_and_test(run: Run, devices: list[str], status: Status, signals: StopS
     recorder = CheckpointRecorder(run=run, learner=learner, metrics=metrics, status=status, background=background)
     with closing(metrics), recorder:
         state = _train(run, components, state, recorder, signals)
-    return _test(run, network, state)
+    return _test(run, network, state, meter)
 
 
 def records_in_background(accelerator: Accelerator) -> bool:
@@ -184,7 +189,7 @@ def _train(
         return fit(components, state, callbacks)
 
 
-def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
+def _test(run: Run, network: Network, state: TrainState, meter: EnergyMeter) -> dict[str, Any]:
     """Score the best epoch's weights on the test split; write predictions, calibration and, last, result.json."""
     run.accelerator.wait_for_everyone()
     best = best_of(run.config.schedule, state.history)
@@ -199,6 +204,9 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
     test = predict_split(run.accelerator, network, run.beton, "test", run.runtime)
     scores = score(test.logits, test.targets, run.beton.labels)
     validation = predict_split(run.accelerator, network, run.beton, "validation", run.runtime)
+    meter.record()
+    run.accelerator.wait_for_everyone()
+    kwh = run.folder.energy_kwh()
     result = {
         "run_id": run.config.run_id,
         "name": run.config.name,
@@ -219,6 +227,7 @@ def _test(run: Run, network: Network, state: TrainState) -> dict[str, Any]:
         "train_images": len(run.beton.indices("train", run.config.data.subset)),
         "seconds": state.seconds,
         "images_per_s": state.images / state.train_seconds,
+        **({} if kwh is None else {"energy_kwh": kwh}),
     }
     if run.owner:
         write_predictions(run.folder.predictions_file, run.beton, test)

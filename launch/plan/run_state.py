@@ -55,6 +55,8 @@ class RunState:
     """Why the queue has not started it, in the queue's words."""
     gpu_seconds: float | None = None
     """Duration of a done run times its processes."""
+    energy_kwh: float | None = None
+    """Energy that its devices used so far; None where they do not tell."""
     restarts: int = 0
     """Starts after the first."""
     preempted: int = 0
@@ -197,6 +199,7 @@ def _progress(status: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "epochs": status.get("epochs", result.get("epochs")),
         "mean_auroc": scores.get("mean_auroc") if result else status.get("mean_auroc"),
         "images_per_s": status.get("images_per_s", result.get("images_per_s")),
+        "energy_kwh": result.get("energy_kwh", status.get("energy_kwh")),
         "gpu_seconds": None if seconds is None else seconds * (result.get("world_size") or 1),
     }
 

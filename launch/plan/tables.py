@@ -28,7 +28,7 @@ FOLDING = ("prerequisite", "search", "repetition", "why", "error or why it waits
 NUMBERS = ("epoch", "AUROC", "images/s", "ETA", "needs", "images", "GPU time")
 RUN_KEYS = (
     *("state", "job", "device", "epoch", "epochs", "mean_auroc", "images_per_s"),
-    *("restarts", "preempted", "timed_out", "error"),
+    *("restarts", "preempted", "timed_out", "energy_kwh", "error"),
 )
 RESUME_COPIES = 6
 """Copies of the weights that two whole checkpoints hold, with Adam's two moments."""
@@ -179,6 +179,7 @@ def status_document(
         "gpu_hours": sum(cost.hours.values()),
         "gpu_hours_left": sum(cost.left.values()),
         "eta_s": 3600.0 * hours_to_go(cost, running) if running else None,
+        "energy_kwh": energy_used(runs, found)[0],
         "runs": [_run_document(run, found[run.run_id], splits) for run in runs],
     }
 
@@ -267,7 +268,15 @@ def progress_line(
         line += f"; {hours_of(left)} of {hours_of(sum(cost.hours.values()))} of GPU time left"
     if counts["running"]:
         line += f", at least {hours_of(hours_to_go(cost, counts['running']))} with {counts['running']} at once"
-    return "; ".join(filter(None, (line, money(cost, price))))
+    kwh, told = energy_used(runs, found)
+    energy = "" if kwh is None else f"{kwh:.3g} kWh used by {plural(told, 'run')}"
+    return "; ".join(filter(None, (line, energy, money(cost, price))))
+
+
+def energy_used(runs: Sequence[GridRun], found: Mapping[str, RunState]) -> tuple[float | None, int]:
+    """Return the kWh that the runs' devices used so far, None where none tells, and how many runs have told."""
+    told = [kwh for run in runs if (kwh := found.get(run.run_id, ABSENT).energy_kwh) is not None]
+    return (sum(told) if told else None), len(told)
 
 
 def money(cost: Estimate, price: float | None) -> str:

@@ -181,9 +181,9 @@ class Status(GridOptions):
     interval_s: float = 10.0
     """Time between two looks of a watch."""
     json: bool = False
-    """Print JSON alone: grid, counts, gpu_hours, gpu_hours_left, eta_s, for each run id, name, kind, state, job,
-    device, epoch(s), mean_auroc, images_per_s, eta_s, restarts, preempted, timed_out, error, and others: runs of
-    another grid that the queue holds, with id, state, job."""
+    """Print JSON alone: grid, counts, gpu_hours, gpu_hours_left, eta_s, energy_kwh (null where no device tells), for
+    each run id, name, kind, state, job, device, epoch(s), mean_auroc, images_per_s, eta_s, restarts, preempted,
+    timed_out, energy_kwh, error, and others: runs of another grid that the queue holds, with id, state, job."""
 
     def run(self) -> None:
         if self.watch:

@@ -154,9 +154,9 @@ class Scheduler:
                 self._loop(signals)
             finally:
                 stop_all([process for _, process, _ in self._running], signals, grace_s=self.grace_s)
-                self.hooks.close()
                 for _, process, _ in self._running:
                     process.lock.release()
+                self.hooks.close()
         return [self._outcomes[decision.run.run_id] for decision in plan]
 
     def _loop(self, signals: StopSignals) -> None:

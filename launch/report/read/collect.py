@@ -76,6 +76,7 @@ class Result:
     train_images: int | None = None
     restarts: int = 0
     content_hash: str | None = None
+    energy_kwh: FiniteFloat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,8 @@ class Run:
     """First start, in seconds since 1970."""
     ended: float | None = None
     """When the run was done, in seconds since 1970."""
+    energy_kwh: float | None = None
+    """Energy that its devices used so far; None where they do not tell."""
     num_starts_before: int = 0
     """Starts before the last one."""
     beton: Path | None = None
@@ -243,7 +246,8 @@ def _read(folder: RunFolder) -> tuple[Run, int]:
         content_hash=str(content_hash).rpartition(":")[2],
         phantom=says_phantom(provenance, document),
         provenance=provenance,
-        ended=_time(status.get("updated")) if result is not None else None,
+        energy_kwh=_number(status.get("energy_kwh")) if result is None else result.energy_kwh,
+        ended=_number(status.get("updated")) if result is not None else None,
         **_circumstances(provenance),
     )
     return run, unusable
@@ -254,7 +258,7 @@ def _circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
     names = ("devices", "precision", "beton", "git", "earlier_starts", "processes")
     devices, precision, beton, git, earlier, processes = (provenance.get(name) for name in names)
     starts = [start for start in earlier if isinstance(start, dict)] if isinstance(earlier, list) else []
-    times = [time for time in (_time(start.get("started")) for start in (*starts, provenance)) if time is not None]
+    times = [time for time in (_number(start.get("started")) for start in (*starts, provenance)) if time is not None]
     git = git if isinstance(git, dict) else {}
     precisions = provenance.get("precisions")
     precisions = precisions if isinstance(precisions, list) else [precision]  # as older versions wrote it
@@ -277,7 +281,7 @@ def _changes(processes: Any) -> str:
     return ", ".join([f"{first.get('processes')} processes", *changes])
 
 
-def _time(value: Any) -> float | None:
+def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 

@@ -23,6 +23,10 @@ COST_NOTE = (
     "threads; unfinished runs up to their last epoch. Time lost is the rest of the time from the first start of a "
     "finished run to its end: start-up, waits between starts, steps done again, the test split."
 )
+ENERGY_NOTE = (
+    "Energy is what the devices' counters told of all starts of a run, lost steps and the test split included: of a "
+    "GPU its share among the processes on it, of a CPU its share of the processors'. Runs without are left out."
+)
 THROUGHPUT_NOTE = (
     "Images/s counts training steps alone, over a whole run; waiting is the share of that time without a batch."
 )
@@ -37,6 +41,8 @@ class Cost(NamedTuple):
     """Hours of the run times its torch threads and processes on the CPU; 0 on GPUs."""
     lost_h: float | None
     """Hours from the first start to the end that the run's own clock does not count; None while it is not done."""
+    kwh: float | None
+    """Energy that its devices used; None where they do not tell."""
 
 
 def run_cost(run: Run) -> Cost | None:
@@ -51,7 +57,7 @@ def run_cost(run: Run) -> Cost | None:
     lost = None
     if run.result is not None and run.started is not None and run.ended is not None:
         lost = max(0.0, run.ended - run.started - seconds) / HOUR_S
-    return Cost(hours * threads.count(None), hours * sum(count or 0 for count in threads), lost)
+    return Cost(hours * threads.count(None), hours * sum(count or 0 for count in threads), lost, run.energy_kwh)
 
 
 def _threads(device: str) -> int | None:
@@ -73,28 +79,31 @@ def cost(data: ReportData) -> list[Table]:
 
 
 def _cost_table(cells: Sequence[Cell], all_runs: Sequence[Run]) -> list[Table]:
-    rows = []
+    rows, tells = [], any(run.energy_kwh is not None for run in all_runs)
     for cell in cells:
         count = sum(run_cost(run) is not None for run in cell.runs)
         if count:
             words = (word(cell.label.dataset), cell.label.subset, word(cell.label.network), cell.method_text)
             runs = Value((f"{count}",), sort=count, links=run_links(cell))
-            rows.append(row(*words, runs, *_cost_values(cell.runs)))
-    total = row(head("All", sort="~"), "", "", "", number_value(len(all_runs), "d"), *_cost_values(all_runs))
+            rows.append(row(*words, runs, *_cost_values(cell.runs, tells)))
+    total = row(head("All", sort="~"), "", "", "", number_value(len(all_runs), "d"), *_cost_values(all_runs, tells))
     columns = (
         *text_columns("Trained on", "Training images", "Network", "Method"),
         *number_columns("Runs", "GPU-hours", "CPU core-hours", "Restarts", "Time lost (h)"),
+        *(number_columns("Energy (kWh)") if tells else ()),
     )
-    table = Table(key="cost", title="Cost of the grid", columns=columns, rows=(*rows, total), notes=(COST_NOTE,))
+    notes = (COST_NOTE, ENERGY_NOTE) if tells else (COST_NOTE,)
+    table = Table(key="cost", title="Cost of the grid", columns=columns, rows=(*rows, total), notes=notes)
     return [table] if rows else []
 
 
-def _cost_values(runs: Sequence[Run]) -> list[Value]:
+def _cost_values(runs: Sequence[Run], tells: bool) -> list[Value]:
     costs = pd.DataFrame(filter(None, map(run_cost, runs)), columns=Cost._fields, dtype=float).sum(min_count=1)
     restarts = sum(run.result.restarts if run.result else run.num_starts_before for run in runs)
     lost = None if pd.isna(costs["lost_h"]) else costs["lost_h"]
     hours = (number_value(costs[name] or None, ".3f") for name in ("gpu_h", "core_h"))
-    return [*hours, number_value(restarts, "d"), number_value(lost, ".3f")]
+    energy = [number_value(None if pd.isna(costs["kwh"]) else costs["kwh"], ".3g")] if tells else []
+    return [*hours, number_value(restarts, "d"), number_value(lost, ".3f"), *energy]
 
 
 def _throughput_table(runs: Sequence[Run]) -> list[Table]:

@@ -108,6 +108,19 @@ def test_all_is_over_when_every_open_run_needs_a_failed_one(states: dict[str, St
     assert over == all(state in ended or name in stuck for name, state in states.items())
 
 
+def test_energy_is_that_of_the_runs_whose_devices_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    states = by_id("done", a=RunState(state="done", energy_kwh=0.5), b=RunState(state="partial", energy_kwh=0.25))
+    cost = estimate(LIST, states, SPLITS)
+    assert "; 0.75 kWh used by 2 runs" in progress_line(LIST, states, cost)
+    assert "kWh" not in progress_line(LIST, by_id("done"), cost)
+    folder = write_state(tmp_path, 0, "interrupted", energy_kwh=1.5)
+    with pytest.raises(SystemExit):
+        main(["grid", "status", "demo", "--runs-dir", str(tmp_path), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    told = {run["id"]: run["energy_kwh"] for run in document["runs"] if run["energy_kwh"] is not None}
+    assert (document["energy_kwh"], told) == (1.5, {folder.name: 1.5})
+
+
 def test_restarts_come_from_the_history_and_the_result(tmp_path: Path) -> None:
     run = RUNS["a"]
     folder = tmp_path / run.run_id

@@ -94,6 +94,23 @@ def test_an_unfinished_run_costs_what_its_epochs_took(tmp_path: Path) -> None:
     assert (cost.gpu_h, cost.lost_h) == (0.5, None)
 
 
+def test_energy_has_a_column_where_a_device_told_it(tmp_path: Path) -> None:
+    first, second, third = repetitions(student(), 3)
+    write_timed(tmp_path, first, devices=["NVIDIA H100"])
+    columns = [column.lines for column in tables(tmp_path)["cost"].columns]
+    assert ("Energy (kWh)",) not in columns and len(columns) == 9
+    write_timed(tmp_path, second, devices=["NVIDIA H100"], energy_kwh=0.25)
+    folder = write_timed(tmp_path, third, devices=["NVIDIA H100"])
+    (folder / "result.json").unlink()  # under way: its status tells
+    write(folder / "status.json", {"state": "running", "epoch": 1, "epochs": 2, "energy_kwh": 0.5})
+    epoch = {"epoch": 0, "step": 10, "train": {"mean_auroc": 0.6}, "elapsed_s": 7.0}
+    (folder / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
+    table = tables(tmp_path)["cost"]
+    assert table.columns[-1].lines == ("Energy (kWh)",)
+    assert [row[-1].text for row in table.rows] == ["0.75", "0.75"]
+    assert [note.startswith("Energy is what the devices' counters told") for note in table.notes] == [False, True]
+
+
 def test_throughput_is_by_network_method_and_device(tmp_path: Path) -> None:
     speeds = {0: 100.0, 1: 300.0, 2: 200.0}
     for config in repetitions(student(), 3):
