@@ -52,12 +52,13 @@ def promoted(config: RunConfig, folder_of: FolderOf) -> Tried | None:
     return None if search is None else ranked(search, folder_of)[search.rank]
 
 
-def drop_decided(config: RunConfig, folder_of: FolderOf) -> None:
-    """Remove what resuming the rung before needed, once all runs of this run's rung are done."""
-    search = config.promotion
+def drop_decided(config: RunConfig, folder_of: FolderOf) -> int:
+    """Remove what resuming the rung before needed, once all runs of this run's rung are done; return its bytes."""
+    search, freed = config.promotion, 0
     if search is None or search.rung is None:
-        return
+        return 0
     if all(folder_of(run).result_file.exists() for run in search.runs_of(search.rung)):
         for run in search.runs:
             with suppress(FileNotFoundError):  # where two runs end together, both remove
-                folder_of(run).drop_resume_files()
+                freed += folder_of(run).drop_resume_files()
+    return freed

@@ -20,6 +20,7 @@ from harness.config import (
     DataConfig,
     NetworkConfig,
     Objective,
+    Pruner,
     RunConfig,
     Schedule,
     TransferLearning,
@@ -92,7 +93,12 @@ def printed_cells() -> dict[str, dict[str, Any]]:
     return {row.name: {"row": row.key, "auc": row.auc, "ci": row.ci} for row in rows}
 
 
-def paper_grid() -> Grid:
+def halving_grid() -> Grid:
+    """Build the grid with beta searches that stop the worse points early, which is not the paper's way."""
+    return paper_grid("halving")
+
+
+def paper_grid(pruner: Pruner = "none") -> Grid:
     """Build the grid as the printed tables list it; each repetition holds the search that chooses its beta."""
     prerequisites: list[GridRun] = []
     searches: dict[str, GridRun] = {}
@@ -102,17 +108,19 @@ def paper_grid() -> Grid:
             config = trained(row.dataset, row.student)
             prerequisites.append(GridRun(name=row.name, kind="prerequisite", config=config))
             continue
-        config = _config(row)
+        config = _config(row, pruner)
         if isinstance(config.objective, AttentionTransfer):
             stem = row.name.replace(f"{row.train_size}_{row.init}", search_size(row.train_size))
-            search = beta_search(search_size(row.train_size), row.teacher, row.student)
-            for beta, point in zip(search.points, search.runs, strict=True):
-                name = f"search_{stem}_beta{beta:g}"
+            search = beta_search(search_size(row.train_size), row.teacher, row.student, pruner)
+            for words, point in search.named_runs().items():
+                name = f"search_{stem}_{words}"
                 searches[name] = GridRun(name=name, kind="search", config=point)
         for seed in range(REPETITIONS):
             name, own = f"{row.name}_r{seed}", dataclasses.replace(config, seed=seed)
             repetitions.append(GridRun(name=name, kind="repetition", config=own, cells=row.tables))
-    return Grid(name="paper", runs=(*prerequisites, *searches.values(), *repetitions))
+    return Grid(
+        name="paper" if pruner == "none" else "paper-halving", runs=(*prerequisites, *searches.values(), *repetitions)
+    )
 
 
 @cache
@@ -133,21 +141,21 @@ def search_size(size: str) -> str:
 
 
 @cache
-def beta_search(size: str, teacher: str, network: str) -> BetaSearch:
+def beta_search(size: str, teacher: str, network: str, pruner: Pruner = "none") -> BetaSearch:
     """Return the search shared by both initialisations: seed 0, from ImageNet weights."""
     template = RunConfig(
         data=TRAIN_SIZES[size],
         network=NetworkConfig(name=network),
         objective=AttentionTransfer(teacher=weights_of(teacher, "densenet121")),
     )
-    return BetaSearch(template=template, points=BETA_POINTS)
+    return BetaSearch(template=template, points=BETA_POINTS, pruner=pruner)
 
 
-def _config(row: PaperConfiguration) -> RunConfig:
+def _config(row: PaperConfiguration, pruner: Pruner) -> RunConfig:
     """Return a configuration with seed 0."""
     objective: Objective = TransferLearning()
     if row.teacher != "none":
-        search = beta_search(search_size(row.train_size), row.teacher, row.student)
+        search = beta_search(search_size(row.train_size), row.teacher, row.student, pruner)
         objective = AttentionTransfer(teacher=weights_of(row.teacher, "densenet121"), beta=search)
     return RunConfig(
         data=TRAIN_SIZES[row.train_size],

@@ -53,6 +53,15 @@ GRIDS.add(
         notes="launch.grids.paper:printed_cells",
     ),
 )
+GRIDS.add(
+    "paper-halving",
+    GridEntry(
+        builder="launch.grids.paper:halving_grid",
+        title="the same runs, with beta searches by successive halving",
+        data=GRIDS["paper"].data,
+        notes="launch.grids.paper:printed_cells",
+    ),
+)
 
 
 def load_grid(name: str) -> Grid:

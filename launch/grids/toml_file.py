@@ -34,6 +34,7 @@ from launch.toml import check_keys
 TOP_KEYS = ("name", "defaults", "runs")
 ROW_KEYS = ("name", "kind", "cells", "seeds")
 """What a row says beside its config."""
+SEARCH_KEYS = ("points", "pruner", "min_resource", "reduction_factor")
 CHOOSERS = ("kind", "method", "preset")
 """A table that sets one of these takes nothing from the default table of its name."""
 
@@ -159,7 +160,7 @@ class _Row:
         def words() -> RunConfig:
             return from_dict(simple, where=self.where)
 
-        points = None
+        search: Mapping[str, Any] | None = None
         objective = dict(self._table(values, "objective"))
         if objective:
             method = objective.setdefault("method", TransferLearning.method)
@@ -167,16 +168,15 @@ class _Row:
                 known = known_words(str(method), OBJECTIVES)
                 raise InputError(f"{self.where}.objective.method: {method!r} is unknown; {known}")
             if isinstance(objective.get("beta"), Mapping):
-                beta = objective.pop("beta")
-                check_keys(beta, ("points",), f"{self.where}.objective.beta")
-                points = beta.get("points")
+                search = objective.pop("beta")
+                check_keys(search, SEARCH_KEYS, f"{self.where}.objective.beta")
             if "teacher" in objective:
                 objective["teacher"] = self._weights(self._table(objective, "teacher"), above, words)
             values["objective"] = objective
         if "init" in values:
             values["init"] = self._weights(self._table(values, "init"), above, words)
         config = from_dict(values, where=self.where)
-        return config if points is None else self._searched(config, points)
+        return config if search is None else self._searched(config, search)
 
     def _table(self, values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         return as_table(values.get(key, {}), f"{self.where}.{key}")
@@ -204,14 +204,23 @@ class _Row:
             raise InputError(f"{self.where}: run = {name!r} names no run above this row; {hint.strip()}")
         return {"kind": "run", **table, "run": to_dict(above[name].config)}
 
-    def _searched(self, config: RunConfig, points: Any) -> RunConfig:
+    def _searched(self, config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         """Return the config with its beta chosen by a search at its own size with seed 0."""
         if not isinstance(config.objective, AttentionTransfer):
             raise InputError(f"{self.where}: objective.beta: only attention_transfer has one")
+        points = values.get("points")
         numbers: list[Any] = points if isinstance(points, list) else []
         if not numbers or not all(type(point) in (int, float) and 0 < point < MAX_BETA for point in numbers):
             raise InputError(f"{self.where}: objective.beta.points: expected a list of numbers above 0")
-        search = BetaSearch(template=dataclasses.replace(config, seed=0), points=tuple(map(float, points)))
+        options = {key: value for key, value in values.items() if key != "points"}
+        counts = (key for key in ("min_resource", "reduction_factor") if type(options.get(key, 0)) is not int)
+        for key in counts:
+            raise InputError(f"{self.where}: objective.beta.{key} = {options[key]!r}; expected a whole number")
+        template = dataclasses.replace(config, seed=0)
+        try:
+            search = BetaSearch(template=template, points=tuple(map(float, numbers)), **options)
+        except ValueError as error:
+            raise InputError(f"{self.where}: objective.beta: {error}") from None
         return dataclasses.replace(config, objective=dataclasses.replace(config.objective, beta=search))
 
     def _search_points(self, config: RunConfig) -> Iterator[GridRun]:
@@ -220,8 +229,8 @@ class _Row:
             search = config.objective.beta
             own = search.template.name if self.template is None else self.template
             name = f"search_{self._filled(own, lambda: search.template)}"
-            for beta, point in zip(search.points, search.runs, strict=True):
-                yield GridRun(name=f"{name}_beta{beta:g}", kind="search", config=point)
+            for words, point in search.named_runs().items():
+                yield GridRun(name=f"{name}_{words}", kind="search", config=point)
 
     def _name(self, config: RunConfig) -> str:
         if self.template is None:

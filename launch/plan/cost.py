@@ -47,7 +47,7 @@ class Work:
 
 def run_work(config: RunConfig, splits: Splits) -> Work:
     """Return what a run computes when it stops at its last epoch and no earlier."""
-    epochs, parts = config.schedule.epochs, config.data.parts
+    epochs, parts = config.schedule.last_epoch - config.first_epoch, config.data.parts
     sizes = [{**entry_or_own(name).split_sizes, **splits.get(name, {})} for name, _ in parts]
     asked = [(parse_subset(subset), size["train"]) for (_, subset), size in zip(parts, sizes, strict=True)]
     train = epochs * sum(most if count is None else min(count, most) for count, most in asked)
@@ -102,9 +102,9 @@ def measure(
     rates: dict[Shape, list[float]] = defaultdict(list)
     for run in runs:
         state = found.get(run.run_id, ABSENT)
-        epochs = state.epoch or state.epochs
-        if state.state == "done" and state.gpu_seconds and epochs:
-            share = epochs / run.config.schedule.epochs
+        epochs, first = state.epoch or state.epochs or 0, run.config.first_epoch
+        if state.state == "done" and state.gpu_seconds and epochs > first:
+            share = (epochs - first) / (run.config.schedule.last_epoch - first)
             rates[shape_of(run.config)].append(share * run_work(run.config, splits).passes / state.gpu_seconds)
     measured = {shape: median(values) for shape, values in rates.items()}
     if not measured and given is None:
@@ -147,7 +147,7 @@ def estimate(
     throughput = measure(runs, found, splits, given)
     works = {run.run_id: run_work(run.config, splits) for run in runs}
     hours = {run.run_id: throughput.seconds(run.config, works[run.run_id]) / 3600.0 for run in runs}
-    left = {run.run_id: hours[run.run_id] * share_left(found.get(run.run_id, ABSENT)) for run in runs}
+    left = {run.run_id: hours[run.run_id] * _left_of(run, found.get(run.run_id, ABSENT)) for run in runs}
     return Estimate(works=works, hours=hours, left=left, chain=longest_chain(runs, left), throughput=throughput)
 
 
@@ -166,13 +166,17 @@ def network_size(network: str) -> tuple[float, int]:
     return library_size(network)
 
 
-def share_left(state: RunState) -> float:
-    """Return the part of a run that is still to be computed, 0..1."""
+def _left_of(run: GridRun, state: RunState) -> float:
+    return share_left(state, run.config.first_epoch)
+
+
+def share_left(state: RunState, first_epoch: int = 0) -> float:
+    """Return the part of a run that is still to be computed, 0..1; ``first_epoch`` epochs were another run's."""
     if state.state == "done":
         return 0.0
-    if not state.epoch or not state.epochs or state.state == "stale":
+    if not state.epoch or not state.epochs or state.epochs <= first_epoch or state.state == "stale":
         return 1.0
-    return max(0.0, 1.0 - state.epoch / state.epochs)
+    return min(1.0, max(0.0, (state.epochs - state.epoch) / (state.epochs - first_epoch)))
 
 
 def critical_paths(runs: Sequence[GridRun], splits: Splits) -> dict[str, float]:
@@ -210,7 +214,7 @@ def seconds_to_go(run: GridRun, state: RunState, splits: Splits) -> float | None
     if state.state != "running" or not state.images_per_s:
         return None
     work = run_work(run.config, splits)
-    return share_left(state) * work.passes / (state.images_per_s * train_passes(run.config))
+    return _left_of(run, state) * work.passes / (state.images_per_s * train_passes(run.config))
 
 
 def train_passes(config: RunConfig) -> float:

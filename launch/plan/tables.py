@@ -115,7 +115,7 @@ def config_summary(config: RunConfig) -> dict[str, Any]:
         "beta": "search" if isinstance(beta, BetaSearch) else beta,
         "network": config.network.name,
         "scope": config.network.scope,
-        "epochs": config.schedule.epochs,
+        "epochs": config.schedule.last_epoch,
         "seed": config.seed,
     }
 

@@ -57,6 +57,7 @@ for _name, _section, _order, _builder, _flags in (
     ("seen", "What the weights have seen", 570, "tables.seen:what_weights_have_seen", ()),
     ("lineage", "What the weights have seen", 580, "figures.lineage:lineage_figure", ()),
     ("overview", "All cells", 600, "tables.overview:overview", ("latex",)),
+    ("searches", "Beta searches by halving", 650, "tables.searches:searches", ()),
     ("labels", "AUROC by label", 700, "tables.overview:labels", ("folds",)),
     ("cost", "Throughput and cost", 800, "tables.cost:cost", ()),
     ("runs", "Runs", 900, "tables.overview:runs", ()),

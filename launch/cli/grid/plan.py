@@ -24,6 +24,7 @@ from launch.grids.selection import Selection
 from launch.plan.balance import check_balance
 from launch.plan.cost import Estimate, Splits, estimate
 from launch.plan.decide import decide
+from launch.plan.halving import halving_of
 from launch.plan.power import Assumptions, CellPower, grid_power
 from launch.plan.power_tables import assumption_lines, power_document, power_table
 from launch.plan.run_state import DatasetFacts, RunState, dataset_facts
@@ -120,8 +121,9 @@ class Plan(GridOptions):
     """A cluster profile: also say how many runs, and how much GPU time, each of its places gets."""
     json: bool = False
     """Print JSON alone: grid, cost (images, GPU-hours, critical path), and for each run id, name, kind, needs, cells,
-    printed (the paper's value), config, cost, action, reason; shows, as cxr power --json; money, of a price; and
-    places, of a cluster profile."""
+    printed (the paper's value), config, cost, action, reason; shows, as cxr power --json; money, of a price;
+    places, of a cluster profile; and halving, of beta searches by halving: searches, points, survivors, gpu_hours,
+    gpu_hours_full."""
 
     def run(self) -> None:
         view = self.look()
@@ -129,17 +131,17 @@ class Plan(GridOptions):
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
         price = checked_price(self.price_per_gpu_hour)
         places = self._places(view.runs, cost)
+        halving = halving_of(view.runs, cost, view.splits)
         cells, missing = self._power(view.runs)
         if self.json:
             shows = power_document(cells, missing, Assumptions())
-            print_json(
-                {**plan_document(self.grid, plan, cost), "shows": shows, **money_document(cost, price), **places}
-            )
+            extras = {**money_document(cost, price), **places, **halving.document}
+            print_json({**plan_document(self.grid, plan, cost), "shows": shows, **extras})
             return
         if self.grid in GRIDS:
             print(f"{self.grid}: {GRIDS[self.grid].title}\n")
         told = ("", "what the cells can show:", power_table(cells), "") if cells else ()
-        spent = filter(None, [money(cost, price)])
+        spent = filter(None, [halving.text, money(cost, price)])
         where = ("", places_table(places["places"]), "") if places else ()
         print_plan(plan, cost, (*spent, *where, *told, *assumption_lines(cells, missing, Assumptions())))
 

@@ -15,6 +15,7 @@ import tyro
 
 from datasets.errors import InputError
 from datasets.sources.registry import parts_of
+from harness.runs.beta_search import drop_decided
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.cli.grid.plan import GridOptions, GridView, warn_of_others
@@ -325,7 +326,9 @@ class Clean(GridOptions):
 
     def run(self) -> None:
         runs = self.choose(self.load())
-        freed = sum(RunFolder(self.runs_dir / run.run_id).drop_resume_files() for run in runs)
+        ended = [run for run in runs if run.config.schedule.stop_after is None]  # a later rung goes on from others
+        freed = sum(RunFolder(self.runs_dir / run.run_id).drop_resume_files() for run in ended)
+        freed += sum(drop_decided(run.config, lambda need: RunFolder(self.runs_dir / need.run_id)) for run in runs)
         logger.info("%.1f MB freed", freed / 1e6)
 
 

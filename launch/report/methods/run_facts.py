@@ -118,7 +118,11 @@ def _search(config: RunConfig) -> str:
     if not isinstance(objective, AttentionTransfer) or not isinstance(objective.beta, BetaSearch):
         return ""
     points = listed(f"{point:g}" for point in objective.beta.points)
-    return f"Beta was chosen among {points} by the validation split, in runs of their own."
+    way = ""
+    if objective.beta.pruner == "halving":
+        ends = ", ".join(f"{rung.size} for {rung.end}" for rung in objective.beta.rungs)
+        way = f", by successive halving (points trained for so many epochs: {ends})"
+    return f"Beta was chosen among {points} by the validation split, in runs of their own{way}."
 
 
 def _software(runs: Sequence[Run]) -> str:

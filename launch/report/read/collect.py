@@ -71,6 +71,8 @@ class Result:
     validation: MeanScore = field(default_factory=MeanScore)
     best_epoch: int | None = None
     attention_weight: FiniteFloat | None = None
+    beta: FiniteFloat | None = None
+    epochs: int | None = None
     images_per_s: FiniteFloat | None = None
     seconds: FiniteFloat | None = None
     train_images: int | None = None

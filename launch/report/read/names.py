@@ -127,10 +127,14 @@ def flat_fields(config: RunConfig) -> dict[str, str]:
         fields["objective.teacher"] = f"{teacher.source} {_run_text(teacher)}".strip()
     if isinstance(config.objective, AttentionTransfer):
         beta = config.objective.beta
-        fields["objective.beta"] = (
-            f"best of {len(beta.points)} for {beta.template.run_id}" if isinstance(beta, BetaSearch) else f"{beta:g}"
-        )
+        fields["objective.beta"] = _search_text(beta) if isinstance(beta, BetaSearch) else f"{beta:g}"
     return fields
+
+
+def _search_text(search: BetaSearch) -> str:
+    place = "best" if search.rung is None else f"rank {search.rank} after rung {search.rung}"
+    by = " by halving" if search.pruner == "halving" else ""
+    return f"{place} of {len(search.points)}{by} for {search.template.run_id}"
 
 
 def _run_text(weights: Weights) -> str:

@@ -29,13 +29,21 @@ def search() -> BetaSearch:
     return BetaSearch(template=template, points=POINTS, pruner="halving", min_resource=1)
 
 
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
 def runtime(search: BetaSearch, tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> RuntimeConfig:
-    """Where the whole search has been run, one run of each later rung killed and started again."""
+    """Where the whole search has been run, the runs of later rungs killed at some moment and started again."""
     runtime = tiny_runtime(tiny_beton, tmp_path_factory.mktemp("halving"))
     for rung in range(3):
         for rank, config in enumerate(search.runs_of(rung)):
-            if rung == 1 and rank == 0:  # in its first step: it takes over again
+            if rung == 1 and rank == 0:  # while it takes over: it does so again
+                with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                    patch.setattr("harness.training.recorder.save_last", killed)
+                    train_run(config, runtime)
+            if rung == 1 and rank == 1:  # in its first step
                 interrupted(config, runtime, after_epochs=0)
             if rung == 2:  # after an epoch of its own: it goes on from its own checkpoint
                 interrupted(config, runtime, after_epochs=3)
