@@ -15,7 +15,7 @@ from launch.doctor.finding import Finding
 from launch.drill.folder import DrillFolder, drill_request
 from launch.drill.guard import Strike
 from launch.drill.report import CaseReport, DrillReport
-from launch.drill.settings import check_site, no_requeue, no_warning, symptom_of
+from launch.drill.settings import check_site, merged, no_requeue, no_warning, symptom_of
 from launch.drill.victims import LOOKS, REFERENCE, Victim, compared
 from launch.executors.base import Executor, QueueError
 from launch.executors.commands import ask
@@ -79,7 +79,7 @@ class QueueDrill:
             self._cancel_what_is_left()
         reference = self.victims[REFERENCE]
         cases = [compared(report, self.victims[report.case], reference) for report in reports]
-        return DrillReport(cases=cases, findings=list(dict.fromkeys(self.findings)))
+        return DrillReport(cases=cases, findings=merged(self.findings))
 
     def _submit(self, names: Sequence[str]) -> None:
         """Queue the runs of these names, which have the same profile."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.queue import NEVER, parse_record
 
 AGAIN = "cxr grid watch, or submit again, goes on with such runs"
+NODE = re.compile(r"slurmstepd-(\S+): error: ")
+"""How SLURM begins what it says of a job on a node."""
 SEEN = "cannot be mended by the profile: keep data, runs and this checkout on a file system that the nodes see"
 
 
@@ -72,6 +74,19 @@ def symptom_of(words: str, case: str, profile: Path) -> Finding | None:
             what = re.sub(r"^job \S+ did not start it: ", "", words)  # as all jobs say
             return fail(symptom.area, what, f"{where}{symptom.fix}")
     return None
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return each finding once; those that differ in the node alone become one that names the nodes."""
+    nodes: dict[Finding, list[str]] = {}
+    for finding in findings:
+        said = NODE.match(finding.what)
+        of_all = replace(finding, what=finding.what if said is None else finding.what[said.end() :])
+        nodes.setdefault(of_all, []).extend([] if said is None else [said[1]])
+    return [
+        replace(finding, what=f"on {', '.join(sorted(set(found)))}: {finding.what}") if found else finding
+        for finding, found in nodes.items()
+    ]
 
 
 def no_requeue(refusal: str) -> Finding:

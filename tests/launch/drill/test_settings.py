@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.drill.settings import check_site, line_of, symptom_of
+from launch.doctor.finding import warn
+from launch.drill.settings import check_site, line_of, merged, symptom_of
 from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.queue import NEVER_STARTS
 
@@ -66,6 +67,15 @@ def test_failures_lead_to_the_line_that_mends_them(
 
 def test_a_failure_of_the_run_itself_is_about_no_setting(profile: Path) -> None:
     assert symptom_of("ValueError: bad images", "killed", profile) is None
+
+
+def test_what_several_nodes_say_is_one_finding(profile: Path) -> None:
+    said = [f"slurmstepd-n{node}: error: execve(): /opt/python: No such file or directory" for node in (3, 1, 3)]
+    found = [symptom_of(words, "killed", profile) for words in said]
+    of_site = warn("requeue", "refused", "submit again")
+    one, other = merged([*filter(None, found), of_site, of_site])
+    assert one.what == "on n1, n3: execve(): /opt/python: No such file or directory"
+    assert other == of_site
 
 
 def answers(folder: Path, monkeypatch: pytest.MonkeyPatch, *, mode: str, grace: int, parameters: str = "") -> None:
