@@ -7,7 +7,7 @@ from launch.cli.commands import COMMANDS, CommandEntry
 for _name, _command, _summary in (
     ("bench loader", "benchmarks.loaders.bench:BenchLoader", "measure the loader's tiers beside other loaders"),
     ("bench scaling", "benchmarks.scaling.bench:BenchScaling", "measure loaders by workers, size, batch and disk"),
-    ("bench convert", "benchmarks.conversion.bench:BenchConvert", "measure conversion beside Pillow"),
+    ("bench convert", "benchmarks.conversion.bench:BenchConvert", "measure conversion beside the usual decoders"),
     ("bench step", "benchmarks.step.bench:BenchStep", "measure training steps beside other loops"),
     ("bench result", "benchmarks.result.bench:BenchResult", "measure the first step and epochs of cxr train"),
     ("bench node", "benchmarks.node.bench:BenchNode", "measure several runs at once on one GPU or machine"),

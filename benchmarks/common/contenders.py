@@ -1,4 +1,4 @@
-"""The contenders of the loader and conversion benchmarks, and the ratios between them."""
+"""The contenders of the loader benchmark, and the ratios between them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ AUGMENTED = "uint8 gray, augmented"
 PAGES = "uint8 gray pages"
 DECODED = "uint8, decoded from JPEG"
 DEVICE = "float32, 3 channels, augmented, on the GPU"
-FROM_PNG = "page from the original PNG"
-FROM_LARGE = "page from a gray JPEG of 2544 x 3056"
 
 
 @dataclass(frozen=True)
@@ -118,14 +116,6 @@ LOADERS = (
     Contender("dali_gpu_gray", "DALI GPU, gray", DEVICE, "dali", {"device": "gpu", "colour": "GRAY"}, package=_DALI),
 )
 
-_WORKERS, _PILLOW = "ours, all workers", "one Pillow process"
-CONVERTERS = (
-    Contender("ours_png", _WORKERS, FROM_PNG, "conversion", {"by": "ours", "form": "png"}, "png"),
-    Contender("pil_png", _PILLOW, FROM_PNG, "conversion", {"by": "pillow", "form": "png"}, "png"),
-    Contender("ours_large_jpeg", _WORKERS, FROM_LARGE, "conversion", {"by": "ours", "form": "jpeg"}),
-    Contender("pil_large_jpeg", _PILLOW, FROM_LARGE, "conversion", {"by": "pillow", "form": "jpeg"}),
-)
-
 
 class Ratio(NamedTuple):
     """Ours over the fastest of the others."""
@@ -150,8 +140,4 @@ LOADER_RATIOS = {
     "uint8_over_memcpy": Ratio("raw_pages", ("memcpy",), 0.3, 0.7),
     "resident_over_raw": Ratio("resident_pages", ("raw_pages",), 1.5, 4),
     "jpeg_decode_over_ffcv_rgb": Ratio("jpeg_pages", ("ffcv_rgb",), 1.2, 2),
-}
-CONVERT_RATIOS = {
-    "png_over_pil": Ratio("ours_png", ("pil_png",), 3, 4),
-    "large_jpeg_over_pil": Ratio("ours_large_jpeg", ("pil_large_jpeg",), 3.5, 6),
 }

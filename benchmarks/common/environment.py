@@ -16,7 +16,7 @@ from benchmarks.common.contenders import BENCH_VENV, ROOT
 from harness.runs.provenance import git_state
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "opencv-python", "opencv-python-headless", "pillow")
-PEERS = ("spdl", "nvidia-dali-cuda130", "webdataset")
+PEERS = ("kornia-rs", "simplejpeg", "torchcodec", "spdl", "nvidia-dali-cuda130", "webdataset")
 BENCH_PEERS = ("mosaicml-streaming", "numpy")
 
 

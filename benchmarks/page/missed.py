@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.common.contenders import CONVERT_RATIOS, LOADER_RATIOS
+from benchmarks.common.contenders import LOADER_RATIOS
+from benchmarks.conversion.contenders import CONVERT_RATIOS
 from benchmarks.page.sections import STEP_AIMS, STEP_BOUNDS, Measured
 
 

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.common.contenders import CONVERT_RATIOS, LOADER_RATIOS
+from benchmarks.common.contenders import LOADER_RATIOS
+from benchmarks.conversion.contenders import CONVERT_RATIOS
 
 TITLES = {"loader": "Loaders", "convert": "Conversion"}
 STEP_AIMS: dict[str, tuple[float, float]] = {

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.common.contenders import CONVERT_RATIOS, CONVERTERS, LOADER_RATIOS, LOADERS, Contender, Ratio
+from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, Contender, Ratio
 from benchmarks.common.results import Row, as_json, ratios, spread
+from benchmarks.conversion.contenders import CONVERT_RATIOS, CONVERTERS
 from benchmarks.page.missed import missed
 from benchmarks.page.sections import again
 from benchmarks.page.write import results, write_results
@@ -88,7 +89,7 @@ def test_a_ratio_is_ours_over_the_fastest_of_the_others() -> None:
 
 def test_the_ratios_have_the_published_names_and_name_known_contenders() -> None:
     assert set(LOADER_RATIOS) == RATIO_NAMES
-    assert set(CONVERT_RATIOS) == {"png_over_pil", "large_jpeg_over_pil"}
+    assert {"png_over_pil", "large_jpeg_over_pil", "png_core_over_kornia"} <= set(CONVERT_RATIOS)
     known = {contender.name for contender in (*LOADERS, *CONVERTERS)}
     assert len(known) == len(LOADERS) + len(CONVERTERS)
     for ratio in (LOADER_RATIOS | CONVERT_RATIOS).values():
@@ -147,6 +148,15 @@ def test_a_missed_ratio_has_its_reason_or_says_that_none_is_known(tmp_path: Path
 def test_a_chart_of_nothing_is_still_a_chart(tmp_path: Path) -> None:
     write_results(measured("loader", [row("spdl")], {}), tmp_path)
     assert (tmp_path / "loader.png").stat().st_size > 0
+
+
+def test_conversion_is_compared_with_peers_that_do_the_same_on_as_many_cores() -> None:
+    """But for the two ratios over a script with Pillow, which say so by their names."""
+    output = {contender.name: contender.output for contender in CONVERTERS}
+    for name, ratio in CONVERT_RATIOS.items():
+        assert name.endswith("_over_pil") or {output[ratio.ours]} == {output[other] for other in ratio.others}
+    over_all = CONVERT_RATIOS["png_workers_over_fastest"].others
+    assert over_all == ("pillow_png_all", "kornia_png_all", "opencv_png_all", "torchcodec_png_all")
 
 
 @pytest.mark.parametrize(("value", "word"), [(0.2, "missed"), (0.3, "reached"), (0.7, "aim reached")])
