@@ -1,6 +1,6 @@
 # make demo   the main job on made-up data: phantom images to a table of results
 # make test   every test that this machine can run
-# make bench  loaders, conversion, grids and training steps beside their peers, and the page of results (an hour);
+# make bench  every benchmark beside its peers, and the page of results (an hour on two cores);
 #             IMAGES=DIR of radiographs as PNG, made-up ones without it; OUT=DIR of the page, benchmarks without it
 # make cluster   a SLURM of four made-up nodes to try things on, until Ctrl-C (root)
 SHELL := /bin/bash
@@ -48,13 +48,7 @@ bench-setup: setup
 	benchmarks/setup
 
 bench: bench-setup
-	$(CXR) bench loader $(WITH_IMAGES) --out $(OUT)
-	$(CXR) bench convert $(WITH_IMAGES) --out $(OUT)
-	$(CXR) bench scaling $(WITH_IMAGES) --out $(OUT)
-	$(CXR) bench result $(WITH_IMAGES) --out $(OUT)
-	$(CXR) bench grid --json $(OUT)/grid.json
-	$(CXR) bench step $(WITH_IMAGES) --json $(OUT)/step.json
-	$(VENV)/bin/python -m benchmarks.page.write $(OUT)
+	$(CXR) bench all $(WITH_IMAGES) --out $(OUT)
 
 cluster: setup
 	$(VENV)/bin/python tests/support/cluster.py

@@ -21,6 +21,7 @@ from benchmarks.page.sections import (
     node_section,
     step_section,
 )
+from benchmarks.page.verdict import verdict_section
 from benchmarks.science.page import science_section
 from datasets.files import read_json, write_json, write_text
 
@@ -39,6 +40,7 @@ SECTIONS = (
     Section("loader", loader_section, draw),
     Section("convert", loader_section, draw),
     Section("scaling", scaling_section, draw_scaling),
+    Section("verdict", verdict_section),
     Section("result", result_section),
     Section("first_batch", first_batch_section),
     Section("step", step_section),
@@ -50,8 +52,8 @@ SECTIONS = (
 HEAD = (
     "# Measured",
     "Written by `python -m benchmarks.page.write DIR` from the JSON files beside it, a section for each machine. "
-    "`make bench-setup` and `make bench IMAGES=DIR` write such a page of your machine, on made-up radiographs where "
-    "no `IMAGES` is given; the line below each table measures that table alone.",
+    "`make bench-setup` and `cxr bench all --images DIR --out DIR` write such a page of your machine, on made-up "
+    "radiographs without `--images`; the line below each table measures that table alone.",
 )
 TAIL = """## How to read these figures
 

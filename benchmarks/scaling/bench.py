@@ -92,20 +92,22 @@ class BenchScaling:
         for name in ("sizes", "batch_sizes", "workers"):
             if min(getattr(self, name), default=1) <= 0:
                 raise InputError(f"--{name.replace('_', '-')}: every number must be above 0")
-        from benchmarks.common.prepare import prepare
+        from benchmarks.common.prepare import prepare, source_pngs
 
         about = {"kind": "scaling", "note": NOTE, **describe(), "made_up": self.images is None}
         about |= chosen(self, "size", "batch_size", "samples", "seconds", "rounds")
         points = self.points(usable_cores())
         cores = max(point.workers for point in points)
         with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
+            source_pngs(self.images, Path(name), limit=self.samples)
+            images = self.images or Path(name) / "phantom"
             made: dict[int, Pictures] = {}
             for size in sorted({point.size for point in points}):
                 samples = min(self.samples, self.samples * self.size**2 // size**2)
                 folder = Path(name) / str(size)
                 folder.mkdir()
                 shape = {"samples": samples, "size": size, "batch_size": self.batch_size, "workers": cores}
-                made[size] = prepare(self.images, folder, **shape)
+                made[size] = prepare(images, folder, **shape)
             measured = [self._at(point, made[point.size]) for point in points]
             cold = self._cold(made[self.size], made[min(made)])
             about |= {"radiographs": len(made[self.size].png), "beton_bytes": _bytes(made[self.size].beton)}

@@ -1,0 +1,1 @@
+"""All benchmarks one after another, and what this machine can feed."""
