@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -15,7 +16,8 @@ from grid_stand_in import read_trace
 from in_process_cli import run_cli, run_json
 
 from launch.executors.prepare import TrainCommand
-from launch.grids.grid import GridRun
+from launch.executors.registry import current_states
+from launch.grids.grid import GridRun, needs_first
 from launch.grids.registry import load_grid
 
 GRID = """
@@ -74,11 +76,12 @@ class Site:
         (folder / "chestxray14.beton").touch()
         self.profile, self.runs_dir = folder / "profile.toml", folder / "runs"
         self.profile.write_text(COMMON + (profile or PROFILES[executor].format(python=sys.executable)))
-        self.ids = {run.name: run.run_id for run in load_grid(str(folder / "grid.toml")).runs}
+        self.runs = needs_first(load_grid(str(folder / "grid.toml")).runs)
+        self.ids = {run.name: run.run_id for run in self.runs}
 
     def grid(self, command: str, *arguments: str) -> tuple[int, str]:
         """Exit status of ``cxr grid COMMAND``, and what it says."""
-        options = ["--runs-dir", str(self.runs_dir), "--data-dir", str(self.folder)]
+        options = ["--runs-dir", os.path.relpath(self.runs_dir), "--data-dir", str(self.folder)]
         if command in ("submit", "retry", "watch"):
             options += ["--executor", self.executor, "--cluster", str(self.profile), "--allow-dirty"]
         self.capsys.readouterr()
@@ -89,7 +92,7 @@ class Site:
     def states(self) -> dict[str, dict]:
         """What ``cxr grid status`` says, by run name."""
         self.capsys.readouterr()
-        where = ("--runs-dir", str(self.runs_dir), "--data-dir", str(self.folder))
+        where = ("--runs-dir", os.path.relpath(self.runs_dir), "--data-dir", str(self.folder))
         runs = run_json(self.capsys, "grid", "status", str(self.folder / "grid.toml"), *where)["runs"]
         return {run["name"]: run for run in runs}
 
@@ -103,13 +106,16 @@ class Site:
         names = {run_id: name for name, run_id in self.ids.items()}
         return Counter(names[str(event["id"])] for event in read_trace(self.runs_dir) if event["event"] == "start")
 
-    def wait_until(self, ready: Callable[[dict[str, dict]], bool]) -> dict[str, dict]:
-        """Look at the states until they are as wanted."""
+    def wait_until(self, ready: Callable[[dict[str, str]], bool]) -> None:
+        """Look, as ``cxr grid status`` does, until the states are as wanted."""
         deadline = time.monotonic() + 120
-        while not ready(states := self.states()):
+        while True:
+            found = current_states(self.runs, self.runs_dir, {})
+            states = {run.name: found[run.run_id].state for run in self.runs}
+            if ready(states):
+                return
             assert time.monotonic() < deadline, states
-            time.sleep(0.3)
-        return states
+            time.sleep(0.5)
 
     def wait_for_first(self) -> None:
         """Wait until the run named first has begun."""

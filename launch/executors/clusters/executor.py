@@ -155,7 +155,7 @@ class ClusterExecutor(Executor, Generic[Profile]):
 
     def job_name(self, run_id: str) -> str:
         """Name of the job of a run of this folder, in the letters that all schedulers take."""
-        return f"cxr-{_short(run_id)}-{_short(str(self.runs_dir))[:6]}"
+        return f"cxr-{_short(run_id)}-{_short(str(self.runs_dir.resolve()))[:6]}"
 
     def _held(self) -> dict[str, HeldJob]:
         """Return the jobs in the queue by name; the queue is not asked when nothing was ever queued from here."""

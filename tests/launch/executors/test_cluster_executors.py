@@ -57,7 +57,7 @@ def test_a_grid_is_queued_followed_cancelled_stopped_and_retried(site: Site, que
     (queue / "hold").unlink()
     site.wait_for_first()
     (queue / "stop").touch()  # PBS alone does not queue such a job again
-    assert site.grid("watch", "--interval-s", "0.3")[0] == 1  # what was cancelled stays out
+    assert site.grid("watch", "--interval-s", "0.5")[0] == 1  # what was cancelled stays out
     states = site.states()
     assert {name: run["state"] for name, run in states.items()} == {
         "first": "done",
@@ -71,12 +71,12 @@ def test_a_grid_is_queued_followed_cancelled_stopped_and_retried(site: Site, que
     assert site.grid("logs", "first")[1].splitlines()[0].endswith(f": {ending}")
 
     assert site.grid("retry", "--cancelled")[0] == 0
-    assert site.grid("watch", "--interval-s", "0.3")[0] == 1
+    assert site.grid("watch", "--interval-s", "0.5")[0] == 1
     assert site.states()["bad"]["error"] == "ValueError: bad images"
     assert site.grid("retry")[0] == 0
     fails = ("bad", "child") if ordered else ("bad",)
-    states = site.wait_until(lambda runs: all(runs[name]["state"] == "failed" for name in fails))
-    assert states[fails[-1]]["error"] == ("needs bad, which failed" if ordered else "ValueError: bad images")
+    site.wait_until(lambda states: all(states[name] == "failed" for name in fails))
+    assert site.states()[fails[-1]]["error"] == ("needs bad, which failed" if ordered else "ValueError: bad images")
     assert site.starts() == {"first": 1, "second": 1, "bad": 2}
 
 
@@ -85,7 +85,8 @@ def test_what_a_job_printed_before_its_run_is_shown(site: Site) -> None:
     lines = '["echo loading cuda", "module() { false; }; module load cuda"]'
     site.profile.write_text(f"setup = {lines}\n{site.profile.read_text()}")
     assert site.grid("submit", "--only", "bad")[0] == 0
-    error = site.wait_until(lambda runs: runs["bad"]["state"] == "failed")["bad"]["error"]
+    site.wait_until(lambda states: states["bad"] == "failed")
+    error = site.states()["bad"]["error"]
     assert re.fullmatch(r"job \S+ did not start it: error: a setup line of the profile failed: module\(.*", error)
     status, said = site.grid("logs", "bad")
     assert (status, said.splitlines()[1]) == (0, "loading cuda")

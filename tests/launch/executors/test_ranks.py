@@ -55,6 +55,18 @@ def test_the_worst_status_counts(code: str, status: int) -> None:
     assert ranks(code) == status
 
 
+def test_signals_that_are_ignored_are_ignored_by_all(capfd: pytest.CaptureFixture[str]) -> None:
+    """A scheduler may send them to every process, and the run's stop comes by another one, once."""
+    names = "[name for name in ('SIGINT', 'SIGTERM') if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN]"
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert ranks(f"import signal; print({names}, flush=True)", 2) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert capfd.readouterr().out == "['SIGINT', 'SIGTERM']\n"
+
+
 def test_a_signal_reaches_all(tmp_path: Path) -> None:
     each = (
         "import os, pathlib, signal, sys, time; "

@@ -46,12 +46,12 @@ def test_a_grid_waits_in_order_is_requeued_and_cancelled(site: Site, cluster: Cl
     site.wait_for_first()
     cluster.run("scontrol", "requeue", jobs["first"])  # as PBS requeues a preempted job
 
-    def is_done(runs: dict[str, dict]) -> bool:
+    def is_done(states: dict[str, str]) -> bool:
         release_held(cluster)
-        return runs["second"]["state"] == "done"
+        return states["second"] == "done"
 
-    states = site.wait_until(is_done)
-    assert {name: run["state"] for name, run in states.items()} == {
+    site.wait_until(is_done)
+    assert {name: run["state"] for name, run in site.states().items()} == {
         "first": "done",
         "second": "done",
         "bad": "cancelled",
