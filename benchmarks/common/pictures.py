@@ -32,6 +32,10 @@ class Pictures:
     size: int
     batch_size: int
     workers: int
+    angles: tuple[float, float] = (-ROTATION_DEG, ROTATION_DEG)
+    """Least and greatest rotation in degrees; which of them turns clockwise is each contender's own affair."""
+    flips: float = FLIP_PROBABILITY
+    """Probability of mirroring left to right."""
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
@@ -39,4 +43,4 @@ class Pictures:
     @classmethod
     def read(cls, path: Path) -> Pictures:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**raw, "png": tuple(raw["png"]), "jpeg": tuple(raw["jpeg"])})
+        return cls(**{**raw, **{name: tuple(raw[name]) for name in ("png", "jpeg", "angles")}})

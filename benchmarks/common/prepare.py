@@ -96,7 +96,7 @@ def prepare(images: Path | None, folder: Path, *, samples: int, size: int, batch
 
     sources = source_pngs(images, folder, limit=samples)
     print(f"preparing {samples:,} samples of {len(sources):,} radiographs", file=sys.stderr, flush=True)
-    made = {"size": size, "workers": workers}
+    made: dict[str, Any] = {"size": size, "workers": workers}
     links = repeat_files(sources, folder / "original", len(sources))
     originals = convert_files(links, folder / "originals.beton", **made)
     used = [str(folder / "original" / name) for name in originals.samples["path"]]

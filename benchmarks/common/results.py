@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common.contenders import Contender, Ratio
 from benchmarks.common.environment import load_average
+from benchmarks.common.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,30 @@ class Row:
     """Images/s of each round."""
     absent: str | None = None
     """Why there is no figure."""
+    reads: str = ""
+    """What is read."""
+    workers: str = ""
+    """How many threads or processes."""
+    bytes_per_image: float | None = None
+    """What is stored of each image."""
 
     @classmethod
-    def of(cls, contender: Contender, values: Sequence[float], absent: str | None = None) -> Row:
+    def of(
+        cls,
+        contender: Contender,
+        values: Sequence[float],
+        absent: str | None = None,
+        pictures: Pictures | None = None,
+    ) -> Row:
+        """The row of a contender's ``values``; ``pictures`` are what a loader has read."""
+        more: dict[str, Any] = {}
+        if pictures is not None:
+            more["reads"] = contender.reads.replace("JPEG", f"JPEG {pictures.size}")
+            more["workers"] = f"{pictures.workers} {contender.workers}"
+            more["bytes_per_image"] = contender.bytes_per_image(pictures) if values else None
         return cls(
             **{name: getattr(contender, name) for name in ("name", "title", "output", "ours")},
+            **more,
             images_per_s=statistics.median(values) if values else None,
             spread=spread(values) if values else None,
             rounds=len(values),

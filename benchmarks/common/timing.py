@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
-EPOCH_STARTS = 0
-"""Yielded in place of a batch's size before the first batch of an epoch."""
+EPOCH_STARTS = None
+"""Yielded in place of a batch before the first one of an epoch."""
 SKIPPED_BATCHES = 6
 """Batches not counted after a start or a pause: more than the contenders keep in their queues."""
 MIN_BATCHES = 8
 
 
 def measure(
-    batches: Iterator[int],
+    batches: Iterator[Any],
     *,
     seconds: float,
     workers: int,
@@ -34,9 +35,9 @@ def measure(
     elapsed = 0.0
     to_skip, since, idle_epochs = skipped, 0.0, 0
     while elapsed < seconds or counted < MIN_BATCHES or counted % workers:
-        size = next(batches)
+        batch = next(batches)
         now = clock()
-        if size == EPOCH_STARTS:
+        if batch is EPOCH_STARTS:
             to_skip, idle_epochs = skipped, idle_epochs + 1
             if idle_epochs > 2:
                 raise RuntimeError(f"an epoch has no more than {skipped} batches; measure with more --samples")
@@ -44,7 +45,7 @@ def measure(
         if to_skip > 0:
             to_skip -= 1
         else:
-            images, counted, elapsed, idle_epochs = images + size, counted + 1, elapsed + now - since, 0
+            images, counted, elapsed, idle_epochs = images + len(batch), counted + 1, elapsed + now - since, 0
         since = now
     return images, elapsed
 

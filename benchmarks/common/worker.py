@@ -20,7 +20,7 @@ from benchmarks.common.timing import EPOCH_STARTS, measure, measure_next
 def set_up(pictures: Pictures) -> Callable[[Any], Any]:
     """Wait for the first batch; return what measures one round."""
     batches = importlib.import_module(sys.argv[1]).batches(pictures, **json.loads(sys.argv[2]))
-    while next(batches) == EPOCH_STARTS:
+    while next(batches) is EPOCH_STARTS:
         pass
 
     def answer(asked: Any) -> Any:

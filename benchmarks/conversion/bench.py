@@ -92,7 +92,7 @@ class BenchConvert(PicturesBench):
 
         print(f"preparing {self.png:,} PNG and {self.large:,} large JPEG files", file=sys.stderr, flush=True)
         distinct = _write_large(sources[: min(DISTINCT_LARGE, self.large)], folder / "distinct")
-        forms = {"png": repeat_files(sources, folder / "png", self.png)}
+        forms: dict[str, Any] = {"png": repeat_files(sources, folder / "png", self.png)}
         forms["jpeg"] = repeat_files(distinct, folder / "large", self.large)
         pictures = Pictures(
             folder=str(folder), beton="", jpeg_beton="", size=self.size, batch_size=1, workers=self.workers, **forms

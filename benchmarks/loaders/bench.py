@@ -59,7 +59,8 @@ class BenchLoader(PicturesBench):
             present = [one for one in contenders if one.name not in absent]
             with started(present, folder / "pictures.json", folder) as (running, failed):
                 values = measure_rounds(running, rounds=self.rounds, seconds=self.seconds)
-        rows = [Row.of(one, values.get(one.name, ()), (failed | absent).get(one.name)) for one in contenders]
+            reasons = failed | absent
+            rows = [Row.of(one, values.get(one.name, ()), reasons.get(one.name), pictures) for one in contenders]
         environment |= {"kind": "loader", "note": NOTE, "radiographs": len(pictures.png)}
         environment |= {"made_up": self.images is None, **shape, "seconds": self.seconds}
         return as_json(environment, rows, ratios(rows, LOADER_RATIOS))

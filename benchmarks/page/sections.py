@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.common.contenders import LOADER_RATIOS
-from benchmarks.conversion.contenders import CONVERT_RATIOS
+from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, Ratio
+from benchmarks.conversion.contenders import CONVERT_RATIOS, CONVERTERS
 
 TITLES = {"loader": "Loaders", "convert": "Conversion"}
+RATIO_TITLES = {"Ratios of the same work": True, "Ratios of each as its users would set it up": False}
+"""Whether the rows compared read the same and do the same."""
 STEP_AIMS: dict[str, tuple[float, float]] = {
     "attention_transfer_121": (1.8, 2.5),
     "transfer_learning_121": (1.7, 2.2),
@@ -45,15 +47,12 @@ def loader_section(measured: Measured) -> str:
     environment = measured["environment"]
     kind = environment["kind"]
     wanted = LOADER_RATIOS if kind == "loader" else CONVERT_RATIOS
-    shown = [
-        f"{name} | {'not measured' if value is None else f'{value:.2f}'} | {ratio.least:g} | {ratio.aim:g} | "
-        + ("" if value is None else _verdict(value, ratio.least, ratio.aim))
-        for name, ratio in wanted.items()
-        for value in [measured["ratios"].get(name)]
-    ]
     parts = [f"## {TITLES[kind]}", circumstances(environment), environment["note"], *_by_output(measured)]
-    if any(value is not None for value in measured["ratios"].values()):
-        parts += ["### Ratios", table("ratio | >measured | >at least | >aim | ", shown), again(environment)]
+    contenders = LOADERS if kind == "loader" else CONVERTERS
+    for title, same in RATIO_TITLES.items():
+        some = {name: ratio for name, ratio in wanted.items() if ratio.same_work(contenders) == same}
+        if any(measured["ratios"].get(name) is not None for name in some):
+            parts += [f"### {title}", _ratios(some, measured["ratios"]), again(environment)]
     if "mimic_tables" in measured:
         parts += ["### Opening MIMIC-CXR's tables", _mimic_tables(measured["mimic_tables"])]
     return "\n\n".join(parts)
@@ -77,6 +76,16 @@ def again(environment: Measured, only: Iterable[str] = ()) -> str:
         option = word.partition("=")[0] if word.startswith("--") else option
         kept += [] if option in dropped else [word]
     return f"Again: `{shlex.join([*kept, *chosen])}`"
+
+
+def _ratios(wanted: Mapping[str, Ratio], found: Mapping[str, float | None]) -> str:
+    shown = []
+    for name, ratio in wanted.items():
+        value = found.get(name)
+        said = " | " if value is None else f" | {_verdict(value, ratio.least, ratio.aim)}"
+        measured = "not measured" if value is None else f"{value:.2f}"
+        shown.append(f"{name} | {measured} | {ratio.least:g} | {ratio.aim:g}{said}")
+    return table("ratio | >measured | >at least | >aim | ", shown)
 
 
 def circumstances(environment: Measured) -> str:
@@ -211,17 +220,23 @@ def _why_absent(row: Measured) -> str:
 
 
 def rates(rows: Sequence[Measured]) -> str:
-    """Images/s of contenders, the fastest first."""
+    """Images/s of contenders, the fastest first; for loaders also what they read, with what."""
     shown = []
+    loaders = any(row.get("reads") for row in rows)
     for row in sorted(rows, key=lambda row: -(row["images_per_s"] or 0.0)):
-        title = f"**{row['title']}**" if row["ours"] else row["title"]
+        cells = [f"**{row['title']}**" if row["ours"] else row["title"]]
+        if loaders:
+            stored = row["bytes_per_image"]
+            cells += [row["reads"], row["workers"], "" if stored is None else f"{stored:,.0f}"]
         if row["images_per_s"] is None:
-            shown.append(f"{title} | absent: {_why_absent(row)} | | | |")
-            continue
-        figures = (row["images_per_s"], row["spread"], min(row["values"]), max(row["values"]))
-        cells = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in figures)
-        shown.append(f"{title} | {cells} | {row['rounds']}")
-    return table("contender | >images/s, median | >spread (IQR) | >lowest | >highest | >rounds", shown)
+            cells += ["absent: " + _why_absent(row), "", "", "", ""]
+        else:
+            figures = (row["images_per_s"], row["spread"], min(row["values"]), max(row["values"]))
+            cells += [f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in figures]
+            cells.append(str(row["rounds"]))
+        shown.append(" | ".join(cells))
+    read = " | reads | workers | >bytes an image" if loaders else ""
+    return table(f"contender{read} | >images/s, median | >spread (IQR) | >lowest | >highest | >rounds", shown)
 
 
 def _mimic_tables(found: Measured) -> str:

@@ -1,6 +1,6 @@
 """One small file for each way to load radiographs.
 
-``batches(pictures, **options)`` of each is an endless generator. It yields the number of images of a batch while it
-holds that batch, as a training loop would, and ``EPOCH_STARTS`` before the first batch of an epoch where the library
-has epochs.
+``batches(pictures, **options)`` of each is an endless generator of batches, arrays or tensors with the images first.
+A batch may be overwritten once the next one is asked for. ``EPOCH_STARTS`` comes before the first batch of an epoch
+where the library has epochs.
 """

@@ -7,15 +7,16 @@ from typing import Any, Literal
 
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
+from torch import Tensor
 
-from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, PREFETCH, ROTATION_DEG, STD, Pictures
+from benchmarks.common.pictures import MEAN, PREFETCH, STD, Pictures
 from benchmarks.peers.data_loader import arrived
 
 
-def batches(pictures: Pictures, *, device: Literal["cpu", "gpu"], colour: Literal["RGB", "GRAY"]) -> Iterator[int]:
+def batches(pictures: Pictures, *, device: Literal["cpu", "gpu"], colour: Literal["RGB", "GRAY"]) -> Iterator[Tensor]:
     """Three channels from the decoder on, as DALI's examples have it, or one until the last step."""
     pipeline = _augmenting(
-        list(pictures.jpeg),
+        pictures,
         device,
         getattr(types, colour),
         batch_size=pictures.batch_size,
@@ -28,12 +29,13 @@ def batches(pictures: Pictures, *, device: Literal["cpu", "gpu"], colour: Litera
 
 
 @pipeline_def  # type: ignore[untyped-decorator]
-def _augmenting(paths: list[str], device: str, colour: types.DALIImageType) -> Any:
+def _augmenting(pictures: Pictures, device: str, colour: types.DALIImageType) -> Any:
+    paths = list(pictures.jpeg)
     encoded, _ = fn.readers.file(files=paths, random_shuffle=True, initial_fill=len(paths), name="files")
     images = fn.decoders.image(encoded, device="mixed" if device == "gpu" else "cpu", output_type=colour)
-    angle = fn.random.uniform(range=(-ROTATION_DEG, ROTATION_DEG))
+    angle = fn.random.uniform(range=pictures.angles)
     images = fn.rotate(images, angle=angle, interp_type=types.INTERP_LINEAR, keep_size=True, fill_value=0)
-    mirror = fn.random.coin_flip(probability=FLIP_PROBABILITY)
+    mirror = fn.random.coin_flip(probability=pictures.flips)
     if colour == types.GRAY:
         images = fn.cat(images, images, images, axis=2)
     return fn.crop_mirror_normalize(

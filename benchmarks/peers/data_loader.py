@@ -35,10 +35,10 @@ def endless_batches(num_samples: int, batch_size: int) -> Iterator[list[int]]:
         waiting = waiting[batch_size:]
 
 
-def endless(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> Iterator[int]:
+def endless(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> Iterator[Tensor]:
     """Deliver batches with ``pictures.workers`` processes; the batch is the tensor that a training loop would get."""
     sampler = endless_batches(len(dataset), pictures.batch_size)  # type: ignore[arg-type]
-    return (len(batch) for batch in loader_of(dataset, pictures, batch_sampler=sampler, **settings))
+    return iter(loader_of(dataset, pictures, batch_sampler=sampler, **settings))
 
 
 def loader_of(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> DataLoader[Any]:
@@ -47,8 +47,8 @@ def loader_of(dataset: Dataset[Any], pictures: Pictures, **settings: Any) -> Dat
     return DataLoader(dataset, num_workers=pictures.workers, **stays, **settings)
 
 
-def arrived(batches: Iterable[Tensor]) -> Iterator[int]:
-    """Sizes of the batches as they arrive: on a GPU each once the one before it is complete.
+def arrived(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Batches as they arrive: on a GPU each once the one before it is complete.
 
     A batch that was only asked for is no batch yet. Waiting for each one at once would keep the host from preparing
     the next, as no training loop does, so one is always on its way.
@@ -61,4 +61,4 @@ def arrived(batches: Iterable[Tensor]) -> Iterator[int]:
             if before is not None:
                 before.synchronize()
             before = event
-        yield len(batch)
+        yield batch

@@ -16,50 +16,50 @@ from torch import Tensor
 
 from benchmarks.common.pictures import Pictures
 from benchmarks.peers.data_loader import Files, endless
-from benchmarks.peers.pixels import augmented, fill_float_batch, float_sample, read, start_worker
+from benchmarks.peers.pixels import decoded, float_sample, normalise, read, start_worker, warped
 
 Output = Literal["float32", "uint8"]
 
 
-def batches(pictures: Pictures, *, output: Output, by: Literal["sample", "batch"]) -> Iterator[int]:
+def batches(pictures: Pictures, *, output: Output, by: Literal["sample", "batch"]) -> Iterator[Tensor]:
     """Network input, or gray uint8; stacked by PyTorch, or made whole."""
     if by == "sample":
-        dataset, more = Files(pictures.jpeg, sample_of(output, pictures.size)), {}
+        dataset, more = Files(pictures.jpeg, sample_of(output, pictures)), {}
     else:
         dataset, more = Batches(pictures, output), {"collate_fn": as_it_is}
     return endless(dataset, pictures, worker_init_fn=start_worker, **more)
 
 
-def sample_of(output: Output, size: int) -> Callable[[str], Tensor]:
+def sample_of(output: Output, pictures: Pictures) -> Callable[[str], Tensor]:
     """What makes a JPEG file a tensor, augmented: (3, S, S) float32 or (1, S, S) uint8."""
-    return partial(_float_sample if output == "float32" else _gray_sample, size)
+    return partial(_float_sample if output == "float32" else _gray_sample, pictures)
 
 
-def _float_sample(size: int, path: str) -> Tensor:
-    return float_sample(read(path), size)
+def _float_sample(pictures: Pictures, path: str) -> Tensor:
+    return float_sample(read(path), pictures)
 
 
-def _gray_sample(size: int, path: str) -> Tensor:
-    return torch.from_numpy(augmented(read(path), size))[None]
+def _gray_sample(pictures: Pictures, path: str) -> Tensor:
+    return torch.from_numpy(warped(decoded(read(path)), pictures))[None]
 
 
 class Batches(Files):
     """Whole batches at once: (B, 3, S, S) float32 or (B, 1, S, S) uint8."""
 
     def __init__(self, pictures: Pictures, output: Output) -> None:
-        super().__init__(pictures.jpeg, sample_of(output, pictures.size))
-        self.size, self.output = pictures.size, output
+        super().__init__(pictures.jpeg, sample_of(output, pictures))
+        self.pictures, self.output = pictures, output
 
     def __getitems__(self, indices: list[int]) -> Tensor:
         """The batch; the DataLoader's collate function has nothing left to do."""
         paths = [self.paths[index] for index in indices]
-        if self.output == "float32":
-            batch = shared_tensor((len(paths), 3, self.size, self.size), torch.float32)
-            fill_float_batch(paths, batch.numpy())
-            return batch
-        batch = shared_tensor((len(paths), 1, self.size, self.size), torch.uint8)
-        for path, page in zip(paths, batch.numpy(), strict=True):
-            augmented(read(path), self.size, out=page[0])
+        channels, dtype = (3, torch.float32) if self.output == "float32" else (1, torch.uint8)
+        batch = shared_tensor((len(paths), channels, self.pictures.size, self.pictures.size), dtype)
+        for path, image in zip(paths, batch.numpy(), strict=True):
+            if self.output == "float32":
+                normalise(warped(decoded(read(path)), self.pictures), image)
+            else:
+                warped(decoded(read(path)), self.pictures, out=image[0])
         return batch
 
 

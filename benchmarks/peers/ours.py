@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
-from benchmarks.common.pictures import FLIP_PROBABILITY, ROTATION_DEG, Pictures
+from benchmarks.common.pictures import Pictures
 from benchmarks.common.timing import EPOCH_STARTS
 from benchmarks.peers.data_loader import arrived
 from datasets.augment.policy import Augment
@@ -19,17 +21,17 @@ from datasets.loading.tiers import Tier, open_tier
 
 
 def batches(
-    pictures: Pictures, *, tier: Tier, device: str | None = None, augment: str | None = None
-) -> Iterator[int]:
+    pictures: Pictures, *, tier: Tier, augment: Literal["all", "flip"] | None = None, device: str | None = None
+) -> Iterator[Tensor | None]:
     """A tier's batches: network input on ``device``, made as training makes it; without one, pages in host memory.
 
-    ``augment`` flips and rotates pages; network input is always augmented.
+    ``augment`` flips, or flips and rotates.
     """
     beton = Beton.open(Path(pictures.jpeg_beton if tier == "jpeg" else pictures.beton))
     options = LoaderOptions(
         batch_size=pictures.batch_size,
         shuffle=True,
-        augment=Augment(ROTATION_DEG, FLIP_PROBABILITY) if device or augment else None,
+        augment=Augment(max(pictures.angles) if augment == "all" else 0.0, pictures.flips) if augment else None,
         output="auto" if device else "uint8",
         num_workers=pictures.workers,
     )
@@ -39,7 +41,7 @@ def batches(
         yield EPOCH_STARTS
         if prefetcher is None:
             with loader.epoch(epoch) as pages:
-                yield from (len(batch.images) for batch in pages)
+                yield from (batch.images for batch in pages)
         else:
             with prefetcher.epoch(epoch) as inputs:
                 yield from arrived(batch.inputs for batch in inputs)

@@ -13,24 +13,26 @@ from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import InterpolationMode, v2
 
-from benchmarks.common.pictures import FLIP_PROBABILITY, MEAN, ROTATION_DEG, STD, Pictures
+from benchmarks.common.pictures import MEAN, STD, Pictures
 from benchmarks.peers.data_loader import Files, endless
 
 
-def batches(pictures: Pictures, *, form: Literal["png", "jpeg", "tensor"]) -> Iterator[int]:
+def batches(pictures: Pictures, *, form: Literal["png", "jpeg", "tensor"]) -> Iterator[Tensor]:
     """The original PNG files, made smaller on the way, or JPEG files of the final size as images or tensors."""
     if form == "png":
-        return endless(Files(pictures.png, pillow_image(pictures.size)), pictures)
-    return endless(Files(pictures.jpeg, pillow_image() if form == "jpeg" else tensor_image()), pictures)
+        return endless(Files(pictures.png, pillow_image(pictures, fit=True)), pictures)
+    return endless(
+        Files(pictures.jpeg, pillow_image(pictures) if form == "jpeg" else tensor_image(pictures)), pictures
+    )
 
 
-def pillow_image(size: int | None = None, *, augment: bool = True) -> Callable[[str], Tensor]:
-    """An image file as normalised (3, S, S) float32; ``size`` makes it smaller first."""
-    fit = [transforms.Resize(size), transforms.CenterCrop(size)] if size is not None else []
-    flip = transforms.RandomHorizontalFlip(FLIP_PROBABILITY)
-    rotate = transforms.RandomRotation(ROTATION_DEG, InterpolationMode.BILINEAR)
+def pillow_image(pictures: Pictures, *, fit: bool = False, augment: bool = True) -> Callable[[str], Tensor]:
+    """An image file as normalised (3, S, S) float32; ``fit`` makes it smaller first."""
+    smaller = [transforms.Resize(pictures.size), transforms.CenterCrop(pictures.size)] if fit else []
+    flip = transforms.RandomHorizontalFlip(pictures.flips)
+    rotate = transforms.RandomRotation(pictures.angles, InterpolationMode.BILINEAR)
     to_input = [transforms.Grayscale(3), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
-    steps = [_open_gray, *fit, *([flip, rotate] if augment else []), *to_input]
+    steps = [_open_gray, *smaller, *([flip, rotate] if augment else []), *to_input]
     composed: Callable[[str], Tensor] = transforms.Compose(steps)
     return composed
 
@@ -40,11 +42,11 @@ def _open_gray(path: str) -> Image.Image:
         return image.convert("L")
 
 
-def tensor_image() -> Callable[[str], Tensor]:
+def tensor_image(pictures: Pictures) -> Callable[[str], Tensor]:
     """A JPEG file as augmented, normalised (3, S, S) float32, in gray uint8 tensors up to the last step."""
     decode = [read_file, partial(decode_jpeg, mode=ImageReadMode.GRAY)]
-    flip = v2.RandomHorizontalFlip(FLIP_PROBABILITY)
-    rotate = v2.RandomRotation(ROTATION_DEG, InterpolationMode.BILINEAR)
+    flip = v2.RandomHorizontalFlip(pictures.flips)
+    rotate = v2.RandomRotation(pictures.angles, InterpolationMode.BILINEAR)
     to_input = [v2.Grayscale(3), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     composed: Callable[[str], Tensor] = v2.Compose([*decode, flip, rotate, *to_input])
     return composed

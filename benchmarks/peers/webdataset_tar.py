@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,14 @@ SHARDS_PER_WORKER = 4
 SHUFFLED = 1000
 
 
-def batches(pictures: Pictures) -> Iterator[int]:
+def batches(pictures: Pictures) -> Iterator[Any]:
     """Float batches, stacked in the workers, again and again."""
     shards = write_shards(pictures)
     dataset = (
         wds.WebDataset(shards, resampled=True, nodesplitter=wds.split_by_node)
         .shuffle(SHUFFLED)
         .to_tuple("jpg")
-        .map(partial(_sample, pictures.size))
+        .map(partial(_sample, pictures))
         .batched(pictures.batch_size, collation_fn=torch.stack)
     )
     loader = wds.WebLoader(
@@ -35,11 +36,11 @@ def batches(pictures: Pictures) -> Iterator[int]:
         worker_init_fn=start_worker,
         persistent_workers=True,
     )
-    return (len(batch) for batch in loader)
+    return iter(loader)
 
 
-def _sample(size: int, sample: tuple[bytes]) -> torch.Tensor:
-    return float_sample(np.frombuffer(sample[0], dtype=np.uint8), size)
+def _sample(pictures: Pictures, sample: tuple[bytes]) -> torch.Tensor:
+    return float_sample(np.frombuffer(sample[0], dtype=np.uint8), pictures)
 
 
 def write_shards(pictures: Pictures) -> list[str]:

@@ -48,14 +48,15 @@ def set_up(warm_up: Pictures) -> Callable[[Any], Any]:
     return answer
 
 
-def one_epoch(batches: Iterator[int], images: int) -> float:
+def one_epoch(batches: Iterator[Any], images: int) -> float:
     """Seconds until so many images are there, from the start of the epoch."""
     started, come = time.perf_counter(), 0
     while come < images:
-        size = next(batches)
-        if size == EPOCH_STARTS and come == 0:  # what stands before the first one is opening the files
+        batch = next(batches)
+        if batch is not EPOCH_STARTS:
+            come += len(batch)
+        elif come == 0:  # what stands before the first one is opening the files
             started = time.perf_counter()
-        come += size
     return time.perf_counter() - started
 
 

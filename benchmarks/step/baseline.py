@@ -132,7 +132,7 @@ class Baseline(HandWrittenLoop):
     def _files(self, *, augment: bool = False) -> Iterator[Any]:
         """Batches of the original files, made smaller on the way."""
         pictures = self.pictures
-        return self.stream(pictures.png, pillow_image(pictures.size, augment=augment), pictures.batch_size)
+        return self.stream(pictures.png, pillow_image(pictures, fit=True, augment=augment), pictures.batch_size)
 
     def step(self, images: Tensor, targets: Tensor) -> None:
         self.network.train()

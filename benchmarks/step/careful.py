@@ -74,7 +74,7 @@ class Careful(HandWrittenLoop):
         output: Output = "uint8" if self.on_gpu else "float32"
         stream = partial(self.stream, pictures.jpeg, worker_init_fn=start_worker, pin_memory=self.on_gpu)
         validating = partial(stream, partial(unaugmented, output), self.validation_batch)
-        training = stream(sample_of(output, pictures.size), pictures.batch_size)
+        training = stream(sample_of(output, pictures), pictures.batch_size)
         self.start_loaders(training, validating if case.validates and not compiled else None)
 
     def _autocast(self) -> torch.autocast:

@@ -19,6 +19,8 @@ RATIO_NAMES = {
     "float32_over_torch_jpeg",
     "float32_over_opencv",
     "float32_over_opencv_raw_pages",
+    "float32_over_spdl_raw_pages",
+    "flips_over_ffcv",
     "float32_over_spdl",
     "float32_over_dali_cpu",
     "float32_over_torch_png",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,13 +22,13 @@ class Clock:
         return self.now
 
 
-def stream(clock: Clock, waits: Iterator[float], size: int = 4, epoch: int | None = None) -> Iterator[int]:
+def stream(clock: Clock, waits: Iterator[float], size: int = 4, epoch: int | None = None) -> Iterator[Any]:
     for delivered, wait in enumerate(waits):
         if epoch is not None and delivered % epoch == 0:
             clock.now += 100.0
             yield EPOCH_STARTS
         clock.now += wait
-        yield size
+        yield range(size)
 
 
 def forever(value: float) -> Iterator[float]:
@@ -65,4 +66,5 @@ def test_epochs_that_are_too_short_to_count_are_refused() -> None:
 
 def test_a_whole_pass_is_timed_from_its_start_to_its_end() -> None:
     clock = Clock()
-    assert measure_next(stream(clock, forever(2.5), size=7), clock=clock) == (7, 2.5)
+    passes = (len(batch) for batch in stream(clock, forever(2.5), size=7))
+    assert measure_next(passes, clock=clock) == (7, 2.5)
