@@ -19,6 +19,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_on_one_machine_all_that_can_be_tried_survives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "drill"
+    (place / "runs" / "old").mkdir(parents=True)
+    (place / "drill.toml").touch()  # as a drill leaves it that was interrupted
     assert run_cli("grid", "drill", "--executor", "local", "--folder", str(place), "--json") == 0
     document = json.loads(capsys.readouterr().out)
     cases = {case["case"]: case for case in document["cases"]}
