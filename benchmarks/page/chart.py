@@ -1,4 +1,4 @@
-"""Draw a benchmark as a bar chart, ours in colour."""
+"""Draw a benchmark as a bar chart, ours hatched, so that it is read without colour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from datasets.files import replacing
 
-OURS, PEER = "#1f6f8b", "#b8b8b8"
+OURS = {"facecolor": "#9fcbd9", "edgecolor": "black", "hatch": "////"}
+PEER = {"facecolor": "#d0d0d0", "edgecolor": "black"}
 BAR_INCHES = 0.27
 
 
@@ -47,13 +48,17 @@ def _bars(axis: Any, output: str, group: list[dict[str, Any]], lowest: float, hi
         [row["title"] for row in group],
         rates,
         xerr=[row["spread"] / 2 for row in group],
-        color=[OURS if row["ours"] else PEER for row in group],
         height=0.75,
+        linewidth=0.6,
         error_kw={"linewidth": 0.8},
     )
+    for bar, row in zip(bars, group, strict=True):
+        bar.set(**(OURS if row["ours"] else PEER))
     axis.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3, fontsize=7)
     axis.set_xscale("log")
     axis.set_title(output, fontsize=9, loc="left")
     axis.tick_params(labelsize=7)
+    for label, row in zip(axis.get_yticklabels(), group, strict=True):
+        label.set_fontweight("bold" if row["ours"] else "normal")
     axis.set_xlim(10 ** math.floor(math.log10(lowest)), 3 * highest)
     axis.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.page.chart import draw
 from benchmarks.page.missed import missed
+from benchmarks.page.readme import write_speed
 from benchmarks.page.result import result_section
 from benchmarks.page.scaling import draw_scaling, scaling_section
 from benchmarks.page.sections import (
@@ -33,7 +34,7 @@ class Section(NamedTuple):
     show: Callable[[Measured], str]
     """Its Markdown, from the second level of headings on."""
     draw: Callable[[Measured, Path], None] | None = None
-    """Writes the chart ``KIND.png``, which the page shows below."""
+    """Writes the chart beside a JSON file, which the page shows below its tables."""
 
 
 SECTIONS = (
@@ -96,19 +97,20 @@ def write_measured(path: Path | None, measured: Measured, *, tell: bool = False)
 
 
 def write_results(measured: Measured, folder: Path) -> Path:
-    """Write ``KIND.json``, ``KIND.png`` and, from all kinds measured so far, ``RESULTS.md``; returns the page."""
+    """Write ``KIND.json`` and, from all that has been measured so far, charts and page; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    section = _section(measured["environment"]["kind"])
-    write_json(folder / f"{section.kind}.json", dict(measured))
-    if section.draw is not None:
-        section.draw(measured, folder / f"{section.kind}.png")
+    write_json(folder / f"{measured['environment']['kind']}.json", dict(measured))
     return write_page(folder)
 
 
 def write_page(folder: Path) -> Path:
-    """Write ``RESULTS.md`` from all that has been measured into ``folder``; returns the page."""
+    """Write ``RESULTS.md``, the charts and README's lines from all that ``folder`` has; returns the page."""
+    for one in _measured(folder):
+        if one.section.draw is not None:
+            one.section.draw(one.found, one.path.with_suffix(".png"))
     page = folder / "RESULTS.md"
     write_text(page, "\n\n".join(results(folder)) + "\n")
+    write_speed(folder)
     return page
 
 

@@ -11,6 +11,7 @@ from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, Contender, Rati
 from benchmarks.common.results import Row, as_json, ratios, spread
 from benchmarks.conversion.contenders import CONVERT_RATIOS, CONVERTERS
 from benchmarks.page.missed import missed
+from benchmarks.page.readme import BEGIN, END, speed
 from benchmarks.page.sections import again
 from benchmarks.page.write import results, write_results
 from datasets.files import write_json
@@ -30,6 +31,8 @@ RATIO_NAMES = {
     "resident_over_raw",
     "jpeg_decode_over_ffcv_rgb",
 }
+
+RATES = {"raw_float32": 9000.0, "opencv_pages": 3000.0, "spdl_pages": 2500.0, "spdl": 2000.0, "torch_png": 100.0}
 
 
 def row(name: str, *values: float, ours: bool = False) -> Row:
@@ -183,7 +186,10 @@ def test_the_page_has_a_section_for_each_machine(tmp_path: Path) -> None:
     first, second = page.index("## A processor, 2 cores, 8.0 GB, no GPU\n"), page.index("2 cores, 16.0 GB, a GPU\n")
     assert first < page.index("### First batch") < second < page.index("### Training steps in bf16")
     assert "1.25 | 1.5 | 4 | missed" in page[first:second] and "1.75 | 1.5 | 4 | reached" in page[second:]
-    assert "(loader.png)" in page[first:second] and ".png" not in page[second:]
+    assert (
+        "(loader.png)" in page[first:second]
+        and page[second:].count(".png") == page[second:].count("(loader-gpu.png)") == 1
+    )
     assert "Not measured: on the GPU (needs a CUDA device)." in page and "#### On the GPU" not in page
     said = "**Of an older version**: measured with torch 2.11; the newest figures here are of 2.14."
     assert page.count("Of an older version") == 1 and f"### Loaders\n\n{said}\n\n" in page[second:]
@@ -193,3 +199,18 @@ def test_the_page_beside_the_figures_is_the_one_that_they_make() -> None:
     """``python -m benchmarks.page.write benchmarks`` writes it."""
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     assert (folder / "RESULTS.md").read_text(encoding="utf-8") == "\n\n".join(results(folder)) + "\n"
+    assert BEGIN + speed(folder) + END in (folder.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_names_the_fastest_peer_of_the_same_work(tmp_path: Path) -> None:
+    """The lines are between two marks, and hold what was measured; what is around them stays."""
+    rows = [row(name, rate, ours=name.startswith(("raw", "jpeg"))) for name, rate in RATES.items()]
+    found = measured("loader", rows, {})
+    for one in found["rows"]:
+        one["reads"] = "raw pages" if one["name"] in ("raw_float32", "opencv_pages", "spdl_pages") else "JPEG"
+    (tmp_path / "README.md").write_text(f"# Before\n{BEGIN}old\n{END}after\n")
+    write_results(found, tmp_path / "benchmarks")
+    text = (tmp_path / "README.md").read_text()
+    assert text == f"# Before\n{BEGIN}{speed(tmp_path / 'benchmarks')}{END}after\n"
+    assert "normalised: **9,000** (title of opencv_pages 3,000); the fastest from JPEGs: title of spdl 2,000;" in text
+    assert "conversion" in text.lower() and "on one core: not measured" in text and "old" not in text
