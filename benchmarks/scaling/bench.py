@@ -49,7 +49,7 @@ class Point(NamedTuple):
 class BenchScaling:
     """Measure our loader and the strongest peer against workers, image size, batch size, and with a cold cache.
 
-    TMPDIR says on which disk.
+    TMPDIR says on which disk. About five minutes on two cores.
 
     For example:
         cxr bench scaling --images data/pngs --out benchmarks
