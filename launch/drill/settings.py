@@ -43,7 +43,10 @@ SYMPTOMS = (
     ),
     Symptom(words=r"do the nodes see", area="folder", key="", fix=SEEN),
     Symptom(
-        words=r"sees \d+ of the \d+ GPUs|no CUDA|CUDA", area="gpu", key="gpus_per_run", fix="0 trains on the CPU"
+        words=r"sees (no GPU|\d+ of the \d+ GPUs)",
+        area="gpu",
+        key="gpus_per_run",
+        fix="0 trains on the CPU, else its partition or [sbatch] options must give GPUs",
     ),
     Symptom(words=r"see max_restarts", area="restarts", key="max_restarts", fix="allow more restarts"),
     Symptom(words="killed by SIGKILL", area="tries", key="max_tries", fix="allow at least 2", case="killed"),

@@ -40,6 +40,7 @@ def test_the_line_of_a_key(profile: Path) -> None:
         ("slurmstepd: error: execve(): /opt/python: No such file or directory", "killed", "python", None),
         ("ModuleNotFoundError: No module named 'torch'", "undisturbed", "python", None),
         ("job 7 did not start it: SLURM recorded FAILED; do the nodes see /home/x?", "undisturbed", "folder", None),
+        ("device cuda: torch sees no GPU on this machine; use --device cpu or auto", "undisturbed", "gpu", None),
         ("the job sees 0 of the 2 GPUs that the cluster profile asks for", "undisturbed", "gpu", None),
         (
             "stopped after 0 restarts, the last for: requeued; see max_restarts in the profile",
