@@ -36,14 +36,18 @@ PRESENT, AMPLITUDE, NOISE = 0.3, (14.0, 34.0), 25.0
 
 def prepare(folder: Path) -> None:
     """Write what is not there yet: ``DATASET.beton`` for the phantoms and the patterns."""
-    for dataset, patients in PATIENTS.items():
-        if not (folder / f"{dataset}.beton").exists():
-            (written,) = write_phantom(
-                folder / "phantom", [dataset], patients=patients, seed=0, size=DRAWN_SIZE, workers=1
-            )
-            _convert(read_records(dataset, written.folder), folder / f"{dataset}.beton")
+    for dataset in PATIENTS:
+        prepare_phantoms(dataset, folder)
     if not (folder / f"{PATTERN_DATASET}.beton").exists():
         _convert(_pattern_records(folder / "patterns"), folder / f"{PATTERN_DATASET}.beton")
+
+
+def prepare_phantoms(dataset: str, folder: Path) -> None:
+    """Write ``DATASET.beton`` of phantoms, unless it is there."""
+    if not (folder / f"{dataset}.beton").exists():
+        options = {"patients": PATIENTS[dataset], "seed": 0, "size": DRAWN_SIZE, "workers": 1}
+        (written,) = write_phantom(folder / "phantom", [dataset], **options)
+        _convert(read_records(dataset, written.folder), folder / f"{dataset}.beton")
 
 
 def _convert(records: Records, out: Path) -> None:

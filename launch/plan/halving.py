@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from launch.grids.grid import GridRun
 from launch.plan.cost import Estimate, Splits, run_work
+from launch.plan.tables import hours_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class Halving:
         saved = self.gpu_hours_full - self.gpu_hours
         return (
             f"searches by halving: {self.searches}, which train {self.survivors} of {self.points} points to the end; "
-            f"{self.gpu_hours:,.3g} GPU-hours in place of {self.gpu_hours_full:,.3g}, so {saved:,.3g} saved"
+            f"{hours_of(self.gpu_hours)} of GPU time in place of {hours_of(self.gpu_hours_full)}, so {hours_of(saved)} "
+            "saved"
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.science.scores import collect, differences
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from harness.config import RunConfig
+from harness.runs.runtime import RuntimeConfig
 
 ENVIRONMENT = {
     "command": "python -m benchmarks.science",
@@ -98,3 +100,26 @@ def test_a_pattern_holds_the_gratings_of_its_labels() -> None:
         abs((pattern(labels, np.random.default_rng(0)) * wave).mean()) for labels in (present, np.zeros_like(present))
     ]
     assert strength[0] > 6.0 > 2.0 > strength[1]
+
+
+def test_halving_is_replayed_from_the_curves_of_the_full_search(tmp_path: Path) -> None:
+    """Rungs of 8, 4, 2 and 1 points end after epochs 1, 2, 4 and 8; the best at the end is too slow for it."""
+    from benchmarks.science import halving  # and with it torch
+
+    search = halving.search_of(0)
+    assert [tuple(rung) for rung in search.rungs] == [(8, 1), (4, 2), (2, 4), (1, 8)]
+    runtime = RuntimeConfig(runs_dir=tmp_path)
+    slow, steady = search.points[2], search.points[5]
+    for place, (beta, run) in enumerate(zip(search.points, search.full.runs, strict=True)):
+        scores = [0.6 - place / 100] * 8
+        if beta == slow:
+            scores[1:] = [0.5, *[0.9] * 6]
+        if beta == steady:
+            scores = [0.7, 0.7, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+        lines = [
+            json.dumps({"epoch": epoch, "validation": {"mean_auroc": score}}) for epoch, score in enumerate(scores)
+        ]
+        folder = runtime.folder_of(run)
+        folder.path.mkdir()
+        folder.metrics_file.write_text("".join(f"{line}\n" for line in lines))
+    assert halving.replayed(search, runtime) == steady

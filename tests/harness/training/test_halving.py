@@ -16,6 +16,8 @@ from harness.runs.beta_search import drop_decided, ranked
 from harness.runs.runtime import RuntimeConfig
 from harness.training.build import resolve_weight
 from harness.training.run import train_run
+from harness.verification.recorded import RecordedRun
+from harness.verification.retraining import obstacle
 
 POINTS = (1.0, 10.0, 100.0, 1000.0)
 
@@ -97,6 +99,15 @@ def test_what_resuming_needed_goes_once_the_next_rung_is_done(
     drop_decided(one, runtime.folder_of)
     assert not any(runtime.folder_of(run).last_dir.exists() for run in first)
     assert all(runtime.folder_of(run).last_dir.exists() for run in (one, other, last))
+    verified = RecordedRun(
+        folder=runtime.folder_of(one),
+        config=one,
+        result={},
+        provenance=runtime.folder_of(one).provenance(),
+        beton=None,
+    )
+    check = obstacle(verified, 5, {})
+    assert check is not None and "went on with another's checkpoint" in str(check)
     lost = {one.run_id: tmp_path / "lost"}
     with pytest.raises(InputError, match="no checkpoint, from which this run of a beta search goes on; remove"):
         train_run(one, dataclasses.replace(runtime, run_folders=lost))
