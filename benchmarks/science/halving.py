@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from launch.grids.paper import BETA_POINTS
 
 NETWORK, SUBSET, EPOCHS, BATCH_SIZE, LEARNING_RATE = "timm/test_resnet", "64", 8, 8, 1e-3
 """A residual network of half a million parameters, and what its students are trained on."""
+FIRST_RUNGS = (1, 2, 4)
+"""Epochs of the first rung that are compared (``min_resource``)."""
 
 
 def run_of(subset: str, **changes: Any) -> RunConfig:
@@ -40,10 +43,10 @@ def run_of(subset: str, **changes: Any) -> RunConfig:
 TEACHER = run_of("full")
 
 
-def search_of(seed: int) -> BetaSearch:
+def search_of(seed: int, min_resource: int = 1) -> BetaSearch:
     """The paper's eight betas for a student of few images, whose teacher has seen all."""
     template = run_of(SUBSET, objective=AttentionTransfer(teacher=Weights(kind="run", run=TEACHER)), seed=seed)
-    return BetaSearch(template=template, points=BETA_POINTS, pruner="halving")
+    return BetaSearch(template=template, points=BETA_POINTS, pruner="halving", min_resource=min_resource)
 
 
 def compare(seed: int, runtime: RuntimeConfig) -> dict[str, Any]:
@@ -59,20 +62,38 @@ def compare(seed: int, runtime: RuntimeConfig) -> dict[str, Any]:
     for run in search.full.runs:
         train_run(run, runtime)
     full = {tried.beta: 1.0 - tried.loss for tried in ranked(search.full, runtime.folder_of)}
-    order, chosen = list(full), replayed(search, runtime)
-    best = order[0]
+    order, chosen = list(full), {first: replayed(search_of(seed, first), runtime) for first in FIRST_RUNGS}
     if seed == 0:
         for run in search.named_runs().values():
             train_run(run, runtime)
-        assert ranked(search, runtime.folder_of)[0].beta == chosen, "a run of a rung is not that of the full search"
+        assert ranked(search, runtime.folder_of)[0].beta == chosen[1], (
+            "a run of a rung is not that of the full search"
+        )
     return {
         "seed": seed,
-        "halving": chosen,
-        "full": best,
-        "place": 1 + order.index(chosen),
-        "auroc_lost": full[best] - full[chosen],
+        "full": order[0],
         "auroc": {f"{beta:g}": full[beta] for beta in search.points},
+        "halving": {
+            first: {"chosen": beta, "place": 1 + order.index(beta), "auroc_lost": full[order[0]] - full[beta]}
+            for first, beta in chosen.items()
+        },
     }
+
+
+def summary(found: Sequence[dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """By the epochs of the first rung: how often the choices are equal, AUROC lost in the mean, share of epochs."""
+    rows = {}
+    for first in FIRST_RUNGS:
+        rungs, ours = search_of(0, first).rungs, [one["halving"][first] for one in found]
+        starts = (0, *(rung.end for rung in rungs))
+        epochs = sum(rung.size * (rung.end - start) for start, rung in zip(starts, rungs, strict=False))
+        rows[first] = {
+            "equal": sum(one["place"] == 1 for one in ours),
+            "searches": len(ours),
+            "mean_auroc_lost": sum(one["auroc_lost"] for one in ours) / len(ours),
+            "share_of_epochs": epochs / (EPOCHS * len(BETA_POINTS)),
+        }
+    return rows
 
 
 def replayed(search: BetaSearch, runtime: RuntimeConfig) -> float:
@@ -97,16 +118,14 @@ def main() -> None:
     prepare_phantoms("chestxray14", arguments.work / "data")
     folders = {"runs_dir": arguments.work / "runs", "data_dir": arguments.work / "data"}
     runtime = RuntimeConfig(**folders, device="cpu", precision="fp32", num_workers=1, num_threads=1)
-    rungs = [rung._asdict() for rung in search_of(0).rungs]
-    facts = {"network": NETWORK, "subset": SUBSET, "batch_size": BATCH_SIZE, "image_size": SIZE, "rungs": rungs}
+    facts = {"network": NETWORK, "subset": SUBSET, "batch_size": BATCH_SIZE, "image_size": SIZE, "epochs": EPOCHS}
     train_run(TEACHER, runtime)
     environment = describe(["python", "-m", "benchmarks.science.halving", *sys.argv[1:]])
     found = []
     for seed in range(arguments.seeds):
         found.append(compare(seed, runtime))
-        equal = sum(one["halving"] == one["full"] for one in found)
-        print(f"seed {seed}: {found[-1]}; equal in {equal} of {len(found)}", file=sys.stderr)
-        document = {"environment": environment, **facts, "equal": equal, "searches": found}
+        print(found[-1], file=sys.stderr)
+        document = {"environment": environment, **facts, "halving": summary(found), "searches": found}
         write_json(arguments.out / "halving.json", document)
 
 

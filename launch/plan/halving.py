@@ -27,11 +27,10 @@ class Halving:
         """One line for people; nothing without such a search."""
         if not self.searches:
             return ""
-        saved = self.gpu_hours_full - self.gpu_hours
+        own, full = hours_of(self.gpu_hours), hours_of(self.gpu_hours_full)
         return (
             f"searches by halving: {self.searches}, which train {self.survivors} of {self.points} points to the end; "
-            f"{hours_of(self.gpu_hours)} of GPU time in place of {hours_of(self.gpu_hours_full)}, so {hours_of(saved)} "
-            "saved"
+            f"{own} of GPU time in place of {full}, so {hours_of(self.gpu_hours_full - self.gpu_hours)} saved"
         )
 
     @property
