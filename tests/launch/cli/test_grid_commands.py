@@ -122,6 +122,7 @@ def test_status_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "restarts": 0,
         "preempted": 0,
         "timed_out": 0,
+        "energy_kwh": None,
         "error": None,
     }
     assert (second["state"], second["epoch"]) == ("absent", None)
