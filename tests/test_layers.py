@@ -87,8 +87,9 @@ def test_imports_point_one_way(layer: str) -> None:
 
 def test_a_backward_import_is_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
-    bad.write_text("import launch.grids.grid\nfrom accelerate import Accelerator\n")
-    assert len(violations("datasets", bad)) == 2
+    bad.write_text("import launch.grids.grid\nfrom accelerate import Accelerator\nfrom benchmarks import commands\n")
+    assert len(violations("datasets", bad)) == 3
+    assert violations("launch", bad)[-1] == f"{bad}:3 launch imports benchmarks"
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
