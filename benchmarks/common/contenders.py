@@ -129,6 +129,20 @@ def _decoder(by: str, title: str, output: str = DECODED) -> Contender:
     return Contender(name, title, output, "jpeg_threads", options, own_files="jpegs.bin", workers="threads")
 
 
+def _turbo(by: str, title: str, output: str) -> Contender:
+    files, read = ("turbo-raw.tbl", "raw RGB pages") if by == "raw" else (f"turbo-{by}.tar", "")
+    more: dict[str, Any] = {"package": "turboloader", "own_python": False, "workers": "threads"}
+    return Contender(f"turbo_{by}", title, output, "turbo", {"by": by}, "jpeg", files, read, **more)
+
+
+def _grain(by: Literal["threads", "processes"]) -> Contender:
+    more: dict[str, Any] = {"package": "grain", "own_python": False, "workers": by}
+    files = f"grain-{by}.array_record"
+    return Contender(
+        f"grain_{by}", f"Grain's {by}, OpenCV", FLOAT32, "grain_records", {"by": by}, "jpeg", files, **more
+    )
+
+
 def _spdl(name: str, title: str, pixels: str) -> Contender:
     options = {"pixels": pixels}
     return Contender(name, title, FLOAT32, "spdl_threads", options, package="spdl", workers="threads")
@@ -171,6 +185,17 @@ LOADERS = (
         package="streaming",
         own_python=False,
     ),
+    Contender(
+        *("litdata", "LitData, OpenCV", FLOAT32, "lit_chunks", {}, "jpeg", "litdata/*.bin"),
+        package="litdata",
+        own_python=False,
+    ),
+    _grain("threads"),
+    _grain("processes"),
+    _turbo("transforms", "TurboLoader, its transforms", FLOAT32),
+    _turbo("fused", "TurboLoader, which cannot rotate so fast", FLOAT32_PLAIN),
+    _ours("raw_flipped_float32", "raw stream", FLOAT32_FLIPPED, "raw", augment="flip", device="cpu"),
+    _turbo("raw", "TurboLoader, raw RGB pages", FLOAT32_FLIPPED),
     _ours("raw_uint8", "raw stream", AUGMENTED, "raw", augment="all"),
     _ours("jpeg_uint8", "JPEG stream", AUGMENTED, "jpeg", augment="all"),
     Contender("opencv_samples_uint8", _SAMPLES, AUGMENTED, "opencv", {"output": "uint8", "by": "sample"}),
@@ -219,10 +244,18 @@ class Ratio(NamedTuple):
 
 
 _OPENCV_UINT8 = ("opencv_samples_uint8", "opencv_batches_uint8")
+_FROM_JPEG = (
+    *("opencv_samples_float32", "opencv_batches_float32", "simplejpeg_float32", "spdl_opencv", "dali_cpu_gray"),
+    *("torch_jpeg", "torchvision_jpeg", "webdataset", "mosaic", "litdata", "grain_threads", "grain_processes"),
+)
+_DECODERS = ("simplejpeg_uint8", "kornia_uint8", "opencv_uint8", "torchcodec_uint8")
 LOADER_RATIOS = {
     "float32_over_opencv_raw_pages": Ratio("raw_float32", ("opencv_pages",), 2.5, 4),
     "float32_over_spdl_raw_pages": Ratio("raw_float32", ("spdl_pages",), 2.5, 4),
     "flips_over_ffcv": Ratio("raw_flipped", ("ffcv_pages",), 2, 4),
+    "jpeg_float32_over_fastest": Ratio("jpeg_float32", _FROM_JPEG, 1, 1.5),
+    "jpeg_uint8_over_opencv": Ratio("jpeg_uint8", _OPENCV_UINT8, 1, 1.5),
+    "jpeg_decode_over_fastest": Ratio("jpeg_pages", _DECODERS, 1, 1.2),
     "uint8_over_memcpy": Ratio("raw_pages", ("memcpy",), 0.3, 0.7),
     "resident_over_raw": Ratio("resident_pages", ("raw_pages",), 1.5, 4),
     "float32_over_torch_jpeg": Ratio("raw_float32", ("torch_jpeg",), 12, 20),

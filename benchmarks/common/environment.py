@@ -17,7 +17,7 @@ from harness.runs.provenance import git_state
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "opencv-python", "opencv-python-headless", "pillow")
 PEERS = ("kornia-rs", "simplejpeg", "torchcodec", "spdl", "nvidia-dali-cuda130", "webdataset")
-BENCH_PEERS = ("mosaicml-streaming", "numpy")
+BENCH_PEERS = ("mosaicml-streaming", "litdata", "grain", "turboloader", "numpy")
 
 
 def describe(command: list[str] | None = None) -> dict[str, Any]:
@@ -70,5 +70,5 @@ def versions(names: Iterable[str], path: Sequence[str] = sys.path) -> dict[str, 
 def bench_versions() -> dict[str, str]:
     """Versions in ``.venv-bench``, marked as such."""
     found = versions(BENCH_PEERS, [str(path) for path in BENCH_VENV.glob("lib/python*/site-packages")])
-    complete = found.keys() == set(BENCH_PEERS)
-    return {"mosaicml-streaming": f"{found['mosaicml-streaming']} (numpy {found['numpy']})"} if complete else {}
+    numpy = found.pop("numpy", "of the project")
+    return {name: f"{version} (numpy {numpy})" for name, version in found.items()}

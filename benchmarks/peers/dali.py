@@ -9,8 +9,8 @@ from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 
+from benchmarks.common.data_loader import arrived
 from benchmarks.common.pictures import MEAN, PREFETCH, STD, Pictures
-from benchmarks.peers.data_loader import arrived
 
 
 def batches(pictures: Pictures, *, device: Literal["cpu", "gpu"], colour: Literal["RGB", "GRAY"]) -> Iterator[Tensor]:

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from benchmarks.common.data_loader import Files
 from benchmarks.common.pictures import JPEG_QUALITY, Pictures
 from benchmarks.common.timing import EPOCH_STARTS
-from benchmarks.peers.data_loader import Files
 from datasets.beton.reader import Beton
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from benchmarks.common import pixels
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers import pixels
-from benchmarks.peers.threads import filled
+from benchmarks.common.threads import filled
 
 
 def batches(

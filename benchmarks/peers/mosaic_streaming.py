@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from streaming import MDSWriter, StreamingDataset
 
+from benchmarks.common.data_loader import loader_of
 from benchmarks.common.pictures import Pictures
+from benchmarks.common.pixels import float_sample, start_worker
 from benchmarks.common.timing import EPOCH_STARTS
-from benchmarks.peers.data_loader import loader_of
-from benchmarks.peers.pixels import float_sample, start_worker
 
 
 class Shards(StreamingDataset):  # type: ignore[misc]

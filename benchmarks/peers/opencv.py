@@ -14,9 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from benchmarks.common.data_loader import Files, endless
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers.data_loader import Files, endless
-from benchmarks.peers.pixels import decoded, float_sample, normalise, read, start_worker, warped
+from benchmarks.common.pixels import decoded, float_sample, normalise, read, start_worker, warped
 
 Output = Literal["float32", "uint8"]
 

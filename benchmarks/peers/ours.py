@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from benchmarks.common.data_loader import arrived
 from benchmarks.common.pictures import Pictures
 from benchmarks.common.timing import EPOCH_STARTS
-from benchmarks.peers.data_loader import arrived
 from datasets.augment.policy import Augment
 from datasets.beton.reader import Beton
 from datasets.loading.options import LoaderOptions

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers.pixels import normalise, warped
-from benchmarks.peers.threads import Pool, filled
+from benchmarks.common.pixels import normalise, warped
+from benchmarks.common.threads import Pool, filled
 from datasets.beton.reader import Beton
 
 IN_FLIGHT = 4

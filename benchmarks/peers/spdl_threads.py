@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers.pixels import decoded, normalise, read, warped
-from benchmarks.peers.threads import filled
+from benchmarks.common.pixels import decoded, normalise, read, warped
+from benchmarks.common.threads import filled
 
 
 def batches(pictures: Pictures, *, pixels: Literal["ffmpeg", "opencv"]) -> Iterator[torch.Tensor]:

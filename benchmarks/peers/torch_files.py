@@ -13,8 +13,8 @@ from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import InterpolationMode, v2
 
+from benchmarks.common.data_loader import Files, endless
 from benchmarks.common.pictures import MEAN, STD, Pictures
-from benchmarks.peers.data_loader import Files, endless
 
 
 def batches(pictures: Pictures, *, form: Literal["png", "jpeg", "tensor"]) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ import torch
 import webdataset as wds
 
 from benchmarks.common.pictures import PREFETCH, Pictures
-from benchmarks.peers.pixels import float_sample, start_worker
+from benchmarks.common.pixels import float_sample, start_worker
 
 SHARDS_PER_WORKER = 4
 SHUFFLED = 1000

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import DenseNet, densenet121
 
+from benchmarks.common.data_loader import Files, endless_batches, loader_of
 from benchmarks.common.pictures import Pictures
-from benchmarks.peers.data_loader import Files, endless_batches, loader_of
 from benchmarks.peers.torch_files import pillow_image
 from benchmarks.step.case import NUM_LABELS, Case
 from benchmarks.step.cycles import cycles_on, settled

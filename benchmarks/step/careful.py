@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common.pictures import MEAN, STD, Pictures
+from benchmarks.common.pixels import normalise, read, start_worker
 from benchmarks.peers.opencv import Output, sample_of
-from benchmarks.peers.pixels import normalise, read, start_worker
 from benchmarks.step.baseline import BaselineNetwork, HandWrittenLoop, attention_loss
 from benchmarks.step.case import VALIDATION_BATCHES, Case
 from benchmarks.step.cycles import precision_on

@@ -33,9 +33,9 @@ from datasets.phantom.write import write_phantom
 
 SIZE = 256
 ANGLE = 12.0
-OWN_ARITHMETIC = {"spdl": 0.90, "ffcv_rgb": 0.95}
-"""Share of close pixels of what is in no ratio of the same work: FFmpeg turns about another point, and FFCV decodes
-with the fast transform."""
+OWN_ARITHMETIC = {"spdl": 0.90, "ffcv_rgb": 0.95, "turbo_transforms": 0.90, "turbo_fused": 0.92, "turbo_raw": 0.92}
+"""Share of close pixels of those that decode or turn with an arithmetic of their own; no ratio of the same work has
+them."""
 HERE = [contender for contender in LOADERS if contender.output != DEVICE]
 
 
@@ -55,8 +55,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
 
 
 def process_of(contender: Contender) -> str:
-    """Contenders of one name share a process: all that can; FFCV's writer forks, which none with threads may."""
-    return contender.name if contender.peer == "ffcv_stock" else "own" if contender.own_python else "bench"
+    """Contenders of one name share a process: all that can, for the writers of FFCV, LitData and Grain fork."""
+    if contender.peer in ("ffcv_stock", "lit_chunks", "grain_records"):
+        return contender.name
+    return "own" if contender.own_python else "bench"
 
 
 @pytest.fixture(scope="module")

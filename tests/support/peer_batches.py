@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,8 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001
             said[name] = f"{type(error).__name__}: {error}"
     np.savez(out, **images)
-    print(json.dumps(said))
+    print(json.dumps(said), flush=True)
+    os._exit(0)  # the threads of some loaders would never end
 
 
 if __name__ == "__main__":

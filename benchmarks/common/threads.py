@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
+from benchmarks.common.data_loader import endless_batches
 from benchmarks.common.pictures import PREFETCH, Pictures
-from benchmarks.peers.data_loader import endless_batches
-from benchmarks.peers.pixels import start_worker
+from benchmarks.common.pixels import start_worker
 
 Pool: TypeAlias = Literal["threads", "spdl"]
 Fill: TypeAlias = Callable[[int, np.ndarray], object]
