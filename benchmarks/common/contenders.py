@@ -154,6 +154,7 @@ def _dali(device: str, colour: str) -> Contender:
     return Contender(name, title, output, "dali", options, package="nvidia.dali", workers="threads")
 
 
+_UINT8 = {"output": "uint8"}
 _SAMPLES, _BATCHES = "careful OpenCV DataLoader, by sample", "careful OpenCV DataLoader, by batch"
 LOADERS = (
     _ours("raw_float32", "raw stream", FLOAT32, "raw", augment="all", device="cpu"),
@@ -198,6 +199,7 @@ LOADERS = (
     _turbo("raw", "TurboLoader, raw RGB pages", FLOAT32_FLIPPED),
     _ours("raw_uint8", "raw stream", AUGMENTED, "raw", augment="all"),
     _ours("jpeg_uint8", "JPEG stream", AUGMENTED, "jpeg", augment="all"),
+    _pages("opencv_pages_uint8", "careful threads, OpenCV, raw pages", AUGMENTED, "opencv", options=_UINT8),
     Contender("opencv_samples_uint8", _SAMPLES, AUGMENTED, "opencv", {"output": "uint8", "by": "sample"}),
     Contender("opencv_batches_uint8", _BATCHES, AUGMENTED, "opencv", {"output": "uint8", "by": "batch"}),
     _ours("raw_flipped", "raw stream", FLIPPED, "raw", augment="flip"),
@@ -252,6 +254,7 @@ _DECODERS = ("simplejpeg_uint8", "kornia_uint8", "opencv_uint8", "torchcodec_uin
 LOADER_RATIOS = {
     "float32_over_opencv_raw_pages": Ratio("raw_float32", ("opencv_pages",), 2.5, 4),
     "float32_over_spdl_raw_pages": Ratio("raw_float32", ("spdl_pages",), 2.5, 4),
+    "uint8_over_opencv_raw_pages": Ratio("raw_uint8", ("opencv_pages_uint8",), 2.5, 4),
     "flips_over_ffcv": Ratio("raw_flipped", ("ffcv_pages",), 2, 4),
     "jpeg_float32_over_fastest": Ratio("jpeg_float32", _FROM_JPEG, 1, 1.5),
     "jpeg_uint8_over_opencv": Ratio("jpeg_uint8", _OPENCV_UINT8, 1, 1.5),

@@ -9,7 +9,7 @@ from typing import Any
 from datasets.files import read_json, write_text
 
 BEGIN, END = "<!-- speed: written by python -m benchmarks.page.write benchmarks -->\n", "<!-- speed ends -->\n"
-RAW_PAGES = ("opencv_pages", "spdl_pages")
+RAW_PAGES = ("opencv_pages", "spdl_pages", "opencv_pages_uint8")
 """Peers that read raw pages, as ours does."""
 STEPS = {"ours": "ours", "ours_compiled": "compiled", "careful": "a careful loop", "careful_compiled": "it compiled"}
 

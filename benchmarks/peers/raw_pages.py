@@ -24,8 +24,10 @@ IN_FLIGHT = 4
 """Batches that are written in turn, as many as a loader has on the way."""
 
 
-def batches(pictures: Pictures, *, by: Literal["memcpy", "opencv"], pool: Pool = "threads") -> Iterator[Any]:
-    """Batches of pages (B, S, S) uint8, or of network input (B, 3, S, S) float32."""
+def batches(
+    pictures: Pictures, *, by: Literal["memcpy", "opencv"], pool: Pool = "threads", output: str = "float32"
+) -> Iterator[Any]:
+    """Batches of pages (B, S, S) uint8, of augmented ones (B, 1, S, S), or of network input (B, 3, S, S) float32."""
     beton, size = Beton.open(Path(pictures.beton)), pictures.size
     mapped = np.memmap(beton.path, mode="r").view(np.ndarray)
     starts = beton.layout.offsets(beton.num_samples)
@@ -34,9 +36,13 @@ def batches(pictures: Pictures, *, by: Literal["memcpy", "opencv"], pool: Pool =
     pages = [mapped[start : start + size**2].reshape(size, size) for start in starts.tolist()]
 
     def fill(index: int, out: np.ndarray) -> None:
-        normalise(warped(pages[index], pictures), out)
+        image = warped(pages[index], pictures)
+        if output == "float32":
+            normalise(image, out)
+        else:
+            out[0] = image
 
-    return filled(pictures, fill, floats=True, pool=pool)
+    return filled(pictures, fill, floats=output == "float32", pool=pool)
 
 
 def _copied(pages: np.ndarray, pictures: Pictures) -> Iterator[np.ndarray]:

@@ -22,6 +22,7 @@ RATIO_NAMES = {
     "float32_over_opencv_raw_pages",
     "float32_over_spdl_raw_pages",
     "flips_over_ffcv",
+    "uint8_over_opencv_raw_pages",
     "jpeg_float32_over_fastest",
     "jpeg_uint8_over_opencv",
     "jpeg_decode_over_fastest",

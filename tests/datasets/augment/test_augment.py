@@ -71,8 +71,9 @@ def test_a_large_image_stays_exact_to_its_edges() -> None:
     assert_same_picture(image, 14.9, True)
 
 
-def test_no_rotation_is_an_exact_copy_and_a_flip_an_exact_mirror() -> None:
-    image = small_pages(1, 64)[0]
+@pytest.mark.parametrize("size", [64, 5])
+def test_no_rotation_is_an_exact_copy_and_a_flip_an_exact_mirror(size: int) -> None:
+    image = small_pages(1, size)[0]
     assert np.array_equal(warped(image, 0.0, False), image)
     assert np.array_equal(warped(image, 0.0, True), image[:, ::-1])
 
