@@ -133,7 +133,8 @@ def plan(runs_dir: Path, runs=None):
 
 def start_submit(runs_dir: Path, behaviours: dict[str, str], *, slots: int = 2) -> subprocess.Popen[str]:
     arguments = ["submit", str(runs_dir), str(slots), json.dumps(behaviours)]
-    command = [sys.executable, __file__, *arguments]
+    # Under nohup SIGHUP is ignored, which children inherit.
+    command = ["env", "--default-signal=HUP", sys.executable, __file__, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -13,7 +13,7 @@ from harness.devices.accelerator import make_accelerator
 from harness.networks import NetworkOutput
 from harness.objectives import Sources, build_objective
 from harness.runs.runtime import RuntimeConfig
-from harness.training.build import average_gradients
+from harness.training.parallel import average_gradients
 from harness.training.step import share_of_global_mean
 
 
