@@ -65,19 +65,28 @@ def started(
         yield running, failed
 
 
-def measure_rounds(running: Sequence[Running], *, rounds: int, seconds: float | None) -> dict[str, list[float]]:
+def measure_rounds(
+    running: Sequence[Running], failed: dict[str, str], *, rounds: int, seconds: float | None
+) -> dict[str, list[float]]:
     """Rates by name, one for each round; each round starts with another contender.
 
-    Raises:
-        ContenderError: if a contender ends in the middle.
+    One that ends in the middle has no rates; ``failed`` then says why.
     """
     rates: dict[str, list[float]] = {one.contender.name: [] for one in running}
     for number in range(rounds):
         for one in rotated(running, number * len(running) // rounds):
-            rate = one.round(seconds)
-            rates[one.contender.name].append(rate)
-            said = f"round {number + 1}/{rounds}  {one.contender.name:<24}{rate:>12,.0f} images/s"
-            print(said, file=sys.stderr, flush=True)
+            name = one.contender.name
+            if name in failed:
+                continue
+            try:
+                rate = one.round(seconds)
+            except ContenderError as error:
+                del rates[name]
+                failed[name] = str(error)
+                print(f"round {number + 1}/{rounds}  {name}: {error}", file=sys.stderr, flush=True)
+                continue
+            rates[name].append(rate)
+            print(f"round {number + 1}/{rounds}  {name:<24}{rate:>12,.0f} images/s", file=sys.stderr, flush=True)
     return rates
 
 

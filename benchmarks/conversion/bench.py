@@ -77,7 +77,7 @@ class BenchConvert(PicturesBench):
             absent = {one.name: why for one in contenders if (why := one.missing(pictures, gpu=False))}
             there = [one for one in contenders if one.name not in absent]
             with started(there, folder / "pictures.json", folder) as (running, failed):
-                values = measure_rounds(running, rounds=self.rounds, seconds=None)
+                values = measure_rounds(running, failed, rounds=self.rounds, seconds=None)
         failed |= absent
         rows = [Row.of(one, values.get(one.name, ()), failed.get(one.name)) for one in contenders]
         environment |= {"kind": "convert", "note": NOTE, "radiographs": len(sources), "made_up": self.images is None}

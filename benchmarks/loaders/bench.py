@@ -58,7 +58,7 @@ class BenchLoader(PicturesBench):
             absent = {one.name: why for one in contenders if (why := one.missing(pictures, gpu=gpu)) is not None}
             present = [one for one in contenders if one.name not in absent]
             with started(present, folder / "pictures.json", folder) as (running, failed):
-                values = measure_rounds(running, rounds=self.rounds, seconds=self.seconds)
+                values = measure_rounds(running, failed, rounds=self.rounds, seconds=self.seconds)
             reasons = failed | absent
             rows = [Row.of(one, values.get(one.name, ()), reasons.get(one.name), pictures) for one in contenders]
         environment |= {"kind": "loader", "note": NOTE, "radiographs": len(pictures.png)}

@@ -129,7 +129,7 @@ class BenchScaling:
         replace(pictures, workers=point.workers, batch_size=point.batch_size).write(file)
         print(f"{point.workers} workers, {point.size} px, batches of {point.batch_size}", file=sys.stderr, flush=True)
         with started(by_names(SCALED), file, folder) as (running, failed):
-            values = measure_rounds(running, rounds=self.rounds, seconds=self.seconds)
+            values = measure_rounds(running, failed, rounds=self.rounds, seconds=self.seconds)
         rows = [asdict(Row.of(one, values.get(one.name, ()), failed.get(one.name))) for one in by_names(SCALED)]
         return {**point._asdict(), "rows": rows}
 
