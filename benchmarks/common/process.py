@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from benchmarks.common.contenders import ROOT, environment
 from benchmarks.common.pictures import Pictures
 
 SHOWN_LINES = 6
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt): ")
 
 
 class ContenderError(RuntimeError):
@@ -51,8 +53,7 @@ class Process:
         ready, _, _ = select.select([output], [], [], limit_s)
         line = output.readline() if ready else ""
         if not line:
-            words = self._log.read_text(errors="replace").strip().splitlines()[-SHOWN_LINES:]
-            said = " / ".join(words) or "it said nothing"
+            said = last_words(self._log.read_text(errors="replace"))
             raise ContenderError(f"ended: {said}" if ready else f"no answer in {limit_s:.0f} s: {said}")
         return json.loads(line)
 
@@ -74,6 +75,13 @@ class Process:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
+
+
+def last_words(log: str) -> str:
+    """The last exception that a log names, else its last lines."""
+    lines = log.strip().splitlines()
+    exceptions = [line for line in lines if EXCEPTION.match(line)]
+    return exceptions[-1] if exceptions else " / ".join(lines[-SHOWN_LINES:]) or "it said nothing"
 
 
 def answer_questions(pictures: Path, set_up: Callable[[Pictures], Callable[[Any], Any]]) -> None:

@@ -15,8 +15,9 @@ from benchmarks.common.settings import PicturesBench, check_names, check_positiv
 
 NOTE = (
     "Each contender has a process of its own and the same cores and number of workers; all read the same radiographs "
-    "from a warm page cache. Rounds are interleaved, and a contender's processes are stopped while it is not its "
-    "turn. Start-up of process, epoch and queues is left out for all alike. A batch counts when it is handed over."
+    "from a warm page cache. Contenders of one output run in interleaved rounds, their processes stopped while it is "
+    "not their turn; one output follows another. Start-up of process, epoch and queues is left out for all "
+    "alike. A batch counts when it is handed over."
 )
 
 
@@ -57,9 +58,13 @@ class BenchLoader(PicturesBench):
             gpu = environment["gpu"] is not None
             absent = {one.name: why for one in contenders if (why := one.missing(pictures, gpu=gpu)) is not None}
             present = [one for one in contenders if one.name not in absent]
-            with started(present, folder / "pictures.json", folder) as (running, failed):
-                values = measure_rounds(running, failed, rounds=self.rounds, seconds=self.seconds)
-            reasons = failed | absent
+            values: dict[str, list[float]] = {}
+            reasons = absent
+            for output in dict.fromkeys(one.output for one in present):
+                group = [one for one in present if one.output == output]
+                with started(group, folder / "pictures.json", folder) as (running, failed):
+                    values |= measure_rounds(running, failed, rounds=self.rounds, seconds=self.seconds)
+                reasons |= failed
             rows = [Row.of(one, values.get(one.name, ()), reasons.get(one.name), pictures) for one in contenders]
         environment |= {"kind": "loader", "note": NOTE, "radiographs": len(pictures.png)}
         environment |= {"made_up": self.images is None, **shape, "seconds": self.seconds}

@@ -217,7 +217,7 @@ def _warp(
         _pack_squares(page, squares, out.shape[0])
         for i in range(out.shape[0]):
             _warp_row(page, squares, out[i], scratch, i, view)
-    elif mirror < 0.0:  # the same bits, ten times as fast
+    elif mirror < 0.0:  # nothing to interpolate: the same bits
         _mirror(page, out)
     else:
         _copy(page, out)

@@ -96,9 +96,8 @@ def nvml_counter(uuid: str) -> Counter | None:
         nonlocal before
         try:
             now = pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
-            clients = pynvml.nvmlDeviceGetMPSComputeRunningProcesses(
-                gpu
-            )  # of its daemon, which computes nothing itself
+            # Clients of an MPS daemon, which computes nothing itself.
+            clients = pynvml.nvmlDeviceGetMPSComputeRunningProcesses(gpu)
             neighbours = clients or pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)
         except pynvml.NVMLError as error:
             raise OSError(f"NVML: {error}") from None

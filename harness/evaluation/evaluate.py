@@ -65,11 +65,7 @@ def evaluate_run(
     else:
         shared = shared_labels(beton, outputs, folder.path)
         labels, columns = tuple(shared), list(shared.values())
-    if beton.image_size != config.data.image_size:
-        raise InputError(
-            f"{beton.path}: images of {beton.image_size} px, but {folder.path} was trained on "
-            f"{config.data.image_size} px; convert with --size {config.data.image_size}"
-        )
+    _check_size(beton, config.data.image_size, folder.path)
     accelerator = make_accelerator(runtime)
     network = network_with(config.network, tensors, len(outputs), accelerator.device)
     subset = config.data.subset if split == "train" and beton.sidecar.dataset == config.data.dataset else "full"
@@ -91,6 +87,12 @@ def evaluate_run(
             folder.evaluations_dir.mkdir(exist_ok=True)
             write_json(folder.evaluations_dir / f"{dataset}_{split}.json", result)
     return result
+
+
+def _check_size(beton: Beton, size: int, owner: Path) -> None:
+    if beton.image_size != size:
+        trained = f"{owner} was trained on {size} px; convert with --size {size}"
+        raise InputError(f"{beton.path}: images of {beton.image_size} px, but {trained}")
 
 
 def shared_labels(beton: Beton, outputs: Sequence[str], owner: Path) -> dict[str, int]:

@@ -1,19 +1,21 @@
-"""What submissions to every queue share: one at a time, of code that is committed, and of nothing that is settled."""
+"""What submissions to every queue share: one at a time, of committed code, nothing settled or cancelled."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
 from datasets.errors import InputError
+from datasets.files import read_json, write_json
 from harness.runs.lock import RunLock
 from harness.runs.provenance import ROOT, git_state
-from launch.executors.base import Outcome
+from launch.executors.base import Outcome, UnreachableError
 from launch.plan.decide import Decision
 from launch.plan.run_state import ABSENT, RunState
 
+CANCELLED_NAME = "cancelled.json"
 LOCK_WAIT_S = 300.0
 LOCK_POLL_S = 0.1
 HELD = ("queued", "running")
@@ -46,6 +48,23 @@ def submit_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def read_cancelled(folder: Path) -> set[str]:
+    """Return the ids of the runs that a person cancelled and nobody has submitted since."""
+    path = folder / CANCELLED_NAME
+    try:
+        return set(read_json(path)) if path.exists() else set()
+    except (InputError, TypeError):
+        raise UnreachableError(
+            f"{path}: not a list of runs; remove it, and cancel again what shall stay out"
+        ) from None
+
+
+def write_cancelled(folder: Path, run_ids: Set[str]) -> None:
+    """Replace them, if they have changed."""
+    if run_ids != read_cancelled(folder):
+        write_json(folder / CANCELLED_NAME, sorted(run_ids))
 
 
 def settled(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_machine import MACHINE
 
 from benchmarks.whole.bench import MINUTES, BenchAll
 from benchmarks.whole.feeds import card_rates, feeds, gpus
@@ -30,16 +31,7 @@ def scaling(**cold: float) -> dict[str, Any]:
     environment = {
         "kind": "scaling",
         "command": "cxr bench all --quick",
-        "cpu": "A processor",
-        "cores": 2,
-        "memory_gb": 8.0,
-        "gpu": None,
-        "system": "Linux",
-        "python": "3.11",
-        "versions": {"torch": "2.14"},
-        "commit": "abc",
-        "date": "today",
-        "load_average": 0.1,
+        **MACHINE,
     }
     return {"environment": environment, "points": [{"rows": [float32]}], "cold": [{**row, **cold}]}
 

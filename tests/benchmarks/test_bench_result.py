@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_machine import MACHINE
 
 from benchmarks.page.result import result_section
 from benchmarks.page.write import write_results
@@ -85,16 +86,7 @@ def test_the_page_shows_first_steps_and_the_parts_that_a_loop_has(tmp_path: Path
     environment = {
         "kind": "result",
         "command": "cxr bench result",
-        "cpu": "A processor",
-        "cores": 2,
-        "memory_gb": 8.0,
-        "gpu": None,
-        "system": "Linux",
-        "python": "3.11",
-        "versions": {"torch": "2.14"},
-        "commit": "abc",
-        "date": "today",
-        "load_average": 0.1,
+        **MACHINE,
         "note": "How.",
         "made_up": True,
         "device": "cpu",

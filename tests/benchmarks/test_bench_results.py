@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_machine import MACHINE
 
 from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, Contender, Ratio
 from benchmarks.common.results import Row, as_json, ratios, spread
@@ -60,16 +61,7 @@ def measured(kind: str, rows: list[Row], found: dict[str, float | None]) -> dict
         "batch_size": 4,
         "workers": 2,
         "seconds": 0.5,
-        "cpu": "A processor",
-        "cores": 2,
-        "memory_gb": 8.0,
-        "gpu": None,
-        "system": "Linux",
-        "python": "3.11",
-        "versions": {"torch": "2.14"},
-        "commit": "abc",
-        "date": "today",
-        "load_average": 0.1,
+        **MACHINE,
         "load_average_after": 0.2,
     }
     return as_json(environment, rows, found)

@@ -25,11 +25,17 @@ from launch.executors.clusters.profile import JobProfile
 from launch.executors.clusters.queued import HeldJob, NewJob, QueuedRun
 from launch.executors.commands import ask
 from launch.executors.prepare import TrainCommand, prepare_folder
-from launch.executors.reconcile import HELD, refuse_changed_code, settled, submit_lock
+from launch.executors.reconcile import (
+    HELD,
+    read_cancelled,
+    refuse_changed_code,
+    settled,
+    submit_lock,
+    write_cancelled,
+)
 from launch.executors.slurm.ending import NEVER_BEGAN
 from launch.executors.slurm.profile import read_profile
 from launch.executors.slurm.sbatch import stop_after
-from launch.executors.slurm.submission import read_cancelled, write_cancelled
 from launch.executors.slurm.worker import Job, JobRun
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.decide import decide

@@ -17,9 +17,9 @@ from datasets.logging_setup import set_up_logging
 from harness.runs.folder import RunFolder
 from launch.executors.clusters.queued import QueuedRun
 from launch.executors.placement import Placement
+from launch.executors.reconcile import read_cancelled
 from launch.executors.signals import caught_signals
 from launch.executors.slurm.environment import JobStart
-from launch.executors.slurm.submission import read_cancelled
 from launch.executors.slurm.worker import POLL_S, RunWorker
 from launch.plan.history import read_history
 

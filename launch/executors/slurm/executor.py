@@ -13,14 +13,21 @@ from pathlib import Path
 
 from datasets.errors import InputError
 from launch.executors.base import Executor, Outcome, SubmitRequest
-from launch.executors.reconcile import HELD, refuse_changed_code, settled, submit_lock
+from launch.executors.reconcile import (
+    HELD,
+    read_cancelled,
+    refuse_changed_code,
+    settled,
+    submit_lock,
+    write_cancelled,
+)
 from launch.executors.slurm.batch import Batch
 from launch.executors.slurm.places import ProfilePlace, load_places
 from launch.executors.slurm.queue import DEFAULT_MAX_ARRAY_SIZE, cancel_jobs
 from launch.executors.slurm.sbatch import refuse_what_no_node_has, render
 from launch.executors.slurm.stages import Task, arrays
 from launch.executors.slurm.states import QueueView
-from launch.executors.slurm.submission import new_submission, read_cancelled, write_cancelled
+from launch.executors.slurm.submission import new_submission
 from launch.grids.grid import GridRun
 from launch.plan.decide import decide
 from launch.plan.run_state import RunState, read_states

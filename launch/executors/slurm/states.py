@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from launch.executors.reconcile import read_cancelled
 from launch.executors.slurm.ending import CANCELLED, NEVER_BEGAN
 from launch.executors.slurm.queue import PENDING, QueuedJob, read_queue, recorded_failures
-from launch.executors.slurm.submission import Place, places, read_cancelled, read_submissions
+from launch.executors.slurm.submission import Place, places, read_submissions
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
 

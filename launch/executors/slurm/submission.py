@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from launch.executors.base import UnreachableError
-
-CANCELLED_NAME = "cancelled.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,23 +82,6 @@ def read_submissions(folder: Path) -> list[Submission]:
             advice = f"once squeue shows no job of the name {path.stem}, remove it"
             raise UnreachableError(f"{path}: not a submission; {advice}") from None
     return sorted(found, key=lambda submission: (submission.submitted, submission.name))
-
-
-def read_cancelled(folder: Path) -> set[str]:
-    """Return the ids of the runs that a person cancelled and nobody has submitted since."""
-    path = folder / CANCELLED_NAME
-    try:
-        return set(read_json(path)) if path.exists() else set()
-    except (InputError, TypeError):
-        raise UnreachableError(
-            f"{path}: not a list of runs; remove it, and cancel again what shall stay out"
-        ) from None
-
-
-def write_cancelled(folder: Path, run_ids: Set[str]) -> None:
-    """Replace them, if they have changed."""
-    if run_ids != read_cancelled(folder):
-        write_json(folder / CANCELLED_NAME, sorted(run_ids))
 
 
 def places(submissions: Iterable[Submission], numbers: Mapping[str, str]) -> dict[str, Place]:

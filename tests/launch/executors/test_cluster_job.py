@@ -18,7 +18,7 @@ from launch.executors.clusters.job import GO_ON, run_job
 from launch.executors.clusters.lsf import LsfExecutor
 from launch.executors.clusters.queued import HeldJob, QueuedRun
 from launch.executors.prepare import prepare_folder
-from launch.executors.slurm.submission import write_cancelled
+from launch.executors.reconcile import write_cancelled
 from launch.executors.slurm.worker import Job, JobRun
 from launch.plan.history import read_history
 from launch.plan.run_state import RunState
