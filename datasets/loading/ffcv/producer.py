@@ -6,6 +6,7 @@ blocks when asked for more after the end.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from queue import Empty, Full
 from typing import Any
@@ -18,6 +19,8 @@ from datasets.loading.ffcv.imports import EpochIterator
 
 POLL_S = 0.2
 """How often a waiting thread looks whether the other side is gone."""
+START_S = 1.0
+"""Time that a thread gets to run, if the system is to run it at all."""
 
 
 class LoaderFailedError(RuntimeError):
@@ -36,6 +39,17 @@ class EpochProducer(EpochIterator):  # type: ignore[misc]
             super().__init__(loader, order)
         except RuntimeError as error:  # how Python says that the system gave no thread
             raise LoaderFailedError(f"{loader.path}: cannot start reading: {error}") from error
+
+    def start(self) -> None:
+        """Start the thread; one that Ctrl-C comes in between has ended before it is passed on."""
+        try:
+            super().start()
+        except KeyboardInterrupt:
+            deadline = time.monotonic() + START_S
+            while self.ident is None and time.monotonic() < deadline:  # it may be about to run
+                time.sleep(POLL_S / 100)
+            self.close()
+            raise
 
     def run(self) -> None:
         """Decode batch after batch; runs in the producer thread, which FFCV's ``__init__`` starts."""

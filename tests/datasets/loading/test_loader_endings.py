@@ -199,6 +199,31 @@ for epoch in itertools.count():
     assert stderr_after_ctrl_c(process, "reading", 10).endswith("KeyboardInterrupt")
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_ctrl_c_while_the_thread_starts_leaves_none(
+    betons: dict[str, Beton], monkeypatch: pytest.MonkeyPatch, is_running: bool
+) -> None:
+    """Whether it comes once the thread runs, or before the system runs it."""
+    start, begun = threading.Thread.start, list[threading.Thread]()
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        if is_running:
+            start(thread)
+        else:
+            threading.Timer(0.1, start, (thread,)).start()
+        begun.append(thread)
+        raise KeyboardInterrupt
+
+    beton = betons["raw"]
+    options = LoaderOptions(batch_size=8, shuffle=False, num_workers=2)
+    loader = open_tier(beton, np.arange(beton.num_samples), options, tier="raw")
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loader.epoch(0)
+    assert [(thread.ident is not None, thread.is_alive()) for thread in begun] == [(True, False)]
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_want_of_memory_is_an_error_and_no_hang(tmp_path: Path, tier: str) -> None:
     beton = write_small_beton(tmp_path, 96, image_size=512, encoding="jpeg" if tier == "jpeg" else "raw")
