@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import InputError
-from datasets.files import read_json_object, write_json
+from datasets.files import read_json_object, write_text
 
 NAME = ".known_results.json"
 LEAST_NEW = 500
@@ -38,18 +39,21 @@ class KnownResults:
         found = self._known.get(run_id)
         return found["facts"] if found is not None and found["stamp"] == self._stamp(run_id) else None
 
+    def is_settled(self, run_id: str) -> bool:
+        """Whether the facts of a run will stay as they are, so that they can be added."""
+        stamp = self._stamp(run_id)
+        return stamp is not None and time.time() - stamp[0] / 1e9 > SETTLED_S
+
     def add(self, run_id: str, facts: dict[str, Any]) -> None:
         """Remember the facts of a done run."""
-        stamp = self._stamp(run_id)
-        if stamp is not None and time.time() - stamp[0] / 1e9 > SETTLED_S:
-            self._known[run_id] = {"stamp": stamp, "facts": facts}
-            self._num_new += 1
+        self._known[run_id] = {"stamp": self._stamp(run_id), "facts": facts}
+        self._num_new += 1
 
     def write(self) -> None:
         """Keep what is new for the next look, where that is much and the folder may be written to."""
         if self._num_new >= LEAST_NEW:
             with suppress(OSError):
-                write_json(self._file, {"version": self._version, "known": self._known})
+                write_text(self._file, json.dumps({"version": self._version, "known": self._known}))
 
     def _stamp(self, run_id: str) -> list[int] | None:
         try:

@@ -213,15 +213,15 @@ def grid_power(
     paths = {dataset: beton_of(dataset, data_dir) for dataset in datasets}
     there = {name: path for name, path in paths.items() if all(file.exists() for file in beton_files(path))}
     splits = {dataset: count_test_split(path) for dataset, path in there.items()}
-    measured = _measured(cells.values(), runs_dir) if assumed.sd_seeds is None else {}
+    shown = [members for members in cells.values() if members[0].config.data.dataset in splits]
+    measured = _measured(shown, runs_dir) if assumed.sd_seeds is None else {}
     found = []
-    for members in cells.values():
+    for members in shown:
         data = members[0].config.data
-        if data.dataset in splits:
-            otherwise = (SD_SEEDS if assumed.sd_seeds is None else assumed.sd_seeds, 0)
-            name = re.sub(r"_r\d+$", "", members[0].name)
-            seeds = measured.get((data.dataset, data.subset), otherwise)
-            found.append(cell_power(name, members, splits[data.dataset], assumed, seeds))
+        otherwise = (SD_SEEDS if assumed.sd_seeds is None else assumed.sd_seeds, 0)
+        name = re.sub(r"_r\d+$", "", members[0].name)
+        seeds = measured.get((data.dataset, data.subset), otherwise)
+        found.append(cell_power(name, members, splits[data.dataset], assumed, seeds))
     return tuple(found), tuple(dataset for dataset in datasets if dataset not in splits)
 
 

@@ -6,7 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,9 +128,9 @@ def _known_state(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts]
     if found is not None:
         return _done(run, RunFolder(runs_dir / run.run_id), found["content_hash"], facts, found["state"])
     state = read_state(run, runs_dir, facts)
-    if state.state == "done":
+    if state.state == "done" and known.is_settled(run.run_id):
         result = RunFolder(runs_dir / run.run_id).result() or {}
-        values = {name: value for name, value in asdict(state).items() if value is not None and name != "state"}
+        values = {name: value for name, value in vars(state).items() if value is not None and name != "state"}
         known.add(run.run_id, {"content_hash": result.get("content_hash"), "state": values})
     return state
 
