@@ -205,18 +205,18 @@ def grid_power(
     Raises:
         InputError: for a beton that is there and cannot be read, and a dataset that is not known.
     """
-    cells: dict[str, list[GridRun]] = defaultdict(list)
-    for run in runs:
-        if run.kind == "repetition":
-            cells[dataclasses.replace(run.config, seed=0).hash].append(run)
-    datasets = dict.fromkeys(members[0].config.data.dataset for members in cells.values())
+    repetitions = [run for run in runs if run.kind == "repetition"]
+    datasets = dict.fromkeys(run.config.data.dataset for run in repetitions)
     paths = {dataset: beton_of(dataset, data_dir) for dataset in datasets}
     there = {name: path for name, path in paths.items() if all(file.exists() for file in beton_files(path))}
     splits = {dataset: count_test_split(path) for dataset, path in there.items()}
-    shown = [members for members in cells.values() if members[0].config.data.dataset in splits]
-    measured = _measured(shown, runs_dir) if assumed.sd_seeds is None else {}
+    cells: dict[str, list[GridRun]] = defaultdict(list)
+    for run in repetitions:
+        if run.config.data.dataset in splits:
+            cells[dataclasses.replace(run.config, seed=0).hash].append(run)
+    measured = _measured(cells.values(), runs_dir) if assumed.sd_seeds is None else {}
     found = []
-    for members in shown:
+    for members in cells.values():
         data = members[0].config.data
         otherwise = (SD_SEEDS if assumed.sd_seeds is None else assumed.sd_seeds, 0)
         name = re.sub(r"_r\d+$", "", members[0].name)
