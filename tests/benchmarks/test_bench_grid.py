@@ -13,7 +13,6 @@ import pytest
 from benchmarks.grids.bench import BenchGrid, grid_ratios, table
 from benchmarks.grids.fake_slurm import num_calls, write_commands
 from benchmarks.grids.made_up import made_up_grid, write_run_folders
-from benchmarks.grids.made_up import made_up_grid, write_run_folders
 from datasets.errors import InputError
 from launch.cli import main
 from launch.grids.paper import paper_grid
