@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.config import RunConfig
 from harness.runs.folder import RunFolder
 from harness.runs.step_hashes import read_steps
 from harness.verification.check import Check, compared, not_checked
@@ -22,6 +24,20 @@ STEPS, EPOCHS, RESULT = "training steps", "training epochs", "training result"
 def recorded_steps(run: RecordedRun, steps: int) -> list[dict[str, Any]]:
     """The hashed steps of the run among its first ``steps``."""
     return [line for line in read_steps(run.folder) if line["step"] <= steps]
+
+
+def retraining_config(run: RecordedRun) -> RunConfig:
+    """The config to train again: of a later rung of a beta search by halving, which went on with another run's
+    checkpoint, that of its point from the first step on, which has the same bits.
+
+    Raises:
+        ValueError: when the run's beta is no point of its search.
+    """
+    search = run.config.promotion
+    if search is None:
+        return run.config
+    point = search.full.runs[search.points.index(run.result.get("beta"))]
+    return replace(point, schedule=run.config.schedule)
 
 
 def retraining_options(run: RecordedRun, steps: int) -> dict[str, Any]:
@@ -45,9 +61,9 @@ def retraining_options(run: RecordedRun, steps: int) -> dict[str, Any]:
 def obstacle(run: RecordedRun, steps: int, ours: Mapping[str, Any]) -> Check | None:
     """Why the first steps cannot be compared here; None where they can."""
     lines = recorded_steps(run, steps)
-    if run.config.promotion is not None:
-        why = "the run went on with another's checkpoint, which is not kept"
-        return not_checked(STEPS, why, "verify the runs of its search's first rung")
+    search, beta = run.config.promotion, run.result.get("beta")
+    if search is not None and beta not in search.points:
+        return Check(name=STEPS, outcome="failed", what=f"beta is {beta}, which is no point of the run's search")
     if not lines:
         why = "the run has no hashes of its first steps (steps.jsonl): code that trained it did not record them"
         return not_checked(STEPS, why, "train the run again with this version")

@@ -15,6 +15,7 @@ from datasets.beton.mixed import open_beton
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
 from datasets.sources.registry import beton_files
+from harness.config import RunConfig
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.devices.arithmetic import arithmetic
 from harness.runs.folder import RunFolder
@@ -27,12 +28,13 @@ from harness.verification.retraining import (
     compare_retraining,
     obstacle,
     recorded_steps,
+    retraining_config,
     retraining_options,
 )
 
 logger = logging.getLogger(__name__)
-Retrain = Callable[[RunFolder, RuntimeConfig], None]
-"""Trains the run of a folder anew under a runtime that says where, until its ``max_steps``."""
+Retrain = Callable[[RunConfig, RuntimeConfig], None]
+"""Trains a config under a runtime that says where, until its ``max_steps``."""
 
 
 def verify_run(folder: RunFolder, runtime: RuntimeConfig, *, steps: int, retrain: Retrain) -> dict[str, Any]:
@@ -107,17 +109,17 @@ def _check_training(
         return
     with tempfile.TemporaryDirectory(prefix="cxr-verify-") as scratch:
         again = RunFolder(Path(scratch, "run"))
-        options = retraining_options(run, steps)
+        config, options = retraining_config(run), retraining_options(run, steps)
         threads = recorded_steps(run, steps)[0].get("threads")
         runtime = replace(
             runtime,
             **options,
             num_threads=threads or runtime.num_threads,
             runs_dir=link_runs(Path(scratch, "runs"), runtime.runs_dir, run),
-            run_folders={run.config.run_id: again.path},
+            run_folders={config.run_id: again.path},
         )
         try:
-            retrain(run.folder, runtime)
+            retrain(config, runtime)
         except InputError as error:
             yield not_checked(STEPS, f"it cannot be trained again: {error}", "see --data-dir and --runs-dir")
             return

@@ -34,7 +34,8 @@ def check_profile(path: Path) -> Iterator[Finding]:
     for place in places:
         cluster, its = place.cluster, "" if place.rule is None else f"{place.name}: "
         checks = (_check_partition(cluster, rows), _check_features(cluster), _check_nodes(cluster))
-        found_here = [finding for check in (*checks, _check_with_sbatch(cluster)) for finding in check]
+        last = (_check_with_sbatch(cluster), _check_requeue(cluster))
+        found_here = [finding for check in (*checks, *last) for finding in check]
         findings += [replace(finding, what=its + finding.what) for finding in found_here]
     yield from findings
     if not any(finding.level == "fail" for finding in findings):
@@ -98,3 +99,10 @@ def _check_with_sbatch(cluster: ClusterConfig) -> Iterator[Finding]:
     if answer is None:
         words = why.removeprefix("sbatch: ").removeprefix("allocation failure: ")
         yield fail(AREA, f"sbatch would refuse its jobs: {words}", "mend the key of the profile that this is about")
+
+
+def _check_requeue(cluster: ClusterConfig) -> Iterator[Finding]:
+    """Whether the profile keeps jobs from going back into the queue."""
+    if cluster.no_requeue is not None:
+        what = f"sbatch.{cluster.no_requeue}: a run that is preempted or meets its time limit leaves the queue"
+        yield warn(AREA, what, "leave it out, else cxr grid watch, or submit again, goes on with such runs")

@@ -179,7 +179,7 @@ class QueueDrill:
         try:
             ask("scontrol", "requeue", str(victim.state.job))
         except QueueError as error:
-            self.findings.append(no_requeue(str(error)))
+            self.findings.append(no_requeue(str(error), self.cluster, self.profile))
             victim.prevented = f"{error}; cancelled and submitted again"
             yield from self._cancel_and_retry(victim)
 
@@ -195,7 +195,7 @@ class QueueDrill:
         text = log.read_text(encoding="utf-8", errors="replace") if log is not None and log.exists() else ""
         refused = re.search(rf"{NOT_QUEUED_AGAIN} \((.*?)\);", text)
         if refused is not None:
-            return [no_requeue(refused[1])]
+            return [no_requeue(refused[1], self.cluster, self.profile)]
         return [no_warning(self.profile)] if victim.name == SHORT else []
 
     def _until_done(self, victim: Victim) -> Waiting:

@@ -92,8 +92,12 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     ]
 
 
-def no_requeue(refusal: str) -> Finding:
-    """Return what follows when the queue refused to take a running job back, which every job of ours asks for."""
+def no_requeue(refusal: str, cluster: ClusterConfig, profile: Path) -> Finding:
+    """Return what follows when a running job was not taken back, which every job asks for unless the profile forbids
+    it."""
+    if cluster.no_requeue is not None:
+        what = "the profile has jobs leave the queue when they are preempted or meet their time limit"
+        return warn("requeue", what, f"{line_of(profile, cluster.no_requeue)}; leave it out, else {AGAIN}")
     what = re.sub(r" for job \S+", "", refusal)
     return warn("requeue", what, f"the site forbids it, and no line of the profile allows it; {AGAIN}")
 

@@ -118,7 +118,7 @@ class Plan(GridOptions):
     price_per_gpu_hour: float | None = None
     """Also say what all of it costs at this price, in whatever currency."""
     cluster: Path | None = None
-    """A cluster profile: also say how many runs, and how much GPU time, each of its places gets."""
+    """A profile of SLURM: also say how many runs, and how much GPU time, each of its places gets."""
     json: bool = False
     """Print JSON alone: grid, cost (images, GPU-hours, critical path), and for each run id, name, kind, needs, cells,
     printed (the paper's value), config, cost, action, reason; shows, as cxr power --json; money, of a price;

@@ -18,6 +18,7 @@ from datasets.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.config import RunConfig
     from harness.runs.folder import RunFolder
     from harness.runs.runtime import RuntimeConfig
 
@@ -88,25 +89,27 @@ class Verify:
             sys.exit(1)
 
 
-def retrain(folder: RunFolder, runtime: RuntimeConfig) -> None:
-    """Train the run of a folder anew under ``runtime``, in as many processes as it asks for.
+def retrain(config: RunConfig, runtime: RuntimeConfig) -> None:
+    """Train a config under ``runtime``, in as many processes as it asks for.
 
     Raises:
         InputError: when the run cannot be trained here.
     """
     from harness.runs.step_hashes import StepsDone
+    from harness.training.preflight import write_config
     from harness.training.run import train_run
     from launch.cli.train import Train
     from launch.executors.ranks import run_ranks
 
-    config, processes = folder.config(), runtime.num_processes or 1
+    folder, processes = runtime.folder_of(config), runtime.num_processes or 1
     if processes == 1:
         with suppress(StepsDone):
             train_run(config, runtime)
         return
     fields = {item.name for item in dataclasses.fields(Train)} & {item.name for item in dataclasses.fields(runtime)}
     options = {name: getattr(runtime, name) for name in fields}
-    train = Train(config=folder.path, out=runtime.folder_of(config).path, **options)
+    write_config(folder, config)
+    train = Train(config=folder.path, out=folder.path, **options)
     status = run_ranks([sys.executable, "-m", "launch.cli", "train", *train.arguments()], processes)
     if status != 0:
         raise InputError(f"{processes} processes that trained it again ended with status {status}; see above")

@@ -138,7 +138,7 @@ class Batch:
         return submission
 
     def _job(self, task: Task) -> Job:
-        names = ("num_ranks", "mps", "time_min", "signal_delay_s", "max_tries", "max_restarts", "on_end")
+        names = ("num_ranks", "mps", "time_min", "signal_delay_s", "max_tries", "max_restarts", "on_end", "requeues")
         cluster = task.place.cluster
         runs = tuple(
             JobRun(

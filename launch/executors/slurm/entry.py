@@ -36,6 +36,7 @@ REQUEUE_WAIT_S = 90.0
 RANK_WAIT_S = 15.0
 """Time that the first process gets to fail by itself and say why, before a failed one pulls it down."""
 NOT_QUEUED_AGAIN = "could not be queued again"
+NO_REQUEUE = "the profile forbids it by no-requeue"
 TERMINATED = 128 + signal.SIGTERM
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,8 @@ def run_job(job: Job) -> list[str]:
             known = announced is not None and announced[0] == signals.number
             _end_stopped_job(job, workers, announced[1] if announced and known else find_cause(), signals)
         if any(worker.wants_requeue for worker in workers):
-            logger.info("the job is queued again, to start all processes anew")
-            _go_back(signals, as_first=True)
+            logger.info("all processes have to start anew, by a job that is queued again")
+            _go_back(job, signals, as_first=True)
     failures = [f"{worker.run.name}: {worker.failure}" for worker in workers if worker.failure]
     if failures:
         if start.rank:
@@ -180,13 +181,15 @@ def _end_stopped_job(job: Job, workers: Sequence[RunWorker], ending: Ending, sig
     is_first = stopped[0].rank == 0
     if is_first:
         _refuse_endless_restarts(job, stopped, ending.name)
-    _go_back(signals, as_first=is_first)
+    _go_back(job, signals, as_first=is_first)
 
 
-def _go_back(signals: StopSignals, *, as_first: bool) -> NoReturn:
+def _go_back(job: Job, signals: StopSignals, *, as_first: bool) -> NoReturn:
     """Let the first process queue the job again, and wait until SLURM ends this one: leaving would end the job."""
     if as_first:
         try:
+            if not job.requeues:
+                raise UnreachableError(NO_REQUEUE)
             ask("scontrol", "requeue", JobStart.here().job, timeout_s=60.0)
         except UnreachableError as error:
             raise JobFailedError(f"{NOT_QUEUED_AGAIN} ({error}); cxr grid submit goes on with it") from None

@@ -24,6 +24,9 @@ RESERVED = {
 }
 """Options of sbatch that a profile may not set beside the harness, and why."""
 
+REQUEUE = {"requeue": True, "no-requeue": False, "no_requeue": False}
+"""Options of sbatch that say whether a job may be queued again, with the value by which it may."""
+
 Profile = TypeVar("Profile")
 Count = Annotated[int, Field(ge=1)]
 
@@ -107,6 +110,16 @@ class ClusterConfig:
             raise ValueError(f"sbatch.{reserved[0]}: {RESERVED[reserved[0]]}")
 
     @property
+    def requeues(self) -> bool:
+        """Whether jobs may go back into the queue."""
+        return self.no_requeue is None
+
+    @property
+    def no_requeue(self) -> str | None:
+        """The key of the table sbatch that forbids it, if there is one."""
+        return next((key for key, allowing in REQUEUE.items() if self.sbatch.get(key, allowing) != allowing), None)
+
+    @property
     def train_device(self) -> Literal["auto", "cpu", "cuda"]:
         """What ``cxr train`` is told."""
         return "cuda" if self.device == "auto" and self.gpus_per_run else self.device
@@ -169,9 +182,12 @@ def read_profile(path: Path, kind: type[Profile]) -> Profile:
     """Read a profile, a pydantic dataclass of this kind, from a TOML file.
 
     Raises:
-        InputError: when the file is absent, is not TOML, or has an unknown key or a wrong value.
+        InputError: when the file is absent, is not TOML, has places, or an unknown key or a wrong value.
     """
     values = read_toml(path, "--cluster")
+    if "place" in values:
+        advice = "submit each part by --only with a profile of its own"
+        raise InputError(f"{path}: [[place]] is for profiles of --executor slurm alone; {advice}")
     return parse_profile(values, kind, str(path))
 
 

@@ -16,7 +16,7 @@ from launch.executors.commands import ask
 from launch.executors.slurm.ending import SETUP_FAILED
 from launch.executors.slurm.entry import JobEntry
 from launch.executors.slurm.environment import clean_environment
-from launch.executors.slurm.profile import ClusterConfig
+from launch.executors.slurm.profile import REQUEUE, ClusterConfig
 from launch.executors.slurm.worker import Job
 from launch.plan.tables import plural
 
@@ -98,10 +98,11 @@ def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> st
 
 def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None, nice: int = 0) -> dict[str, Any]:
     """Return the parameters of submitit's SLURM executor for one submission."""
-    options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **({"nice": nice} if nice else {})}
+    requeue = "requeue" if cluster.requeues else "no-requeue"
+    options: dict[str, Any] = {requeue: True, "kill-on-invalid-dep": "yes", **({"nice": nice} if nice else {})}
     if cluster.mem_gb is not None:  # not as submitit's ``mem``, whose form differs between its versions
         options["mem"] = f"{round(1024 * cluster.mem_gb)}M"
-    options |= {key: value for key, value in cluster.sbatch.items() if value is not False}
+    options |= {key: value for key, value in cluster.sbatch.items() if value is not False and key not in REQUEUE}
     return {
         "job_name": name,
         "time": cluster.time_min,

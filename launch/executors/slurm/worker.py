@@ -66,6 +66,8 @@ class Job:
     """GPUs of the job; where there are several, each of several runs sees one of them."""
     mps: bool = False
     """Whether runs share GPUs by the Multi-Process Service."""
+    requeues: bool = True
+    """Whether the job may be queued again."""
 
 
 class RunWorker:

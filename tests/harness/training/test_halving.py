@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from accelerator_state import forget_accelerator
+from in_process_cli import run_cli
 from tiny_runs import hash_of, interrupted, read_status, tiny_config, tiny_runtime, tiny_schedule, without_times
 
 from datasets.errors import InputError
+from datasets.files import read_json
 from harness.config import AttentionTransfer, BetaSearch, Weights
 from harness.runs.beta_search import drop_decided, ranked
 from harness.runs.runtime import RuntimeConfig
@@ -72,6 +74,22 @@ def test_a_survivor_ends_with_the_bits_of_the_full_search(search: BetaSearch, ru
     assert (result["epochs"], read_status(ours)["epochs"]) == (4, 4)
 
 
+def test_runs_of_all_rungs_are_verified_from_their_first_step(
+    search: BetaSearch, runtime: RuntimeConfig, tiny_beton: Path
+) -> None:
+    """A later rung's is trained again as its point would have been from the start, to the rung's end."""
+    options = ("--data-dir", str(tiny_beton.parent), "--device", "cpu", "--num-workers", "1", "--steps", "8")
+    for run in (search.runs_of(1)[1], *search.runs):
+        folder = runtime.folder_of(run)
+        assert run_cli("verify", str(folder.path), *options) == 0
+        outcomes = {check["name"]: check["outcome"] for check in read_json(folder.certificate_file)["checks"]}
+        assert {outcomes[f"training {part}"] for part in ("steps", "epochs", "result")} == {"held"}
+    lost = RecordedRun(folder=folder, config=run, result={"beta": 7.0}, provenance={}, beton=None)
+    check = obstacle(lost, 8, {})
+    assert check is not None
+    assert (check.outcome, check.what) == ("failed", "beta is 7.0, which is no point of the run's search")
+
+
 def test_each_rung_goes_on_with_the_best_of_the_one_before(search: BetaSearch, runtime: RuntimeConfig) -> None:
     scores = {}
     for rung, (size, end) in enumerate(search.rungs):
@@ -99,15 +117,6 @@ def test_what_resuming_needed_goes_once_the_next_rung_is_done(
     drop_decided(one, runtime.folder_of)
     assert not any(runtime.folder_of(run).last_dir.exists() for run in first)
     assert all(runtime.folder_of(run).last_dir.exists() for run in (one, other, last))
-    verified = RecordedRun(
-        folder=runtime.folder_of(one),
-        config=one,
-        result={},
-        provenance=runtime.folder_of(one).provenance(),
-        beton=None,
-    )
-    check = obstacle(verified, 5, {})
-    assert check is not None and "went on with another's checkpoint" in str(check)
     lost = {one.run_id: tmp_path / "lost"}
     with pytest.raises(InputError, match="no checkpoint, from which this run of a beta search goes on; remove"):
         train_run(one, dataclasses.replace(runtime, run_folders=lost))

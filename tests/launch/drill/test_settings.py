@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from launch.doctor.finding import warn
-from launch.drill.settings import check_site, line_of, merged, symptom_of
-from launch.executors.slurm.profile import ClusterConfig
+from launch.drill.settings import check_site, line_of, merged, no_requeue, symptom_of
+from launch.executors.slurm.profile import ClusterConfig, load_profile
 from launch.executors.slurm.queue import NEVER_STARTS
 
 PROFILE = 'partition = "gpu"\n\nsetup = ["module load cuda"]\nmax_tries = 1\n[sbatch]\nmail-type = "FAIL"\n'
@@ -68,6 +68,17 @@ def test_failures_lead_to_the_line_that_mends_them(
 
 def test_a_failure_of_the_run_itself_is_about_no_setting(profile: Path) -> None:
     assert symptom_of("ValueError: bad images", "killed", profile) is None
+
+
+def test_a_profile_that_has_jobs_leave_the_queue_is_named(profile: Path) -> None:
+    refusal = "scontrol: Requested operation is presently disabled for job 7"
+    of_site = no_requeue(refusal, ClusterConfig(), profile)
+    assert (of_site.area, of_site.what) == ("requeue", "scontrol: Requested operation is presently disabled")
+    assert of_site.fix.startswith("the site forbids it, and no line of the profile allows it; cxr grid watch")
+    profile.write_text(f"{PROFILE}no-requeue = true\n")
+    own = no_requeue(refusal, load_profile(profile), profile)
+    assert (own.area, own.level) == ("requeue", "warn")
+    assert own.fix.startswith(f"{profile}:7: no-requeue = true; leave it out, else cxr grid watch")
 
 
 def test_what_several_nodes_say_is_one_finding(profile: Path) -> None:

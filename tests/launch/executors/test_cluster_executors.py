@@ -30,6 +30,18 @@ def site(request: pytest.FixtureRequest, queue: Path, tmp_path: Path, capsys: py
     return Site(request.param, tmp_path, capsys)
 
 
+def test_places_are_refused_before_anything_is_queued(site: Site) -> None:
+    with site.profile.open("a") as profile:
+        profile.write("[[place]]\nwhen = 'seed == 0'\n")
+    words = (
+        "[[place]] is for profiles of --executor slurm alone; submit each part by --only with a profile of its own"
+    )
+    for options in (("--dry-run",), ()):
+        status, said = site.grid("submit", *options)
+        assert (status, said.splitlines()[0]) == (2, f"error: {site.profile}: {words}")
+    assert not site.runs_dir.exists()
+
+
 def test_a_grid_is_queued_followed_cancelled_stopped_and_retried(site: Site, queue: Path) -> None:
     ordered = site.executor in ORDERED
     (queue / "hold").touch()

@@ -46,6 +46,10 @@ def test_options_overrule_the_profile(tmp_path: Path) -> None:
     [
         ("gpus = 2\n", "machine.toml: key 'gpus' is unknown; known: slots"),
         ("slots = 0\n", "machine.toml: slots: Input should be greater than or equal to 1"),
+        (
+            "[[place]]\nwhen = 'seed == 0'\n",
+            r"machine.toml: \[\[place\]\] is for profiles of --executor slurm alone; ",
+        ),
         ("slots = 2\nruns_per_gpu = 2\n", "slots counts the runs of all GPUs together, runs_per_gpu of each"),
     ],
 )

@@ -192,6 +192,24 @@ def test_a_warned_job_puts_itself_back_into_the_queue(runs_dir: Path) -> None:
     assert endings(runs_dir, "pretrain") == endings(runs_dir, "teacher") == ["requeued"]
 
 
+def test_a_job_that_may_not_be_queued_again_leaves_the_queue_once_its_runs_have_saved(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_when_started(runs_dir, 1, signal.SIGUSR2)
+    with pytest.raises(
+        JobFailedError, match=r"^could not be queued again \(the profile forbids it by no-requeue\); "
+    ):
+        run_job(job(runs_dir, {"pretrain": "ok:30"}, time_min=2, requeues=False))
+    assert endings(runs_dir, "pretrain") == ["time limit"]
+    run_job(job(runs_dir, {"pretrain": "ok"}, requeues=False))  # cxr grid watch submits again
+    assert endings(runs_dir, "pretrain") == ["time limit", "done"]
+    monkeypatch.setenv("SLURM_NTASKS", "2")  # all processes of a run start anew, so a failure is one of the job
+    with pytest.raises(JobFailedError, match="could not be queued again"):
+        run_job(job(runs_dir, {"teacher": "fail"}, num_ranks=2, requeues=False))
+    assert endings(runs_dir, "teacher") == ["failed"]
+    assert not (runs_dir.parent / "scontrol.txt").exists()
+
+
 def test_a_warning_near_the_time_limit_is_told_apart(runs_dir: Path) -> None:
     send_when_started(runs_dir, 1, signal.SIGUSR2)
     with pytest.raises(SystemExit):

@@ -11,7 +11,7 @@ import launch.executors.slurm
 from datasets.errors import InputError
 from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import ClusterConfig, load_profile
-from launch.executors.slurm.sbatch import gpus_of, sbatch_parameters
+from launch.executors.slurm.sbatch import gpus_of, render, sbatch_parameters
 from launch.grids.registry import load_grid
 
 EXAMPLE = Path(str(launch.executors.slurm.__file__)).parent / "example.toml"
@@ -73,6 +73,18 @@ def test_sbatch_is_asked_for_what_the_profile_says(tmp_path: Path) -> None:
     assert (parameters["dependency"], parameters["qos"], parameters["wckey"]) == ("afterok:1", "high", None)
     on_cpu = sbatch_parameters(ClusterConfig(gpus_per_run=0), "cxr-x", None)
     assert (on_cpu["gpus_per_node"], on_cpu["ntasks_per_node"]) == (None, 1)
+
+
+@pytest.mark.parametrize("text", ["no-requeue = true", "no_requeue = true", "requeue = false"])
+def test_a_profile_may_keep_jobs_from_being_queued_again(tmp_path: Path, text: str) -> None:
+    cluster = profile(tmp_path, f"[sbatch]\n{text}\n")
+    assert cluster.no_requeue == text.partition(" ")[0]
+    lines = render(2, cluster, tmp_path, "cxr-x").splitlines()
+    assert [line for line in lines if "requeue" in line] == ["#SBATCH --no-requeue"]
+    for other in ("no-requeue = false", "requeue = true", "comment = 'cxr'"):
+        cluster = profile(tmp_path, f"[sbatch]\n{other}\n")
+        lines = render(2, cluster, tmp_path, "cxr-x").splitlines()
+        assert cluster.requeues and [line for line in lines if "requeue" in line] == ["#SBATCH --requeue"]
 
 
 def test_a_job_of_several_gpus_asks_for_each_what_one_needs(tmp_path: Path) -> None:

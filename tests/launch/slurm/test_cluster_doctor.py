@@ -31,6 +31,22 @@ def test_a_profile_is_compared_with_the_cluster_before_anything_is_queued(cluste
         failures = [finding for finding in check_profile(profile) if finding.level == "fail"]
         assert any(words in finding.what for finding in failures), (change, failures)
         assert all(finding.fix and "\n" not in finding.what for finding in failures)
+    for change, level, words in (
+        ('[[place]]\nwhen = "seed == 0"\npartition = "nope"', "fail", "place 1: partition = 'nope' is none of "),
+        (
+            '[[place]]\nwhen = "seed == 0"\ncpus_per_task = 64',
+            "fail",
+            "place 1: the profile asks for 1 node with 64 co",
+        ),
+        (
+            "[sbatch]\nno-requeue = true",
+            "warn",
+            "sbatch.no-requeue: a run that is preempted or meets its time limit l",
+        ),
+    ):
+        profile.write_text(f"{good}{change}\n")
+        first, *_ = check_profile(profile)
+        assert (first.level, first.what[: len(words)]) == (level, words)
     assert cluster.run("squeue", "-h") == ""
 
 
