@@ -280,7 +280,7 @@ class Ours:
             forward_backward=forward_backward(
                 self.accelerator, wrapped, objective, [self.pictures.batch_size], self.runtime, memory
             ),
-            validation_forward=GraphedForward(self.accelerator, network, memory) if graphs else None,
+            validation_forward=GraphedForward(network, memory) if graphs else None,
             optimizer=optimizer,
             objective=objective,
             schedule=Schedule(batch_size=self.pictures.batch_size),

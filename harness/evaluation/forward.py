@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from torch import Tensor
 
-from harness.devices.accelerator import Accelerator
 from harness.devices.cuda_graph import GraphMemory, record
 from harness.networks import Network
 
@@ -23,8 +21,8 @@ class GraphedForward:
     run. Logits are those of the network to the bit.
     """
 
-    def __init__(self, accelerator: Accelerator, network: Network, memory: GraphMemory) -> None:
-        self._accelerator, self._network, self._memory = accelerator, network, memory
+    def __init__(self, network: Network, memory: GraphMemory) -> None:
+        self._network, self._memory = network, memory
         self._recordings: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -44,9 +42,11 @@ class GraphedForward:
         inputs = torch.empty_like(images).copy_(images)
 
         def forward() -> Tensor:
-            # A weight that the surrounding autocast keeps in bfloat16 would be that of the first validation for good.
-            with self._accelerator.autocast(AutocastKwargs(cache_enabled=False)):
-                logits: Tensor = self._network(inputs).logits
+            # What autocast has cast already would be read from there for good, at the first validation's weights; and
+            # Accelerate's wrapper of the forward pass has the cache on, whatever surrounds it.
+            torch.clear_autocast_cache()
+            logits: Tensor = self._network(inputs).logits
+            torch.clear_autocast_cache()
             return logits
 
         graph, logits = record(forward, warm_up=forward, memory=self._memory, what="validation")

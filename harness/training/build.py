@@ -89,7 +89,8 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
     parameters = trainable_parameters(network, config.network)
     if objective.module is not None:
         parameters += objective.module.parameters()
-    share = config.schedule.micro_batch // accelerator.num_processes
+    train_loader = _train_loader(run)
+    share = train_loader.plan.share
     student = CompiledNetwork(network, share) if runtime.compile else network
     plain_optimizer = build_optimizer(parameters, config.schedule)
     wrapped, optimizer, average = prepared(accelerator, runtime, student, objective, plain_optimizer)
@@ -97,7 +98,6 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
         warm_up_ddp_buckets(wrapped, network, accelerator.device)
     if average is None and accelerator.device.type == "cuda" and run.owner:
         warn_of_small_shares(share, accelerator.num_processes)
-    train_loader = _train_loader(run)
     averaged = moving_average(network, config.schedule.ema_decay)
     evaluated: Any = network if averaged is None else averaged.module
     memory = GraphMemory()
@@ -113,7 +113,7 @@ def build_components(run: Run, network: Network) -> TrainingComponents:
         objective=objective,
         averaged=averaged,
         validation_forward=(
-            GraphedForward(accelerator, evaluated, memory) if not_recorded(accelerator, runtime) is None else None
+            GraphedForward(evaluated, memory) if not_recorded(accelerator, runtime) is None else None
         ),
         prepare=BatchPreparation(
             table=_on_device(soft_targets(config.loss, run.beton), accelerator) if config.loss.softens else None,

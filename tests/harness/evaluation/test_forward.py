@@ -15,7 +15,7 @@ from tiny_runs import tiny_runtime
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.loading.batch import Loader
-from harness.devices.accelerator import Accelerator, make_accelerator
+from harness.devices.accelerator import make_accelerator
 from harness.devices.cuda_graph import GraphMemory
 from harness.evaluation import evaluate
 from harness.evaluation.forward import GraphedForward
@@ -38,23 +38,14 @@ class Casts(TorchDispatchMode):
 def components(
     tiny_beton: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> TrainingComponents:
-    """A run's parts with validation in batches of 7, 7 and 4 images."""
+    """A run's parts in bfloat16, whatever this CPU would choose, with validation in batches of 7, 7 and 4 images."""
     monkeypatch.setitem(evaluate.EVAL_BATCH_SIZES, "cpu", 7)
-    runtime = tiny_runtime(tiny_beton, tmp_path)
-    return plain_components(make_accelerator(runtime), tiny_beton)
+    accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path))
+    monkeypatch.setattr(type(accelerator.state), "mixed_precision", "bf16")
+    accelerator.native_amp = True  # so that Accelerate wraps the network's forward pass, as on a GPU
+    return plain_components(accelerator, tiny_beton)
 
 
-@pytest.fixture
-def in_bfloat16(components: TrainingComponents, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the run compute in bfloat16, whatever this CPU would choose."""
-
-    def autocast(_: Accelerator, handler: Any = None) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, **({} if handler is None else handler.to_kwargs()))
-
-    monkeypatch.setattr(type(components.accelerator), "autocast", autocast)
-
-
-@pytest.mark.usefixtures("in_bfloat16")
 def test_each_weight_is_cast_once_in_a_validation(components: TrainingComponents) -> None:
     assert components.validation_loader.plan.sizes == [7, 7, 4]
     with Casts() as casts:
@@ -62,26 +53,27 @@ def test_each_weight_is_cast_once_in_a_validation(components: TrainingComponents
     assert casts.count == len(list(components.network.parameters()))
 
 
-@pytest.mark.usefixtures("in_bfloat16")
 def test_two_validations_share_their_recordings_and_loader(
     components: TrainingComponents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, opened = components.network, []
+    """The weights of the second are those of its moment, also those that the first one's autocast had cast."""
+    network: Any = components.network
+    opened: list[Any] = []
     given = Loader.__init__
     monkeypatch.setattr(Loader, "__init__", lambda *args, **named: opened.append(args) or given(*args, **named))
     expected = []
     for weights in (1.0, 0.5):
         with torch.no_grad():
-            network.classifier.weight.mul_(weights)
+            network.first.weight.mul_(weights)
         expected.append(validate(components).logits)
     with torch.no_grad():
-        network.classifier.weight.mul_(2.0)
+        network.first.weight.mul_(2.0)
     tapes = record_on_tapes(network, monkeypatch)
-    forward = GraphedForward(components.accelerator, network, GraphMemory())
+    forward = GraphedForward(network, GraphMemory())
     components = replace(components, validation_forward=forward)
     found = [validate(components).logits]
     with torch.no_grad():
-        network.classifier.weight.mul_(0.5)
+        network.first.weight.mul_(0.5)
     found.append(validate(components).logits)
     assert len(tapes) == 2 and not opened
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from plain_network import plain_components
+from tiny_runs import tiny_runtime, tiny_schedule
 
 from harness.config import NetworkConfig, Schedule
+from harness.devices.accelerator import make_accelerator
 from harness.networks import build_network
 from harness.training.optimizer import build_optimizer
 from harness.training.step import CACHE_VARIABLE, CompiledNetwork, keep_compiled_code
@@ -38,6 +41,18 @@ def test_batches_of_another_size_are_never_compiled(monkeypatch):
     compiled(images(4))
     assert calls == [4, 4]
     assert [id(parameter) for parameter in compiled.parameters()] == [id(one) for one in network.parameters()]
+
+
+def test_each_process_compiles_for_its_own_share(tiny_beton: Path, tmp_path: Path, monkeypatch) -> None:
+    """Of 15 images over two processes the first has 8."""
+    sizes = []
+    monkeypatch.setattr("harness.training.build.CompiledNetwork", lambda network, size: sizes.append(size) or network)
+    accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path))
+    monkeypatch.setattr(type(accelerator), "num_processes", 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(type(accelerator), "process_index", rank)
+        plain_components(accelerator, tiny_beton, schedule=tiny_schedule(1, batch_size=15), compile=True)
+    assert sizes == [8, 7]
 
 
 COMPILING = """

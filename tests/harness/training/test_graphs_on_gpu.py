@@ -56,7 +56,7 @@ def steps(
     wrapped, optimizer = accelerator.prepare(made, build_optimizer(made.parameters(), Schedule()))
     memory, records = GraphMemory(), not_recorded(accelerator, runtime) is None
     step = forward_backward(accelerator, wrapped, objective, [batch], runtime, memory)
-    forward: Any = GraphedForward(accelerator, made, memory) if records else lambda images: made(images).logits
+    forward: Any = GraphedForward(made, memory) if records else lambda images: made(images).logits
     generator, kept = torch.Generator().manual_seed(7), []
     for number, rate in enumerate(RATES):
         pixels = torch.randn(batch, 3, size, size, generator=generator) * (1e8 if number == overflows else 1.0)
