@@ -53,6 +53,8 @@ def record(
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if isinstance(error.__context__, torch.OutOfMemoryError):  # by which the recording could not end whole either
+            raise error.__context__ from None
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{what} cannot be recorded as a CUDA graph ({reason}); run the same command with "

@@ -126,10 +126,24 @@ def follow(averaged: AveragedModel, network: nn.Module, left_out: bool | Tensor)
 
     The device is waited for until the first step that was made, whose weights are taken over whole.
     """
-    if isinstance(left_out, Tensor) and averaged.n_averaged > 0:
+    if averaged.n_averaged == 0:
+        if not left_out:
+            averaged.update_parameters(network)
+    elif isinstance(left_out, Tensor):
         before = [value.clone() for value in averaged.module.state_dict().values()]
-        averaged.update_parameters(network)
+        _average(averaged, network)
         for value, kept in zip(averaged.module.state_dict().values(), before, strict=True):
             value.copy_(torch.where(left_out, kept, value))
     elif not left_out:
-        averaged.update_parameters(network)
+        _average(averaged, network)
+
+
+def _average(averaged: AveragedModel, network: nn.Module) -> None:
+    """``update_parameters`` of a later step, without its copy of the count to the device, which would wait."""
+    multi_average: Any = averaged.multi_avg_fn
+    ours, theirs = ([*module.parameters(), *module.buffers()] for module in (averaged.module, network))
+    for is_float in (True, False):
+        pairs = [pair for pair in zip(ours, theirs, strict=True) if pair[0].is_floating_point() is is_float]
+        if pairs:
+            multi_average(*map(list, zip(*pairs, strict=True)), averaged.n_averaged)
+    averaged.n_averaged += 1

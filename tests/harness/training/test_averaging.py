@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from plain_network import one_epoch, plain_components
 from tiny_runs import tiny_config, tiny_runtime, tiny_schedule
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from harness.devices.accelerator import make_accelerator
 from harness.training.build import moving_average
@@ -72,3 +74,30 @@ def test_a_step_that_the_scaler_left_out_moves_no_average() -> None:
     follow(averaged, network, True)
     assert averaged.module.weight.item() == 3.0
     assert averaged.module.running_mean.item() == -3.0
+
+
+def test_a_later_step_copies_nothing_to_the_device() -> None:
+    """A copy of the count of steps would wait for all that a GPU has to do; "meta" stands for the GPU here."""
+    network: Any = nn.BatchNorm1d(4, device="meta")
+    averaged = moving_average(network, 0.5)
+    assert averaged is not None
+    follow(averaged, network, False)
+    with Copies() as copies:
+        follow(averaged, network, False)
+        follow(averaged, network, torch.empty((), dtype=torch.bool, device="meta"))
+    assert copies.found == [] and averaged.n_averaged == 3
+
+
+class Copies(TorchDispatchMode):
+    """Notes what is copied from the host to another device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Any] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        given = [value for value in tree_leaves(args) if isinstance(value, torch.Tensor)]
+        if isinstance(made, torch.Tensor) and made.is_meta and any(not value.is_meta for value in given):
+            self.found.append(function)
+        return made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -196,3 +197,25 @@ def test_where_recording_fails_the_run_ends_with_one_line(monkeypatch: pytest.Mo
     with pytest.raises(InputError, match=r"not permitted when stream is capturing\); .* --no-cuda-graphs") as caught:
         graphed(torch.randn(8, 3), torch.randn(8, 1), 8)
     assert "\n" not in str(caught.value)
+
+
+def test_too_little_memory_within_a_recording_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the recording's end fails, too: without graphs the step would not fit either."""
+    layer = nn.Linear(3, 1)
+    record_on_tapes(layer, monkeypatch)
+    eager = Counted(layer)
+
+    @contextmanager
+    def capture(*_: Any, **__: Any) -> Iterator[None]:
+        monkeypatch.setattr(layer, "forward", full)
+        try:
+            yield
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def full(_: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    with pytest.raises(torch.OutOfMemoryError):
+        GraphedForwardBackward(eager, [layer], {8})(torch.randn(8, 3), torch.randn(8, 1), 8)
