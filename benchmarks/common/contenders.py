@@ -30,7 +30,8 @@ DECODED = "uint8, decoded from JPEG"
 DEVICE = "float32, 3 channels, augmented, on the GPU"
 """Augmented is flipped and rotated; float32 is normalised."""
 
-
+FAST_DCT = "other pixels: decoded by libjpeg-turbo's fast, less exact DCT"
+FFMPEG_EDGE = "other pixels: FFmpeg's rotation does not blend the edge of the image with the black around it"
 READS = {"png": "original PNG", "jpeg": "JPEG", "beton": "raw pages", "jpeg_beton": "JPEG"}
 
 
@@ -57,6 +58,8 @@ class Contender:
     """Import name of what is not among the project's own requirements."""
     own_python: bool = True
     """False for a peer that lives in ``.venv-bench``."""
+    other_pixels: str = ""
+    """Why its pixels are not those of the others, which keeps it out of the ratios of the same work."""
 
     @property
     def ours(self) -> bool:
@@ -132,6 +135,7 @@ def _decoder(by: str, title: str, output: str = DECODED) -> Contender:
 def _turbo(by: str, title: str, output: str) -> Contender:
     files, read = ("turbo-raw.tbl", "raw RGB pages") if by == "raw" else (f"turbo-{by}.tar", "")
     more: dict[str, Any] = {"package": "turboloader", "own_python": False, "workers": "threads"}
+    more["other_pixels"] = FAST_DCT
     return Contender(f"turbo_{by}", title, output, "turbo", {"by": by}, "jpeg", files, read, **more)
 
 
@@ -143,9 +147,9 @@ def _grain(by: Literal["threads", "processes"]) -> Contender:
     )
 
 
-def _spdl(name: str, title: str, pixels: str) -> Contender:
+def _spdl(name: str, title: str, pixels: str, **more: Any) -> Contender:
     options = {"pixels": pixels}
-    return Contender(name, title, FLOAT32, "spdl_threads", options, package="spdl", workers="threads")
+    return Contender(name, title, FLOAT32, "spdl_threads", options, package="spdl", workers="threads", **more)
 
 
 def _dali(device: str, colour: str) -> Contender:
@@ -174,7 +178,7 @@ LOADERS = (
     Contender("opencv_samples_float32", _SAMPLES, FLOAT32, "opencv", {"output": "float32", "by": "sample"}),
     Contender("opencv_batches_float32", _BATCHES, FLOAT32, "opencv", {"output": "float32", "by": "batch"}),
     _decoder("simplejpeg", "careful threads, simplejpeg and OpenCV", FLOAT32),
-    _spdl("spdl", "SPDL, FFmpeg filters", "ffmpeg"),
+    _spdl("spdl", "SPDL, FFmpeg filters", "ffmpeg", other_pixels=FFMPEG_EDGE),
     _spdl("spdl_opencv", "SPDL's threads around OpenCV", "opencv"),
     _dali("cpu", "RGB"),
     _dali("cpu", "GRAY"),
@@ -221,6 +225,7 @@ LOADERS = (
         own_files="ffcv-rgb.beton",
         read_as="RGB JPEG",
         workers="threads",
+        other_pixels=FAST_DCT,
     ),
     _ours("raw_device", "raw stream", DEVICE, "raw", augment="all", device="cuda"),
     _ours("jpeg_device", "JPEG stream", DEVICE, "jpeg", augment="all", device="cuda"),
@@ -228,6 +233,9 @@ LOADERS = (
     _dali("gpu", "RGB"),
     _dali("gpu", "GRAY"),
 )
+
+OTHER_PIXELS = {one.name: one.other_pixels for one in LOADERS if one.other_pixels}
+"""Why, by name."""
 
 
 class Ratio(NamedTuple):
@@ -240,9 +248,9 @@ class Ratio(NamedTuple):
     aim: float
 
     def same_work(self, contenders: Sequence[Contender]) -> bool:
-        """Whether all read the same and do the same; else each is set up as its users would."""
+        """Whether all read the same and make the same pixels; else each is set up as its users would."""
         named = [one for one in contenders if one.name in (self.ours, *self.others)]
-        return len({(one.reads, one.output) for one in named}) == 1
+        return len({(one.reads, one.output) for one in named}) == 1 and not any(one.other_pixels for one in named)
 
 
 _OPENCV_UINT8 = ("opencv_samples_uint8", "opencv_batches_uint8")

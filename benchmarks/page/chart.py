@@ -60,5 +60,6 @@ def _bars(axis: Any, output: str, group: list[dict[str, Any]], lowest: float, hi
     axis.tick_params(labelsize=7)
     for label, row in zip(axis.get_yticklabels(), group, strict=True):
         label.set_fontweight("bold" if row["ours"] else "normal")
+    axis.set_ylim(-0.6, len(group) - 0.4)
     axis.set_xlim(10 ** math.floor(math.log10(lowest)), 3 * highest)
     axis.spines[["top", "right"]].set_visible(False)

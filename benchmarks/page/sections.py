@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, Ratio
+from benchmarks.common.contenders import LOADER_RATIOS, LOADERS, OTHER_PIXELS, Ratio
 from benchmarks.conversion.contenders import CONVERT_RATIOS, CONVERTERS
 
 TITLES = {"loader": "Loaders", "convert": "Conversion"}
@@ -54,7 +54,7 @@ def loader_section(measured: Measured) -> str:
         if any(measured["ratios"].get(name) is not None for name in some):
             parts += [f"### {title}", _ratios(some, measured["ratios"]), again(environment)]
     if "mimic_tables" in measured:
-        parts += ["### Opening MIMIC-CXR's tables", _mimic_tables(measured["mimic_tables"])]
+        parts += ["### Opening MIMIC-CXR's tables", _mimic_tables(measured["mimic_tables"]), again(environment)]
     return "\n\n".join(parts)
 
 
@@ -224,7 +224,8 @@ def rates(rows: Sequence[Measured]) -> str:
     shown = []
     loaders = any(row.get("reads") for row in rows)
     for row in sorted(rows, key=lambda row: -(row["images_per_s"] or 0.0)):
-        cells = [f"**{row['title']}**" if row["ours"] else row["title"]]
+        title = "; ".join([row["title"], *filter(None, [OTHER_PIXELS.get(row["name"])])])
+        cells = [f"**{title}**" if row["ours"] else title]
         if loaders:
             stored = row["bytes_per_image"]
             cells += [row["reads"], row["workers"], "" if stored is None else f"{stored:,.0f}"]

@@ -19,4 +19,5 @@ def verdict_section(measured: Mapping[str, Any]) -> str:
     header = "one GPU trains | >images/s | | >GPUs fed from memory | >from the disk | >with float32 batches"
     card = f"GPUs are as {measured['rows'][0]['card']}."
     parts = ["## What this machine can feed", circumstances(environment), measured["verdict"], card]
-    return "\n\n".join([*parts, table(header, rows), again(environment)])
+    quick = environment["command"].replace("bench scaling", "bench all --quick")
+    return "\n\n".join([*parts, table(header, rows), again({"command": quick})])

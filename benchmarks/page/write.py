@@ -6,8 +6,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from benchmarks.common.contenders import LOADERS, Contender
+from benchmarks.conversion.contenders import CONVERTERS
 from benchmarks.page.chart import draw
 from benchmarks.page.missed import missed
 from benchmarks.page.readme import write_speed
@@ -35,11 +37,19 @@ class Section(NamedTuple):
     """Its Markdown, from the second level of headings on."""
     draw: Callable[[Measured, Path], None] | None = None
     """Writes the chart beside a JSON file, which the page shows below its tables."""
+    contenders: tuple[Contender, ...] = ()
+    """Those whose rows are shown; a figure of what is not there any more is dropped."""
+
+    def read(self, path: Path) -> Measured:
+        """The JSON, without rows of what is gone."""
+        found: dict[str, Any] = read_json(path)
+        names = {one.name for one in self.contenders}
+        return {**found, "rows": [row for row in found["rows"] if row["name"] in names]} if names else found
 
 
 SECTIONS = (
-    Section("loader", loader_section, draw),
-    Section("convert", loader_section, draw),
+    Section("loader", loader_section, draw, LOADERS),
+    Section("convert", loader_section, draw, CONVERTERS),
     Section("scaling", scaling_section, draw_scaling),
     Section("verdict", verdict_section),
     Section("result", result_section),
@@ -140,7 +150,7 @@ def _measured(folder: Path) -> Iterator[Measurement]:
     for section in SECTIONS:
         for path in [folder / f"{section.kind}.json", *sorted(folder.glob(f"{section.kind}-*.json"))]:
             if path.is_file():
-                yield Measurement(section, path, read_json(path))
+                yield Measurement(section, path, section.read(path))
 
 
 def _shown(one: Measurement, reasons: Mapping[str, str], newest: Sequence[int]) -> list[str]:

@@ -34,4 +34,4 @@ def _filters(pictures: Pictures) -> str:
     """One filter graph for each image."""
     angle = math.radians(random.uniform(*pictures.angles))
     flip = "hflip," if random.random() < pictures.flips else ""
-    return f"format=pix_fmts=gray,{flip}rotate=a={angle:.6f}:bilinear=1:fillcolor=black"
+    return f"format=pix_fmts=gray,{flip}rotate=a={angle:.6f}:bilinear=1:fillcolor=none"

@@ -15,6 +15,7 @@ from benchmarks.page.write import write_measured, write_page
 from benchmarks.whole.feeds import feeds
 from datasets.errors import InputError
 from datasets.files import read_json
+from datasets.loading.threads import usable_cores
 
 MINUTES = {"loader": 6, "convert": 8, "scaling": 6, "result": 6, "first_batch": 2, "step": 20, "node": 30, "grid": 10}
 """About how long each takes on two cores; its name is that of its JSON file."""
@@ -66,7 +67,7 @@ class BenchAll:
         from benchmarks.scaling.bench import BenchScaling
 
         shape: dict[str, Any] = {"sizes": (QUICK_SIZE,), "batch_sizes": (QUICK_BATCH,), "samples": QUICK_SAMPLES}
-        return BenchScaling(images=self.images, rounds=QUICK_ROUNDS, **shape).measure()
+        return BenchScaling(images=self.images, rounds=QUICK_ROUNDS, workers=(usable_cores(),), **shape).measure()
 
     def _tell(self, scaling: dict[str, Any]) -> None:
         """Print the verdict and the GPUs by network and method, and write verdict.json."""
