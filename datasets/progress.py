@@ -50,6 +50,7 @@ def _lines(description: str, total: int, unit: str) -> Show:
         nonlocal printed
         if done >= total or time.monotonic() - printed >= LINE_EVERY_S:
             printed = time.monotonic()
-            print(f"{description}: {done:,}/{total:,} {unit}, {rate} {note}".rstrip(), file=sys.stderr, flush=True)
+            told = ", ".join(filter(None, (f"{done:,}/{total:,} {unit}", rate, note)))
+            print(f"{description}: {told}", file=sys.stderr, flush=True)
 
     return show

@@ -16,7 +16,9 @@ from datasets.errors import InputError
 from datasets.progress import progress
 from datasets.sources.tables import SourceTable, Table
 
-SUFFIXES = (".dcm", ".dicom", "")
+SUFFIXES = (".dcm", ".dicom")
+NUMBERED = re.compile(r"\.\d+$")
+"""What looks like a suffix in a name that is a UID, as archives export files."""
 MAGIC, MAGIC_AT = b"DICM", 128
 ROWS = 0x00280010
 """Tag that every image has."""
@@ -53,12 +55,15 @@ def dicom_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
-            if name != "DICOMDIR" and path.suffix.lower() in SUFFIXES and (path.suffix or _begins_as_dicom(path)):
+            if is_dicom(path):
                 yield path
 
 
-def _begins_as_dicom(path: Path) -> bool:
-    if not path.is_file():
+def is_dicom(path: Path) -> bool:
+    """Whether this is a DICOM file by its suffix; or without one, or named by a UID, by its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.name == "DICOMDIR" or NUMBERED.sub("", path.suffix) or not path.is_file():
         return False
     with path.open("rb") as handle:
         return handle.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.own_tables.dicom_folder import COMMON_TAGS, UNREADABLE, dicom_files, read_dicom_folder
+from datasets.own_tables.dicom_folder import COMMON_TAGS, UNREADABLE, NUMBERED, is_dicom, read_dicom_folder
 from datasets.own_tables.files import EXCEL, PARQUET, open_tables, sheet_names
 from datasets.own_tables.spec import RESERVED, TableFile, cell_key
 from datasets.sources.cells import ages_in_years
@@ -46,8 +46,11 @@ STUDY = (
 AGE, LABELS = r".*\b(age|alter|edad|âge)\b.*|.*_age", r".*(label|finding|diagnos|befund|patholog).*"
 SITE = r".*(site|hospital|device|scanner|manufacturer|institution|standort|klinik|gerät|geraet|model).*"
 VIEWS = {
-    "frontal": ("PA", "AP", "frontal", "AP supine", "AP erect"),
-    "lateral": ("LL", "RL", "L", "lateral", "LAT", "left lateral", "right lateral"),
+    "frontal": (
+        *("PA", "AP", "frontal", "AP supine", "AP erect", "PA erect"),
+        *("p.a.", "a.p.", "AP liegend", "a.p. liegend", "AP stehend", "PA stehend", "p.a. stehend"),
+    ),
+    "lateral": ("LL", "RL", "L", "lateral", "LAT", "left lateral", "right lateral", "seitlich"),
 }
 SEXES = {"female": ("F", "female", "W", "weiblich", "woman"), "male": ("M", "male", "männlich", "man")}
 SPLIT_WORDS = {
@@ -160,14 +163,12 @@ def _look_through(folder: Path, notes: list[str]) -> tuple[list[str], list[Path]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path, lower = Path(place, name), name.lower()
-            if lower.endswith(IMAGES):
+            if lower.endswith(IMAGES) or is_dicom(path):
                 images.append(path.relative_to(folder).as_posix())
             elif lower.endswith((*TEXT_TABLES, *EXCEL, *PARQUET)) and not name.startswith((".", "~$")):
                 tables.append(path)
             else:
                 passed[path.suffix] += 1
-    if not images:  # DICOM files of an archive often have no suffix
-        return [path.relative_to(folder).as_posix() for path in dicom_files(folder)], tables
     if passed:
         kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in passed.most_common(4))
         notes.append(f"files that are neither image nor table: {kinds}")
@@ -213,7 +214,8 @@ def _image_column(folder: Path, images: Sequence[str], tables: Sequence[Found], 
     by_name: dict[str, list[str]] = {}
     for path in images:
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
-    endings = [ending for ending, _ in Counter(PurePosixPath(path).suffix for path in images).most_common()]
+    suffixes = (NUMBERED.sub("", PurePosixPath(path).suffix) for path in images)
+    endings = [ending for ending, _ in Counter(suffixes).most_common()]
     candidates = [
         (len(_named(_sampled(one.frame[column]), ending, by_name)), one, column, ending)
         for one in tables

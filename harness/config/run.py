@@ -13,7 +13,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol, get_args
 
 from datasets.augment import MOST
 from datasets.sources.registry import JOINT, WELL_FORMED, parts_of
@@ -183,10 +183,11 @@ class Weights(KnownKeysOnly):
         """Each kind has its own fields, and no others."""
         check_choice("kind", self.kind, WeightsKind)
         check((self.run is not None) == (self.kind == "run"), "a run is given exactly when kind = 'run'")
-        for key in ("name", "sha256"):
-            given = getattr(self, key) is not None
-            also = " (or file, in its place)" if key == "sha256" else ""
-            check(given == (self.kind == "xrv"), f"{key}{also} is given exactly when kind = 'xrv'")
+        names = f"which weights of torchxrayvision: {', '.join(get_args(XrvName))}"
+        given = (("name", self.name, names), ("file", self.sha256, "their .pt file of torchxrayvision"))
+        for key, value, says in given:
+            check(value is not None or self.kind != "xrv", f"kind = 'xrv' needs {key} ({says})")
+            check(value is None or self.kind == "xrv", f"{key} is for kind = 'xrv', not {self.kind!r}")
         if self.name is not None:
             check_choice("name", self.name, XrvName)
         if self.sha256 is not None:

@@ -114,7 +114,11 @@ def finished_result(folder: RunFolder, config: RunConfig, beton: Beton) -> dict[
     if folder.config_file.exists():
         other = folder.config()
         if other.hash != config.hash:
-            raise InputError(f"{folder.path}: holds another run ({other.run_id}); give another --out")
+            differing = ", ".join(_differing(to_dict(other), to_dict(config))[:4])
+            raise InputError(
+                f"{folder.path}: holds another run ({other.run_id}), whose config differs in {differing}; give another "
+                "--out, or remove the folder"
+            )
     recorded = folder.provenance()
     if recorded and recorded["content_hash"] != beton.sidecar.content_hash:
         raise InputError(
@@ -125,6 +129,18 @@ def finished_result(folder: RunFolder, config: RunConfig, beton: Beton) -> dict[
     if result is None or result["config_hash"] != config.hash:
         return None
     return result if result["content_hash"] == beton.sidecar.content_hash else None
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Keys in which two configs differ, as ``init.kind``."""
+    keys: list[str] = []
+    for key in sorted(one.keys() | other.keys()):
+        first, second = one.get(key), other.get(key)
+        if isinstance(first, dict) and isinstance(second, dict):
+            keys += [f"{key}.{below}" for below in _differing(first, second)]
+        elif first != second:
+            keys.append(key)
+    return keys
 
 
 def write_config(folder: RunFolder, config: RunConfig) -> None:

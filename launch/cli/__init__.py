@@ -18,6 +18,8 @@ from typing import Any, get_type_hints
 from launch.cli.commands import COMMANDS, groups
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+CONTINUED = 4
+"""Columns of a help page's box in front of an option; what begins farther right is help."""
 SHOW_TRACEBACK = "CXR_TRACEBACK"
 """Environment variable that sends the traceback of an unforeseen error to standard error instead of a file."""
 
@@ -99,9 +101,27 @@ def help_page(command_class: type[Any], name: str) -> str:
         tyro.cli(command_class, prog=f"cxr {name}", args=["--help"])
     page.seek(0)
     kept = (" ", "╭", "│", "╰")  # examples and boxes
-    lines = [line.rstrip() for line in page.read().rstrip().splitlines()]
+    lines = _refilled([line.rstrip() for line in page.read().rstrip().splitlines()])
     spaced = (line.replace(",", ", ") if line.startswith("usage: ") else line for line in lines)  # choices
     return "\n".join(line if line.startswith(kept) else _wrapped(line) for line in spaced)
+
+
+def _refilled(lines: Sequence[str]) -> list[str]:
+    """Fill each option's help anew: tyro keeps the line ends of a docstring whose later lines are indented."""
+    filled: list[str] = []
+    for line in lines:
+        column = len(line) - len(line.lstrip("│ "))
+        edge = "│" if line.startswith("│") else ""  # a terminal without Unicode has no boxes
+        end = len(line) - 2 if edge else shutil.get_terminal_size().columns
+        if column > CONTINUED and filled and filled[-1][column - 2 : column] == "  ":
+            text = f"{filled[-1][column:end].rstrip()} {line[column:end].rstrip()}"
+            parts = textwrap.wrap(text, end - column, break_long_words=False, break_on_hyphens=False)
+            heads = (filled.pop()[:column], *[f"{edge:<{column}}"] * (len(parts) - 1))
+            rows = (head + part for head, part in zip(heads, parts, strict=True))
+            filled += [f"{row:<{end}} {edge}" if edge else row for row in rows]
+        else:
+            filled.append(line)
+    return filled
 
 
 def _report_error(error: Exception, arguments: Sequence[str]) -> int:

@@ -72,7 +72,7 @@ class Train:
     compile: bool = False
     """Compile the student with torch.compile: minutes at the first start, then from a cache; pays on a GPU."""
     cuda_graphs: bool = True
-    """On a GPU, and in a single process, start the training step as one recorded graph: the same bits, sooner."""
+    """On a GPU start the training step as one recorded graph: the same bits, sooner."""
     num_processes: int | None = None
     """Processes that train this run together on this machine, started here; under torchrun, accelerate launch or srun
     those that are there are used, and any other number is an error. The global batch stays what it is."""
@@ -171,4 +171,4 @@ def _print(folder: Path, result: dict[str, Any]) -> None:
         return
     mean = result["test"]["mean_auroc"]
     score = "undefined" if mean is None else f"{mean:.4f}"
-    print(f"{folder}: test mean AUROC {score}, best epoch {result['best_epoch']}")
+    print(f"{folder}: test mean AUROC {score}, best epoch {result['best_epoch'] + 1} of {result['epochs']}")

@@ -188,7 +188,7 @@ def _run_row(cell: Cell, run: Run, out: Path) -> tuple[Value, ...]:
         Value(("",), links=file_links(run, out)),
         *("; ".join(filter(None, (run.progress, run.processes))), cell.role),
         number_value(run.config.seed, "d"),
-        number_value(result.best_epoch if result else None, "d"),
+        number_value(result.best_epoch + 1 if result and result.best_epoch is not None else None, "d"),
         points_value(result.validation.mean_auroc if result else None),
         points_value(result.test.mean_auroc if result else None),
         number_value(result.attention_weight if result else None, ".4g"),

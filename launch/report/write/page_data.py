@@ -148,7 +148,7 @@ def run_facts(run: Run) -> Mapping[str, str]:
     result = run.result
     return {
         "state": run.progress,
-        "best epoch": "" if result is None or result.best_epoch is None else f"{result.best_epoch}",
+        "best epoch": "" if result is None or result.best_epoch is None else f"{result.best_epoch + 1}",
         "validation AUROC": _score(result.validation.mean_auroc) if result else "",
         "test AUROC": _score(result.test.mean_auroc) if result else "",
         "attention weight": ""

@@ -62,7 +62,8 @@ def test_a_hospital_s_tables_are_found_joined_and_described(tmp_path: Path) -> N
     assert 'patient = "Pat-Nr"  # CHECK: 6 patients' in spec
     assert 'encoding = "cp1252"' in spec and 'on = { "Fall" = "Fall-Nr" }' in spec
     assert '"Erguss",  # 3 positive' in spec and 'standort = "Standort"  # Nord 6, Süd 6' in spec
-    assert "# CHECK: a blank is taken for missing" in spec and "# not used: Projektion, Bemerkung" in spec
+    assert "# CHECK: a blank is taken for missing" in spec and "# not used: Bemerkung" in spec
+    assert 'lateral = ["seitlich"]' in spec
     dataset, place = open_spec(tmp_path / "guess.toml")
     records = read_records(dataset, place)
     by_hand = read_records(*open_spec(write_hospital(tmp_path / "again") / "hospital.toml"))
@@ -188,6 +189,19 @@ def test_dicom_files_without_a_table(tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_text(head.replace("PatientAge", "PatientAeg") + parts)
     with pytest.raises(InputError, match=r"age: no column 'PatientAeg'; did you mean PatientAge\?"):
         read_records(*open_spec(tmp_path / "spec.toml"))
+
+
+def test_an_export_names_dicom_files_by_uid_beside_other_images(tmp_path: Path) -> None:
+    names = ["1.2.840.17", "1.2.840.18", "IM000001", "a.png"]
+    for name in names[:3]:
+        write_dicom(tmp_path / "pacs" / name)
+    (tmp_path / "pacs" / "4.5.6").write_bytes(b"no image")
+    (tmp_path / "pacs" / "a.png").touch()
+    rows = "".join(f"pacs\\{name};{index};a.p. liegend;o.B.\n" for index, name in enumerate(names))
+    (tmp_path / "t.csv").write_text(f"Datei;Pat.-ID;Strahlengang;Befund\n{rows}pacs\\b.png;7;p.a.;Infiltrat\n")
+    spec = guessed(tmp_path, tmp_path / "spec.toml")
+    assert "# 4 images; the 5 rows of t.csv name 4 of them." in spec and 'file = "Datei"' in spec
+    assert 'frontal = ["a.p. liegend", "p.a."]' in spec and "neither image nor table: 1 .6" in spec
 
 
 def test_the_options_of_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,9 +105,9 @@ def test_a_field_that_is_not_used_is_not_written() -> None:
         (lambda: Relational(teacher=XRV, angle=-1.0), "objective.angle must not be negative"),
         (lambda: Relational(teacher=XRV, angle=0.0, distance=0.0), "must not both be 0"),
         (lambda: Relational(teacher=XRV, embedding="mean"), "objective.embedding = 'mean' is unknown; known: pooled"),
-        (lambda: Weights(kind="xrv", name=XRV.name), r"sha256 \(or file, in its place\) is given exactly when"),
-        (lambda: Weights(kind="xrv", sha256="0" * 64), "name is given exactly when kind = 'xrv'"),
-        (lambda: Weights(name=XRV.name), "name is given exactly when kind = 'xrv'"),
+        (lambda: Weights(kind="xrv", name=XRV.name), r"kind = 'xrv' needs file \(their .pt file of torchxrayvision\)"),
+        (lambda: Weights(kind="xrv", sha256="0" * 64), r"kind = 'xrv' needs name \(which weights of torchxrayvision: dens"),
+        (lambda: Weights(name=XRV.name), "name is for kind = 'xrv', not 'imagenet'"),
         (lambda: dataclasses.replace(XRV, sha256="0" * 63), "64 lower-case hex digits"),
         (
             lambda: dataclasses.replace(XRV, name="mimic_ch"),

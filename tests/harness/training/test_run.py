@@ -83,7 +83,7 @@ def test_a_finished_run_is_recognised_without_work(
 def test_another_runs_folder_and_other_images_are_refused(finished_run: FinishedRun, tmp_path: Path) -> None:
     other = tiny_config(epochs=1)
     there = {other.run_id: finished_run.folder.path}
-    with pytest.raises(InputError, match="holds another run"):
+    with pytest.raises(InputError, match=r"holds another run \(.*\), whose config differs in schedule.epochs; give"):
         train_run(other, dataclasses.replace(finished_run.runtime, run_folders=there))
     changed = write_tiny_beton(tmp_path / "changed", num_samples=90, seed=1)
     with pytest.raises(InputError, match="was trained on other images"):

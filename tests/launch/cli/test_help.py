@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import re
 import shlex
@@ -54,6 +55,24 @@ def test_each_page_fits_the_terminal_and_shows_an_example(
     assert not re.search(r"\bNone\b|default: \)", "\n".join(lines))
     assert any(line.startswith(f"    cxr {name}") for line in lines)
     assert lines[0].startswith(f"usage: cxr {name} ")
+
+
+def test_help_is_filled_to_the_width_of_the_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(*name.split(), "--help") == 0
+    rows = [re.match(r"  (-\S.*?  +|-.*$| {5,})?(\S.*)$", line) for line in capsys.readouterr().out.splitlines()]
+    pairs = [(above, below) for above, below in itertools.pairwise(rows) if above and below and above[1] and below[1]]
+    continued = [(above[2], below) for above, below in pairs if below[1].isspace()]
+    for above, below in continued:
+        assert below.start(2) + len(f"{above} {below[2].split()[0]}") > 80, below[0]
+
+
+def test_boxes_stay_whole() -> None:
+    command = [sys.executable, "-m", "launch.cli", "train", "--help"]
+    env = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    page = subprocess.run(command, env=env, capture_output=True, check=True, encoding="utf-8").stdout
+    boxes = [line for line in page.splitlines() if line.startswith(("╭", "│", "╰"))]
+    assert {len(line) for line in boxes} == {80} and {line[-1] for line in boxes} == {"╮", "│", "╯"}
+    assert re.search(r"│ {5,}torchvision's cache or a download, and of other +│\n", page)
 
 
 def test_each_example_is_a_command_that_parses(name: str) -> None:

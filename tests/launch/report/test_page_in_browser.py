@@ -215,7 +215,7 @@ def test_a_run_is_shown_whole(page: Path, tab: Browser) -> None:
     titles = tab.value("[...document.querySelectorAll('details.run .filled h4')].map(head => head.textContent)")
     assert titles[:3] == ["Result and provenance", "Test AUROC by label (points)", "Config"]
     text = tab.value("document.querySelector('details.run .filled').textContent")
-    for words in ("commit0123456789", "schedule.epochs128", "best epoch2", "Edema85.00", "imagesmade up"):
+    for words in ("commit0123456789", "schedule.epochs128", "best epoch3", "Edema85.00", "imagesmade up"):
         assert words in text
     assert tab.problems == []
 
