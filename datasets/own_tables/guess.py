@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.own_tables.dicom_folder import COMMON_TAGS, UNREADABLE, NUMBERED, is_dicom, read_dicom_folder
+from datasets.own_tables.dicom_folder import COMMON_TAGS, NUMBERED, UNREADABLE, is_dicom, read_dicom_folder
 from datasets.own_tables.files import EXCEL, PARQUET, open_tables, sheet_names
 from datasets.own_tables.spec import RESERVED, TableFile, cell_key
 from datasets.sources.cells import ages_in_years

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,13 @@ def _checked(path: Path) -> dict[str, Any]:
         if kind is not None and value is not None and (infinite or not isinstance(value, kind)):
             raise InputError(f"{path}: {name}: found {str(value)[:40]!r}, which is no value of it")
     return values
+
+
+def folders_by_id(runs_dir: Path, provenance: Mapping[str, Any]) -> dict[str, RunFolder]:
+    """Folders by run id, whatever their names: those that a run's provenance recorded, and those in ``runs_dir``."""
+    recorded = map(Path, (provenance.get("runtime") or {}).get("run_folders", {}).values())
+    found: dict[str, RunFolder] = {}
+    for folder in map(RunFolder, (*recorded, *(sorted(runs_dir.iterdir()) if runs_dir.is_dir() else ()))):
+        with suppress(InputError, TypeError, LookupError):
+            found.setdefault(read_json(folder.config_file)["run_id"], folder)
+    return found

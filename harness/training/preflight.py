@@ -116,8 +116,8 @@ def finished_result(folder: RunFolder, config: RunConfig, beton: Beton) -> dict[
         if other.hash != config.hash:
             differing = ", ".join(_differing(to_dict(other), to_dict(config))[:4])
             raise InputError(
-                f"{folder.path}: holds another run ({other.run_id}), whose config differs in {differing}; give another "
-                "--out, or remove the folder"
+                f"{folder.path}: holds another run ({other.run_id}), whose config differs in {differing}; "
+                "give another --out, or remove the folder"
             )
     recorded = folder.provenance()
     if recorded and recorded["content_hash"] != beton.sidecar.content_hash:

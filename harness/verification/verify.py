@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 
 from datasets.beton.mixed import open_beton
 from datasets.errors import InputError
-from datasets.files import read_json, write_json
+from datasets.files import write_json
 from datasets.sources.registry import beton_files
 from harness.config import RunConfig
 from harness.devices.accelerator import Accelerator, make_accelerator
 from harness.devices.arithmetic import arithmetic
-from harness.runs.folder import RunFolder
+from harness.runs.folder import RunFolder, folders_by_id
 from harness.runs.runtime import RuntimeConfig
 from harness.verification.check import Check, certificate, guarded, not_checked
 from harness.verification.predictions import check_predictions
@@ -135,10 +134,6 @@ def link_runs(links: Path, runs_dir: Path, run: RecordedRun) -> Path:
     Teachers and initial weights are then found there, whatever their folders' names.
     """
     links.mkdir()
-    recorded = (run.provenance.get("runtime") or {}).get("run_folders", {})
-    for place in [*map(Path, recorded.values()), *(sorted(runs_dir.iterdir()) if runs_dir.is_dir() else ())]:
-        with suppress(InputError, TypeError, LookupError):
-            link = links / Path(read_json(RunFolder(place).config_file)["run_id"]).name
-            if not link.is_symlink():
-                link.symlink_to(place.resolve())
+    for run_id, folder in folders_by_id(runs_dir, run.provenance).items():
+        (links / Path(run_id).name).symlink_to(folder.path.resolve())
     return links

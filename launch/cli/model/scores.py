@@ -89,6 +89,10 @@ class Scores:
         counts = f"{found['num_images']:,} images of {found['num_patients']:,} patients"
         print(f"{found['run_id']}: {found['split']}, {counts}")
         print_whole(_by_label(found), *_by_group(found))
+        unscored = [by for by in _attributes(found) if not _is_scored(found, by)]
+        if unscored:
+            least = f"{self.min_count} positive and {self.min_count} negative images of a label (--min-count)"
+            print(f"no group has {least}, by {', '.join(map(' and '.join, unscored))}")
         for text in found["lacking"]:
             print(f"no {text}")
 
@@ -117,11 +121,23 @@ def _by_label(found: Mapping[str, Any]) -> Table:
     return table
 
 
+def _attributes(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The attributes, and pairs of them, by which there are groups."""
+    return list(dict.fromkeys(tuple(group["by"]) for group in found["groups"]))
+
+
+def _is_scored(found: Mapping[str, Any], by: tuple[str, ...]) -> bool:
+    """Whether one of these groups has images enough of a label."""
+    return any(len(one["too_small"]) < len(found["labels"]) for one in found["groups"] if tuple(one["by"]) == by)
+
+
 def _by_group(found: Mapping[str, Any]) -> Iterator[Table]:
     """A table of each attribute: its groups on the mean of the labels, and the largest gap."""
     from rich.table import Table
 
-    for by in dict.fromkeys(tuple(group["by"]) for group in found["groups"]):
+    for by in _attributes(found):
+        if not _is_scored(found, by):
+            continue
         groups = [group for group in found["groups"] if tuple(group["by"]) == by]
         title = f"By {' and '.join(by)}: means of the labels that a group can be scored on"
         table = Table(title=title, title_justify="left")

@@ -105,8 +105,11 @@ def test_a_field_that_is_not_used_is_not_written() -> None:
         (lambda: Relational(teacher=XRV, angle=-1.0), "objective.angle must not be negative"),
         (lambda: Relational(teacher=XRV, angle=0.0, distance=0.0), "must not both be 0"),
         (lambda: Relational(teacher=XRV, embedding="mean"), "objective.embedding = 'mean' is unknown; known: pooled"),
-        (lambda: Weights(kind="xrv", name=XRV.name), r"kind = 'xrv' needs file \(their .pt file of torchxrayvision\)"),
-        (lambda: Weights(kind="xrv", sha256="0" * 64), r"kind = 'xrv' needs name \(which weights of torchxrayvision: dens"),
+        (
+            lambda: Weights(kind="xrv", name=XRV.name),
+            r"kind = 'xrv' needs file \(their .pt file of torchxr",
+        ),
+        (lambda: Weights(kind="xrv", sha256="0" * 64), r"kind = 'xrv' needs name \(which weights of torchxr"),
         (lambda: Weights(name=XRV.name), "name is for kind = 'xrv', not 'imagenet'"),
         (lambda: dataclasses.replace(XRV, sha256="0" * 63), "64 lower-case hex digits"),
         (

@@ -39,6 +39,14 @@ def test_scores_are_printed_and_kept(run: RunFolder, capsys: pytest.CaptureFixtu
     assert told.startswith(f"{run.config().run_id}: test, 40 images of 20 patients\n")
     assert all(word in told for word in ("Edema", "mean", "By sex", "largest gap", " over "))
     first = run.scores_file("test").read_bytes()
+    assert run_cli(*command[:4], "--min-count", "40") == 0
+    told = capsys.readouterr().out
+    assert "By sex" not in told and told.endswith(
+        "\nno group has 40 positive and 40 negative images of a label (--min-count), by sex\n"
+    )
+    assert run_cli(*command) == 0
+    capsys.readouterr()
+    assert run.scores_file("test").read_bytes() == first
     assert run_cli(*command, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(first) and found["lacking"] == []

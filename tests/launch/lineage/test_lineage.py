@@ -9,9 +9,13 @@ import pytest
 from split_beton import Row, make_beton
 from tiny_runs import tiny_config
 
+from datasets.files import write_json
 from harness.config import AttentionTransfer, BetaSearch, DataConfig, NetworkConfig, RunConfig, Weights
+from harness.runs.folder import RunFolder
+from harness.training.preflight import write_config
 from launch.lineage.graph import OWN, Data, Edge, Lineage, Published, Search, Trained
 from launch.lineage.patients import finder, judge
+from launch.lineage.scoring import exposure
 
 
 def run_on(dataset: str, init: Weights | None = None, **changes: object) -> RunConfig:
@@ -115,3 +119,22 @@ def test_patients_are_compared_by_the_betons_of_the_recorded_hashes(tmp_path: Pa
     assert judge(before, after, find).level == "apart"  # both are of one gray, which tells nothing of a patient
     first = dataclasses.replace(seen, subset="1")
     assert judge(first, own, find, trust_split=False).level == "apart"
+
+
+@pytest.mark.parametrize("named_by", ["its place beside the student", "what the student recorded"])
+def test_a_teacher_is_found_whatever_its_folder_is_called(named_by: str, tmp_path: Path) -> None:
+    rows: list[Row] = [("a.png", "1", "train", 1), ("b.png", "2", "train", 2), ("c.png", "3", "test", 3)]
+    beton = make_beton(tmp_path, "chestxray14", rows)
+    teacher = run_on("chestxray14")
+    student = run_on("chestxray14", objective=AttentionTransfer(teacher=weights_of(teacher)), seed=1)
+    beside = named_by.startswith("its")
+    places = {teacher.run_id: tmp_path / ("runs" if beside else "elsewhere") / "teacher"}
+    for config, place in ((teacher, places[teacher.run_id]), (student, tmp_path / "runs" / "student")):
+        place.mkdir(parents=True)
+        write_config(RunFolder(place), config)
+        found = {} if beside else {"run_folders": {key: str(path) for key, path in places.items()}}
+        write_json(place / "provenance.json", {"content_hash": beton.sidecar.content_hash, "runtime": found})
+    folder = RunFolder(tmp_path / "runs" / "student")
+    assert exposure(folder, beton, "test", tmp_path) == ((), ())
+    places[teacher.run_id].rename(tmp_path / "moved")
+    assert len(exposure(folder, beton, "test", tmp_path).unknown) == 1
