@@ -1,17 +1,22 @@
-"""A grid to be disturbed: 20 runs of seconds in four levels, two of them meant for two nodes."""
+"""A grid to be disturbed: 21 runs of seconds in four levels, a search by halving among them, meant for two nodes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.config import AttentionTransfer, DataConfig, NetworkConfig, RunConfig, Schedule, Weights
+from harness.config import AttentionTransfer, BetaSearch, DataConfig, NetworkConfig, RunConfig, Schedule, Weights
 from launch.grids.grid import Grid, GridRun
 
 VICTIMS = ("requeued", "cancelled", "crashed")
 
 
 def config(
-    seed: int, init: RunConfig | None = None, *, teacher: RunConfig | None = None, epochs: int = 1
+    seed: int,
+    init: RunConfig | None = None,
+    *,
+    teacher: RunConfig | None = None,
+    epochs: int = 1,
+    weight: float | None = 0.5,
 ) -> RunConfig:
     """DenseNet-40 on 32 images of 64x64 pixels, four steps an epoch."""
     made = RunConfig(
@@ -27,19 +32,21 @@ def config(
         data=made.data,
         network=made.network,
         init=made.init,
-        objective=AttentionTransfer(teacher=Weights(kind="run", run=teacher), weight=0.5),
+        objective=AttentionTransfer(teacher=Weights(kind="run", run=teacher), weight=weight),
         schedule=made.schedule,
         seed=seed,
     )
 
 
 def grid() -> Grid:
-    """Prerequisites, students by transfer learning and from a teacher, students of students; five are longer."""
+    """Prerequisites, students by transfer learning and from a teacher, students of students; four are longer."""
     pretrain, other = config(0), config(1)
     teacher = replace(config(2), network=NetworkConfig(name="densenet121"))
     students = {f"narrow_{i}": config(10 + i, (pretrain, other)[i % 2]) for i in range(5)}
     taught = {f"narrow_taught_{i}": config(20 + i, pretrain, teacher=teacher) for i in range(2)}
     later = {f"narrow_later_{i}": config(30 + i, students[f"narrow_{i}"]) for i in range(2)}
+    template = config(70, pretrain, teacher=teacher, epochs=2, weight=None)
+    search = BetaSearch(template=template, points=(1.0, 100.0), pruner="halving", min_resource=1)
     victims = {f"narrow_{name}": config(40 + i, other, epochs=8) for i, name in enumerate(VICTIMS)}
     configs = {
         "narrow_pretrain": pretrain,
@@ -52,8 +59,7 @@ def grid() -> Grid:
         "narrow_after_requeue": config(50, victims["narrow_requeued"]),
         "narrow_after_cancel": config(51, victims["narrow_cancelled"]),
         "limit": config(60, epochs=8),
-        "wide_0": config(70, pretrain, epochs=2),
-        "wide_1": config(71, other),
+        **{f"wide_{name}": run for name, run in search.named_runs().items()},
     }
     return Grid(
         name="scene", runs=tuple(GridRun(name=name, kind="repetition", config=made) for name, made in configs.items())

@@ -18,6 +18,7 @@ CXR = [sys.executable, "-m", "launch.cli"]
 ON_CPU = ["--device", "cpu"]
 COMPARED = (
     "weights_hash",
+    "beta",
     "test",
     "validation",
     "best_epoch",
@@ -47,7 +48,7 @@ def results(grid_file: str, runs_dir: Path) -> dict[str, Any]:
     found = {}
     for run in load_grid_file(Path(grid_file)).runs:
         result = json.loads((runs_dir / run.run_id / "result.json").read_text())
-        found[run.name] = {key: result[key] for key in COMPARED}
+        found[run.name] = {key: result.get(key) for key in COMPARED}
     return found
 
 

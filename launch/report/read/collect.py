@@ -15,6 +15,7 @@ from datasets.files import parse_as, read_json, read_json_object, regular
 from datasets.sources.registry import entry_or_own
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
+from launch.executors.registry import EXECUTORS
 from launch.report.read.names import forget_titles, learn_title
 
 GENERATOR = '<meta name="generator" content="cxr report">'
@@ -202,7 +203,8 @@ def _add(folder: RunFolder, runs: dict[str, Run], passed_over: list[PassedOver])
         passed_over.append(PassedOver(folder.path, kind, reason))
 
     if not folder.config_file.exists():
-        return pass_over("foreign", "not a run folder: it has no config.json")
+        is_queue = folder.path.name in EXECUTORS  # its records
+        return None if is_queue else pass_over("foreign", "not a run folder: it has no config.json")
     try:
         run, unusable = _read(folder)
     except (InputError, OSError, UnicodeDecodeError, RecursionError) as error:

@@ -28,9 +28,9 @@ def write(folder: Path, run: RunConfig, score: float, *, beta: float, epochs: in
     write_run(folder, run, 0.8, result=result)
 
 
-def write_rungs(folder: Path, rungs: int) -> None:
+def write_rungs(folder: Path, rungs: int, search: BetaSearch = SEARCH) -> None:
     for rung in range(rungs):
-        for run, (beta, score) in zip(SEARCH.runs_of(rung), SCORES[rung].items(), strict=True):
+        for run, (beta, score) in zip(search.runs_of(rung), SCORES[rung].items(), strict=True):
             write(folder, run, score, beta=beta, epochs=SEARCH.rungs[rung].end)
 
 
@@ -60,6 +60,24 @@ def test_a_search_that_has_ended_beside_the_full_one(tmp_path: Path) -> None:
     notes, rows = built(tmp_path)
     assert notes == [f"{where}, the full search 1"]
     assert [row[-1] for row in rows] == ["81.00", "79.00", "80.00", "70.00"]
+
+
+def test_how_often_several_searches_chose_as_the_full_ones(tmp_path: Path) -> None:
+    """One as its full search, one a beta that is a point worse."""
+    for seed, ten in ((0, 0.79), (1, 0.81)):
+        search = dataclasses.replace(SEARCH, template=dataclasses.replace(SEARCH.template, seed=seed))
+        write_rungs(tmp_path, 3, search)
+        for run, beta, score in zip(search.full.runs, SEARCH.points, (0.6, ten, 0.8, 0.7), strict=True):
+            write(tmp_path, run, score, beta=beta, epochs=8)
+    notes, rows = built(tmp_path)
+    assert [note.partition(": ")[2] for note in notes[:2]] == [
+        "halving chose beta 100, as the full search did",
+        "halving chose beta 100, the full search 10",
+    ]
+    assert notes[2] == (
+        "halving chose the full search's beta in 1 of 2 searches; 0.50 points of validation AUROC lost in the mean"
+    )
+    assert len(rows) == 8
 
 
 def test_a_search_under_way(tmp_path: Path) -> None:

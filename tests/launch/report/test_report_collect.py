@@ -39,6 +39,7 @@ def test_every_bad_folder_is_named_and_the_good_one_is_used(tmp_path: Path) -> N
     write_run(tmp_path, good, 0.8)
     (tmp_path / "betons").mkdir()
     (tmp_path / ".hidden").mkdir()
+    (tmp_path / "slurm").mkdir()  # what the queue of these runs left
     (tmp_path / "notes.txt").write_text("not a folder")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "config.json").write_text('{"config": {"da')

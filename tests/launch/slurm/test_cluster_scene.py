@@ -1,4 +1,4 @@
-"""The scene: a grid of 20 runs goes through requeue, scancel, a node's crash, a time limit and a new controller."""
+"""The scene: a grid of 21 runs goes through requeue, scancel, a node's crash, a time limit and a new controller."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def everything_ends(scene: Shell, cluster: Cluster, watches: list[subprocess.Pop
 def test_a_disturbed_grid_ends_with_the_results_of_an_undisturbed_one(
     scene: Shell, cluster: Cluster, undisturbed: Future[dict[str, Any]]
 ) -> None:
-    assert len(NAMES) == 20
+    assert len(NAMES) == 21
     short, wide = profile(scene, "short.toml", SHORT), profile(scene, "wide.toml", WIDE)
     watches = [watch(scene, "limit", short), watch(scene, "narrow", profile(scene, "narrow.toml", NARROW))]
     try:
@@ -124,7 +124,7 @@ def test_a_disturbed_grid_ends_with_the_results_of_an_undisturbed_one(
         assert strike in endings and endings[-1] == "done"  # the node that crashes may run another victim, too
     told = {ending for name in NAMES for ending in scene.endings(name)}
     assert told <= {"time limit", "requeued", "cancelled", "killed", "failed", "done"}
-    for name in ("wide_0", "wide_1"):
+    for name in ("wide_rung0_beta1", "wide_rung0_beta100", "wide_rung1_rank0"):
         provenance = json.loads((scene.folder(name) / "provenance.json").read_text())
         assert (provenance["world_size"], len(provenance["devices"])) == (2, 2)
     assert cluster.node_states() == ["idle"] * NUM_NODES
