@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +14,13 @@ import tyro
 
 from datasets.errors import InputError
 from datasets.files import write_text
+from launch.cli.grid.plan import GridView
 from launch.cli.grid.submit import Submit
+from launch.executors.base import SubmitRequest
 from launch.grids.grid import Grid
 from launch.grids.sweep import WHERE, sweep_toml
 from launch.grids.toml_file import grid_of
+from launch.plan.decide import Decision
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +54,20 @@ class Sweep(Submit):
             raise InputError(f"--seeds {self.seeds}: expected at least 1")
         return sweep_toml(Path(self.grid), [item for group in self.set for item in group], self.seeds)
 
+    @property
+    def file(self) -> Path:
+        """Where the grid is written."""
+        path = Path(self.grid)
+        return path.with_name(f"{path.stem}_sweep.toml") if self.out is None else self.out
+
+    def request(self, view: GridView, plan: Sequence[Decision]) -> SubmitRequest:
+        return replace(super().request(view, plan), grid=str(self.file))
+
     def load(self) -> Grid:
         return grid_of(tomllib.loads(self.text), WHERE)
 
     def run(self) -> None:
-        path = Path(self.grid)
-        out = path.with_name(f"{path.stem}_sweep.toml") if self.out is None else self.out
+        out = self.file
         print(self.text)
         if not self.dry_run:
             if out.exists() and out.read_text(encoding="utf-8") != self.text:

@@ -116,7 +116,11 @@ def test_the_grid_is_printed_written_and_submitted(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted: list[list[str]] = []
-    monkeypatch.setattr(Submit, "run", lambda self: submitted.append([run.name for run in self.load().runs]))
+    monkeypatch.setattr(
+        Submit,
+        "run",
+        lambda self: submitted.append([self.request(self.look(), ()).grid, *(run.name for run in self.load().runs)]),
+    )
     command = ["grid", "sweep", str(config), "--set", "schedule.epochs=1,2", "--seeds", "1"]
     written = config.with_name("run_sweep.toml")
     assert run_cli(*command, "--dry-run") == 0
@@ -125,7 +129,7 @@ def test_the_grid_is_printed_written_and_submitted(
     assert run_cli(*command) == 0
     assert capsys.readouterr().out == shown == written.read_text() + "\n"
     assert run_cli(*command) == 0  # goes on with it
-    assert submitted == [["run_1_r0", "run_2_r0"]] * 3
+    assert submitted == [[str(written), "run_1_r0", "run_2_r0"]] * 3  # jobs and hooks are told the written grid
     capsys.readouterr()
     assert run_cli(*command[:-1], "2") == 2
     assert f"{written} holds another grid; remove it, or give --out" in capsys.readouterr().err
