@@ -14,8 +14,8 @@ from launch.report.tables.table import Table, Value, number_columns, number_valu
 
 NOTE = (
     "A point is stopped at the end of a rung when too many others have a larger best validation AUROC so far, in "
-    "points; of equal ones the smaller beta goes on. Full search: the same of a run of the point to the end. How often "
-    "halving chose as the full search did on made-up images: docs/grid.md and benchmarks/halving.json."
+    "points; of equal ones the smaller beta goes on. Full search: the same of a run of the point to the end. How "
+    "often halving chose as the full search did on made-up images: docs/grid.md and benchmarks/halving.json."
 )
 
 
@@ -110,7 +110,8 @@ def choices(search: BetaSearch, rungs: list[list[Point]], full: Mapping[float, f
     if len(full) < len(search.points):
         return f"{chosen}; no full search to compare with"
     whole = best_of(full)
-    return f"{chosen}, as the full search did" if rungs[-1][0].beta == whole else f"{chosen}, the full search {whole:g}"
+    same = rungs[-1][0].beta == whole
+    return f"{chosen}, as the full search did" if same else f"{chosen}, the full search {whole:g}"
 
 
 def _outcome(search: BetaSearch, point: Point, rungs: list[list[Point]]) -> str:
