@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from functools import cache
 from typing import Any, ClassVar, get_args
 
 OMIT_DEFAULT = {"omit_default": True}
 """Metadata of a field that a config is written without while it has its default, so that it enters no other config's
 hash."""
+_NEVER = object()
 MAX_COUNT = 10**6
 """Largest count that a config may hold."""
 
@@ -53,20 +55,38 @@ def check_not_negative(key: str, value: float | None, advice: str = "") -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON values, every field written out but for those with ``OMIT_DEFAULT``."""
-    result: dict[str, Any] = json.loads(json.dumps(plain(config)))
+    result: dict[str, Any] = json.loads(as_json_text(config))
     return result
 
 
-def plain(value: Any) -> Any:
-    """The values that ``to_dict`` copies. Each config keeps its own, since the runs of a grid share their parts."""
+def as_json_text(config: Any, *, sort_keys: bool = False) -> str:
+    """The JSON text of what ``to_dict`` returns, as ``json.dumps`` writes it.
+
+    Each part of a config keeps its own text, since the runs of a grid share their parts.
+    """
+    texts = (
+        f'"{name}": {_value_text(inner, sort_keys)}'
+        for name, omitted in _written_fields(config.__class__, sort_keys)
+        for inner in [getattr(config, name)]
+        if not (inner is omitted or inner == omitted)
+    )
+    return f"{{{', '.join(texts)}}}"
+
+
+def _value_text(value: Any, sort_keys: bool) -> str:
     if dataclasses.is_dataclass(value):
-        kept = getattr(value, "__dict__", {})
-        if "_plain" not in kept:
-            kept["_plain"] = {
-                item.name: plain(inner)
-                for item in dataclasses.fields(value)
-                for inner in [getattr(value, item.name)]
-                if not (item.metadata.get("omit_default") and inner == item.default)
-            }
-        return kept["_plain"]
-    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        kept, key = getattr(value, "__dict__", {}), "_sorted_text" if sort_keys else "_text"
+        if key not in kept:
+            kept[key] = as_json_text(value, sort_keys=sort_keys)
+        text: str = kept[key]
+        return text
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value_text(inner, sort_keys) for inner in value)}]"
+    return json.dumps(value, sort_keys=True) if sort_keys and isinstance(value, dict) else json.dumps(value)
+
+
+@cache
+def _written_fields(kind: type, sort_keys: bool) -> tuple[tuple[str, Any], ...]:
+    """Names of a config's fields in the order of the text, each with the value with which it is left out."""
+    fields = sorted(dataclasses.fields(kind), key=lambda item: item.name) if sort_keys else dataclasses.fields(kind)
+    return tuple((item.name, item.default if item.metadata.get("omit_default") else _NEVER) for item in fields)

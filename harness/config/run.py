@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,12 +19,12 @@ from datasets.sources.registry import JOINT, WELL_FORMED, parts_of
 from harness.config.checks import (
     OMIT_DEFAULT,
     KnownKeysOnly,
+    as_json_text,
     check,
     check_choice,
     check_count,
     check_not_negative,
     check_positive,
-    plain,
 )
 from harness.config.halving import Rung, rungs_of
 from harness.config.loss import LossOptions
@@ -539,11 +538,12 @@ class RunConfig(KnownKeysOnly):
             teacher = dataclasses.replace(teacher, network=self._laid_out(teacher.network))
             object.__setattr__(self, "objective", dataclasses.replace(self.objective, teacher=teacher))  # type: ignore[type-var]
         run = None if teacher is None else teacher.run
-        if run is not None:
+        if run is not None and not NETWORKS[run.network.name].can_teach:
             known = (name for name, entry in NETWORKS.items() if entry.can_teach)
             able = " or ".join((*known, "network of torchvision or timm"))
-            words = f"objective.teacher: run {run.run_id} is a {run.network.name}; a teacher must be a {able}"
-            check(NETWORKS[run.network.name].can_teach, words)
+            raise ValueError(
+                f"objective.teacher: run {run.run_id} is a {run.network.name}; a teacher must be a {able}"
+            )
 
     def _laid_out(self, network: NetworkConfig) -> NetworkConfig:
         """A library's network for images of the run's size; any other as it is."""
@@ -557,8 +557,8 @@ class RunConfig(KnownKeysOnly):
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the whole config and the schema version."""
-        payload = {"schema": SCHEMA_VERSION, "config": plain(self)}
-        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+        text = f'{{"config": {as_json_text(self, sort_keys=True)}, "schema": {SCHEMA_VERSION}}}'
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def name(self) -> str:

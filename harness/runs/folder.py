@@ -163,11 +163,13 @@ def _checked(path: Path) -> dict[str, Any]:
     values = read_json_object(path)
     scores = values.get("test")
     inner = scores if isinstance(scores, dict) else {}
-    for name, value in (*values.items(), *((f"test.{key}", value) for key, value in inner.items())):
-        kind = KINDS.get(name.removeprefix("test."))
-        infinite = isinstance(value, float) and not math.isfinite(value)
-        if kind is not None and value is not None and (infinite or not isinstance(value, kind)):
-            raise InputError(f"{path}: {name}: found {str(value)[:40]!r}, which is no value of it")
+    for place, found in (("", values), ("test.", inner)):
+        for name, value in found.items():
+            kind = KINDS.get(name)
+            if kind is None or value is None:
+                continue
+            if not isinstance(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
+                raise InputError(f"{path}: {place}{name}: found {str(value)[:40]!r}, which is no value of it")
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -60,6 +60,19 @@ def run_work(config: RunConfig, splits: Splits) -> Work:
     )
 
 
+def run_works(runs: Iterable[GridRun], splits: Splits) -> dict[str, Work]:
+    """Return the work of each run, by run id; it is computed once for runs that differ in their seeds alone."""
+    made: dict[tuple[int, ...], Work] = {}
+    works: dict[str, Work] = {}
+    for run in runs:
+        config = run.config
+        parts = (id(config.data), id(config.network), id(config.objective), id(config.schedule))
+        if parts not in made:
+            made[parts] = run_work(config, splits)
+        works[run.run_id] = made[parts]
+    return works
+
+
 def shape_of(config: RunConfig) -> Shape:
     """Return what runs of the same speed have in common."""
     return config.network.name, config.network.scope, config.objective.method
@@ -100,12 +113,13 @@ def measure(
     finished, the median of the measured where only runs of other shapes have.
     """
     rates: dict[Shape, list[float]] = defaultdict(list)
+    works = run_works(runs, splits)
     for run in runs:
         state = found.get(run.run_id, ABSENT)
         epochs, first = state.epoch or state.epochs or 0, run.config.first_epoch
         if state.state == "done" and state.gpu_seconds and epochs > first:
             share = (epochs - first) / (run.config.schedule.last_epoch - first)
-            rates[shape_of(run.config)].append(share * run_work(run.config, splits).passes / state.gpu_seconds)
+            rates[shape_of(run.config)].append(share * works[run.run_id].passes / state.gpu_seconds)
     measured = {shape: median(values) for shape, values in rates.items()}
     if not measured and given is None:
         return Throughput()
@@ -145,8 +159,13 @@ def estimate(
 ) -> Estimate:
     """Estimate images, GPU-hours and the critical path of these runs; ``given`` as ``measure`` takes it."""
     throughput = measure(runs, found, splits, given)
-    works = {run.run_id: run_work(run.config, splits) for run in runs}
-    hours = {run.run_id: throughput.seconds(run.config, works[run.run_id]) / 3600.0 for run in runs}
+    works = run_works(runs, splits)
+    by_work: dict[int, float] = {}
+    for run in runs:
+        work = works[run.run_id]
+        if id(work) not in by_work:
+            by_work[id(work)] = throughput.seconds(run.config, work) / 3600.0
+    hours = {run_id: by_work[id(work)] for run_id, work in works.items()}
     left = {run.run_id: hours[run.run_id] * _left_of(run, found.get(run.run_id, ABSENT)) for run in runs}
     return Estimate(works=works, hours=hours, left=left, chain=longest_chain(runs, left), throughput=throughput)
 
@@ -184,7 +203,7 @@ def critical_paths(runs: Sequence[GridRun], splits: Splits) -> dict[str, float]:
 
     Starting the run with the longest chain first keeps the last runs from waiting for one late prerequisite.
     """
-    return chains(runs, {run.run_id: run_work(run.config, splits).passes for run in runs})
+    return chains(runs, {run_id: work.passes for run_id, work in run_works(runs, splits).items()})
 
 
 def chains(runs: Sequence[GridRun], costs: Mapping[str, float]) -> dict[str, float]:

@@ -28,7 +28,7 @@ CLOCK_SLACK_S = 5.0
 State = Literal["absent", "queued", "partial", "running", "done", "failed", "cancelled", "stale", "damaged"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunState:
     """Where a run stands, and how far it got."""
 
@@ -53,6 +53,8 @@ class RunState:
     """The queue's job that holds the run, now or last."""
     waits_for: str | None = None
     """Why the queue has not started it, in the queue's words."""
+    computed_from: str | None = None
+    """Content hash of the data of a done run."""
     gpu_seconds: float | None = None
     """Duration of a done run times its processes."""
     energy_kwh: float | None = None
@@ -73,6 +75,8 @@ class RunState:
 
 
 ABSENT = RunState()
+KNOWN = tuple(item.name for item in fields(RunState) if item.name != "state")
+"""What is remembered of a done run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ def read_states(runs: Iterable[GridRun], runs_dir: Path, facts: Mapping[str, Dat
         present = {folder.name for folder in runs_dir.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
         return {run.run_id: ABSENT for run in runs}
-    known = KnownResults(runs_dir, version=[field.name for field in fields(RunState)])
+    known = KnownResults(runs_dir, version=KNOWN)
     states = {
         run.run_id: _known_state(run, runs_dir, facts, known) if run.run_id in present else ABSENT for run in runs
     }
@@ -126,12 +130,11 @@ def _known_state(run: GridRun, runs_dir: Path, facts: Mapping[str, DatasetFacts]
     """Return the state of one run, without reading a result that is known."""
     found = known.get(run.run_id)
     if found is not None:
-        return _done(run, RunFolder(runs_dir / run.run_id), found["content_hash"], facts, found["state"])
+        return _done(run, RunFolder(runs_dir / run.run_id), facts, found)
     state = read_state(run, runs_dir, facts)
     if state.state == "done" and known.is_settled(run.run_id):
-        result = RunFolder(runs_dir / run.run_id).result() or {}
-        values = {name: value for name, value in vars(state).items() if value is not None and name != "state"}
-        known.add(run.run_id, {"content_hash": result.get("content_hash"), "state": values})
+        values = {name: value for name in KNOWN if (value := getattr(state, name)) != getattr(ABSENT, name)}
+        known.add(run.run_id, values)
     return state
 
 
@@ -160,7 +163,7 @@ def _read_state(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFact
         host = status.get("host")
         return RunState(state="running", host=None if host == socket.gethostname() else host, **known)
     if result:
-        return _done(run, folder, result.get("content_hash"), facts, known)
+        return _done(run, folder, facts, {**known, "computed_from": result.get("content_hash")})
     stale = _stale(run, folder, provenance.get("content_hash"), facts)
     if stale is not None:
         return RunState(state="stale", error=stale, **known)
@@ -169,14 +172,8 @@ def _read_state(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFact
     return RunState(state="partial", **known) if status or folder.last_dir.is_dir() else ABSENT
 
 
-def _done(
-    run: GridRun,
-    folder: RunFolder,
-    computed_from: str | None,
-    facts: Mapping[str, DatasetFacts],
-    known: Mapping[str, Any],
-) -> RunState:
-    stale = _stale(run, folder, computed_from, facts)
+def _done(run: GridRun, folder: RunFolder, facts: Mapping[str, DatasetFacts], known: Mapping[str, Any]) -> RunState:
+    stale = _stale(run, folder, known.get("computed_from"), facts)
     return RunState(state="done", **known) if stale is None else RunState(state="stale", error=stale, **known)
 
 

@@ -15,8 +15,8 @@ from harness.config import (
     RunConfig,
     Weights,
     parse_subset,
+    to_dict,
 )
-from harness.config.checks import plain
 from harness.config.networks import known_scopes
 
 _WORDS = {"imagenet": "ImageNet", "none": "random"}
@@ -117,8 +117,9 @@ def flat_fields(config: RunConfig) -> dict[str, str]:
     """
     sections = {item.name: getattr(config, item.name) for item in dataclasses.fields(config) if item.name != "seed"}
     fields = {
-        f"{name}.{item.name}": str(plain(getattr(section, item.name)))
+        f"{name}.{item.name}": str(written.get(item.name, item.default))
         for name, section in sections.items()
+        for written in [to_dict(section)]
         for item in dataclasses.fields(section)
     }
     fields["init.run"] = _run_text(config.init)

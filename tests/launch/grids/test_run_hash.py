@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +29,7 @@ from harness.config import (
     from_dict,
     to_dict,
 )
+from harness.config.checks import as_json_text
 from launch.grids.registry import load_grid
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "grids"
@@ -74,11 +77,24 @@ CONFIGS = st.builds(
 )
 
 
+def plain(value: Any) -> Any:
+    """A config's fields, those left out that have their default and OMIT_DEFAULT."""
+    if dataclasses.is_dataclass(value):
+        return {
+            item.name: plain(inner)
+            for item in dataclasses.fields(value)
+            for inner in [getattr(value, item.name)]
+            if not (item.metadata.get("omit_default") and inner == item.default)
+        }
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
 @settings(deadline=None)
 @given(configs=st.lists(CONFIGS, min_size=1, max_size=4))
-def test_any_configs_that_share_parts_have_their_own_hashes(configs: list[RunConfig]) -> None:
+def test_any_configs_that_share_parts_have_their_own_texts_and_hashes(configs: list[RunConfig]) -> None:
     for config in configs:
-        payload = {"schema": SCHEMA_VERSION, "config": to_dict(twin(config))}
+        assert as_json_text(config) == json.dumps(plain(config))
+        payload = {"schema": SCHEMA_VERSION, "config": plain(config)}
         assert config.hash == hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 

@@ -38,7 +38,7 @@ def state_of(folder: RunFolder, facts: dict[str, DatasetFacts] | None = None) ->
 
 def test_a_second_look_reads_no_file_of_a_done_run(folder: RunFolder) -> None:
     first = state_of(folder)
-    assert first == RunState(state="done", epoch=8, epochs=8, mean_auroc=0.75, gpu_seconds=60.5)
+    assert first == RunState(state="done", epoch=8, epochs=8, mean_auroc=0.75, gpu_seconds=60.5, computed_from="old")
     folder.status_file.write_text("torn")
     assert state_of(folder) == first
     changed = {RUN.config.data.dataset: DatasetFacts(content_hash="new")}
@@ -65,11 +65,22 @@ def test_few_results_are_not_written_down(folder: RunFolder, monkeypatch: pytest
     assert not (folder.path.parent / known_results.NAME).exists()
 
 
-@pytest.mark.parametrize("text", ["torn", "[]", "{}", '{"version": ["of other code"], "known": {}}'])
+@pytest.mark.parametrize("text", ["", "torn", "[]", "{}", '{"version": ["of other code"], "known": {}}'])
 def test_what_cannot_be_used_is_written_anew(folder: RunFolder, text: str) -> None:
     file = folder.path.parent / known_results.NAME
     file.write_text(text)
     first = state_of(folder)
     assert first.mean_auroc == 0.75
     folder.status_file.write_text("torn")
+    assert state_of(folder) == first
+
+
+def test_a_damaged_line_costs_its_run_a_look_and_no_other(folder: RunFolder) -> None:
+    first = state_of(folder)
+    file = folder.path.parent / known_results.NAME
+    head, line = file.read_text().splitlines()
+    file.write_text(f"{head}\n{line[:-9]}\nother\n{line}\n"[: len(head) + len(line) - 8])
+    folder.status_file.write_text("torn")
+    assert state_of(folder).state == "damaged"
+    file.write_text(f"{head}\nother\n{line}\n")
     assert state_of(folder) == first
