@@ -19,6 +19,8 @@ STEP_AIMS: dict[str, tuple[float, float]] = {
     "transfer_learning_121_over_careful": (1.0, 1.15),
     "validation": (1.8, 3.0),
     "validation_over_careful": (1.1, 1.5),
+    "attention_transfer_121_loader_free": (1.6, 1.8),
+    "transfer_learning_121_loader_free": (1.4, 1.7),
     "attention_transfer_121_compiled": (2.1, 3.0),
     "transfer_learning_121_compiled": (2.1, 2.8),
     "attention_transfer_121_compiled_over_careful": (1.15, 1.4),
