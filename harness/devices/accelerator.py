@@ -37,10 +37,10 @@ def make_accelerator(runtime: RuntimeConfig, before: Precision | None = None) ->
             f"num_processes = {runtime.num_processes}, but {started} were started; start as many, or leave the "
             "option out to take what the launcher started"
         )
-    precision = chosen_precision(runtime.precision, use_cuda=use_cuda, before=before)
-    mixed = "no" if precision in ("fp32", "tf32") else precision
     if use_cuda:
         point_at_own_gpu(started)
+    precision = chosen_precision(runtime.precision, use_cuda=use_cuda, before=before)
+    mixed = "no" if precision in ("fp32", "tf32") else precision
     # Batch norm statistics are the first process's; ``predict`` gives them to the others.
     parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed, kwargs_handlers=[parallel])
@@ -72,12 +72,17 @@ def check_enough_gpus(num_processes: int) -> None:
 
 
 def point_at_own_gpu(started: int) -> None:
-    """Make LOCAL_RANK this process's place among the GPUs that it sees, as Accelerate and DDP take it."""
+    """Make LOCAL_RANK this process's place among the GPUs that it sees, as Accelerate and DDP take it; use that GPU.
+
+    What is tried before, such as bfloat16, would be tried on the first one, where each process then had a context.
+    """
     if torch.cuda.device_count() > 1:
         check_enough_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", started)))
     elif "LOCAL_RANK" in os.environ:
         # A GPU for each task, the only one that it sees: srun --gpus-per-task=1, containers.
         os.environ["LOCAL_RANK"] = "0"
+    if "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 def refuse_shared_gpus() -> None:

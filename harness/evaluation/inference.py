@@ -42,8 +42,12 @@ class Rows:
     _batches: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, batch: Batch, logits: Tensor) -> None:
-        """Keep one batch's (B, L) logits beside its indices and targets."""
-        self._batches.append((batch.indices, logits.detach().float(), batch.targets))
+        """Keep one batch's (B, L) logits beside copies of its indices and targets.
+
+        Those of the batch may lie in page-locked memory, which the next ones are to use again: a device stands still
+        while more is locked.
+        """
+        self._batches.append((batch.indices.clone(), logits.detach().float(), batch.targets.clone()))
 
     def gathered(self, accelerator: Accelerator) -> Predictions:
         """All rows of all processes, the same on each of them; a collective call.

@@ -123,9 +123,31 @@ def test_a_task_that_sees_its_own_gpu_alone_takes_it(
     """``srun --gpus-per-task=1``: Accelerate would give DDP the device of the local rank, which is not there."""
     monkeypatch.setenv("LOCAL_RANK", local_rank)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    used: list[int] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
     point_at_own_gpu(2)
-    assert os.environ["LOCAL_RANK"] == own
+    assert os.environ["LOCAL_RANK"] == own and used == [int(own)]
+
+
+def test_a_process_tries_a_precision_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the first one each of them would keep a context, and where that one is exclusive find no bfloat16."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    used: list[int] = []
+    for name, value in {"is_available": lambda: True, "device_count": lambda: 2, "set_device": used.append}.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+    class TriedError(Exception):
+        """The precision is tried now."""
+
+    def tried(*_: object, **__: object) -> None:
+        raise TriedError
+
+    monkeypatch.setattr("harness.devices.accelerator.chosen_precision", tried)
+    with pytest.raises(TriedError):
+        make_accelerator(RuntimeConfig(device="cuda"))
+    assert used == [1]
 
 
 def test_more_processes_than_gpus_are_refused_before_any_starts(

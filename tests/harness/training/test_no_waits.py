@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from plain_network import plain_callbacks, plain_components
 from tiny_runs import all_options, tiny_config, tiny_runtime, tiny_schedule
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from datasets.loading.batch import Batch
 from harness.devices.accelerator import make_accelerator
+from harness.evaluation.inference import Rows
 from harness.runs.train_state import TrainState
 from harness.training.loop import TrainingComponents, train_epoch
 
@@ -98,6 +101,16 @@ def test_a_look_at_every_step_is_seen(tiny_beton: Path, tmp_path: Path) -> None:
     waits = Waits()
     run_steps(components, waits.__enter__, waits.leave)
     assert waits.count == 20
+
+
+def test_rows_of_an_epoch_keep_no_memory_of_their_batches() -> None:
+    """Which may be page-locked: were it kept until the epoch's end, each step would lock more."""
+    batch = Batch(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.uint8), torch.arange(2), 2)
+    parts = [weakref.ref(part) for part in (batch.images, batch.targets, batch.indices)]
+    rows = Rows(num_labels=1)
+    rows.add(batch, torch.zeros(2, 1))
+    del batch
+    assert [part() for part in parts] == [None, None, None]
 
 
 @pytest.mark.gpu
