@@ -7,6 +7,7 @@ from launch.cli.commands import COMMANDS, CommandEntry
 for _name, _command, _summary in (
     ("bench all", "benchmarks.whole.bench:BenchAll", "measure all, or quickly what this machine can feed"),
     ("bench loader", "benchmarks.loaders.bench:BenchLoader", "measure the loader's tiers beside other loaders"),
+    ("bench first-batch", "benchmarks.loaders.first_batch:BenchFirstBatch", "measure a process's first batch"),
     ("bench scaling", "benchmarks.scaling.bench:BenchScaling", "measure loaders by workers, size, batch and disk"),
     ("bench convert", "benchmarks.conversion.bench:BenchConvert", "measure conversion beside the usual decoders"),
     ("bench step", "benchmarks.step.bench:BenchStep", "measure training steps beside other loops"),

@@ -12,17 +12,15 @@ from datasets.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class PicturesBench(ABC):
-    """A benchmark of contenders on radiographs, which has a section and a chart on the results page."""
+class Bench(ABC):
+    """A benchmark, which has a section on the results page."""
 
-    images: Path | None = None
-    """Folder of radiographs as PNG; made-up ones without it."""
     json: Path | None = None
-    """Write environment, rows and ratios to this file."""
+    """Write environment and figures to this file."""
     out: Path | None = None
     """Write the same, a chart and RESULTS.md into this folder."""
-    rounds: int = 5
-    """Times that each contender is measured."""
+    rounds: int = 3
+    """Times that each is measured."""
 
     def run(self) -> None:
         from benchmarks.page.write import show_results
@@ -35,8 +33,16 @@ class PicturesBench(ABC):
 
         Raises:
             InputError: for options that make no sense, or if there is no PNG below ``images``.
-            ContenderError: if a contender ends in the middle of a round.
+            ContenderError: if a contender's process ends where its figure cannot be left out.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesBench(Bench):
+    """A benchmark on radiographs."""
+
+    images: Path | None = None
+    """Folder of radiographs as PNG; made-up ones without it."""
 
 
 def check_positive(options: Any, *names: str) -> None:

@@ -44,8 +44,6 @@ class BenchConvert(PicturesBench):
         cxr bench convert --images data/pngs --out benchmarks
     """
 
-    rounds: int = 3
-    """Times that each contender is measured."""
     png: int = 1000
     """PNG files of a conversion; the radiographs are repeated up to this number."""
     large: int = 600

@@ -20,14 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pandas as pd
-
 from benchmarks.common.environment import describe, load_average
 from benchmarks.common.results import spread
-from benchmarks.common.settings import check_names, check_positive
+from benchmarks.common.settings import Bench, check_names, check_positive
 from benchmarks.grids.fake_slurm import num_calls, write_commands
 from benchmarks.grids.made_up import made_up_grid, write_run_folders
-from benchmarks.page.write import write_measured
 from datasets.errors import InputError
 
 COMMANDS = ("plan", "status", "status_json", "submit", "status_queued")
@@ -41,26 +38,19 @@ NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchGrid:
+class BenchGrid(Bench):
     """Measure whole commands over grids of many runs: plan, status, and a submit against a recorded sbatch.
 
     For example:
-        cxr bench grid --json grid.json --sizes 200 2000 20000
+        cxr bench grid --out benchmarks --sizes 200 2000 20000
     """
 
-    json: Path | None = None
-    """Write environment, rows and ratios to this file."""
     sizes: tuple[int, ...] = (200, 2000, 20_000)
     """Numbers of runs."""
     rounds: int = 5
     """Times that each command is measured; a submit of more than 2,000 runs once."""
     only: tuple[str, ...] = ()
     """Of plan, status, status_json, submit, status_queued (of what the submit queued); default: all."""
-
-    def run(self) -> None:
-        measured = self.measure()
-        print(table(measured))
-        write_measured(self.json, measured, tell=True)
 
     def measure(self) -> dict[str, Any]:
         check_positive(self, "rounds")
@@ -162,12 +152,3 @@ def grid_ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         growth = None if first is None or second is None else (second / larger) / (first / smaller)
         found[f"seconds_per_run_{larger}_over_{smaller}"] = growth
     return found
-
-
-def table(measured: Mapping[str, Any]) -> str:
-    """The rows as text."""
-    shown = pd.DataFrame(measured["rows"])[["command", "runs", "seconds", "spread", "cpu_seconds", "rounds"]]
-    calls = [", ".join(f"{count} x {name}" for name, count in r.get("calls", {}).items()) for r in measured["rows"]]
-    lines = [shown.assign(calls=calls).to_string(index=False, float_format="%.2f")]
-    lines += [f"{name:<40}{value:>8.2f}" for name, value in measured["ratios"].items() if value is not None]
-    return "\n".join(lines)

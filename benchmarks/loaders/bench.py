@@ -31,6 +31,8 @@ class BenchLoader(PicturesBench):
         cxr bench loader --images data/pngs --out benchmarks
     """
 
+    rounds: int = 5
+    """Times that each is measured."""
     seconds: float = 3.0
     """Least duration of one measurement."""
     samples: int = 8192

@@ -1,8 +1,4 @@
-"""Measure the seconds from the start of a process to its first batch; writes ``first_batch.json``.
-
-``python -m benchmarks.loaders.first_batch BETON FOLDER`` measures a plain script around ``open_tier`` and one
-with the collector of ``cxr``, in turns, after one start each with an empty cache of numba's.
-"""
+"""``cxr bench first-batch``: measure the seconds from the start of a process to its first batch."""
 
 from __future__ import annotations
 
@@ -12,16 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.common.environment import describe
+from benchmarks.common.environment import describe, load_average
 from benchmarks.common.results import spread
-from datasets.beton.reader import Beton
-from datasets.errors import InputError
-from datasets.files import write_json
+from benchmarks.common.settings import PicturesBench, check_positive
 
-COMMAND = ["python", "-m", "benchmarks.loaders.first_batch", "BETON", "FOLDER"]
-ROUNDS = 15
 SCRIPT = """\
 import sys, time
 from pathlib import Path
@@ -39,6 +34,7 @@ with DevicePrefetcher(loader, "cpu").epoch(0) as batches:
     print(time.monotonic())
 """
 AS_CXR = "import gc\nfrom launch.cli.__main__ import COLLECT_AFTER\ngc.set_threshold(*COLLECT_AFTER)\n"
+COLD = "script, numba's cache empty"
 STARTS = {"script around open_tier": SCRIPT, "the same with the collector of cxr": AS_CXR + SCRIPT}
 
 
@@ -51,32 +47,41 @@ def seconds_to_first_batch(script: str, beton: Path, cache: Path) -> float:
     return float(done.stdout) - started
 
 
-def measure(beton: Path, rounds: int = ROUNDS) -> dict[str, object]:
-    """Median and spread of each start, and the one with an empty cache.
+@dataclass(frozen=True, kw_only=True)
+class BenchFirstBatch(PicturesBench):
+    """Measure a plain script around ``open_tier`` and one with the collector of ``cxr``, from start to first batch.
 
-    Raises:
-        InputError: when the beton cannot be used.
+    In turns, after one start of the first with an empty cache of numba's. About two minutes on two cores.
+
+    For example:
+        cxr bench first-batch --out benchmarks
     """
-    Beton.open(beton).indices("train")
-    about = describe(COMMAND)
-    with tempfile.TemporaryDirectory() as name:
-        cache = Path(name)
-        cold = seconds_to_first_batch(SCRIPT, beton, cache)
-        found = [
-            {title: seconds_to_first_batch(script, beton, cache) for title, script in STARTS.items()}
-            for _ in range(rounds)
-        ]
-    rows = [
-        {"start": title, "seconds": statistics.median(values), "spread": spread(values), "rounds": rounds}
-        for title in STARTS
-        if (values := [one[title] for one in found])
-    ]
-    rows.append({"start": "script, numba's cache empty", "seconds": cold, "spread": 0.0, "rounds": 1})
-    return {"environment": {**about, "kind": "first_batch"}, "rows": rows}
+
+    rounds: int = 15
+    """Times that each is measured."""
+    samples: int = 512
+    """Samples of the beton; the radiographs are repeated up to this number."""
+    size: int = 256
+    """Side of the images in pixels, a multiple of 32."""
+
+    def measure(self) -> dict[str, Any]:
+        check_positive(self, "rounds", "samples", "size")
+        from benchmarks.common.prepare import prepare
+
+        about = {"kind": "first_batch", **describe()}
+        with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
+            folder, cache = Path(name), Path(name) / "numba"
+            shape = {"samples": self.samples, "size": self.size}
+            beton = Path(prepare(self.images, folder, **shape, batch_size=32, workers=2).beton)
+            cold = seconds_to_first_batch(SCRIPT, beton, cache)
+            found = [
+                {title: seconds_to_first_batch(script, beton, cache) for title, script in STARTS.items()}
+                for _ in range(self.rounds)
+            ]
+        rows = [_row(title, [one[title] for one in found]) for title in STARTS]
+        return {"environment": {**about, "load_average_after": load_average()}, "rows": [*rows, _row(COLD, [cold])]}
 
 
-if __name__ == "__main__":
-    try:
-        write_json(Path(sys.argv[2]) / "first_batch.json", measure(Path(sys.argv[1])))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+def _row(title: str, values: Sequence[float]) -> dict[str, Any]:
+    middle = {"seconds": statistics.median(values), "spread": spread(values), "rounds": len(values)}
+    return {"start": title, **middle}

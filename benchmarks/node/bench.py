@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 from benchmarks.common.environment import describe, load_average
 from benchmarks.common.results import spread
-from benchmarks.common.settings import check_positive, chosen
-from benchmarks.page.write import write_measured
+from benchmarks.common.settings import Bench, check_positive, chosen
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
 from launch.executors.mps import CONTROL
@@ -47,23 +46,19 @@ Epochs = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchNode:
+class BenchNode(Bench):
     """Measure 1, 2, 3 and 4 runs at once on one GPU, with MPS and without; on a machine without a GPU, on its cores.
 
     For example:
-        cxr bench node --json node.json --data-dir data
+        cxr bench node --out benchmarks --data-dir data
     """
 
-    json: Path | None = None
-    """Write environment and rows to this file."""
     data_dir: Path | None = None
     """Folder with chestxray14.beton; made-up radiographs without it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the first visible GPU when there is one."""
     runs: tuple[int, ...] = (1, 2, 3, 4)
     """Numbers of runs at once."""
-    rounds: int = 3
-    """Times that each number is measured."""
     network: Literal["densenet121", "densenet40"] = "densenet121"
     """What is trained, by transfer learning."""
     subset: str = "1k"
@@ -76,12 +71,6 @@ class BenchNode:
     """Epochs of each run: enough for all to train at once after they have begun one after another."""
     patients: int = 1000
     """Patients of the made-up radiographs."""
-
-    def run(self) -> None:
-        measured = self.measure()
-        for row in measured["rows"]:
-            print(f"{row['runs']} runs{' by MPS' * row['mps']:<8}{row['images_per_s']:>10.1f} images/s in all")
-        write_measured(self.json, measured, tell=True)
 
     def measure(self) -> dict[str, Any]:
         """Measure and return the object of ``--json``; ratios are of each number over one run.

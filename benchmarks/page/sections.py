@@ -170,8 +170,8 @@ def first_batch_section(measured: Measured) -> str:
     ]
     what = "From before the process is started until the first batch is there. Asked of a second start: under 2 s."
     shown = table("start | >seconds, median | >spread (IQR) | >rounds", rows)
-    environment = measured["environment"]
-    return "\n\n".join(["## First batch", circumstances(environment), what, shown, again(environment)])
+    parts = ["## First batch", circumstances(measured["environment"]), what, shown]
+    return "\n\n".join([*parts, again({"command": "cxr bench first-batch"})])
 
 
 def node_section(measured: Measured) -> str:

@@ -101,6 +101,7 @@ def show_results(measured: Measured, json: Path | None, out: Path | None) -> Non
 def write_measured(path: Path | None, measured: Measured, *, tell: bool = False) -> None:
     """Write the JSON if it was asked for."""
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, dict(measured))
         if tell:
             print(f"written: {path}", file=sys.stderr)

@@ -16,8 +16,7 @@ import numpy as np
 from benchmarks.common.environment import describe, load_average
 from benchmarks.common.process import Process
 from benchmarks.common.results import spread
-from benchmarks.common.settings import check_positive, chosen
-from benchmarks.page.write import show_results
+from benchmarks.common.settings import PicturesBench, check_positive, chosen
 from benchmarks.result.watch import Watched, epoch_parts, watched
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
@@ -48,7 +47,7 @@ LIMIT_S = 1800.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchResult:
+class BenchResult(PicturesBench):
     """Measure the time to the first step and epochs of DenseNet-121 beside a baseline and a careful loop.
 
     About five minutes on two cores.
@@ -57,12 +56,6 @@ class BenchResult:
         cxr bench result --images data/pngs --out benchmarks
     """
 
-    images: Path | None = None
-    """Folder of radiographs as PNG; made-up ones without it."""
-    json: Path | None = None
-    """Write environment, first steps and epochs to this file."""
-    out: Path | None = None
-    """Write the same and RESULTS.md into this folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes CUDA when there is one."""
     subsets: tuple[str, ...] = ("1k", "5k")
@@ -75,19 +68,8 @@ class BenchResult:
     """Images of a step."""
     epochs: int = 3
     """Epochs of a run, at least 2: the first is not counted."""
-    rounds: int = 3
-    """Times that a first step is measured."""
-
-    def run(self) -> None:
-        show_results(self.measure(), self.json, self.out)
 
     def measure(self) -> dict[str, Any]:
-        """Measure and return the object of ``--json``.
-
-        Raises:
-            InputError: for options that make no sense, CUDA without a GPU, no PNG, or a training that fails.
-            ContenderError: if a loop's process ends.
-        """
         import torch
 
         check_positive(self, "rounds", "batch_size", "validation")

@@ -16,8 +16,7 @@ from benchmarks.common.pictures import Pictures
 from benchmarks.common.process import Process
 from benchmarks.common.results import Row, spread
 from benchmarks.common.rounds import measure_rounds, rotated, started
-from benchmarks.common.settings import check_positive, chosen
-from benchmarks.page.write import show_results
+from benchmarks.common.settings import PicturesBench, check_positive, chosen
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
 
@@ -46,7 +45,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchScaling:
+class BenchScaling(PicturesBench):
     """Measure our loader and the strongest peer against workers, image size, batch size, and with a cold cache.
 
     TMPDIR says on which disk. About five minutes on two cores.
@@ -55,12 +54,6 @@ class BenchScaling:
         cxr bench scaling --images data/pngs --out benchmarks
     """
 
-    images: Path | None = None
-    """Folder of radiographs as PNG; made-up ones without it."""
-    json: Path | None = None
-    """Write environment, points and what came from the disk to this file."""
-    out: Path | None = None
-    """Write the same, a figure and RESULTS.md into this folder."""
     sizes: tuple[int, ...] = (128, 256, 384, 512)
     """Sides of the images in pixels."""
     batch_sizes: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -75,19 +68,8 @@ class BenchScaling:
     """Samples of an epoch of ``size``; of larger images as many as have the same pixels together."""
     seconds: float = 1.0
     """Least duration of one measurement."""
-    rounds: int = 3
-    """Times that each is measured."""
-
-    def run(self) -> None:
-        show_results(self.measure(), self.json, self.out)
 
     def measure(self) -> dict[str, Any]:
-        """Measure and return the object of ``--json``.
-
-        Raises:
-            InputError: for options that make no sense, or if there is no PNG below ``images``.
-            ContenderError: if a contender ends in the middle.
-        """
         check_positive(self, "rounds", "seconds", "samples", "size", "batch_size")
         for name in ("sizes", "batch_sizes", "workers"):
             if min(getattr(self, name), default=1) <= 0:

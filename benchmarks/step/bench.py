@@ -16,8 +16,8 @@ from benchmarks.common.environment import describe
 from benchmarks.common.process import Process
 from benchmarks.common.results import Row, as_json
 from benchmarks.common.rounds import rotated
-from benchmarks.common.settings import check_names, check_positive, chosen
-from benchmarks.page.write import write_measured
+from benchmarks.common.settings import PicturesBench, check_names, check_positive, chosen
+from benchmarks.page.write import show_results, write_measured
 from benchmarks.step.case import (
     CASES,
     EPOCH,
@@ -80,19 +80,13 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchStep:
+class BenchStep(PicturesBench):
     """Measure training steps and validation beside a baseline and a careful loop, in turns; on a GPU if there is one.
 
     For example:
-        cxr bench step --json step.json
+        cxr bench step --out benchmarks
     """
 
-    images: Path | None = None
-    """Folder of radiographs as PNG; made-up ones without it."""
-    json: Path | None = None
-    """Write environment, rows and ratios to this file, after each round what there is so far."""
-    rounds: int = 3
-    """Times that each loop is measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes CUDA when there is one."""
     steps: int | None = None
@@ -116,11 +110,8 @@ class BenchStep:
     ours_compiled and ours_compiled_eager; default: all."""
 
     def run(self) -> None:
-        measured = self.measure(lambda partial: write_measured(self.json, partial))
-        write_measured(self.json, measured, tell=True)
-        for name, value in measured["ratios"].items():
-            if value is not None:
-                print(f"{name:<48}{value:>8.3f}")
+        json = self.json or (self.out and self.out / "step.json")  # after each round what there is so far
+        show_results(self.measure(lambda partial: write_measured(json, partial)), self.json, self.out)
 
     def measure(self, keep: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
         """Measure and return the object of ``--json``; ``keep`` gets it, as far as it goes, each round.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,7 @@ from datasets.loading.threads import usable_cores
 
 MINUTES = {"loader": 6, "convert": 8, "scaling": 6, "result": 6, "first_batch": 2, "step": 20, "node": 30, "grid": 10}
 """About how long each takes on two cores; its name is that of its JSON file."""
-WITH_IMAGES = ("loader", "convert", "scaling", "result", "step")
-WITH_PAGE = ("loader", "convert", "scaling", "result")
-"""Those that write their figure too."""
+WITHOUT_IMAGES = ("node", "grid")
 GPU_ONLY = ("node",)
 QUICK_SIZE, QUICK_BATCH, QUICK_SAMPLES, QUICK_ROUNDS = 256, 64, 4096, 2
 
@@ -92,10 +89,8 @@ class BenchAll:
         """Run one benchmark as a command of its own, which its figures name; whether it ended well."""
         print(f"== {name}: about {MINUTES[name]} minutes on two cores", file=sys.stderr, flush=True)
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="cxr-bench-") as folder:
-            command = self._command(name, out, Path(folder))
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # waited for after Ctrl-C, too
-                status = process.wait()
+        with subprocess.Popen(self._command(name, out), stdout=subprocess.DEVNULL) as process:
+            status = process.wait()  # after Ctrl-C, too
         if status in (130, -2):
             raise KeyboardInterrupt
         minutes = (time.monotonic() - started) / 60
@@ -103,13 +98,6 @@ class BenchAll:
         print(f"== {name}: {how} after {minutes:.1f} minutes", file=sys.stderr, flush=True)
         return status == 0
 
-    def _command(self, name: str, out: Path, folder: Path) -> list[str]:
-        if name == "first_batch":
-            from benchmarks.common.prepare import prepare
-
-            shape = {"size": QUICK_SIZE, "batch_size": QUICK_BATCH, "workers": 2}
-            beton = prepare(self.images, folder, samples=512, **shape).beton
-            return [sys.executable, "-m", "benchmarks.loaders.first_batch", beton, str(out)]
-        images = ["--images", str(self.images)] if self.images is not None and name in WITH_IMAGES else []
-        to = ["--out", str(out)] if name in WITH_PAGE else ["--json", str(out / f"{name}.json")]
-        return [sys.executable, "-m", "launch.cli", "bench", name, *images, *to]
+    def _command(self, name: str, out: Path) -> list[str]:
+        images = ["--images", str(self.images)] if self.images is not None and name not in WITHOUT_IMAGES else []
+        return [sys.executable, "-m", "launch.cli", "bench", name.replace("_", "-"), *images, "--out", str(out)]

@@ -13,6 +13,7 @@ from made_up_machine import MACHINE
 from benchmarks.whole.bench import MINUTES, BenchAll
 from benchmarks.whole.feeds import card_rates, feeds, gpus
 from datasets.errors import InputError
+from launch.cli.commands import COMMANDS
 from launch.plan.cost import ATTENTION_IMAGES_PER_S, CARD, TRANSFER_IMAGES_PER_S
 
 
@@ -100,18 +101,19 @@ def test_quick_tells_the_verdict_and_writes_it(
 
 def test_every_benchmark_is_a_command_whose_figures_go_to_the_folder(tmp_path: Path) -> None:
     options = BenchAll(images=Path("pngs"), out=tmp_path)
-    made = {name: options._command(name, tmp_path, tmp_path)[4:] for name in MINUTES if name != "first_batch"}
+    made = {name: options._command(name, tmp_path)[4:] for name in MINUTES}
     assert made["loader"] == ["loader", "--images", "pngs", "--out", str(tmp_path)]
-    assert made["step"] == ["step", "--images", "pngs", "--json", str(tmp_path / "step.json")]
-    assert made["grid"] == ["grid", "--json", str(tmp_path / "grid.json")]
-    assert BenchAll(images=None, out=tmp_path)._command("loader", tmp_path, tmp_path)[4:6] == ["loader", "--out"]
+    assert made["first_batch"] == ["first-batch", "--images", "pngs", "--out", str(tmp_path)]
+    assert made["grid"] == ["grid", "--out", str(tmp_path)]
+    assert BenchAll(images=None, out=tmp_path)._command("loader", tmp_path)[4:6] == ["loader", "--out"]
+    assert {f"bench {words[0]}" for words in made.values()} <= set(COMMANDS)
 
 
 def test_one_that_fails_leaves_the_others_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page and the verdict are written all the same."""
     statuses = {"loader": 3, "scaling": 0}
 
-    def command(_: BenchAll, name: str, out: Path, folder: Path) -> list[str]:
+    def command(_: BenchAll, name: str, out: Path) -> list[str]:
         (out / "scaling.json").write_text(json.dumps(scaling()))
         return [sys.executable, "-c", f"import sys; sys.exit({statuses[name]})"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.grids.bench import BenchGrid, grid_ratios, table
+from benchmarks.grids.bench import BenchGrid, grid_ratios
 from benchmarks.grids.fake_slurm import num_calls, write_commands
 from benchmarks.grids.made_up import made_up_grid, write_run_folders
 from datasets.errors import InputError
@@ -69,7 +69,8 @@ def test_commands_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str
     submit = next(row for row in measured["rows"] if row["command"] == "submit")
     assert submit["calls"]["sbatch"] <= 6
     assert {"commit", "cpu", "versions", "date", "note", "command"} <= set(measured["environment"])
-    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["plan", "140"]
+    out = capsys.readouterr().out
+    assert "\n\n## Grids of many runs\n\n" in out and "\n| plan | 140 | " in out
 
 
 def row(command: str, runs: int, seconds: float) -> dict[str, Any]:
@@ -84,7 +85,6 @@ def test_ratios_are_of_plan_and_status_together() -> None:
         "seconds_per_run_1000_over_100": 0.5,
     }
     assert grid_ratios(rows[:1]) == {"plan_and_status_100_s": None}
-    assert "plan_and_status_1000_s" in table({"rows": rows, "ratios": grid_ratios(rows)})
 
 
 @pytest.mark.parametrize(
