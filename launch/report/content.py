@@ -21,15 +21,15 @@ class ReportData:
 
     collection: Collection
     """Every run that could be read, and the folders that could not."""
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = ()
     """The runs grouped by configuration: the repetitions of a cell differ in the seed alone."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Pair, ...] = ()
     """Cells with a teacher beside their transfer-learning counterparts."""
-    compared: tuple[Compared, ...]
+    compared: tuple[Compared, ...] = ()
     """The pairs with their paired bootstrap."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What a reader must know before comparing."""
-    waiting: bool
+    waiting: bool = False
     """Whether pairs wait for the next report with their bootstrap."""
     options: Options
     out: Path

@@ -6,14 +6,13 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from datasets.errors import InputError
 from datasets.files import write_text
+from launch.executors.signals import handled_signals
 from launch.report.build import Built, build_report, check_place
 from launch.report.options import Options
 from launch.report.read.collect import run_folders
@@ -52,7 +51,14 @@ def follow(directory: Path, out: Path, options: Options, *, every_s: float) -> N
     check_place(out)
     last: Fingerprint | None = None
     built: Built | None = None
-    with _stop_event() as stop:
+    stop = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    with handled_signals((signal.SIGINT, signal.SIGTERM), note):
         while not stop.is_set():
             found = fingerprint(directory, out)
             if found != last or (built is not None and built.data.waiting):
@@ -75,21 +81,3 @@ def _write(directory: Path, out: Path, options: Options, refresh_s: float) -> Bu
     finished = f"{built.data.num_done} of {len(built.data.collection.runs)} runs finished"
     print(f"{time.strftime('%H:%M:%S')} {built.paths[0]}: {finished}", flush=True)
     return built
-
-
-@contextmanager
-def _stop_event() -> Iterator[threading.Event]:
-    """Yield an event that the first SIGINT or SIGTERM sets; a second one meets the handler from before."""
-    stop = threading.Event()
-    before: dict[int, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -41,16 +41,7 @@ def write_status_page(
         check_place(out)
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / MARK, "This folder is written by cxr report, which replaces its files.\n")
-        empty = ReportData(
-            collection=Collection(directory, ()),
-            cells=(),
-            pairs=(),
-            compared=(),
-            notes=(),
-            waiting=False,
-            options=options,
-            out=out,
-        )
+        empty = ReportData(collection=Collection(directory, ()), options=options, out=out)
         title = f"Runs in {directory.resolve().name}"
         page = html_page([lead], empty, title=title, summary="", downloads=(), refresh_s=refresh_s)
         write_text(out / "index.html", page)

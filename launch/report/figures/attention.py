@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from datasets.errors import InputError
 from harness.evaluation.maps import attention_map, unit_planes
 from launch.report.content import Note, Picture, ReportData
-from launch.report.figures.drawing import LABEL_SIZE, plain, remove, save
+from launch.report.figures.drawing import LABEL_SIZE, plain, remove, save, show_radiograph
 from launch.report.read.collect import Run
 from launch.report.statistics.pairs import Pair
 
@@ -140,9 +139,9 @@ def draw_overlays(images: np.ndarray, titles: Sequence[str], seen: Sequence[Seen
     axes = figure.subplots(rows, columns, squeeze=False)
     scale = {"cmap": _OVERLAY, "vmin": float(values.min()), "vmax": float(values.max()), "interpolation": "nearest"}
     for i in range(rows):
-        _radiograph(axes[i][0], images[i], titles[i])
+        show_radiograph(axes[i][0], images[i], titles[i])
         for j, (item, found) in enumerate(zip(seen, maps, strict=True), start=1):
-            _radiograph(axes[i][j], images[i], item.title if i == 0 else "")
+            show_radiograph(axes[i][j], images[i], item.title if i == 0 else "")
             extent = (-0.5, size - 0.5, size - 0.5, -0.5)
             drawn = axes[i][j].imshow(found[i], alpha=_ALPHA, extent=extent, **scale)
     _colour_bar(figure, axes, drawn, "Attention (1 = even over the image)")
@@ -184,9 +183,3 @@ def mosaic(planes: np.ndarray) -> np.ndarray:
     empty = ((0, rows * columns - count), (0, gap), (0, gap))
     tiles = np.pad(planes.astype(np.float64), empty, constant_values=np.nan).reshape(rows, columns, height + gap, -1)
     return tiles.swapaxes(1, 2).reshape(rows * (height + gap), -1)[:-gap, :-gap]
-
-
-def _radiograph(axes: Axes, image: np.ndarray, title: str) -> None:
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-    axes.set_title(plain(title), fontsize=LABEL_SIZE)
-    axes.set_axis_off()

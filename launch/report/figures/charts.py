@@ -18,6 +18,7 @@ from PIL import Image
 from launch.report.content import Chart, Panel, ReportData, Series
 from launch.report.figures.drawing import (
     KEY,
+    PANEL_INCHES,
     Style,
     label_axes,
     legend_lines,
@@ -36,7 +37,6 @@ VERSION = 2
 DASHES: dict[str, Literal["-", "--", "none"]] = {"solid": "-", "dashed": "--", "none": "none"}
 _MAX_MARKERS = 8
 """Markers of a line with a band, which would else hide it."""
-_PANEL_INCHES = (4.6, 3.3)
 _ROW_INCHES = 0.24
 _FRAME_INCHES = 1.1
 """Height of title and axis of a panel of rows."""
@@ -89,9 +89,9 @@ def _figure(drawn: Sequence[Panel]) -> Figure:
     parts = {series.part: DASHES[series.line] for panel in drawn for series in panel.series if series.part}
     lines = [Line2D([], [], color="#555555", linestyle=dashes, label=plain(part)) for part, dashes in parts.items()]
     most = max(len(panel.categories) for panel in drawn)
-    inches = (_PANEL_INCHES[0], _FRAME_INCHES + _ROW_INCHES * most) if most else _PANEL_INCHES
+    inches = (PANEL_INCHES[0], _FRAME_INCHES + _ROW_INCHES * most) if most else PANEL_INCHES
     rows, columns = (1 + max(panel.place[axis] for panel in drawn) for axis in (0, 1))
-    figure, grid = panels(rows, columns, legend_lines(styles) + lines, panel_inches=inches)
+    figure, grid = panels(rows, columns, legend_lines(styles) + lines, inches)
     free = {(row, column) for row in range(rows) for column in range(columns)}
     for panel in drawn:
         _draw(grid[panel.place[0]][panel.place[1]], panel, styles)

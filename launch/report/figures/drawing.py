@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from datasets.files import replacing
-from launch.report.content import Picture
-from launch.report.statistics.cells import Cell
-from launch.report.tables.table import cell_notes
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart without colour vision; markers tell series apart in grey print too."""
@@ -27,7 +25,7 @@ _FIRST = (
     "Attention transfer, ImageNet teacher",
     "Transfer learning, last 34 layers",
 )
-_PANEL_INCHES = (4.6, 3.3)
+PANEL_INCHES = (4.6, 3.3)
 _LEGEND_LINE_INCHES = 0.22
 _LEGEND_WIDTH = 58
 """Characters in one line of the legend, two of which stand side by side."""
@@ -59,14 +57,14 @@ def series_styles(texts: Sequence[str]) -> dict[str, Style]:
     return {text: Style(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for text, i in places.items()}
 
 
-def legend_lines(styles: Mapping[str, Style], suffix: str = "") -> list[Line2D]:
+def legend_lines(styles: Mapping[str, Style]) -> list[Line2D]:
     """A line of the legend for each series."""
-    texts = {textwrap.fill(plain(text + suffix), _LEGEND_WIDTH): style for text, style in styles.items()}
+    texts = {textwrap.fill(plain(text), _LEGEND_WIDTH): style for text, style in styles.items()}
     return [Line2D([], [], **style.look, markersize=5, label=text) for text, style in texts.items()]
 
 
 def panels(
-    rows: int, columns: int, legend: list[Line2D], *, panel_inches: tuple[float, float] = _PANEL_INCHES
+    rows: int, columns: int, legend: list[Line2D], panel_inches: tuple[float, float] = PANEL_INCHES
 ) -> tuple[Figure, list[list[Axes]]]:
     """A grid of axes with one legend below it, which therefore covers no curve."""
     width, height = panel_inches
@@ -78,19 +76,17 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False, sharey="row").tolist()
 
 
-def picture(figure: Figure | None, path: Path, title: str, caption: str, cells: Iterable[Cell]) -> list[Picture]:
-    """Save the figure; without one remove what an earlier report drew there. The caption names made-up images."""
-    if figure is None:
-        remove(path)
-        return []
-    save(figure, path)
-    return [Picture(path, title, " ".join((caption, *cell_notes(cells))))]
-
-
 def remove(path: Path) -> None:
     """Remove a picture, if it is there."""
     path.unlink(missing_ok=True)
     path.with_suffix(".pdf").unlink(missing_ok=True)
+
+
+def show_radiograph(axes: Axes, image: np.ndarray, title: str) -> None:
+    """An (S, S) uint8 page with a title and no axes."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+    axes.set_title(plain(title), fontsize=LABEL_SIZE)
+    axes.set_axis_off()
 
 
 def label_axes(axes: Axes, *, title: str, x: str, y: str) -> None:

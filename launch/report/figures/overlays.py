@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from datasets.files import replacing
 from harness.export.explain import ExplainedImage
-from launch.report.figures.drawing import LABEL_SIZE, plain
+from launch.report.figures.drawing import show_radiograph
 
 _SIDE_INCHES = 2.6
 _OVERLAY, _ALPHA = "viridis", 0.5
@@ -28,16 +26,10 @@ def draw_explanation(image: ExplainedImage, path: Path) -> None:
     ]
     figure = Figure(figsize=(_SIDE_INCHES * (1 + len(titled)), _SIDE_INCHES + 0.4), layout="constrained")
     first, *rest = figure.subplots(1, 1 + len(titled), squeeze=False)[0]
-    _show(first, image.page, plain(image.path.name))
+    show_radiograph(first, image.page, image.path.name)
     for axes, (title, found) in zip(rest, titled, strict=True):
-        _show(axes, image.page, plain(title))
+        show_radiograph(axes, image.page, title)
         if found is not None:
             axes.imshow(found, cmap=_OVERLAY, alpha=_ALPHA, vmin=0, vmax=max(float(found.max()), 1e-12))
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=130, facecolor="white", metadata={"Software": None})
-
-
-def _show(axes: Axes, page: np.ndarray, title: str) -> None:
-    axes.imshow(page, cmap="gray", vmin=0, vmax=255)
-    axes.set_title(title, fontsize=LABEL_SIZE)
-    axes.set_axis_off()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.files import replacing
 from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
 from harness.scoring.bootstrap import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
 from launch.report.statistics.delong import delong_p, placements
+from launch.report.statistics.kept import WITH_ARRAYS, keep, kept, key_of
 from launch.report.statistics.sources import bootstrap_p, holm, mixed_interval
 
 VERSION = 1
@@ -33,6 +32,7 @@ CACHE_NAME = ".bootstrap"
 class Resampled:
     """AUROC of one run."""
 
+    __pydantic_config__ = WITH_ARRAYS
     labels: tuple[str, ...]
     test_set: str
     """Hash over indices, patients, labels and targets; only runs with the same may be paired."""
@@ -158,8 +158,7 @@ class Bootstrap:
         found = self.kept(run)
         if found is None:
             found = resample(read_predictions(run.folder.predictions_file), count=self.count, seed=self.seed)
-            with replacing(self.cache / f"{run.run_id}.npz") as partial, partial.open("wb") as file:
-                np.savez(file, key=self._key(run), **asdict(found))
+            keep(self._place(run), self._key(run), found)
         return found
 
     def kept(self, run: Run) -> Resampled | None:
@@ -168,21 +167,13 @@ class Bootstrap:
         Raises:
             InputError: when there are no predictions.
         """
-        key = self._key(run)
-        try:
-            with np.load(self.cache / f"{run.run_id}.npz", allow_pickle=False) as file:
-                if str(file["key"]) != key:
-                    return None
-                found = {field.name: file[field.name] for field in fields(Resampled)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
-        plain = {name: found[name].item() for name in ("test_set", "num_images", "num_patients")}
-        return Resampled(**{**found, **plain, "labels": tuple(found["labels"].tolist())})
+        return kept(self._place(run), self._key(run), Resampled)
+
+    def _place(self, run: Run) -> Path:
+        return self.cache / f"{run.run_id}.npz"
 
     def _key(self, run: Run) -> str:
         path = run.folder.predictions_file
-        try:
-            stat = path.stat()
-        except OSError:
-            raise InputError(f"{path.name}: no such file") from None
-        return f"{VERSION} {self.count} {self.seed} {stat.st_size} {stat.st_mtime_ns}"
+        if not path.exists():
+            raise InputError(f"{path.name}: no such file")
+        return key_of([path], VERSION, self.count, self.seed)

@@ -6,21 +6,17 @@ groups of two methods is compared on the same resamples, too.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from datasets.errors import InputError
-from datasets.files import replacing
 from harness.evaluation.calibration import Calibration
 from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
 from harness.scoring.bootstrap import percentile_intervals
@@ -28,17 +24,18 @@ from harness.scoring.clinical import GAP_SCORES, Scored, ScoreOptions, comparabl
 from harness.scoring.resampling import NUM_BINS
 from launch.report.read.collect import PassedOver, Run
 from launch.report.statistics.cells import Cell
+from launch.report.statistics.kept import GO_ON, WITH_ARRAYS, keep, kept, key_of
 
 VERSION = 1
 """Raised when the numbers of equal files change."""
 CACHE_NAME = ".scores"
-GO_ON = "re-run the same command to continue, or give it more --bootstrap-seconds"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GroupMeans:
     """Means of ``GAP_SCORES`` over the labels that all groups of an attribute can be scored on."""
 
+    __pydantic_config__ = WITH_ARRAYS
     attribute: str
     names: tuple[str, ...]
     counts: tuple[int, ...]
@@ -56,6 +53,7 @@ class GroupMeans:
 class RunScores:
     """Scores of one run, or the means of several."""
 
+    __pydantic_config__ = WITH_ARRAYS
     labels: tuple[str, ...]
     num_patients: int
     point: np.ndarray
@@ -112,12 +110,12 @@ def clinical_scores(cells: Sequence[Cell], cache: Path, *, resamples: int, seed:
         runs = list[RunScores]()
         for run in cell.finished if cell.role == "student" else ():
             try:
-                key = _key(run, options)
-                scores = _kept(cache / f"{run.run_id}.npz", key)
+                place, key = cache / f"{run.run_id}.npz", _key(run, options)
+                scores = kept(place, key, RunScores)
                 if scores is None and time.monotonic() <= end:
                     scores = _scored(run, options)
                     end = min(end, time.monotonic() + seconds)
-                    _keep(cache / f"{run.run_id}.npz", key, scores)
+                    keep(place, key, scores)
             except InputError as error:
                 passed_over.append(PassedOver(run.folder.path, "incomplete", f"{error}; it is not scored"))
                 continue
@@ -201,20 +199,16 @@ def _reliability(frame: pd.DataFrame, calibration: Calibration | None) -> np.nda
 
 def _averaged(runs: Sequence[RunScores]) -> RunScores:
     """The means over repetitions on the same resamples; bins of the reliability are summed."""
-    first = runs[0]
     groups = [
-        GroupMeans(
-            **{
-                **vars(same[0]),
-                "point": np.mean([group.point for group in same], axis=0),
-                "drawn": np.mean([group.drawn for group in same], axis=0),
-            }
+        replace(
+            same[0],
+            point=np.mean([group.point for group in same], axis=0),
+            drawn=np.mean([group.drawn for group in same], axis=0),
         )
         for same in zip(*(run.groups for run in runs), strict=True)
     ]
-    return RunScores(
-        labels=first.labels,
-        num_patients=first.num_patients,
+    return replace(
+        runs[0],
         point=np.mean([run.point for run in runs], axis=0),
         drawn=np.mean([run.drawn for run in runs], axis=0),
         reliability=np.sum([run.reliability for run in runs], axis=0),
@@ -223,52 +217,7 @@ def _averaged(runs: Sequence[RunScores]) -> RunScores:
 
 
 def _key(run: Run, options: ScoreOptions) -> str:
-    """What the scores rest on, by the size and time of the run's files."""
-    parts: list[object] = [VERSION, asdict(options)]
-    for path in (run.folder.predictions_file, run.folder.calibration_file):
-        if path.exists():
-            stat = path.stat()
-            parts.append([path.name, stat.st_size, stat.st_mtime_ns])
-    if len(parts) == 2:
+    files = [path for path in (run.folder.predictions_file, run.folder.calibration_file) if path.exists()]
+    if not files:
         raise InputError(f"{run.folder.path}: no predictions")
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _keep(path: Path, key: str, scores: RunScores) -> None:
-    head = {
-        "key": key,
-        "labels": scores.labels,
-        "num_patients": scores.num_patients,
-        "groups": [
-            {name: value for name, value in vars(group).items() if not isinstance(value, np.ndarray)}
-            for group in scores.groups
-        ],
-    }
-    arrays = {name: getattr(scores, name) for name in ("point", "drawn", "reliability")}
-    for number, group in enumerate(scores.groups):
-        arrays |= {f"point{number}": group.point, f"drawn{number}": group.drawn}
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez(file, head=json.dumps(head), **arrays)
-
-
-def _kept(path: Path, key: str) -> RunScores | None:
-    """What was computed of these very files before; None when nothing was, or nothing of use is left."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            head = json.loads(str(file["head"]))
-            if head["key"] != key:
-                return None
-            groups = []
-            for number, values in enumerate(head["groups"]):
-                known: dict[str, Any] = {
-                    name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-                }
-                groups.append(GroupMeans(**known, point=file[f"point{number}"], drawn=file[f"drawn{number}"]))
-            return RunScores(
-                labels=tuple(head["labels"]),
-                num_patients=head["num_patients"],
-                groups=tuple(groups),
-                **{name: file[name] for name in ("point", "drawn", "reliability")},
-            )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None
+    return key_of(files, VERSION, asdict(options))

@@ -14,9 +14,9 @@ from launch.report.read.collect import PassedOver, Run
 from launch.report.read.names import word
 from launch.report.statistics.bootstrap import Bootstrap, Interval, Resampled, paired_intervals
 from launch.report.statistics.cells import Cell
+from launch.report.statistics.kept import GO_ON
 
 MEAN = "Mean of the labels"
-GO_ON = "re-run the same command to continue, or give it more --bootstrap-seconds"
 
 
 class Pair(NamedTuple):

@@ -145,19 +145,21 @@ def _run(run: Run, cell: int) -> dict[str, Any]:
 
 def run_facts(run: Run) -> Mapping[str, str]:
     """Result and provenance of a run in words; what its files do not say is empty."""
-    result = run.result
+    result, facts = run.result, dict[str, str]()
+    if result is not None:
+        facts = {
+            "best epoch": "" if result.best_epoch is None else f"{result.best_epoch + 1}",
+            "validation AUROC": _score(result.validation.mean_auroc),
+            "test AUROC": _score(result.test.mean_auroc),
+            "attention weight": _text(result.attention_weight, ".4g"),
+            "training images": _text(result.train_images, ",d"),
+            "images/s": _text(result.images_per_s, ",.1f"),
+            "seconds": _text(result.seconds, ",.0f"),
+            "restarts": str(result.restarts),
+        }
     return {
         "state": run.progress,
-        "best epoch": "" if result is None or result.best_epoch is None else f"{result.best_epoch + 1}",
-        "validation AUROC": _score(result.validation.mean_auroc) if result else "",
-        "test AUROC": _score(result.test.mean_auroc) if result else "",
-        "attention weight": ""
-        if result is None or result.attention_weight is None
-        else f"{result.attention_weight:.4g}",
-        "training images": "" if result is None or result.train_images is None else f"{result.train_images:,}",
-        "images/s": "" if result is None or result.images_per_s is None else f"{result.images_per_s:,.1f}",
-        "seconds": "" if result is None or result.seconds is None else f"{result.seconds:,.0f}",
-        "restarts": "" if result is None else str(result.restarts),
+        **facts,
         "precision": run.precision,
         "devices": ", ".join(run.devices),
         "processes": run.processes,
@@ -173,6 +175,10 @@ def versions(run: Run) -> dict[str, str]:
     found = run.provenance.get("versions")
     names = {"Python": run.provenance.get("python"), **(found if isinstance(found, dict) else {})}
     return {str(name): value for name, value in names.items() if isinstance(value, str)}
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _score(auroc: float | None) -> str:
