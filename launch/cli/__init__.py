@@ -72,7 +72,11 @@ def _run(arguments: list[str]) -> None:
     _refuse_unknown_option(command_class, name, rest)
     import tyro
 
-    tyro.cli(command_class, prog=f"cxr {name}", args=rest).run()
+    from launch.ranges import refuse_out_of_range
+
+    command = tyro.cli(command_class, prog=f"cxr {name}", args=rest)
+    refuse_out_of_range(command)
+    command.run()
 
 
 def _refuse_unknown_option(command_class: type[Any], name: str, words: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from datasets.errors import InputError
+from launch.ranges import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Models:
     """Scope of NAME."""
     image_size: int = 256
     """Side of the images by which NAME is measured."""
-    num_outputs: int = 14
+    num_outputs: Count = 14
     """Number of labels that the networks predict."""
     json: bool = False
     """Print JSON alone on standard output."""
@@ -39,10 +40,8 @@ class Models:
         """Print the list.
 
         Raises:
-            InputError: for fewer outputs than one, or what the network does not have.
+            InputError: for what the network does not have.
         """
-        if self.num_outputs < 1:
-            raise InputError(f"--num-outputs {self.num_outputs}: a network needs at least one output")
         if self.name is None and (self.taps or self.scope != "all"):
             raise InputError("--taps and --scope are of one network: cxr models NAME --taps")
         from harness.networks import summaries

@@ -40,7 +40,6 @@ class Power(Assumptions, Selection):
     its counts, deviations and smallest differences in points."""
 
     def run(self) -> None:
-        self.check()
         cells, missing = grid_power(self.choose(load_grid(self.grid)), self.data_dir, self.runs_dir, self)
         if not cells:
             names = " and ".join(f"{name}.beton" for name in missing)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from datasets.errors import InputError
+from launch.ranges import Positive
 from launch.report.options import Options
 
 logger = logging.getLogger(__name__)
@@ -29,16 +29,13 @@ class Report(Options):
     """Folder for the report; DIR/report when not given."""
     watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Stay, and write the report again whenever a run has changed, until Ctrl-C."""
-    every: float = 10.0
+    every: Positive = 10.0
     """Seconds between two looks at the runs of --watch."""
 
     def run(self) -> None:
         from launch.report.build import build_report
         from launch.report.follow import follow
 
-        self.check()
-        if self.every <= 0:
-            raise InputError(f"--every {self.every:g}: expected more than 0 seconds")
         out = self.out if self.out is not None else self.directory / "report"
         if self.watch:
             follow(self.directory, out, self, every_s=self.every)

@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 from datasets.loading.threads import usable_cores
 from launch.doctor.finding import GIGA, Finding, fail, ok, warn
 from launch.executors import mps
-from launch.executors.slots import nvidia_smi
+from launch.executors.slots import nvidia_smi, query_gpus
 
 if TYPE_CHECKING:
     from harness.devices.check import GpuFacts, TorchFacts
@@ -129,7 +128,7 @@ def check_gpu() -> Iterator[Finding]:
 
 def check_mps() -> Iterator[Finding]:
     """By what means runs can share a GPU; nothing on a machine without one."""
-    modes = compute_modes()
+    modes = query_gpus("compute_mode")
     if not modes:
         return
     if "Prohibited" in modes:
@@ -147,16 +146,6 @@ def check_mps() -> Iterator[Finding]:
         yield ok("mps", f"{mps.CONTROL} is here; runs that share a GPU can use --mps")
     else:
         yield ok("mps", f"no {mps.CONTROL} on the PATH: runs that share a GPU take turns")
-
-
-def compute_modes() -> set[str]:
-    """Compute modes of the GPUs, as nvidia-smi names them; none without a driver."""
-    command = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return set()
-    return {line.strip() for line in done.stdout.splitlines() if line.strip()} if done.returncode == 0 else set()
 
 
 def judge(torch: TorchFacts, driver: list[str]) -> Iterator[Finding]:

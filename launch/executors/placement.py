@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from launch.executors.slots import query_gpus
 
 SYS = Path("/sys")
 
@@ -69,12 +70,7 @@ def neighbours_together(cores: Collection[int], sys: Path = SYS) -> list[int]:
 
 def cores_near(gpu: str, sys: Path = SYS) -> frozenset[int]:
     """Cores on the NUMA node of a GPU, by nvidia-smi and /sys; empty where these do not tell."""
-    command = ["nvidia-smi", "--query-gpu=pci.bus_id", "--format=csv,noheader", "-i", gpu]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return frozenset()
-    domain, _, rest = done.stdout.strip().lower().partition(":")
+    domain, _, rest = "".join(query_gpus("pci.bus_id", "-i", gpu)).lower().partition(":")
     return _read_list(sys / f"bus/pci/devices/{domain[-4:]}:{rest}/local_cpulist")
 
 

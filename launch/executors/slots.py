@@ -64,10 +64,17 @@ def parse_gpu_list(text: str) -> tuple[str, ...]:
     return tuple(name for name, after in followed if name.startswith("MIG") or not after.startswith("MIG"))
 
 
-def nvidia_smi() -> str:
-    """Return what ``nvidia-smi -L`` prints; nothing without a driver, or where it fails."""
+def query_gpus(field: str, *options: str) -> list[str]:
+    """Return what nvidia-smi says of each GPU, or of that of ``-i``, under a name of ``--help-query-gpu``."""
+    text = nvidia_smi(f"--query-gpu={field}", "--format=csv,noheader,nounits", *options)
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def nvidia_smi(*options: str) -> str:
+    """Return what ``nvidia-smi`` prints, by default with ``-L``; nothing without a driver, or where it fails."""
+    command = ["nvidia-smi", *(options or ("-L",))]
     try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
-    except (FileNotFoundError, PermissionError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

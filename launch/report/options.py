@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from datasets.errors import InputError
+from launch.ranges import NotNegative, Range
 
 ASKED_MAPS = 3
 """Radiographs of the attention maps when ``data_dir`` is given and no number."""
@@ -18,17 +19,17 @@ class Options:
 
     data_dir: Path | None = None
     """Folder that holds DATASET.beton: attention maps are drawn too."""
-    attention_maps: int | None = None
+    attention_maps: Annotated[int, Range("0 to 20 radiographs", range(21).__contains__)] | None = None
     """Radiographs of the attention maps; 3 with --data-dir, else 0. Without --data-dir the runs' own betons."""
     imagenet_weights: Path | None = None
     """torchvision's densenet121 file, for attention maps of an ImageNet teacher."""
     xrv_weights: tuple[Path, ...] = ()
     """torchxrayvision files, for attention maps of such a teacher."""
-    resamples: int = 2000
+    resamples: NotNegative = 2000
     """Resamples of the patients in the paired bootstrap; 0 leaves it out."""
-    bootstrap_seed: int = 0
+    bootstrap_seed: NotNegative = 0
     """Seed of the paired bootstrap."""
-    bootstrap_seconds: float = 8.0
+    bootstrap_seconds: Annotated[float, Range("0 or more", lambda value: value >= 0)] = 8.0
     """Seconds after which the paired bootstrap begins no new pair; results are kept, and the next report goes on."""
 
     @property
@@ -36,19 +37,6 @@ class Options:
         if self.attention_maps is None:
             return 0 if self.data_dir is None else ASKED_MAPS
         return self.attention_maps
-
-    def check(self) -> None:
-        """Refuse values outside their range.
-
-        Raises:
-            InputError: naming the first of them.
-        """
-        for name in ("resamples", "bootstrap_seed", "bootstrap_seconds"):
-            value = getattr(self, name)
-            if value < 0:
-                raise InputError(f"--{name.replace('_', '-')} {value:g}: expected 0 or more")
-        if not 0 <= self.num_maps <= 20:
-            raise InputError(f"--attention-maps {self.num_maps}: expected 0 to 20 radiographs")
 
 
 UNHURRIED = Options(bootstrap_seconds=math.inf)

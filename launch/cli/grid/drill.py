@@ -14,6 +14,7 @@ import tyro
 
 from datasets.errors import InputError
 from launch.cli.grid.plan import print_json
+from launch.ranges import Positive
 
 if TYPE_CHECKING:
     from launch.drill.folder import DrillFolder
@@ -49,7 +50,7 @@ class Drill:
     """Where; by default slurm with --cluster, else local, where no queue can be tried."""
     folder: Path = Path("cxr-drill")
     """Folder for images and runs, on a file system that the nodes see."""
-    wait_min: float = 30.0
+    wait_min: Positive = 30.0
     """Minutes after which jobs that have not ended are given up."""
     json: bool = False
     """Print JSON alone: ok, folder (if it was left), cases with case, outcome (survived, prevented, lost, not tried),
@@ -94,8 +95,6 @@ class Drill:
         if (name == "slurm") != (self.cluster is not None):
             wanted = "needs --cluster PROFILE" if name == "slurm" else "takes no --cluster profile"
             raise InputError(f"--executor {name} {wanted}")
-        if not self.wait_min > 0.0:
-            raise InputError(f"--wait-min {self.wait_min:g}: expected a number above 0")
         return name
 
     def _drill(self, folder: DrillFolder, executor: Executor) -> DrillReport:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ from launch.plan.tables import (
     status_document,
     status_row,
 )
+from launch.ranges import Amount, Positive
 
 MAX_OTHERS = 5
 logger = logging.getLogger(__name__)
@@ -65,13 +65,7 @@ class GridView:
         return {dataset: facts.splits for dataset, facts in self.facts.items()}
 
     def estimate(self, images_per_s: float | None = None) -> Estimate:
-        """Estimate what the runs take.
-
-        Raises:
-            InputError: when the given throughput is not above 0.
-        """
-        if images_per_s is not None and not 0.0 < images_per_s < math.inf:
-            raise InputError(f"--images-per-s {images_per_s:g}: expected a number above 0")
+        """Estimate what the runs take."""
         return estimate(self.runs, self.states, self.splits, images_per_s)
 
 
@@ -112,10 +106,10 @@ class Plan(GridOptions):
         cxr grid plan paper --dataset chexpert --size 1k 5k --images-per-s 800
     """
 
-    images_per_s: float | None = None
+    images_per_s: Positive | None = None
     """Training images per second and GPU of DenseNet-121 by transfer learning, for what no finished run tells;
     by default the rates of one card, which the plan names."""
-    price_per_gpu_hour: float | None = None
+    price_per_gpu_hour: Amount | None = None
     """Also say what all of it costs at this price, in whatever currency."""
     cluster: Path | None = None
     """A profile of SLURM: also say how many runs, and how much GPU time, each of its places gets."""
@@ -129,7 +123,7 @@ class Plan(GridOptions):
         view = self.look()
         check_balance(view.runs, self.data_dir)
         plan, cost = decide(view.runs, view.states), view.estimate(self.images_per_s)
-        price = checked_price(self.price_per_gpu_hour)
+        price = self.price_per_gpu_hour
         places = self._places(view.runs, cost)
         halving = halving_of(view.runs, cost, view.splits)
         cells, missing = self._power(view.runs)
@@ -171,16 +165,16 @@ class Status(GridOptions):
         cxr grid status demo --runs-dir runs/demo --watch
     """
 
-    images_per_s: float | None = None
+    images_per_s: Positive | None = None
     """As grid plan takes it; decides the hours left where no run has finished."""
-    price_per_gpu_hour: float | None = None
+    price_per_gpu_hour: Amount | None = None
     """As grid plan takes it."""
     page: Path | None = None
     """Write the report's page into this folder, with where the runs stand at its head; with --watch at every look,
     and browsers load it again. It is a file: no server."""
     watch: bool = False
     """Follow the runs that move until nothing moves any more; Ctrl-C ends it with status 130, the runs go on."""
-    interval_s: float = 10.0
+    interval_s: Positive = 10.0
     """Time between two looks of a watch."""
     json: bool = False
     """Print JSON alone: grid, counts, gpu_hours, gpu_hours_left, eta_s, energy_kwh (null where no device tells), for
@@ -192,7 +186,7 @@ class Status(GridOptions):
             self._follow()
             return
         view = self.look()
-        cost, price = view.estimate(self.images_per_s), checked_price(self.price_per_gpu_hour)
+        cost, price = view.estimate(self.images_per_s), self.price_per_gpu_hour
         self._write_page(view, cost)
         if self.json:
             others = [{"id": run_id, "state": state.state, "job": state.job} for run_id, state in view.others.items()]
@@ -206,8 +200,6 @@ class Status(GridOptions):
         """Look again and again: a table in place on a terminal, else one progress line for each look."""
         if self.json:
             raise InputError("--watch --json: choose one; ask for --json as often as you like")
-        if self.interval_s <= 0.0:
-            raise InputError(f"--interval-s {self.interval_s:g}: expected a number above 0")
         from rich.console import Console, Group
         from rich.live import Live
 
@@ -217,7 +209,7 @@ class Status(GridOptions):
                 view = self.look()
                 cost, over = view.estimate(self.images_per_s), is_over(view.runs, view.states)
                 self._write_page(view, cost, None if over else self.interval_s)
-                line = progress_line(view.runs, view.states, cost, checked_price(self.price_per_gpu_hour))
+                line = progress_line(view.runs, view.states, cost, self.price_per_gpu_hour)
                 if live is None:
                     print(line, flush=True)
                 else:
@@ -232,20 +224,9 @@ class Status(GridOptions):
             return
         from launch.report.status_page import write_status_page
 
-        line = progress_line(view.runs, view.states, cost, checked_price(self.price_per_gpu_hour))
+        line = progress_line(view.runs, view.states, cost, self.price_per_gpu_hour)
         rows = [status_row(run, view.states[run.run_id], "", view.splits) for run in view.runs]
         write_status_page(self.runs_dir, self.page, f"Grid {self.grid}: {line}", rows, refresh_s)
-
-
-def checked_price(price: float | None) -> float | None:
-    """Return the price.
-
-    Raises:
-        InputError: when it is no amount of money.
-    """
-    if price is not None and not 0.0 <= price < math.inf:
-        raise InputError(f"--price-per-gpu-hour {price:g}: expected 0 or more")
-    return price
 
 
 def warn_of_others(others: Mapping[str, RunState]) -> None:

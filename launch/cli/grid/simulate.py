@@ -11,6 +11,7 @@ from typing import Any
 from datasets.errors import InputError
 from launch.cli.grid.plan import GridOptions, print_json
 from launch.plan.tables import hours_of, make_table, plural, print_tables
+from launch.ranges import Count, Positive
 from launch.simulation.engine import Spread, Summary, summarise
 from launch.simulation.model import Allocation, SimulatedRun, runs_left
 
@@ -36,7 +37,7 @@ class Simulate(GridOptions):
     """Sizes of the allocation, a row for each."""
     gpus_per_node: int = 1
     """A failure ends all runs of its node."""
-    images_per_s: float | None = None
+    images_per_s: Positive | None = None
     """As grid plan takes it."""
     from_scratch: bool = False
     """Count no run as done."""
@@ -61,7 +62,7 @@ class Simulate(GridOptions):
     """Minutes from a start to the first step."""
     away_min: float = 0.0
     """Minutes for which a GPU is gone after a failure or a preemption."""
-    seeds: int = 21
+    seeds: Count = 21
     """Replays of each size."""
     json: bool = False
     """Print JSON alone: grid, runs, gpu_hours_left, critical_path_h, throughput, assumptions, and for each size
@@ -69,8 +70,6 @@ class Simulate(GridOptions):
     preempted, timed_out."""
 
     def run(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds}: expected at least 1")
         view = self.look()
         cost = view.estimate(self.images_per_s)
         runs = runs_left(view.runs, cost.hours if self.from_scratch else cost.left)

@@ -30,6 +30,7 @@ from launch.plan.decide import Decision, decide
 from launch.plan.history import read_history
 from launch.plan.run_state import RunState
 from launch.plan.tables import counts_line, plural, print_plan, print_status
+from launch.ranges import Amount, Count, Positive
 
 ENDINGS = ("done", "skipped", "queued", "waiting", "postponed", "failed", "blocked")
 LOST = ("failed", "cancelled")
@@ -74,7 +75,7 @@ class Submit(GridOptions):
     stopped here; its gain is not measured."""
     on_end: str | None = None
     """Shell line that is started when a run is done or has failed, as the profile's key of this name."""
-    threads_per_run: int | None = None
+    threads_per_run: Count | None = None
     """CPU threads of one run; by default the cores shared out over the slots."""
     precision: Precision = "auto"
     """Arithmetic of the networks; auto is bf16 where the device computes in it, else fp32, and for a run that goes on
@@ -90,7 +91,7 @@ class Submit(GridOptions):
     """Who flips and rotates images, as cxr train takes it."""
     compile: bool = False
     """Compile students with torch.compile, as cxr train takes it; runs share what is compiled."""
-    checkpoint_minutes: float | None = None
+    checkpoint_minutes: Amount | None = None
     """Minutes between checkpoints inside an epoch, as cxr train takes it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPUs when there are any."""
@@ -155,15 +156,11 @@ class Submit(GridOptions):
         Raises:
             InputError: naming the first wrong option or the missing betons.
         """
-        if self.threads_per_run is not None and self.threads_per_run < 1:
-            raise InputError(f"--threads-per-run {self.threads_per_run}: expected at least 1")
         if self.imagenet_weights is not None and not self.imagenet_weights.exists():
             raise InputError(f"--imagenet-weights {self.imagenet_weights}: no such file")
         absent = [path for path in self.xrv_weights if not path.is_file()]
         if absent:
             raise InputError(f"--xrv-weights {absent[0]}: no such file")
-        if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
-            raise InputError(f"--checkpoint-minutes {self.checkpoint_minutes:g}: expected at least 0")
         runs = [decision.run for decision in plan if decision.action in ("run", "wait")]
         names = {run.config.data.dataset for run in runs}
         needed = {part for name in names for part in parts_of(name)}
@@ -217,7 +214,7 @@ class Watch(Submit):
         cxr grid watch paper --cluster profile.toml --data-dir data
     """
 
-    interval_s: float = 60.0
+    interval_s: Positive = 60.0
     """Time between two looks at the queue."""
 
     def run(self) -> None:

@@ -21,6 +21,7 @@ from launch.grids.grid import Grid
 from launch.grids.sweep import WHERE, sweep_toml
 from launch.grids.toml_file import grid_of
 from launch.plan.decide import Decision
+from launch.ranges import Count
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Sweep(Submit):
         tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE,VALUE")
     ] = ()
     """A key of the config and its values."""
-    seeds: int | None = None
+    seeds: Count | None = None
     """Seeds 0, 1, .. of each combination; by default the config's own."""
     out: Path | None = None
     """File of the grid; by default RUN_sweep.toml beside the config."""
@@ -50,8 +51,6 @@ class Sweep(Submit):
     @cached_property
     def text(self) -> str:
         """The grid in TOML."""
-        if self.seeds is not None and self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds}: expected at least 1")
         return sweep_toml(Path(self.grid), [item for group in self.set for item in group], self.seeds)
 
     @property

@@ -12,6 +12,7 @@ import tyro
 
 from datasets.errors import InputError
 from harness.runs.runtime import Precision
+from launch.ranges import Share
 
 if TYPE_CHECKING:
     from harness.runs.folder import RunFolder
@@ -64,9 +65,9 @@ class Evaluate:
     """Score even patients whom the weights were trained on; the result says so."""
     write: bool = False
     """Write what is lacking of the run's predictions and calibration, and name the files."""
-    sensitivity: float | None = None
+    sensitivity: Share | None = None
     """With --write: the sensitivity that the rule of this name keeps on validation; default 0.9."""
-    specificity: float | None = None
+    specificity: Share | None = None
     """With --write: the specificity that the rule of this name keeps on validation; default 0.9."""
     json: bool = False
     """Print one JSON object and nothing else."""
@@ -103,9 +104,6 @@ class Evaluate:
             raise InputError("--write is of the run's own validation and test splits; leave out --on and --split")
         if not self.write and (self.sensitivity, self.specificity) != (None, None):
             raise InputError("--sensitivity and --specificity are fitted with --write")
-        for name, value in (("sensitivity", self.sensitivity), ("specificity", self.specificity)):
-            if value is not None and not 0 < value <= 1:
-                raise InputError(f"--{name} {value:g} must be above 0 and at most 1")
 
     def _write(self, folder: RunFolder, runtime: RuntimeConfig) -> None:
         from harness.evaluation.complete import complete_run

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from datasets.errors import InputError
+from launch.ranges import Count, Share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,11 +48,11 @@ class Explain:
     """Labels that Grad-CAM is drawn of; default: the most probable one of each image."""
     boxes: Path | None = None
     """ChestX-ray14's BBox_List_2017.csv, or a table of that form, plain or gzipped; 'cxr phantom' writes one."""
-    box_side: int = 1024
+    box_side: Count = 1024
     """Side in pixels of the square images in whose pixels the boxes are; 1024 are the published ones."""
     split: Literal["train", "validation", "test"] = "test"
     """Whose images are scored."""
-    threshold: float = 0.5
+    threshold: Share = 0.5
     """Share of a map's maximum from which on it covers a pixel."""
     data_dir: Path = Path()
     """Folder that holds DATASET.beton."""
@@ -82,10 +83,6 @@ class Explain:
             raise InputError("give either images, to be drawn, or --boxes FILE, to score the maps of the run's own")
         if self.images and self.out is None:
             raise InputError("say where the drawings go with --out DIR")
-        if not 0 < self.threshold <= 1:
-            raise InputError(f"--threshold {self.threshold:g}: expected above 0 and at most 1")
-        if self.box_side < 1:
-            raise InputError(f"--box-side {self.box_side}: expected at least 1")
 
     def _score(self, path: Path, boxes: Path, runtime: RuntimeConfig) -> None:
         from datasets.beton.mixed import open_beton

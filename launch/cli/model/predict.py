@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from harness.runs.runtime import Precision
+from launch.ranges import Count
 
 if TYPE_CHECKING:
     from harness.export.predict import Decider, Prediction
@@ -50,13 +51,13 @@ class Predict:
     rule: Literal["youden", "sensitivity", "specificity", "f1"] | None = None
     """With --calibrated: how thresholds were chosen on validation: largest sensitivity + specificity (the default),
     kept sensitivity, kept specificity (0.9 unless the run's calibration says otherwise), or largest F1."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Images of one forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes CUDA when there is one."""
     precision: Precision | None = None
     """Arithmetic of the network; default: that of the run."""
-    workers: int | None = None
+    workers: Count | None = None
     """Processes that decode; default: the cores this process may use."""
     runs_dir: Path = Path("runs")
     """Folder of run folders."""
@@ -71,8 +72,6 @@ class Predict:
             raise InputError("--json and --csv: choose one")
         if self.rule is not None and not self.calibrated:
             raise InputError("--rule chooses among the thresholds of --calibrated; give both")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers {self.workers} must be at least 1")
         if not self.images:
             raise InputError("no IMAGE given; give image files, or folders of them")
         folder = find_run_folder(self.run_folder, self.runs_dir)

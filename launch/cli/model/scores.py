@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from datasets.errors import InputError
+from launch.ranges import Count, NotNegative
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,11 +54,11 @@ class Scores:
     fixed specificity, or largest F1."""
     by: tuple[str, ...] = ()
     """Attributes whose groups are scored; default: all that have 2 to 20 values."""
-    min_count: int = 20
+    min_count: Count = 20
     """Positive, and negative, images that a group must have of a label to be scored on it."""
-    resamples: int = 2000
+    resamples: Count = 2000
     """Resamples of the patients."""
-    seed: int = 0
+    seed: NotNegative = 0
     """Seed of the resamples."""
     json: bool = False
     """Print the content of scores.json alone."""
@@ -70,11 +70,6 @@ class Scores:
         from launch.plan.run_argument import find_run_folder
         from launch.terminal import print_whole
 
-        for name in ("min_count", "resamples"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least 1")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected at least 0")
         options = ScoreOptions(
             rule=self.rule,
             by=self.by or None,

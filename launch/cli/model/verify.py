@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from datasets.errors import InputError
+from launch.ranges import NotNegative
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +50,7 @@ class Verify:
     """The run's beton, instead of the one in DATA_DIR."""
     runs_dir: Path | None = None
     """Folder of run folders, with teachers and initial weights; default: that of RUN, or runs for an id."""
-    steps: int = 0
+    steps: NotNegative = 0
     """Optimiser steps to train again from the first epoch on; their weights are compared after steps 1, 2, 5, 10,
     ..., and the numbers of epochs that lie within them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -67,8 +68,6 @@ class Verify:
         from launch.plan.run_argument import find_run_folder
         from launch.terminal import print_whole
 
-        if self.steps < 0:
-            raise InputError(f"--steps {self.steps}: expected 0 or more")
         folder = RunFolder(find_run_folder(self.run_folder, self.runs_dir or Path("runs")))
         runtime = RuntimeConfig(
             runs_dir=self.runs_dir or folder.path.resolve().parent,

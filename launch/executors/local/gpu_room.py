@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
 from launch.executors.process import RunProcess
+from launch.executors.slots import query_gpus
 from launch.grids.grid import GridRun
 from launch.plan.cost import network_size
 
@@ -24,13 +24,8 @@ RETRY_S = 2.0
 
 def free_gpu_bytes(gpu: str) -> int | None:
     """Free memory of a GPU, named as in CUDA_VISIBLE_DEVICES; None where nvidia-smi does not tell."""
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i", gpu]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    text = done.stdout.strip()
-    return int(text) << 20 if done.returncode == 0 and text.isdecimal() else None
+    text = "".join(query_gpus("memory.free", "-i", gpu))
+    return int(text) << 20 if text.isdecimal() else None
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from datasets.files import replacing
+from launch.report.content import Picture
+from launch.report.statistics.cells import Cell
+from launch.report.tables.table import cell_notes
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart without colour vision; markers tell series apart in grey print too."""
@@ -74,6 +77,15 @@ def panels(
     figure = Figure(figsize=(width * columns, height * rows + legend_inches), layout="constrained")
     figure.legend(handles=legend, loc="outside lower center", ncols=legend_columns, fontsize=8, frameon=False)
     return figure, figure.subplots(rows, columns, squeeze=False, sharey="row").tolist()
+
+
+def picture(figure: Figure | None, path: Path, title: str, caption: str, cells: Iterable[Cell]) -> list[Picture]:
+    """Save the figure; without one remove what an earlier report drew there. The caption names made-up images."""
+    if figure is None:
+        remove(path)
+        return []
+    save(figure, path)
+    return [Picture(path, title, " ".join((caption, *cell_notes(cells))))]
 
 
 def remove(path: Path) -> None:

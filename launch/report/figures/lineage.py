@@ -13,10 +13,9 @@ from matplotlib.lines import Line2D
 
 from launch.lineage.graph import Data, Lineage, Node, Published, Search, Way
 from launch.report.content import Picture, ReportData
-from launch.report.figures.drawing import plain, remove, save
+from launch.report.figures.drawing import picture, plain
 from launch.report.read.names import CellLabel, cell_label, word
 from launch.report.statistics.cells import Cell, grouped
-from launch.report.tables.table import cell_notes
 
 COLOURS: dict[Way, str] = {
     "trained on": "#000000",
@@ -49,12 +48,8 @@ def lineage_figure(data: ReportData) -> list[Picture]:
     """A box for all students of one dataset, start and method; none where no run or search is behind any of them."""
     cells = [cell for cell in data.cells if cell.role == "student"]
     boxes = lineage_boxes(cells) if cells else Boxes()
-    path = data.out / "lineage.png"
-    if not boxes or _last(boxes) <= 1:
-        remove(path)
-        return []
-    save(_figure(boxes), path)
-    return [Picture(path, "What the weights were made from", " ".join((CAPTION, *cell_notes(cells))))]
+    figure = _figure(boxes) if boxes and _last(boxes) > 1 else None
+    return picture(figure, data.out / "lineage.png", "What the weights were made from", CAPTION, cells)
 
 
 def lineage_boxes(cells: Sequence[Cell]) -> Boxes:

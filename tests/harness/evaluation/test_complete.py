@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_one_line(older: FinishedRun, tmp_path: Path) -> No
     [
         (("--write", "--on", "mimic_cxr"), "leave out --on and --split"),
         (("--specificity", "0.8"), "with --write"),
-        (("--write", "--sensitivity", "95"), "--sensitivity 95 must be above 0 and at most 1"),
+        (("--write", "--sensitivity", "95"), "--sensitivity 95: expected above 0 and at most 1"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(

@@ -206,8 +206,8 @@ def test_the_beton_is_found_from_any_folder(
     [
         (("nosuch", "x.png"), "no such run"),
         (("RUN", "x.png", "--json", "--csv"), "choose one"),
-        (("RUN", "x.png", "--workers", "0"), "must be at least 1"),
-        (("RUN", "x.png", "--batch-size", "0"), "must be at least 1"),
+        (("RUN", "x.png", "--workers", "0"), "--workers 0: expected at least 1"),
+        (("RUN", "x.png", "--batch-size", "0"), "--batch-size 0: expected at least 1"),
         (("RUN",), "no IMAGE given"),
     ],
 )

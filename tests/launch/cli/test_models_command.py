@@ -48,7 +48,7 @@ def test_the_table_is_for_people(capsys):
 
 def test_no_outputs_is_bad_input(capsys):
     assert models("--num-outputs", "0") == 2
-    assert capsys.readouterr().err == "error: --num-outputs 0: a network needs at least one output\n"
+    assert capsys.readouterr().err == "error: --num-outputs 0: expected at least 1\n"
 
 
 def test_one_network_is_shown_with_its_tap_planes_and_multiply_adds(capsys):

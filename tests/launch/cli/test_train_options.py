@@ -32,7 +32,7 @@ def test_options_reach_the_command_of_a_queued_run(
     ("options", "message"),
     [
         (["--xrv-weights", "none.pt"], "error: --xrv-weights none.pt: no such file\n"),
-        (["--checkpoint-minutes", "-1"], "error: --checkpoint-minutes -1: expected at least 0\n"),
+        (["--checkpoint-minutes", "-1"], "error: --checkpoint-minutes -1: expected 0 or more\n"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_starts(

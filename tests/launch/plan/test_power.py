@@ -26,6 +26,7 @@ from launch.plan.power import (
     count_test_split,
     smallest_difference,
 )
+from launch.ranges import refuse_out_of_range
 from launch.report.statistics.delong import delong_p, placements
 from launch.report.statistics.sources import mixed_interval
 
@@ -168,7 +169,7 @@ def test_power_and_plan_as_they_are_typed(tmp_path: Path, capsys: pytest.Capture
 )
 def test_values_out_of_range_are_refused(option: str, value: float) -> None:
     with pytest.raises(Exception, match=rf"^--{option.replace('_', '-')} {value:g}: expected "):
-        dataclasses.replace(Assumptions(), **{option: value}).check()
+        refuse_out_of_range(dataclasses.replace(Assumptions(), **{option: value}))
 
 
 def test_a_damaged_beton_leaves_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
