@@ -23,7 +23,7 @@ from benchmarks.common.settings import Bench, check_positive, chosen
 from datasets.errors import InputError
 from harness.runs.folder import RunFolder
 from launch.executors.mps import CONTROL
-from launch.executors.slots import visible_gpus
+from launch.executors.placement import visible_gpus
 
 NOTE = (
     "Training images of all runs together per second, validation and the ends of epochs included, over the time in "

@@ -80,11 +80,10 @@ class Doctor:
 
     def _findings(self, roots: dict[str, Path]) -> Iterator[Finding]:
         """All checks, quick ones first."""
-        from launch.doctor.cluster import check_profile
         from launch.doctor.data import check_betons, check_ffcv_here, check_roots, check_weights
         from launch.doctor.machine import check_folder, check_gpu, check_machine, check_mps
         from launch.doctor.runs import check_runs
-        from launch.doctor.slurm import check_slurm
+        from launch.doctor.slurm import check_profile, check_slurm
         from launch.doctor.software import check_software
 
         yield from check_software()

@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 from datasets.loading.threads import usable_cores
 from launch.doctor.finding import GIGA, Finding, fail, ok, warn
 from launch.executors import mps
-from launch.executors.slots import nvidia_smi, query_gpus
+from launch.executors.placement import nvidia_smi, query_gpus
 
 if TYPE_CHECKING:
     from harness.devices.check import GpuFacts, TorchFacts

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datasets.errors import InputError
-from launch.executors.slots import nvidia_smi
+from launch.executors.placement import nvidia_smi
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPE, LOG = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"

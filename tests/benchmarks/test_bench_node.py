@@ -12,7 +12,7 @@ from tiny_runs import write_tiny_beton
 
 from benchmarks.node.bench import BenchNode, aggregate_rate, gains
 from datasets.errors import InputError
-from launch.executors.slots import visible_gpus
+from launch.executors.placement import visible_gpus
 
 
 def test_images_count_by_the_part_of_an_epoch_in_which_all_runs_train() -> None:

@@ -110,7 +110,7 @@ def command_for(runs_dir: Path, behaviours: Mapping[str, str]):
 def executor(runs_dir: Path, behaviours: Mapping[str, str], *, slots: int = 2, grace_s: float = 2.0, progress=None):
     from launch.executors.local.executor import Scheduler
     from launch.executors.local.progress import Progress
-    from launch.executors.slots import Slot
+    from launch.executors.placement import Slot
 
     return Scheduler(
         runs_dir=runs_dir,

@@ -119,7 +119,7 @@ class Evaluate:
     def _seen(self, folder: RunFolder, beton: Path) -> tuple[str, ...]:
         """What the weights have seen of the split, refused unless forced; a warning where it is not known."""
         from datasets.beton.mixed import open_beton
-        from launch.lineage.scoring import exposure
+        from launch.lineage.patients import exposure
 
         if self.split == "train" and self.on is None:
             return ()

@@ -105,7 +105,7 @@ class Explain:
         from harness.export.explain import explain_images
         from harness.export.predict import image_files
         from harness.export.saved_model import open_model
-        from launch.report.figures.overlays import draw_explanation
+        from launch.report.figures.attention import draw_explanation
 
         files, _ = image_files(self.images)
         model, bad, stems = open_model(folder, beton=self.beton), 0, Counter[str]()

@@ -23,10 +23,10 @@ from launch.executors.local.gpu_room import GpuRoom
 from launch.executors.local.profile import with_profile
 from launch.executors.local.progress import Progress, showing_progress
 from launch.executors.mps import is_fault, mps_daemon, uuids
+from launch.executors.placement import Slot, make_slots
 from launch.executors.prepare import prepare_folder, record_failure
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals, caught_signals
-from launch.executors.slots import Slot, make_slots
 from launch.grids.grid import GridRun
 from launch.plan.decide import Decision, where_it_runs
 from launch.plan.run_state import DatasetFacts, RunState, read_state

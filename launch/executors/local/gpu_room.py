@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
+from launch.executors.placement import query_gpus
 from launch.executors.process import RunProcess
-from launch.executors.slots import query_gpus
 from launch.grids.grid import GridRun
 from launch.plan.cost import network_size
 

@@ -23,9 +23,8 @@ from datasets.logging_setup import set_up_logging
 from launch.executors.base import UnreachableError
 from launch.executors.commands import ask
 from launch.executors.mps import mps_daemon, uuids
-from launch.executors.placement import Placement, cores_near, neighbours_together, share_out
+from launch.executors.placement import Placement, cores_near, neighbours_together, share_out, visible_gpus
 from launch.executors.signals import StopSignals, caught_signals
-from launch.executors.slots import visible_gpus
 from launch.executors.slurm.ending import Ending, ending_of, log_since, log_size
 from launch.executors.slurm.environment import JobStart, adopt_srun_ranks
 from launch.executors.slurm.queue import job_record

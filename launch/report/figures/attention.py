@@ -1,4 +1,4 @@
-"""Attention maps of pairs of cells on test radiographs: laid over them, and plane beside plane."""
+"""Attention maps of pairs of cells on test radiographs, laid over them and plane beside plane; maps of one image."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from datasets.errors import InputError
+from datasets.files import replacing
 from harness.evaluation.maps import attention_map, unit_planes
 from launch.report.content import Note, Picture, ReportData
 from launch.report.figures.drawing import LABEL_SIZE, plain, remove, save, show_radiograph
@@ -21,6 +22,7 @@ from launch.report.statistics.pairs import Pair
 
 if TYPE_CHECKING:
     from datasets.beton.reader import Beton
+    from harness.export.explain import ExplainedImage
 
 MOST_PAIRS = 4
 HOW = "give --data-dir, the folder of the betons: cxr report DIR --data-dir DATA"
@@ -32,7 +34,7 @@ _CAPTION = (
 _PLANES = "Every unit plane of the first radiograph, in its network's order, on one scale; white is zero."
 _OVERLAY, _SIGNED = "viridis", "PuOr"
 """Colour maps that are told apart without colour vision: lightness rises, or falls to both sides of white."""
-_SIDE_INCHES = 2.3
+_SIDE_INCHES, _EXPLAINED_INCHES = 2.3, 2.6
 _MOSAIC_COLUMNS = 8
 _ALPHA = 0.5
 """Of a map over its radiograph."""
@@ -183,3 +185,24 @@ def mosaic(planes: np.ndarray) -> np.ndarray:
     empty = ((0, rows * columns - count), (0, gap), (0, gap))
     tiles = np.pad(planes.astype(np.float64), empty, constant_values=np.nan).reshape(rows, columns, height + gap, -1)
     return tiles.swapaxes(1, 2).reshape(rows * (height + gap), -1)[:-gap, :-gap]
+
+
+def draw_explanation(image: ExplainedImage, path: Path) -> None:
+    """Write a PNG: the page as it is, under its attention map, and under Grad-CAM of each label.
+
+    Each map has a scale of its own, from 0 to its maximum.
+    """
+    assert image.page is not None, "an image that cannot be used has no maps"
+    titled = [("Attention map", image.attention)]
+    titled += [
+        (f"Grad-CAM: {label} ({image.probabilities[label]:.2f})", found) for label, found in image.grad_cam.items()
+    ]
+    figure = Figure(figsize=(_EXPLAINED_INCHES * (1 + len(titled)), _EXPLAINED_INCHES + 0.4), layout="constrained")
+    first, *rest = figure.subplots(1, 1 + len(titled), squeeze=False)[0]
+    show_radiograph(first, image.page, image.path.name)
+    for axes, (title, found) in zip(rest, titled, strict=True):
+        show_radiograph(axes, image.page, title)
+        if found is not None:
+            axes.imshow(found, cmap=_OVERLAY, alpha=_ALPHA, vmin=0, vmax=max(float(found.max()), 1e-12))
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=130, facecolor="white", metadata={"Software": None})

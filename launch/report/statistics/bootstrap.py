@@ -19,9 +19,8 @@ from datasets.errors import InputError
 from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
 from harness.scoring.bootstrap import bootstrap_auroc, mean_of_defined, percentile_interval
 from launch.report.read.collect import Run
-from launch.report.statistics.delong import delong_p, placements
 from launch.report.statistics.kept import WITH_ARRAYS, keep, kept, key_of
-from launch.report.statistics.sources import bootstrap_p, holm, mixed_interval
+from launch.report.statistics.sources import bootstrap_p, delong_p, holm, mixed_interval, placements
 
 VERSION = 1
 """Raised when the numbers of equal predictions change."""
@@ -47,7 +46,7 @@ class Resampled:
     targets: np.ndarray
     """(N, L) uint8: 1 positive, 0 negative, by image."""
     placements: np.ndarray
-    """(N, L) int32: ``delong.placements`` by image."""
+    """(N, L) int32: ``sources.placements`` by image."""
 
 
 class Interval(NamedTuple):

@@ -21,10 +21,10 @@ from harness.runs.folder import RunFolder
 from harness.runs.lock import RunLock, is_locked
 from launch.executors import signals
 from launch.executors.base import SubmitRequest
+from launch.executors.placement import make_slots
 from launch.executors.prepare import TrainCommand
 from launch.executors.process import explain_exit
 from launch.executors.signals import dying_with_parent
-from launch.executors.slots import make_slots
 from launch.plan.run_state import process_lives
 
 RUNS = small_runs()

@@ -15,7 +15,7 @@ from datasets.logging_setup import set_up_logging
 from launch.doctor.machine import check_mps
 from launch.executors.local.executor import slots_by_mps
 from launch.executors.mps import is_fault, mps_daemon, uuids
-from launch.executors.slots import make_slots
+from launch.executors.placement import make_slots
 
 RUNS = small_runs()
 

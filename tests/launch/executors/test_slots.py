@@ -6,7 +6,7 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
-from launch.executors.slots import make_slots, parse_gpu_list, visible_gpus
+from launch.executors.placement import make_slots, parse_gpu_list, visible_gpus
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,7 @@ from launch.plan.power import (
     smallest_difference,
 )
 from launch.ranges import refuse_out_of_range
-from launch.report.statistics.delong import delong_p, placements
-from launch.report.statistics.sources import mixed_interval
+from launch.report.statistics.sources import delong_p, mixed_interval, placements
 
 GRID = """
 [defaults]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-from launch.doctor.cluster import _check_partition, check_profile, limit_minutes
+from launch.doctor.slurm import _check_partition, check_profile, limit_minutes
 from launch.executors.slurm.profile import ClusterConfig
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch.report.statistics.delong import delong, delong_p, placements
+from launch.report.statistics.sources import delong, delong_p, placements
 
 # The 41 patients with a poor outcome, then the 72 with a good one, of Turck et al., Intensive Care Medicine 36
 # (2010), the example aSAH of R's pROC: how each marker ranks patients of different outcomes, with ties.
