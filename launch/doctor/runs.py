@@ -60,11 +60,11 @@ def _check_leaks(configs: dict[str, RunConfig], hashes: dict[str, str | None], d
     find, told = finder(lambda data: [data_dir / f"{data.dataset}.beton"]), set[str]()
     for (scored, seen), users in groups.items():
         verdict = judge(seen.data, scored, find)
-        of = f"{seen.owner.text}, {seen.role} of {_named(users)}"
+        of = f"{seen.owner.name}, {seen.role} of {_named(users)}"
         if verdict.leaks or verdict.level == "unknown":
             told.update(user.run_id for user in users)
         for leak in verdict.leaks:
-            yield fail("leaks", f"{of}, has seen test images: {leak}", LEAK_FIX.format(source=seen.owner.text))
+            yield fail("leaks", f"{of}, has seen test images: {leak}", LEAK_FIX.format(source=seen.owner.name))
         if verdict.level == "unknown" and isinstance(seen.owner, Published):
             what = f"{of}, has seen {scored.dataset}, by a split of its own"
             yield warn("leaks", what, "take weights of another dataset, or say so beside the score")

@@ -28,19 +28,15 @@ class ExecutorEntry:
 
 
 EXECUTORS = Registry[ExecutorEntry]("executor", "cxr_harness.executors")
-EXECUTORS.add(
-    "local", ExecutorEntry(constructor="launch.executors.local.executor:LocalExecutor", title="this machine")
-)
-EXECUTORS.add(
-    "slurm", ExecutorEntry(constructor="launch.executors.slurm.executor:SlurmExecutor", title="a SLURM cluster")
-)
 for _name, _class, _title in (
-    ("pbs", "pbs:PbsExecutor", "PBS Pro, OpenPBS or Torque"),
-    ("lsf", "lsf:LsfExecutor", "IBM Spectrum LSF"),
-    ("htcondor", "htcondor:CondorExecutor", "HTCondor"),
-    ("kubernetes", "kubernetes:KubernetesExecutor", "Kubernetes Jobs"),
+    ("local", "local.executor:LocalExecutor", "this machine"),
+    ("slurm", "slurm.executor:SlurmExecutor", "a SLURM cluster"),
+    ("pbs", "clusters.pbs:PbsExecutor", "PBS Pro, OpenPBS or Torque"),
+    ("lsf", "clusters.lsf:LsfExecutor", "IBM Spectrum LSF"),
+    ("htcondor", "clusters.htcondor:CondorExecutor", "HTCondor"),
+    ("kubernetes", "clusters.kubernetes:KubernetesExecutor", "Kubernetes Jobs"),
 ):
-    EXECUTORS.add(_name, ExecutorEntry(constructor=f"launch.executors.clusters.{_class}", title=_title))
+    EXECUTORS.add(_name, ExecutorEntry(constructor=f"launch.executors.{_class}", title=_title))
 
 
 def make_executor(name: str, runs_dir: Path) -> Executor:

@@ -40,22 +40,15 @@ class Published:
     name: str
     """``imagenet``, or torchxrayvision's name."""
 
-    @property
-    def text(self) -> str:
-        return self.name
-
 
 @dataclass(frozen=True)
 class Search:
     """A search over beta."""
 
     name: str
-    """Of the run that it is for, without its beta; the search is known by that run's id."""
+    """``the beta search of RUN``."""
     run_id: str
-
-    @property
-    def text(self) -> str:
-        return f"the beta search of {self.name}"
+    """Of that run without its beta, by which the search is known."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +57,6 @@ class Trained:
 
     run_id: str
     name: str
-
-    @property
-    def text(self) -> str:
-        return self.name
 
 
 Owner = Published | Search | Trained
@@ -121,7 +110,8 @@ class Lineage:
         if objective.teacher is not None and objective.teacher.kind != "none":
             yield Edge("learnt from", self._weights(objective.teacher))
         if isinstance(objective, AttentionTransfer) and isinstance(objective.beta, BetaSearch):
-            node = Search(objective.beta.template.name, objective.beta.template.run_id)
+            template = objective.beta.template
+            node = Search(f"the beta search of {template.name}", template.run_id)
             self.edges.setdefault(node, tuple(Edge("tried", self.add(run)) for run in objective.beta.runs))
             yield Edge("chosen by", node)
 

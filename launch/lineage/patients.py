@@ -132,7 +132,7 @@ def exposure(folder: RunFolder, beton: Beton, split: str, data_dir: Path) -> Exp
         if data.split not in ("train", None):
             continue
         verdict = judge(data, scored, find, trust_split=False)
-        seen += [f"{role}, {owner.text}: {leak}" for leak in verdict.leaks if not leak.blank]
+        seen += [f"{role}, {owner.name}: {leak}" for leak in verdict.leaks if not leak.blank]
         if verdict.level == "unknown":
-            unknown.append(f"{role}, {owner.text}, trained on {data.dataset}")
+            unknown.append(f"{role}, {owner.name}, trained on {data.dataset}")
     return Exposure(tuple(seen), tuple(unknown))

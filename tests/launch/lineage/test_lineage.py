@@ -14,8 +14,7 @@ from harness.config import AttentionTransfer, BetaSearch, DataConfig, NetworkCon
 from harness.runs.folder import RunFolder
 from harness.training.preflight import write_config
 from launch.lineage.graph import OWN, Data, Edge, Lineage, Published, Search, Trained
-from launch.lineage.patients import finder, judge
-from launch.lineage.scoring import exposure
+from launch.lineage.patients import exposure, finder, judge
 
 
 def run_on(dataset: str, init: Weights | None = None, **changes: object) -> RunConfig:
@@ -34,7 +33,7 @@ def xrv(name: str) -> Weights:
 
 def owners(config: RunConfig) -> list[tuple[str, str, str]]:
     lineage = Lineage()
-    return [(seen.role, seen.owner.text, seen.data.dataset) for seen in lineage.seen(lineage.add(config))]
+    return [(seen.role, seen.owner.name, seen.data.dataset) for seen in lineage.seen(lineage.add(config))]
 
 
 def test_the_graph_goes_through_teachers_and_initial_weights() -> None:
@@ -69,7 +68,7 @@ def test_a_search_has_seen_what_its_runs_were_trained_and_selected_on() -> None:
         ("beta search", "mimic_cxr", "train"),
         ("beta search", "mimic_cxr", "validation"),
     ]
-    assert {seen.owner for seen in found[1:]} == {Search(template.name, template.run_id)}
+    assert {seen.owner for seen in found[1:]} == {Search(f"the beta search of {template.name}", template.run_id)}
 
 
 @pytest.mark.parametrize(
