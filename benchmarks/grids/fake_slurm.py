@@ -17,9 +17,9 @@ name=$(sed -n 's/^#SBATCH --job-name=//p' "$script")
 array=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
 number=$(( $(cat "$here/number") + 1 )); echo $number > "$here/number"
 if [ -n "$array" ]; then
-    seq 0 "$array" | sed "s/.*/${number}_&|$name|PENDING||Dependency/" >> "$here/queue.txt"
+    seq 0 "$array" | sed "s/.*/${number}_&|PENDING||Dependency|$name/" >> "$here/queue.txt"
 else
-    echo "$number|$name|PENDING||Dependency" >> "$here/queue.txt"
+    echo "$number|PENDING||Dependency|$name" >> "$here/queue.txt"
 fi
 echo "Submitted batch job $number"
 """,

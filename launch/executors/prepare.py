@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from datasets.files import as_json, write_json, write_text
-from harness.config import SCHEMA_VERSION, to_dict
+from harness.config import SCHEMA_VERSION
+from harness.config.checks import as_json_text
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import Precision
 from launch.grids.grid import GridRun
@@ -33,14 +35,14 @@ class TrainCommand:
 
     def __call__(self, run: GridRun) -> list[str]:
         """Return the command line of a run, which works by hand too."""
-        values = {
-            **{name: getattr(self, name) for name in ("runs_dir", "data_dir", "precision", "device", "num_threads")},
-            "num_workers": self.num_threads,
-            "imagenet_weights": self.imagenet_weights,
-            **self.options,
-        }
-        config = RunFolder(self.runs_dir / run.run_id).config_file
-        return [sys.executable, "-m", "launch.cli", "train", str(config), *as_arguments(values)]
+        config = f"{self.runs_dir}/{run.run_id}/config.json"
+        return [sys.executable, "-m", "launch.cli", "train", config, *self._shared]
+
+    @cached_property
+    def _shared(self) -> list[str]:
+        names = ("runs_dir", "data_dir", "precision", "device", "num_threads")
+        own = {"num_workers": self.num_threads, "imagenet_weights": self.imagenet_weights, **self.options}
+        return as_arguments({**{name: getattr(self, name) for name in names}, **own})
 
 
 def as_arguments(values: Mapping[str, object]) -> list[str]:
@@ -55,31 +57,25 @@ def as_arguments(values: Mapping[str, object]) -> list[str]:
     return found
 
 
-def prepare_folders(runs: Sequence[GridRun], runs_dir: Path) -> None:
-    """Prepare the folders of many runs that will be queued.
-
-    Nothing waits for the disk: what a power cut loses, the next submission writes again.
-    """
-    for run in runs:
-        folder = RunFolder(runs_dir / run.run_id)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        partial = folder.path / f".config.json.{os.getpid()}.partial"
-        partial.write_text(_config_text(run), encoding="utf-8")
-        partial.replace(folder.config_file)
-        clear_failure(folder)
-
-
 def prepare_folder(run: GridRun, runs_dir: Path) -> RunFolder:
     """Write the run's config.json, and clear an earlier failure."""
     folder = RunFolder(runs_dir / run.run_id)
-    write_text(folder.config_file, _config_text(run))
+    write_config(folder, config_text(run))
     clear_failure(folder)
     return folder
 
 
-def _config_text(run: GridRun) -> str:
-    document = {"schema": SCHEMA_VERSION, "run_id": run.run_id, "name": run.config.name}
-    return as_json({**document, "config": to_dict(run.config)})
+def config_text(run: GridRun) -> str:
+    """Return what the run's config.json says, as JSON on one line."""
+    names = f'"run_id": {json.dumps(run.run_id)}, "name": {json.dumps(run.config.name)}'
+    return f'{{"schema": {SCHEMA_VERSION}, {names}, "config": {as_json_text(run.config)}}}'
+
+
+def write_config(folder: RunFolder, text: str) -> None:
+    """Write config.json from what ``config_text`` returned, unless it says so already."""
+    document = as_json(json.loads(text))
+    if not folder.config_file.is_file() or folder.config_file.read_bytes() != document.encode():
+        write_text(folder.config_file, document)
 
 
 def clear_failure(folder: RunFolder) -> None:

@@ -52,7 +52,7 @@ def test_the_recorded_slurm_gives_numbers_and_keeps_the_queue(tmp_path: Path) ->
     script.write_text("#!/bin/sh\n#SBATCH --job-name=lone\n")
     assert ask("sbatch", "--hold", str(script)) == "Submitted batch job 2\n"
     assert ask("scontrol", "show", "config") == "MaxArraySize = 1001\n"
-    lines = [f"1_{task}|some|PENDING||Dependency" for task in range(3)] + ["2|lone|PENDING||Dependency"]
+    lines = [f"1_{task}|PENDING||Dependency|some" for task in range(3)] + ["2|PENDING||Dependency|lone"]
     assert ask("squeue", "--me").splitlines() == lines
     assert num_calls(folder) == {"sbatch": 2, "scontrol": 1, "squeue": 1}
     assert num_calls(write_commands(tmp_path)) == {}

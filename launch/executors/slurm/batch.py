@@ -7,14 +7,13 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from harness.runs.folder import RunFolder
 from launch.executors.base import QueueError, SubmitRequest
 from launch.executors.commands import ask
-from launch.executors.prepare import prepare_folders
+from launch.executors.prepare import clear_failure, config_text
 from launch.executors.slurm.places import ProfilePlace, placed
 from launch.executors.slurm.profile import ClusterConfig
 from launch.executors.slurm.queue import max_array_size
@@ -27,6 +26,7 @@ from launch.executors.slurm.stages import (
     make_stages,
     nice_values,
 )
+from launch.executors.slurm.start import write_jobs
 from launch.executors.slurm.submission import Submission, new_submission
 from launch.executors.slurm.worker import Job, JobRun
 from launch.grids.grid import GridRun
@@ -119,19 +119,15 @@ class Batch:
         throttled = None if cluster.max_running is None else cluster.partition or ""
         submission = replace(submission, profile=cluster.digest, throttled=throttled)
         folder, record = self._folder / submission.name, self._folder / f"{submission.name}.json"
-        new_folders = [path for run in runs if not (path := self._runs_dir / run.run_id).exists()]
         try:
-            prepare_folders(runs, self._runs_dir)
+            for run in runs:
+                clear_failure(RunFolder(self._runs_dir / run.run_id))
+            write_jobs(folder, map(self._job, tasks))
             submission.write(record)
-            jobs = [self._job(task) for task in tasks]
-            number = queue_jobs(jobs, cluster, folder, submission.name, dependency=dependency, nice=nice)
+            number = queue_jobs(len(tasks), cluster, folder, submission.name, dependency=dependency, nice=nice)
         except Exception:
             record.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
-            for path in new_folders:
-                with suppress(OSError):
-                    RunFolder(path).config_file.unlink(missing_ok=True)
-                    path.rmdir()
             raise
         submission = replace(submission, job=number)
         submission.write(record)
@@ -143,9 +139,10 @@ class Batch:
         runs = tuple(
             JobRun(
                 name=run.name,
-                folder=str(self._runs_dir / run.run_id),
+                folder=f"{self._runs_dir}/{run.run_id}",
                 arguments=tuple(self.command(run)[1:]),
-                needs=tuple((need.name, str(self._runs_dir / need.run_id)) for need in run.config.needs),
+                needs=tuple((need.name, f"{self._runs_dir}/{need.run_id}") for need in run.config.needs),
+                config=config_text(run),
             )
             for run in task.runs
         )

@@ -68,8 +68,8 @@ class SlurmExecutor(Executor):
                 why = f"job {batch.jobs[run.run_id]}, {reasons[run.run_id]}"
                 outcomes[run.run_id] = Outcome(run=run, state="queued", reason=why)
         held = [run.run_id for run in runs if view.job_of(run.run_id) is not None]
-        now = {run_id: place.cluster.digest for run_id, place in batch.places.items()}
-        kept = [run_id for run_id in held if view.places[run_id].profile not in (None, now[run_id])]
+        digests = {place: place.cluster.digest for place in places}
+        kept = [run_id for run_id in held if view.places[run_id].profile not in (None, digests[batch.places[run_id]])]
         if kept:
             words = "%s queued with another profile before; cxr grid cancel, then submit, gives this one"
             logger.warning(words, plural(len(kept), "run"))

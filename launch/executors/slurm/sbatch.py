@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +14,34 @@ from datasets.errors import InputError
 from launch.executors.base import QueueError
 from launch.executors.commands import ask
 from launch.executors.slurm.ending import SETUP_FAILED
-from launch.executors.slurm.entry import JobEntry
 from launch.executors.slurm.environment import clean_environment
 from launch.executors.slurm.profile import REQUEUE, ClusterConfig
-from launch.executors.slurm.worker import Job
+from launch.executors.slurm.start import MAX_NUM_TIMEOUT
 from launch.plan.tables import plural
 
-MAX_NUM_TIMEOUT = 1_000_000
-"""submitit guesses time-outs from the elapsed time; restarts are counted by the job itself."""
 UNREACHABLE = ("Unable to contact", "Connection refused", "timed out", "Zero Bytes were transmitted")
 """What sbatch says when it is not the jobs that are wrong."""
 
 
 def queue_jobs(
-    jobs: Sequence[Job], cluster: ClusterConfig, folder: Path, name: str, *, dependency: str | None, nice: int = 0
+    num_jobs: int, cluster: ClusterConfig, folder: Path, name: str, *, dependency: str | None, nice: int = 0
 ) -> str:
-    """Queue the jobs as one array, or a lone one as it is; return the number that SLURM gave.
+    """Queue the jobs that lie in ``folder`` as one array, or a lone one as it is; return the number that SLURM gave.
 
     Raises:
         InputError: with sbatch's words when it refuses; a ``QueueError`` when the controller does not answer.
     """
-    import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_NUM_TIMEOUT, python=cluster.python)
-    executor.update_parameters(**sbatch_parameters(cluster, name, dependency, nice))
+    executor, command = _executor(num_jobs, cluster, folder, sbatch_parameters(cluster, name, dependency, nice))
     try:
         # submitit also prints what sbatch said
-        with clean_environment(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
-            handles = [executor.submit(JobEntry(job)) for job in jobs]
+        with clean_environment(), contextlib.redirect_stderr(io.StringIO()):
+            return str(executor._submit_command(command).job_id)
     except (FailedJobError, FailedSubmissionError) as error:
         words = _in_one_line(str(error))
         kind = QueueError if any(sign in words for sign in UNREACHABLE) else InputError
         raise kind(f"sbatch refused the jobs: {words}") from None
-    return str(handles[0].job_id).partition("_")[0]
 
 
 def refuse_what_no_node_has(cluster: ClusterConfig, asker: str = "the profile") -> None:
@@ -81,19 +75,25 @@ def gpus_of(gres: str) -> int:
 
 def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> str:
     """Return the file that sbatch would be given for so many jobs; SLURM need not be installed."""
+    executor, command = _executor(num_jobs, cluster, folder, sbatch_parameters(cluster, name, None))
+    text: str = executor._make_submission_file_text(command, name)
+    return text
+
+
+def _executor(num_jobs: int, cluster: ClusterConfig, folder: Path, parameters: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return submitit's executor for one array, and what each of its tasks starts."""
     import submitit
 
-    class Renderer(submitit.SlurmExecutor):  # type: ignore[misc]
+    class ArrayExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         @classmethod
         def affinity(cls) -> int:
             return 1
 
-    executor = Renderer(folder, max_num_timeout=MAX_NUM_TIMEOUT, python=cluster.python)
-    executor.update_parameters(**sbatch_parameters(cluster, name, None))
+    executor = ArrayExecutor(folder, max_num_timeout=MAX_NUM_TIMEOUT, python=cluster.python)
+    executor.update_parameters(**parameters)
     if num_jobs > 1:
         executor.parameters["map_count"] = num_jobs
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, name)
-    return text
+    return executor, f"{executor.python} -u -m launch.executors.slurm.start {shlex.quote(str(executor.folder))}"
 
 
 def sbatch_parameters(cluster: ClusterConfig, name: str, dependency: str | None, nice: int = 0) -> dict[str, Any]:

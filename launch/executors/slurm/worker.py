@@ -15,7 +15,7 @@ from harness.runs.lock import RunLock
 from launch.executors.hook import Hook
 from launch.executors.mps import is_fault
 from launch.executors.placement import Placement
-from launch.executors.prepare import clear_failure, record_failure
+from launch.executors.prepare import clear_failure, record_failure, write_config
 from launch.executors.process import RunProcess, explain_exit, log_tail
 from launch.executors.signals import StopSignals
 from launch.executors.slurm.environment import JobStart
@@ -43,13 +43,15 @@ class JobRun:
     """What follows the Python interpreter in the command of the run."""
     needs: tuple[tuple[str, str], ...]
     """Name and folder of each run that must be done first."""
+    config: str | None = None
+    """What ``config_text`` says of the run, of which the job makes config.json; None where that is written before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Runs that share the job's GPUs, or one run over all its processes.
 
-    It is pickled at submission. What a run is, and how far it got, is read from its folder at every start.
+    It is recorded at submission. How far a run got is read from its folder at every start.
     """
 
     runs: tuple[JobRun, ...]
@@ -99,6 +101,8 @@ class RunWorker:
         """Start the training, unless the run is done or lacks what it needs."""
         if self._is_done():
             return
+        if self.run.config is not None:
+            write_config(self.folder, self.run.config)
         missing = [name for name, folder in self.run.needs if not RunFolder(Path(folder)).result_file.exists()]
         if missing:
             self.fail(f"needs {missing[0]}, which is not done")

@@ -9,7 +9,6 @@ import pytest
 
 from datasets.errors import InputError
 from harness.config import from_dict, to_dict
-from launch.executors.prepare import prepare_folder, prepare_folders
 from launch.grids.grid import Grid
 from launch.grids.toml_file import load_grid_toml
 from launch.plan.cost import estimate
@@ -73,12 +72,3 @@ def test_a_need_that_goes_by_the_seed_is_looked_up_for_each(tmp_path: Path) -> N
 def test_a_wrong_seed_is_refused_behind_a_right_one(tmp_path: Path, seeds: str) -> None:
     with pytest.raises(InputError, match="seed"):
         load(tmp_path, seeds=seeds)
-
-
-def test_folders_are_prepared_alike_one_by_one_and_many_at_once(tmp_path: Path) -> None:
-    runs = load(tmp_path).runs
-    prepare_folders(runs, tmp_path / "many")
-    for run in runs:
-        one = prepare_folder(run, tmp_path / "one").config_file
-        assert (tmp_path / "many" / run.run_id / "config.json").read_bytes() == one.read_bytes()
-    assert sorted(path.name for path in (tmp_path / "many").rglob("*.*")) == ["config.json"] * len(runs)

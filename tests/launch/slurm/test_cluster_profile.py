@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[str, dict[str, str], str]] = {
     "device": ('device = "cpu"', {}, "--device cpu"),
     "setup": ('setup = ["export CHEST=1"]', {}, "\n  export CHEST=1\n"),
     "on_end": ('on_end = "true"', {}, ""),
-    "python": ('python = "nice python3"', {}, "nice python3 -u -m submitit.core._submit"),
+    "python": ('python = "nice python3"', {}, "nice python3 -u -m launch.executors.slurm.start"),
     "sbatch": ("", {"JobState": "PENDING", "Comment": "chests"}, "--comment=chests"),
 }
 """For each key: a profile, what ``scontrol show job`` then says, and what the dry run shows."""
