@@ -77,7 +77,7 @@ class PageProof:
             self._seen[sample] = True
 
 
-def open_pages(path: Path, layout: Layout, sidecar: Sidecar) -> RawPages | JpegPages:
+def open_pages(path: Path, layout: Layout, sidecar: Sidecar) -> FilePages:
     """Map a beton's file, if its path still leads to the file that ``layout`` and ``sidecar`` were read of.
 
     Raises:
@@ -91,9 +91,8 @@ def open_pages(path: Path, layout: Layout, sidecar: Sidecar) -> RawPages | JpegP
     head_bytes = METADATA_START + num * metadata_dtype(len(sidecar.labels), sidecar.encoding).itemsize
     if file.data.size != sidecar.file.bytes or zlib.crc32(file.data[:head_bytes].data) != sidecar.file.head_crc32:
         raise InputError(f"{path}: cut short, replaced or altered since it was opened; if it stays so, convert again")
-    if sidecar.encoding == "raw":
-        return RawPages(file, layout.offsets(num), sidecar.image_size)
-    return JpegPages(file, layout.offsets(num), layout.sizes(num), sidecar.image_size)
+    kind = RawPages if sidecar.encoding == "raw" else JpegPages
+    return kind(file, layout.offsets(num), layout.sizes(num), sidecar.image_size)
 
 
 class MappedBytes:
@@ -133,57 +132,16 @@ class MappedBytes:
 
 
 @dataclass(frozen=True, eq=False)
-class RawPages(PageSource):
-    """Pages stored as they are: nothing is copied."""
+class FilePages(PageSource):
+    """Pages of one file."""
 
     file: MappedBytes
     offsets: np.ndarray
-    """(N,) uint64, of every page of the file."""
-    side: int
-    proof: PageProof | None = None
-
-    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self.file.check()
-        if self.proof is not None:
-            self.proof.check(samples, self.stored)
-        return self.file.data, self.offsets[samples]
-
-    def will_need(self, samples: np.ndarray) -> None:
-        """Have the system read the pages of ``samples`` (B,) into its cache in the background."""
-        self.file.will_need(self.offsets[samples], np.full(len(samples), self.side**2))
-
-    def stored(self, sample: int) -> np.ndarray:
-        """The bytes of one page, read-only."""
-        begin = int(self.offsets[sample])
-        return self.file.data[begin : begin + self.side**2]
-
-
-@dataclass(frozen=True, eq=False)
-class JpegPages(PageSource):
-    """Pages stored as JPEGs."""
-
-    file: MappedBytes
-    offsets: np.ndarray
-    """(N,) uint64, of every JPEG of the file."""
+    """(N,) uint64, of every stored page of the file."""
     sizes: np.ndarray
     """(N,) bytes of each."""
     side: int
     proof: PageProof | None = None
-
-    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _copies(self, samples, self.side)
-
-    def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
-        self.check(samples)
-        for page, sample in zip(out[:, 0], samples.tolist(), strict=True):
-            try:
-                decode_page(self.encoded(sample), page)
-            except ImageError as error:
-                raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
-
-    def will_need(self, samples: np.ndarray) -> None:
-        """As that of ``RawPages``."""
-        self.file.will_need(self.offsets[samples], self.sizes[samples])
 
     def check(self, samples: np.ndarray) -> None:
         """Look at the file's length, and at the pages of ``samples`` (B,) if they are new.
@@ -193,12 +151,39 @@ class JpegPages(PageSource):
         """
         self.file.check()
         if self.proof is not None:
-            self.proof.check(samples, self.encoded)
+            self.proof.check(samples, self.stored)
 
-    def encoded(self, sample: int) -> np.ndarray:
-        """The bytes of one JPEG, read-only."""
+    def will_need(self, samples: np.ndarray) -> None:
+        """Have the system read the pages of ``samples`` (B,) into its cache in the background."""
+        self.file.will_need(self.offsets[samples], self.sizes[samples])
+
+    def stored(self, sample: int) -> np.ndarray:
+        """The stored bytes of one page, read-only."""
         begin = int(self.offsets[sample])
         return self.file.data[begin : begin + int(self.sizes[sample])]
+
+
+class RawPages(FilePages):
+    """Pages stored as they are: nothing is copied."""
+
+    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.check(samples)
+        return self.file.data, self.offsets[samples]
+
+
+class JpegPages(FilePages):
+    """Pages stored as JPEGs."""
+
+    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _copies(self, samples, self.side)
+
+    def copy_to(self, samples: np.ndarray, out: np.ndarray) -> None:
+        self.check(samples)
+        for page, sample in zip(out[:, 0], samples.tolist(), strict=True):
+            try:
+                decode_page(self.stored(sample), page)
+            except ImageError as error:
+                raise InputError(f"{self.file.path}: image {sample} is damaged ({error}); convert again") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,9 +198,8 @@ class MixedPages(PageSource):
     side: int
 
     def check(self, samples: np.ndarray) -> None:
-        """As ``JpegPages.check``, of the parts that hold ``samples`` (B,)."""
+        """As ``FilePages.check``, of the parts that hold ``samples`` (B,)."""
         for part, _, indices in self._by_part(samples):
-            assert not isinstance(part, RawPages), "raw pages are checked when they are read"
             part.check(indices)
 
     def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -229,7 +213,7 @@ class MixedPages(PageSource):
                 out[place].reshape(-1)[:] = pages[offset : offset + self.side**2]
 
     def will_need(self, samples: np.ndarray) -> None:
-        """As that of ``RawPages``."""
+        """As that of ``FilePages``."""
         for part, _, indices in self._by_part(samples):
             part.will_need(indices)
 
@@ -241,15 +225,13 @@ class MixedPages(PageSource):
             if len(places):
                 yield part, places, indices[places]
 
-    def encoded(self, sample: int) -> np.ndarray:
-        """The bytes of one JPEG, read-only."""
-        part = self.parts[self.numbers[sample]]
-        assert not isinstance(part, RawPages), "raw pages are not encoded"
-        stored: np.ndarray = part.encoded(int(self.indices[sample]))
+    def stored(self, sample: int) -> np.ndarray:
+        """The stored bytes of one page, read-only."""
+        stored: np.ndarray = self.parts[self.numbers[sample]].stored(int(self.indices[sample]))
         return stored
 
 
-Pages = RawPages | JpegPages | MixedPages
+Pages = FilePages | MixedPages
 
 
 def _copies(source: PageSource, samples: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
 from launch.doctor.finding import Finding, fail, ok, warn
 
+if TYPE_CHECKING:
+    from datasets.sources.records import Records
+
+SAMPLED = 12
+"""Images of a dataset that are decoded."""
 DUPLICATES_FIX = (
     "put all patients of an image into one split with --manifest, or take one copy out of the tables; convert again"
 )
@@ -41,29 +47,50 @@ def check_ffcv_here() -> Iterator[Finding]:
 
 def check_roots(roots: dict[str, Path]) -> Iterator[Finding]:
     """Each dataset as its owner distributes it: tables, files, a few images."""
-    from datasets.sources.check_root import check_root
+    from datasets.sources.records import read_records
 
     for dataset, root in roots.items():
         area = f"root {dataset}"
         try:
-            facts = check_root(dataset, root)
+            records = read_records(dataset, root)
         except (InputError, OSError) as error:
             yield fail(area, str(error), f"give the folder that holds {dataset} as it was downloaded")
             continue
-        tables = ", ".join(f"{name} {rows:,} rows" for name, rows in facts.tables.items())
-        made_up = "; made-up images" if facts.phantom else ""
-        yield ok(area, f"{facts.num_images:,} images of {facts.num_patients:,} patients ({tables}){made_up}")
-        for reason, count in facts.refused.items():
-            what = f"{count:,} rows cannot be used: {reason} (the first of all: {facts.first_refused})"
+        tables = ", ".join(f"{table.name} {table.num_rows:,} rows" for table in records.tables)
+        made_up = "; made-up images" if records.phantom else ""
+        patients = records.frame["patient"].nunique()
+        yield ok(area, f"{len(records.frame):,} images of {patients:,} patients ({tables}){made_up}")
+        refused = records.rejects
+        for reason, count in refused["reason"].value_counts().items():
+            first = f"{refused['path'].iat[0]}: {refused['reason'].iat[0]}"
+            what = f"{count:,} rows cannot be used: {reason} (the first of all: {first})"
             yield warn(area, what, "fetch these files again; 'cxr split' lists every row; convert leaves them out")
-        if facts.official_leaks:
-            some = ", ".join(facts.official_leaks[:3])
-            what = f"{len(facts.official_leaks):,} patients are in two of the dataset's own splits, such as {some}"
+        listed = records.frame.loc[records.frame["official_split"] != "", ["patient", "official_split"]]
+        patients_listed = listed.drop_duplicates()["patient"]
+        leaks = sorted(patients_listed[patients_listed.duplicated()].unique())
+        if leaks:
+            what = f"{len(leaks):,} patients are in two of the dataset's own splits, such as {', '.join(leaks[:3])}"
             yield warn(area, what, "convert with --split random, which splits by patient")
-        for line in facts.doubtful:
-            yield warn(area, line, "look at the image; convert names all such images")
-        for line in facts.undecodable:
-            yield warn(area, line, "fetch the file again; convert leaves it out and lists it")
+        yield from _check_images(area, records)
+
+
+def _check_images(area: str, records: Records) -> Iterator[Finding]:
+    """Decode a few images, spread over the dataset; those that perhaps show something else come first."""
+    import numpy as np
+
+    from datasets.images import ImageError
+    from datasets.images.decode import decode_with_warnings
+
+    count, undecodable = len(records.frame), list[Finding]()
+    chosen = np.unique(np.linspace(0, count - 1, min(SAMPLED, count)).astype(int))
+    for path in (records.root / name for name in records.frame["path"].iloc[chosen]):
+        try:
+            for told in decode_with_warnings(path)[1]:
+                yield warn(area, f"{path}: {told}", "look at the image; convert names all such images")
+        except (ImageError, OSError) as error:
+            fix = "fetch the file again; convert leaves it out and lists it"
+            undecodable.append(warn(area, f"{path}: {error}", fix))
+    yield from undecodable
 
 
 def check_betons(folder: Path) -> Iterator[Finding]:

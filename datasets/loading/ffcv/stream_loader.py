@@ -21,7 +21,7 @@ import torch
 
 from datasets.beton.format import FIELD_NAMES, METADATA_START
 from datasets.beton.mixed import MixedBeton
-from datasets.beton.pages import MappedBytes, MixedPages, Pages, RawPages
+from datasets.beton.pages import MappedBytes, MixedPages, Pages
 from datasets.beton.reader import Beton
 from datasets.errors import InputError
 from datasets.loading.balance import samples_of
@@ -48,10 +48,9 @@ def open_stream(
     def images(samples: np.ndarray, epoch: int) -> PendingBatch | list[torch.Tensor]:
         if not encoded:
             return writer.submit(source, samples, epoch)
-        assert not isinstance(source, RawPages), "raw pages need no decoder"
         samples = samples_of(samples)
         source.check(samples)
-        return [torch.from_numpy(source.encoded(sample).copy()) for sample in samples.tolist()]
+        return [torch.from_numpy(source.stored(sample).copy()) for sample in samples.tolist()]
 
     def decode(batch_indices: np.ndarray, storage_state: int, metadata: np.ndarray) -> tuple[Any, ...]:
         """Images, labels (B, L) uint8 and draws (B,) int64 of a batch; FFCV's storage state is the epoch."""
