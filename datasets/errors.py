@@ -12,6 +12,12 @@ class InputError(ValueError):
     """
 
 
+def check(condition: bool, message: str) -> None:
+    """Raise ValueError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
 def one_line(text: object) -> str:
     """A text, such as a file's name, as it can be printed in one line: control characters and odd bytes escaped."""
     return "".join(

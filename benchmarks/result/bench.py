@@ -20,7 +20,7 @@ from benchmarks.common.settings import PicturesBench, check_positive, chosen
 from benchmarks.result.watch import Watched, epoch_parts, watched
 from datasets.errors import InputError
 from datasets.loading.threads import usable_cores
-from harness.config import parse_subset
+from datasets.sources.registry import parse_subset
 from harness.runs.folder import RunFolder
 
 NOTE = (

@@ -7,7 +7,6 @@ until the samples are asked for, which a training does not do before its first s
 from __future__ import annotations
 
 import hashlib
-import re
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +30,7 @@ from datasets.beton.format import (
 from datasets.beton.sidecar import Sidecar, read_sidecar, samples_path, sidecar_path, uncertain_column
 from datasets.errors import InputError
 from datasets.files import regular
+from datasets.sources.registry import parse_subset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,20 +246,13 @@ def nested(found: np.ndarray, ranks: np.ndarray, subset: str, path: Path) -> np.
     Raises:
         InputError: for an unknown subset, or one that is larger.
     """
-    if subset == "full":
+    count = parse_subset(subset)
+    if count is None:
         return found
-    count = _parse_subset(subset)
     if count > len(found):
         had = f"subset {subset} of split train, which has {len(found):,} images"
         raise InputError(f"{path}: {had}; choose a smaller number, or full")
     return found[np.sort(np.argsort(ranks[found], kind="stable")[:count])]
-
-
-def _parse_subset(subset: str) -> int:
-    match = re.fullmatch(r"([1-9]\d*)(k?)", subset)
-    if match is None:
-        raise InputError(f"subset {subset!r} is unknown; use full or a count such as 1k, 5k, 50k or 200")
-    return int(match[1]) * (1000 if match[2] else 1)
 
 
 def _read_header(path: Path) -> np.void:

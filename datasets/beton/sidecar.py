@@ -7,11 +7,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from datasets.beton.format import Encoding
 from datasets.errors import InputError
-from datasets.files import parse_as, read_json, write_json
+from datasets.files import KnownKeysOnly, parse_as, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,8 @@ class FileFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sidecar:
+class Sidecar(KnownKeysOnly):
     """Counts, names, hashes and provenance of a beton."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     format_version: int
     dataset: str

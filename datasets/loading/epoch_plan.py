@@ -25,14 +25,9 @@ class EpochPlan:
 
     indices: npt.NDArray[np.uint64]
     """(N,) chosen samples, distinct."""
-    batch_size: int
-    """Images of one step over all ranks."""
-    seed: int
-    shuffle: bool
-    """Training: a new order each epoch, and every rank takes part in every step. Else the given order, all of it."""
+    options: LoaderOptions
+    """Batch size, order, seed and groups."""
     shard: ShardOptions
-    groups: tuple[Indices, ...] = ()
-    """Groups that come equally often in training; none for every sample once."""
 
     @classmethod
     def make(
@@ -53,15 +48,7 @@ class EpochPlan:
             raise InputError(
                 f"rank {shard.rank} of {shard.world_size} processes: must lie in 0..{shard.world_size - 1}"
             )
-        chosen = checked_indices(indices, num_samples, where)
-        plan = cls(
-            indices=chosen,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            shuffle=options.shuffle,
-            shard=shard,
-            groups=options.groups,
-        )
+        plan = cls(indices=checked_indices(indices, num_samples, where), options=options, shard=shard)
         assert len(plan.sizes) > 0
         return plan
 
@@ -75,13 +62,13 @@ class EpochPlan:
         Raises:
             InputError: when a batch, or the whole epoch in training, cannot give every rank a sample.
         """
-        num_samples, world_size = len(self.indices), self.shard.world_size
-        if self.batch_size < world_size:
+        num_samples, world_size, batch_size = len(self.indices), self.shard.world_size, self.options.batch_size
+        if batch_size < world_size:
             raise InputError(
-                f"batch_size = {self.batch_size}: a batch needs at least one image for each of {world_size} processes"
+                f"batch_size = {batch_size}: a batch needs at least one image for each of {world_size} processes"
             )
-        full, rest = divmod(num_samples, self.batch_size)
-        sizes = [self.batch_size] * full + [rest] * (rest >= (world_size if self.shuffle else 1))
+        full, rest = divmod(num_samples, batch_size)
+        sizes = [batch_size] * full + [rest] * (rest >= (world_size if self.options.shuffle else 1))
         if not sizes:
             raise InputError(f"{num_samples} images cannot be shared by {world_size} processes")
         return sizes
@@ -89,7 +76,7 @@ class EpochPlan:
     @property
     def share(self) -> int:
         """Samples of a full step for this rank."""
-        return len(self._own(np.arange(self.batch_size)))
+        return len(self._own(np.arange(self.options.batch_size)))
 
     def batches(self, epoch: int, start_step: int = 0) -> list[Indices]:
         """This rank's samples of each step from ``start_step`` on; only a last one in evaluation can be empty.
@@ -103,9 +90,10 @@ class EpochPlan:
         """
         if not 0 <= start_step <= len(self.sizes):
             raise InputError(f"start_step = {start_step}: the epoch has steps 0..{len(self.sizes) - 1}")
-        drawn = balanced_draws(self.groups, len(self.indices), self.seed, epoch) if self.groups else self.indices
-        order = epoch_order(drawn, self.seed, epoch) if self.shuffle else self.indices
-        starts = range(0, len(order), self.batch_size)
+        groups, seed = self.options.groups, self.options.seed
+        drawn = balanced_draws(groups, len(self.indices), seed, epoch) if groups else self.indices
+        order = epoch_order(drawn, seed, epoch) if self.options.shuffle else self.indices
+        starts = range(0, len(order), self.options.batch_size)
         steps = list(zip(starts, self.sizes, strict=False))  # without a ragged batch that training leaves out
         return [self._own(order[start : start + size]) for start, size in steps[start_step:]]
 

@@ -112,7 +112,5 @@ class DevicePrefetcher:
     def _to_input(self, epoch: int, sent: DeviceBatch) -> Tensor:
         if sent.images.is_floating_point():
             return sent.images.to(self.dtype)
-        plan, augment = self.loader.plan, self.loader.device_augment
-        return augmented_input(
-            sent.images, sent.indices, seed=plan.seed, epoch=epoch, augment=augment, dtype=self.dtype
-        )
+        seed, augment = self.loader.plan.options.seed, self.loader.device_augment
+        return augmented_input(sent.images, sent.indices, seed=seed, epoch=epoch, augment=augment, dtype=self.dtype)

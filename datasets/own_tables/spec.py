@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.errors import InputError, known_words
-from datasets.files import read_toml
+from datasets.errors import InputError, check, known_words
+from datasets.files import KnownKeysOnly, read_toml
 from datasets.sources.labels import canonical
 from datasets.sources.registry import DATASETS, WELL_FORMED
 
@@ -41,21 +41,10 @@ def cell_key(value: Scalar) -> str:
     return whole[1] if whole else text
 
 
-class KnownKeysOnly:
-    """Base of the spec's dataclasses: a file with an unknown key is refused."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
 def _check_below(key: str, path: str) -> None:
     place = PurePosixPath(path)
     outside = place.is_absolute() or ".." in place.parts or path.startswith("~")
-    _check(bool(path) and not outside, f"{key} = {path!r} must lie below the root")
+    check(bool(path) and not outside, f"{key} = {path!r} must lie below the root")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +73,10 @@ class TableFile(KnownKeysOnly):
 
     def __post_init__(self) -> None:
         """One kind of table, below the root, in a form that can be read."""
-        _check(bool(self.file) != bool(self.dicom), "give either file or dicom")
+        check(bool(self.file) != bool(self.dicom), "give either file or dicom")
         _check_below("file" if self.file else "dicom", self.file or self.dicom)
-        _check(len(self.separator) == 1, f"separator = {self.separator!r} must be one character")
-        _check(self.header >= 1, f"header = {self.header} must be at least 1")
+        check(len(self.separator) == 1, f"separator = {self.separator!r} must be one character")
+        check(self.header >= 1, f"header = {self.header} must be at least 1")
         try:
             "".encode(self.encoding)
         except LookupError:
@@ -110,7 +99,7 @@ class ImageFiles(KnownKeysOnly):
 
     def __post_init__(self) -> None:
         """Folders below the root, and a pattern that can be compiled."""
-        _check(len(self.folders) > 0, "folders must name at least one folder")
+        check(len(self.folders) > 0, "folders must name at least one folder")
         for folder in self.folders:
             _check_below("folders", folder)
         try:
@@ -177,19 +166,19 @@ class LabelGroup(KnownKeysOnly):
         """At least one label, and no value or word of two meanings."""
         listed = isinstance(self.names, list | tuple | Mapping) and len(self.names) > 0
         sound = listed and all(isinstance(name, str) for name in self.names)
-        _check(sound, "names: expected a list of labels, or a table of label = column or word")
+        check(sound, "names: expected a list of labels, or a table of label = column or word")
         names = list(map(canonical, self.names))
-        _check(len(set(names)) == len(names), f"names: {max(names, key=names.count)} is there twice")
+        check(len(set(names)) == len(names), f"names: {max(names, key=names.count)} is there twice")
         for label, words in self.words.items():
-            _check(all(isinstance(word, str) for word in words), f"names.{label}: expected a text")
-            _check(bool(self.column) or len(words) == 1, f"names.{label}: a label has one column")
+            check(all(isinstance(word, str) for word in words), f"names.{label}: expected a text")
+            check(bool(self.column) or len(words) == 1, f"names.{label}: a label has one column")
         kinds = ("none", "ignore") if self.column else ("positive", "negative", "uncertain", "missing")
         seen = {cell_key(word): label for label, words in self.words.items() for word in words if self.column}
         for kind in kinds:
             for value in getattr(self, kind):
                 other = seen.setdefault(cell_key(value), kind)
-                _check(other == kind, f"{value!r} is both {other} and {kind}")
-        _check(bool(self.separator), "separator must not be blank")
+                check(other == kind, f"{value!r} is both {other} and {kind}")
+        check(bool(self.separator), "separator must not be blank")
 
     @cached_property
     def words(self) -> dict[str, tuple[str, ...]]:
@@ -234,21 +223,21 @@ class TableSpec(KnownKeysOnly):
 
     def __post_init__(self) -> None:
         """A name of its own, joined tables, labels that are there once."""
-        _check(bool(WELL_FORMED.fullmatch(self.name)), f"name = {self.name!r}: expected letters, digits, . _ and -")
-        _check(self.name not in DATASETS, f"name = {self.name!r} is a registered dataset; choose another")
-        _check(len(self.tables) > 0, "tables: expected at least one [[tables]]")
+        check(bool(WELL_FORMED.fullmatch(self.name)), f"name = {self.name!r}: expected letters, digits, . _ and -")
+        check(self.name not in DATASETS, f"name = {self.name!r} is a registered dataset; choose another")
+        check(len(self.tables) > 0, "tables: expected at least one [[tables]]")
         for number, table in enumerate(self.tables, start=1):
             joined = bool(table.on) == (number > 1)
-            _check(joined, f"tables[{number}].on: the tables below the first have it, and only they")
+            check(joined, f"tables[{number}].on: the tables below the first have it, and only they")
         for name in self.attributes:
             free = bool(ATTRIBUTE.fullmatch(name)) and name not in RESERVED
-            _check(free, f"attributes.{name}: expected letters, digits and _, and none of {', '.join(RESERVED)}")
+            check(free, f"attributes.{name}: expected letters, digits and _, and none of {', '.join(RESERVED)}")
         names = self.label_names
-        _check(len(names) > 0, "labels: expected at least one [[labels]]")
+        check(len(names) > 0, "labels: expected at least one [[labels]]")
         twice = sorted({name for name in names if names.count(name) > 1})
-        _check(not twice, f"labels: {', '.join(twice)} is there twice")
-        _check(bool(fields_of(self.image.file)), "image.file: expected a column, alone or in braces")
-        _check(bool(fields_of(self.patient)), "patient: expected a column, alone or in braces")
+        check(not twice, f"labels: {', '.join(twice)} is there twice")
+        check(bool(fields_of(self.image.file)), "image.file: expected a column, alone or in braces")
+        check(bool(fields_of(self.patient)), "patient: expected a column, alone or in braces")
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from datasets.phantom.canvas import Field
-from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels
+from datasets.phantom.layout import Job, Layout, Row, Rows, draw_pixels, save_png
 from datasets.phantom.lesions import lesion_boxes
 from datasets.phantom.patients import KINDS, Case, Finding, draw_patient, generator, read_profile
 from datasets.sources.boxes import PUBLISHED_SIDE
@@ -53,7 +52,6 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
         patient = replace(patient, studies=(patient.studies[0],) * 3)
     rng = generator(job.seed, PROFILE, number, 1_000_000)
     folder = root / f"images_{1 + (number - 1) * _FOLDERS // job.patients:03d}" / "images"
-    folder.mkdir(parents=True, exist_ok=True)
     order = list(range(len(patient.studies)))
     if number == _OUT_OF_ORDER:
         order = [*order[1:], 0]
@@ -62,7 +60,7 @@ def write_patient(root: Path, job: Job, number: int) -> tuple[Rows, int]:
         name, shown = f"{number:08d}_{study:03d}.png", patient.studies[study]
         lesions = list[tuple[Finding, Field]]()
         pixels = draw_pixels(job, PROFILE, patient, study, 0, lambda *lesion, kept=lesions: kept.append(lesion))
-        _save_png(folder / name, pixels, number if study == 0 else 0)
+        save_png(folder / name, _odd(pixels, number) if study == 0 else pixels)
         boxes += [row for lesion in lesions for row in _box_rows(name, *lesion)]
         who = (str(number), str(patient.age + follow_up), patient.anatomy.sex[0], shown.views[0])
         width, height, spacing = _ORIGINALS[int(rng.integers(len(_ORIGINALS)))]
@@ -86,14 +84,11 @@ def finding_labels(case: Case) -> str:
     return "|".join(sorted(filter(None, names))) or "No Finding"
 
 
-def _save_png(path: Path, gray: NDArray[np.uint8], odd: int) -> None:
-    if odd == _RGBA:
-        image = Image.fromarray(np.dstack((gray, gray, gray, np.full_like(gray, 255))))
-    elif odd == _SIXTEEN_BIT:
-        image = Image.fromarray(gray.astype(np.uint16) * np.uint16(257))
-    else:
-        image = Image.fromarray(gray)
-    image.save(path, "PNG", compress_level=1)
+def _odd(gray: NDArray[np.uint8], number: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The first picture of a patient, of two of them as RGBA or in 16 bits."""
+    if number == _RGBA:
+        return np.dstack((gray, gray, gray, np.full_like(gray, 255)))
+    return gray.astype(np.uint16) * np.uint16(257) if number == _SIXTEEN_BIT else gray
 
 
 LAYOUT = Layout(

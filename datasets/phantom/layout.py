@@ -93,7 +93,7 @@ def save_jpeg(path: Path, gray: NDArray[np.uint8]) -> None:
 
 
 def save_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Write gray pixels of 8 or 16 bits as PNG."""
+    """Write gray pixels of 8 or 16 bits, or RGBA ones, as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, "PNG", compress_level=1)
 

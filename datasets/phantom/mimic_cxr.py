@@ -6,10 +6,9 @@ blank or LL; some patients have several studies and some studies several picture
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from datasets.phantom.layout import Job, Layout, Rows, draw_pixels, report, save_jpeg
+from datasets.phantom.layout import Job, Layout, Rows, digits, draw_pixels, report, save_jpeg
 from datasets.phantom.patients import KINDS, Patient, draw_patient, generator, read_profile
 from datasets.sources.labels import CHEXPERT_LABELS
 
@@ -69,8 +68,8 @@ def _write_study(root: Path, job: Job, patient: Patient, study: int, rows: Rows)
     # 1 patient in 10 test, 1 in 20 validate; the real parts hold 1 to 2 percent.
     part = "test" if number % 10 == 4 else "validate" if number % 20 == 9 else "train"
     for image, view in enumerate(shown.views):
-        digits = hashlib.sha256(f"{job.seed}/{number}/{study}/{image}".encode()).hexdigest()
-        dicom = "-".join(digits[start : start + 8] for start in range(0, 40, 8))
+        text = digits(job, number, study, image)
+        dicom = "-".join(text[start : start + 8] for start in range(0, 40, 8))
         gray = draw_pixels(job, PROFILE, patient, study, image)
         save_jpeg(root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study_key}" / f"{dicom}.jpg", gray)
         # A quarter of the laterals are LL; pictures of patients 5, 45, 85, ... have no position.

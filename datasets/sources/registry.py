@@ -147,6 +147,20 @@ def parts_of(name: str) -> tuple[str, ...]:
     return tuple(name.split(JOINT))
 
 
+def parse_subset(subset: str) -> int | None:
+    """Number of training images that a subset name stands for: ``1k`` is 1,000, ``full`` is None.
+
+    Raises:
+        InputError: for any other name.
+    """
+    if subset == "full":
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,8})(k?)", subset, re.ASCII)
+    if match is None:
+        raise InputError(f"subset = {subset!r} is unknown; use full or a count such as 1k, 5k, 50k or 200")
+    return int(match[1]) * (1000 if match[2] else 1)
+
+
 def entry_or_own(name: str) -> DatasetEntry:
     """The entry of a dataset; of a user's own one, which only its beton describes, what can be said of any.
 

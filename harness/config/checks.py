@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 from functools import cache
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
+
+from datasets.errors import check
 
 OMIT_DEFAULT = {"omit_default": True}
 """Metadata of a field that a config is written without while it has its default, so that it enters no other config's
@@ -14,18 +16,6 @@ hash."""
 _NEVER = object()
 MAX_COUNT = 10**6
 """Largest count that a config may hold."""
-
-
-class KnownKeysOnly:
-    """Base of config dataclasses: a file with an unknown key is refused."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-
-def check(condition: bool, message: str) -> None:
-    """Raise ValueError with ``message`` unless ``condition`` holds."""
-    if not condition:
-        raise ValueError(message)
 
 
 def check_choice(key: str, value: object, literal: Any) -> None:

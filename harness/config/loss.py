@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from datasets.errors import check
+from datasets.files import KnownKeysOnly
 from harness.config.checks import (
     OMIT_DEFAULT,
-    KnownKeysOnly,
-    check,
     check_choice,
     check_not_negative,
     check_positive,

@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Protocol, get_args
 
 from datasets.augment import MOST
-from datasets.sources.registry import JOINT, WELL_FORMED, parts_of
+from datasets.errors import check
+from datasets.files import KnownKeysOnly
+from datasets.sources.registry import JOINT, WELL_FORMED, parse_subset, parts_of
 from harness.config.checks import (
     OMIT_DEFAULT,
-    KnownKeysOnly,
     as_json_text,
-    check,
     check_choice,
     check_count,
     check_not_negative,
@@ -42,16 +42,6 @@ Embedding = Literal["pooled", "planes"]
 Pruner = Literal["none", "halving"]
 WeightsKind = Literal["imagenet", "run", "xrv", "none"]
 MAX_IMAGE_SIZE = 8192
-
-
-def parse_subset(subset: str) -> int | None:
-    """Number of training images that a subset name stands for: ``1k`` is 1,000, ``full`` is None."""
-    if subset == "full":
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,8})(k?)", subset, re.ASCII)
-    if match is None:
-        raise ValueError(f"subset = {subset!r} is unknown; use full or a count such as 1k, 5k, 50k or 200")
-    return int(match[1]) * (1000 if match[2] else 1)
 
 
 def parse_data(dataset: str, subset: str) -> tuple[tuple[str, str], ...]:
@@ -429,17 +419,14 @@ class LogitDistillation(TeacherObjective):
     """Cross-entropy plus the teacher's softened outputs as further targets, on the labels that both have by name."""
 
     tag: ClassVar[str] = "kd"
+    pairs_planes: ClassVar[bool] = False
+    """It compares no planes."""
 
     method: Literal["logit_distillation"] = "logit_distillation"
     weight: float = 1.0
     """Weight of the distillation loss."""
     temperature: float = 2.0
     """Logits of both are divided by it; above 1 the teacher's targets are softer."""
-
-    @property
-    def pairs_planes(self) -> bool:
-        """It compares no planes."""
-        return False
 
     def __post_init__(self) -> None:
         """A teacher without labels of chest X-rays has no outputs to learn from."""
@@ -456,15 +443,12 @@ class FitNet(TeacherObjective):
     """Cross-entropy plus the squared error of the student's planes, through a learned 1x1 convolution (hints)."""
 
     tag: ClassVar[str] = "fitnet"
+    pairs_planes: ClassVar[bool] = False
+    """Its convolution takes any number to any other."""
 
     method: Literal["fitnet"] = "fitnet"
     weight: float = 1.0
     """Weight of the hint loss."""
-
-    @property
-    def pairs_planes(self) -> bool:
-        """Its convolution takes any number to any other."""
-        return False
 
 
 @register_objective(title="Relational distillation", builder="harness.objectives.relational:build")
@@ -473,6 +457,8 @@ class Relational(TeacherObjective):
     """Cross-entropy plus the difference of distances and angles between the images of a batch (RKD)."""
 
     tag: ClassVar[str] = "rkd"
+    pairs_planes: ClassVar[bool] = False
+    """It compares distances and angles, whatever the number of values behind them."""
 
     method: Literal["relational"] = "relational"
     weight: float = 1.0
@@ -483,11 +469,6 @@ class Relational(TeacherObjective):
     """Share of the angle-wise loss, twice the other one as in the source; 0 leaves it out."""
     embedding: Embedding = "pooled"
     """An image as ``pooled``: the means of its planes at the tap; as ``planes``: all values of these planes."""
-
-    @property
-    def pairs_planes(self) -> bool:
-        """It compares distances and angles, whatever the number of values behind them."""
-        return False
 
     def __post_init__(self) -> None:
         """At least one of the two losses must count."""

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datasets.errors import InputError
+from datasets.errors import InputError, check
+from datasets.files import KnownKeysOnly
 from harness.config.checks import (
     OMIT_DEFAULT,
-    KnownKeysOnly,
-    check,
     check_choice,
     check_count,
     check_not_negative,

@@ -101,22 +101,16 @@ class Calibration:
         )
 
     @classmethod
-    def from_dict(cls, values: Any, *, where: str) -> Calibration:
-        """Check plain values; ``where`` names their file in the error.
-
-        Raises:
-            InputError: for a key that is unknown or missing, or a value of another kind.
-        """
-        return parse_as(cls, values, where=where, advice="; 'cxr evaluate RUN --write' makes it anew")
-
-    @classmethod
     def read(cls, path: Path) -> Calibration | None:
         """What the file holds; None when there is none.
 
         Raises:
-            InputError: when it holds something else.
+            InputError: for a key that is unknown or missing, or a value of another kind.
         """
-        return cls.from_dict(read_json_object(path), where=str(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        advice = "; 'cxr evaluate RUN --write' makes it anew"
+        return parse_as(cls, read_json_object(path), where=str(path), advice=advice)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

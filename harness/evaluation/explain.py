@@ -9,19 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from datasets.augment.network_input import to_network_input
 from datasets.beton.reader import Beton
 from datasets.convert.preprocess import Preprocessing
 from datasets.errors import InputError
 from datasets.files import sha256_file, write_json
 from datasets.sources.boxes import read_boxes
 from harness.devices.accelerator import make_accelerator
-from harness.evaluation.grad_cam import grad_cam
+from harness.evaluation.attention_maps import attention_maps, grad_cam
 from harness.evaluation.localisation import Maps, boxed_findings, localise, mean_over_labels
-from harness.evaluation.maps import attention_map
 from harness.networks import Network
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
@@ -40,15 +35,6 @@ def map_makers(network: Network) -> dict[str, Maps]:
         logger.warning(f"no Grad-CAM: {error}")
         return makers
     return {**makers, GRAD_CAM: partial(grad_cam, network)}
-
-
-def attention_maps(network: Network, images: np.ndarray) -> np.ndarray:
-    """Maps (N, h, w) of the attention planes, the same for every label, of images (N, S, S) uint8; 1 is even."""
-    network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        inputs = to_network_input(torch.from_numpy(np.ascontiguousarray(images))[:, None].to(device))
-        return attention_map(network.attention_planes(inputs).float().cpu().numpy())
 
 
 def score_boxes(

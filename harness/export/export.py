@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from datasets.beton.mixed import open_beton
 from datasets.beton.reader import Beton
 from datasets.beton.sidecar import Sidecar
 from datasets.errors import InputError
-from datasets.files import regular, write_json
+from datasets.files import write_json
 from harness.evaluation.calibration import Calibration
+from harness.evaluation.predictions_file import labels_of, logits_of, read_predictions, targets_of
 from harness.export.onnx import INPUT, OUTPUTS, TOLERANCE, OnnxCheck, check_installed, check_onnx, write_onnx
 from harness.export.saved_model import PREPROCESSING_NAME, SavedModel, open_calibration, open_model
 from harness.runs.checkpoint import WEIGHTS_NAME, safetensors_bytes
@@ -79,7 +79,7 @@ def export_run(
     provenance = folder.provenance()
     calibration = open_calibration(model)
     opened = _beton(model)
-    intervals, mean_interval, patients = _intervals(folder, model)
+    intervals, mean_interval, patients = _intervals(folder)
     with sole_writer(out, beside=True), replacing_folder(out) as partial:
         check = _write_onnx(model, partial / ONNX_NAME, opened) if onnx else None
         _write_files(model, folder, partial, check)
@@ -118,16 +118,13 @@ def _beton(model: SavedModel) -> Beton | None:
         return None
 
 
-def _intervals(
-    folder: RunFolder, model: SavedModel
-) -> tuple[dict[str, Interval | None], Interval | None, int | None]:
+def _intervals(folder: RunFolder) -> tuple[dict[str, Interval | None], Interval | None, int | None]:
     """AUROC intervals of the stored test predictions, and how many patients they are of."""
     if not folder.predictions_file.exists():
         return {}, None, None
-    frame = pd.read_parquet(regular(folder.predictions_file))
-    logits = frame[[f"logit:{label}" for label in model.labels]].to_numpy()
-    targets = frame[[f"target:{label}" for label in model.labels]].to_numpy()
-    by_label, mean = auroc_intervals(logits, targets, frame["patient"].to_numpy(), model.labels)
+    frame = read_predictions(folder.predictions_file)
+    patients = frame["patient"].to_numpy()
+    by_label, mean = auroc_intervals(logits_of(frame), targets_of(frame), patients, labels_of(frame))
     return by_label, mean, int(frame["patient"].nunique())
 
 

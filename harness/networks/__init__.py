@@ -13,21 +13,3 @@ from harness.networks.build import (
     summary,
 )
 from harness.networks.network import ATTENTION_PLANES, Network, NetworkOutput, apply_scope, trainable_parameters
-
-__all__ = [
-    "ATTENTION_PLANES",
-    "TEACHER_SEED",
-    "Network",
-    "NetworkOutput",
-    "apply_scope",
-    "build_network",
-    "construct",
-    "draw_weights",
-    "library_size",
-    "multiply_adds",
-    "network_with",
-    "planes_shape",
-    "summaries",
-    "summary",
-    "trainable_parameters",
-]

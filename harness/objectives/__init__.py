@@ -24,18 +24,6 @@ from harness.objectives.base import (
 from harness.objectives.logit_distillation import LogitDistillationObjective
 from harness.objectives.supervised import SupervisedObjective
 
-__all__ = [
-    "LogitDistillationObjective",
-    "Losses",
-    "Objective",
-    "PlaneObjective",
-    "Sources",
-    "SupervisedObjective",
-    "TransferObjective",
-    "build_objective",
-    "masked_cross_entropy",
-]
-
 
 def build_objective(config: ObjectiveConfig, sources: Sources) -> Objective:
     """The objective of a run, its teacher (if any) loaded, frozen and on the device of ``sources``.

@@ -123,17 +123,13 @@ class RunFolder:
 
         A torn last line, as a killed process leaves it, is passed over.
         """
-        if not self.metrics_file.exists():
-            return
-        for line in regular(self.metrics_file).read_bytes().splitlines(keepends=True):
-            try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                record = None
-            if isinstance(record, dict):
-                yield record
-            elif line.endswith(b"\n"):
-                yield {}
+        return _lines(self.metrics_file)
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """Lines of steps.jsonl, in order; none of a run of older code. A damaged line is passed over."""
+        for line in _lines(self.steps_file):
+            if isinstance(line.get("step"), int) and "weights_hash" in line:
+                yield line
 
     def energy_kwh(self) -> float | None:
         """Energy that the devices of all processes used in all starts, in kWh; None where none of them told."""
@@ -156,6 +152,19 @@ def recorded_kwh(path: Path) -> float | None:
     except InputError:
         return None
     return float(kwh) if isinstance(kwh, NUMBER) else None
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a file of JSON lines, if it is there; a damaged one as an empty object, but for a torn last line."""
+    for line in regular(path).read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            yield record
+        elif line.endswith(b"\n"):
+            yield {}
 
 
 def _checked(path: Path) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets.errors import InputError
+from datasets.errors import InputError, check
 from datasets.sources.registry import beton_of
 from harness.config import RunConfig
-from harness.config.checks import check, check_choice, check_count
+from harness.config.checks import check_choice, check_count
 from harness.runs.folder import RunFolder
 from harness.runs.trackers import TrackerName
 

@@ -6,7 +6,7 @@ Steps 1, 2, 5, 10, 20, 50, 100, ... of the run are hashed, so that a run of any 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -45,7 +45,7 @@ class StepHashes:
         """
         self._file, self._network, self._arithmetic = folder.steps_file, network, dict(arithmetic)
         self._step, self._max_steps, self._owner = done, max_steps, owner
-        self._lines = [line for line in read_steps(folder) if line["step"] <= done] if owner else []
+        self._lines = [line for line in folder.steps() if line["step"] <= done] if owner else []
 
     def __call__(self) -> None:
         """Count a step."""
@@ -61,16 +61,3 @@ class StepHashes:
 def is_hashed(step: int) -> bool:
     """Whether a step, from 1, is one of 1, 2, 5, 10, 20, 50, ..."""
     return str(step).rstrip("0") in ("1", "2", "5")
-
-
-def read_steps(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    """Lines of steps.jsonl, in order; none of a run of older code. A damaged line is passed over."""
-    if not folder.steps_file.is_file():
-        return
-    for text in folder.steps_file.read_bytes().splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int) and "weights_hash" in line:
-            yield line

@@ -9,7 +9,6 @@ from typing import Any
 
 from harness.config import RunConfig
 from harness.runs.folder import RunFolder
-from harness.runs.step_hashes import read_steps
 from harness.verification.check import Check, compared, not_checked
 from harness.verification.predictions import other_arithmetic
 from harness.verification.recorded import RecordedRun
@@ -23,7 +22,7 @@ STEPS, EPOCHS, RESULT = "training steps", "training epochs", "training result"
 
 def recorded_steps(run: RecordedRun, steps: int) -> list[dict[str, Any]]:
     """The hashed steps of the run among its first ``steps``."""
-    return [line for line in read_steps(run.folder) if line["step"] <= steps]
+    return [line for line in run.folder.steps() if line["step"] <= steps]
 
 
 def retraining_config(run: RecordedRun) -> RunConfig:
@@ -76,7 +75,7 @@ def obstacle(run: RecordedRun, steps: int, ours: Mapping[str, Any]) -> Check | N
 def compare_retraining(run: RecordedRun, steps: int, again: RunFolder) -> Iterator[Check]:
     """Compare the first ``steps`` of the run with those of ``again``: weights, whole epochs, the result."""
     lines = recorded_steps(run, steps)
-    here = {line["step"]: line for line in read_steps(again)}
+    here = {line["step"]: line for line in again.steps()}
     same = [line for line in lines if _arithmetic(line) == _arithmetic(here.get(line["step"], {}))]
     if not same:
         differs = other_arithmetic(_arithmetic(lines[0]), _arithmetic(here.get(lines[0]["step"], {})))
@@ -89,7 +88,7 @@ def compare_retraining(run: RecordedRun, steps: int, again: RunFolder) -> Iterat
         expected={f"step {line['step']}": line["weights_hash"] for line in same},
         found={f"step {line['step']}": here[line["step"]]["weights_hash"] for line in same},
     )
-    if len({str(_arithmetic(line)) for line in read_steps(run.folder)}) > 1:
+    if len({str(_arithmetic(line)) for line in run.folder.steps()}) > 1:
         yield not_checked(
             EPOCHS, "the run went on with other arithmetic than it began with", "compare its steps alone"
         )

@@ -10,7 +10,6 @@ from typing import Any
 from datasets.errors import InputError
 from datasets.files import DISK_FULL_REASONS
 from harness.runs.folder import RunFolder
-from harness.runs.step_hashes import read_steps
 from launch.drill.guard import read_notes
 from launch.drill.report import CaseReport
 from launch.grids.grid import GridRun
@@ -86,7 +85,7 @@ class Victim:
         result = self.folder.result()
         if result is None:
             return []
-        return [(step["step"], step["weights_hash"]) for step in read_steps(self.folder)] + [
+        return [(step["step"], step["weights_hash"]) for step in self.folder.steps()] + [
             (int(result["best_epoch"]), str(result["weights_hash"]))
         ]
 
@@ -101,7 +100,7 @@ class Victim:
     @property
     def arithmetic(self) -> dict[str, Any]:
         """What decided the bits of its last recorded step."""
-        last = list(read_steps(self.folder))[-1:]
+        last = list(self.folder.steps())[-1:]
         return {key: value for step in last for key, value in step.items() if key not in ("step", "weights_hash")}
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from datasets.sources.registry import entry_or_own
-from harness.config import NETWORKS, RunConfig, parse_subset
+from datasets.sources.registry import entry_or_own, parse_subset
+from harness.config import NETWORKS, RunConfig
 from launch.grids.grid import GridRun, needs_first
 from launch.plan.run_state import ABSENT, RunState
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-from datasets.sources.registry import DATASETS, JOINT
+from datasets.sources.registry import DATASETS, JOINT, parse_subset
 from harness.config import (
     NETWORKS,
     OBJECTIVES,
@@ -14,7 +14,6 @@ from harness.config import (
     BetaSearch,
     RunConfig,
     Weights,
-    parse_subset,
     to_dict,
 )
 from harness.config.networks import known_scopes

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from datasets.errors import InputError
+from datasets.sources.registry import parse_subset
 from harness.config import (
     AttentionTransfer,
     BetaSearch,
@@ -19,7 +20,6 @@ from harness.config import (
     Weights,
     chexclusion,
     from_dict,
-    parse_subset,
     to_dict,
 )
 

@@ -123,9 +123,11 @@ def test_a_file_is_read_as_it_was_written_or_refused(tmp_path: Path) -> None:
     for key, value, message in wrong:
         values = found.to_dict()
         values["labels"]["A"][key] = value
-        with pytest.raises(InputError, match=rf"^c: labels\.A: .*{message}"):
-            Calibration.from_dict(values, where="c")
-    with pytest.raises(InputError, match=r"^c: sensitivity: Field required"):
-        Calibration.from_dict({"labels": {}}, where="c")
+        write_json(path, values)
+        with pytest.raises(InputError, match=rf"calibration\.json: labels\.A: .*{message}"):
+            Calibration.read(path)
+    write_json(path, {"labels": {}})
+    with pytest.raises(InputError, match=r"calibration\.json: sensitivity: Field required"):
+        Calibration.read(path)
     with pytest.raises(InputError, match=r"specificity = 1\.5 must be above 0 and at most 1"):
         fit([0, 1], [0, 1], specificity=1.5)

@@ -27,8 +27,8 @@ from datasets.phantom.patients import draw_patient
 from datasets.phantom.write import write_phantom
 from datasets.sources.boxes import FindingBox, read_boxes
 from harness.config import NetworkConfig
-from harness.evaluation.explain import attention_maps, map_makers
-from harness.evaluation.grad_cam import grad_cam
+from harness.evaluation.attention_maps import attention_maps, grad_cam
+from harness.evaluation.explain import map_makers
 from harness.evaluation.localisation import box_mask, boxed_findings, enlarged, iou, localise, pointing
 from harness.export.explain import explain_images
 from harness.export.saved_model import open_model

@@ -21,7 +21,7 @@ from datasets.files import read_json, write_json
 from harness.config import Weights
 from harness.runs.checkpoint import read_weights
 from harness.runs.folder import RunFolder
-from harness.runs.step_hashes import is_hashed, read_steps
+from harness.runs.step_hashes import is_hashed
 from harness.training.run import train_run
 from harness.verification.predictions import compare_logits
 
@@ -167,7 +167,7 @@ def test_another_split_of_the_beton_is_found(folder: RunFolder, tiny_beton: Path
 
 
 def test_a_changed_step_is_found(folder: RunFolder, tiny_beton: Path) -> None:
-    lines = list(read_steps(folder))
+    lines = list(folder.steps())
     lines[1]["weights_hash"] = "0" * 64
     folder.steps_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     status, outcomes = verify(folder, tiny_beton.parent, "--steps", "3")
