@@ -7,8 +7,9 @@ step, the same size, 0 outside; then contrast and brightness change. The pixels 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -75,13 +76,20 @@ def draw(seed: int, epoch: int, indices: npt.NDArray[np.integer], augment: Augme
         for _ in range(6):
             words = mix(words)
             drawn.append(uniform(words))
-        scale, crop, brightness, contrast = others
-        zoom, side = 1.0 + (2.0 * drawn[0] - 1.0) * scale, 1.0 - drawn[1] * crop
-        frames[:, 0] = side / zoom
-        frames[:, 1] = (drawn[2] - 0.5) * (1.0 - side) / zoom
-        frames[:, 2] = (drawn[3] - 0.5) * (1.0 - side) / zoom
-        factor = 1.0 + (2.0 * drawn[5] - 1.0) * contrast
-        summand = MID_GRAY * (1.0 - factor) + WHITE * ((2.0 * drawn[4] - 1.0) * brightness)
-        tones[:, 0] = np.rint(factor * (1 << TONE_BITS))
-        tones[:, 1] = np.rint(summand * (1 << TONE_BITS))
+        frame, tone = frame_and_tone(drawn, *others)
+        frames, tones = np.stack(frame, axis=1), np.rint(np.stack(tone, axis=1)).astype(np.int64)
     return angles.astype(np.float32), flips, frames, tones
+
+
+def frame_and_tone(
+    drawn: Sequence[Any], scale: Any, crop: Any, brightness: Any, contrast: Any
+) -> tuple[tuple[Any, Any, Any], tuple[Any, Any]]:
+    """The columns of frames, and those of tones before they are rounded, of six uniform numbers in 0..1.
+
+    ``drawn`` are arrays or tensors (B,) float64, for which the same numbers come out.
+    """
+    zoom, side = 1.0 + (2.0 * drawn[0] - 1.0) * scale, 1.0 - drawn[1] * crop
+    right, below = (drawn[2] - 0.5) * (1.0 - side) / zoom, (drawn[3] - 0.5) * (1.0 - side) / zoom
+    factor = 1.0 + (2.0 * drawn[5] - 1.0) * contrast
+    summand = MID_GRAY * (1.0 - factor) + WHITE * ((2.0 * drawn[4] - 1.0) * brightness)
+    return (side / zoom, right, below), (factor * (1 << TONE_BITS), summand * (1 << TONE_BITS))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from datasets.augment.counter_rng import FACTOR_1, FACTOR_2, GOLDEN, Purpose, stream_key
 from datasets.augment.network_input import checked_images, scale_and_shift, to_network_input
-from datasets.augment.policy import MID_GRAY, TONE_BITS, WHITE, Augment
+from datasets.augment.policy import TONE_BITS, Augment, frame_and_tone
 
 FRACTION_BITS = 20
 """Source coordinates are integers in units of 2**-20 px, as in ``datasets.augment.warp_cpu``."""
@@ -73,13 +73,8 @@ def draw_on_device(indices: Tensor, key: Tensor, ranges: Tensor) -> tuple[Tensor
     for _ in range(6):
         words = _mix(words)
         drawn.append(_uniform(words))
-    scale, crop, brightness, contrast = ranges[2:].unbind()
-    zoom, side = 1.0 + (2.0 * drawn[0] - 1.0) * scale, 1.0 - drawn[1] * crop
-    places = ((drawn[number] - 0.5) * (1.0 - side) / zoom for number in (2, 3))
-    factor = 1.0 + (2.0 * drawn[5] - 1.0) * contrast
-    summand = MID_GRAY * (1.0 - factor) + WHITE * ((2.0 * drawn[4] - 1.0) * brightness)
-    tones = torch.stack([_rounded(factor * (1 << TONE_BITS)), _rounded(summand * (1 << TONE_BITS))], dim=1)
-    return angles, flips, torch.stack([side / zoom, *places], dim=1), tones
+    frame, tone = frame_and_tone(drawn, *ranges[2:].unbind())
+    return angles, flips, torch.stack(frame, dim=1), _rounded(torch.stack(tone, dim=1))
 
 
 def _augment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -40,7 +40,7 @@ class SourceRows:
 
 def source_rows(
     table: Table,
-    columns: dict[str, pd.Series],
+    columns: Mapping[str, pd.Series | str],
     reasons: pd.Series,
     values: npt.NDArray[np.int8],
     *,
@@ -50,16 +50,15 @@ def source_rows(
     """Rows of a table in the common schema, those with a reason against them as rejects.
 
     Args:
-        columns: the common columns that this source knows, and 'raw', the path as the table writes it; any others
-            are kept as attributes.
+        columns: the common columns that this source knows, a text where it is the same in all rows, and 'raw', the
+            path as the table writes it; any others are kept as attributes.
         reasons: '' for a usable row.
         values: (N, L), one row for each of the table's.
     """
     index = table.frame.index
-    blank = pd.Series("", index=index, dtype="str")
-    frame = pd.DataFrame({name: columns.get(name, blank) for name in COLUMNS}, index=index)
-    frame["sex"] = columns.get("sex", blank.where(blank != "")).astype("str")
-    frame["age"] = columns.get("age", pd.Series(pd.NA, index=index)).astype("Int16")
+    told = {"sex": pd.Series(None, index=index, dtype="str"), "age": pd.Series(pd.NA, index=index), **columns}
+    frame = pd.DataFrame({name: told.get(name, "") for name in COLUMNS}, index=index)
+    frame = frame.astype({"sex": "str", "age": "Int16"})
     frame["table"] = table.source.name
     frame["row"] = index.to_numpy(dtype=np.int64)
     frame = frame.assign(**{name: columns[name] for name in columns if name not in (*COLUMNS, "raw")})

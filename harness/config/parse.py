@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from datasets.errors import InputError
+from datasets.errors import InputError, did_you_mean
 from datasets.sources.registry import JOINT
 from harness.config.loss import LossOptions
 from harness.config.objectives import OBJECTIVES
@@ -104,7 +103,5 @@ def _explain(where: str, item: Any) -> str:
         owners = TABLES | {method: entry.config for method, entry in OBJECTIVES.items()}
         owner = owners.get(location[-2], RunConfig) if len(location) > 1 else RunConfig
         known = [field.name for field in dataclasses.fields(owner)]
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        message = f"unknown key; {hint}known keys: {', '.join(known)}"
+        message = f"unknown key; {did_you_mean(location[-1], known)}known keys: {', '.join(known)}"
     return ": ".join(filter(None, (where, ".".join(location), message)))

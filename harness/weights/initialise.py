@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from datasets.errors import InputError
 from harness.config import NETWORKS, NetworkConfig, Weights
@@ -41,8 +42,7 @@ def read_source(config: Weights, runtime: RuntimeConfig, network: NetworkConfig)
     """The tensors that a config of kind ``imagenet``, ``run`` or ``xrv`` names; ``network`` may be a library's."""
     if config.kind == "xrv":
         found = read_xrv(config, runtime.xrv_weights)
-        tensors = for_three_channels(found.tensors)
-        return SourceWeights(NetworkConfig(name="densenet121"), tensors, found.origin, found.labels)
+        return replace(found, tensors=for_three_channels(found.tensors))
     if config.run is None and is_library(network.name):
         return read_published(network, runtime.imagenet_weights)
     if config.run is None:

@@ -46,7 +46,7 @@ def read_teacher(config: Weights, runtime: RuntimeConfig) -> Teacher:
         logger.info(
             f"the teacher is {found.origin}: its one input channel gets the gray image in ±{PIXEL_RANGE:.0f}; it was "
             f"trained on {XRV_IMAGE_SIZE} px and sees the run's image size; its labels: "
-            f"{', '.join(label for label in found.labels if label)}"
+            f"{', '.join(label for label in found.labels or () if label)}"
         )
         network = XrvDenseNet121()
         network.load_state_dict(found.tensors)

@@ -10,31 +10,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from datasets.augment.network_input import IMAGENET_MEAN, IMAGENET_STD
 from datasets.errors import InputError
-from harness.config import Weights
+from harness.config import NetworkConfig, Weights
 from harness.config.xrv_names import xrv_labels
 from harness.networks.xrv_densenet121 import PIXEL_RANGE, XrvDenseNet121
 from harness.runs.checkpoint import Tensors, weights_hash
-from harness.weights.weight_files import compare_tensors, read_tensors, with_counters
+from harness.weights.weight_files import SourceWeights, compare_tensors, read_tensors, with_counters
 
 
-class XrvWeights(NamedTuple):
-    """Tensors of a torchxrayvision DenseNet-121 under its own names, and what its outputs mean."""
-
-    tensors: Tensors
-    labels: tuple[str, ...]
-    """One for each of the 18 outputs; '' for one that was never trained."""
-    origin: str
-    """For a message."""
-
-
-def read_xrv(config: Weights, files: Sequence[Path]) -> XrvWeights:
-    """The weights that a config of kind ``xrv`` names, from the one of ``files`` that holds them.
+def read_xrv(config: Weights, files: Sequence[Path]) -> SourceWeights:
+    """The weights that a config of kind ``xrv`` names, from the one of ``files`` that holds them, for one channel.
 
     Raises:
         InputError: when a file cannot be read, or none of them holds these weights.
@@ -47,7 +36,7 @@ def read_xrv(config: Weights, files: Sequence[Path]) -> XrvWeights:
         digest = weights_hash(tensors)
         if digest == config.sha256:
             origin = f"torchxrayvision's {config.name} ({path}, sha256 {digest[:8]})"
-            return XrvWeights(tensors, xrv_labels(config.name), origin)
+            return SourceWeights(NetworkConfig(name="densenet121"), tensors, origin, xrv_labels(config.name))
         found.append(f"{path} has {digest[:8]}")
     raise InputError(
         f"torchxrayvision's {config.name}: no file with tensors of sha256 {config.sha256[:8]} "

@@ -85,11 +85,8 @@ def _rows(reads: Table, values: npt.NDArray[np.int8], part: str, prefix: str) ->
     images = Table(reads.path, reads.source, frame[~frame["image_id"].duplicated()])
     names = images.frame["image_id"]
     expected = 1 if part == "test" else 3
-    columns = {"raw": names, "path": prefix + part + "/" + names + ".dicom", "name": names, "patient": names}
-    columns |= {
-        column: pd.Series(value, index=names.index, dtype="str")
-        for column, value in (("view", "frontal"), ("official_split", part))
-    }
+    columns: dict[str, pd.Series | str] = {"raw": names, "name": names, "patient": names}
+    columns |= {"path": prefix + part + "/" + names + ".dicom", "view": "frontal", "official_split": part}
     reasons = refusals(names, names.str.fullmatch(r"[\w-]+"), "an image_id of letters and digits")
     reasons = reasons.mask(readers != expected, f"expected {expected} rows, one of each reader")
     majority = (votes * 2 > readers[:, None]).astype(np.int8)
