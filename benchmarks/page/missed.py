@@ -10,7 +10,7 @@ from benchmarks.page.sections import STEP_AIMS, STEP_BOUNDS, Measured
 
 
 def missed(measured: Measured, reasons: Mapping[str, str]) -> list[str]:
-    """A list of the ratios that are below what they must reach, with what is in the way.
+    """A list of what is in the way, with the ratios that for it are below what they must reach.
 
     Args:
         measured: a benchmark's JSON.
@@ -20,10 +20,9 @@ def missed(measured: Measured, reasons: Mapping[str, str]) -> list[str]:
     least |= {name: bound for name, (bound, _) in STEP_AIMS.items()}
     most = {name: bound for name, (bound, _) in STEP_BOUNDS.items()}
     found = {name: value for name, value in measured.get("ratios", {}).items() if value is not None}
-    names = [
-        name
-        for name, value in found.items()
-        if value < least.get(name, float("-inf")) or value > most.get(name, float("inf"))
-    ]
-    lines = [f"- {name}: {reasons.get(name, 'no reason is known yet')}" for name in names]
+    named: dict[str, list[str]] = {}
+    for name, value in found.items():
+        if value < least.get(name, float("-inf")) or value > most.get(name, float("inf")):
+            named.setdefault(reasons.get(name, "no reason is known yet"), []).append(name)
+    lines = [f"- {', '.join(names)}: {reason}" for reason, names in named.items()]
     return ["Missed, and what is in the way:\n\n" + "\n".join(lines)] if lines else []

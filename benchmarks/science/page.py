@@ -150,7 +150,8 @@ def draw_sweep(scores: Scores, path: Path) -> None:
         axes.plot([x for x, _ in line], [y for _, y in line], **styles[sweep_title(sweep)].look)
     for score in scores.students:
         if (score["method"], score["train_images"], score["seed"]) == ("transfer_learning", SEARCH_SIZE, 0):
-            axes.axhline(score["validation"], color=styles[base].colour, linestyle="--")
+            betas = sorted({point["beta"] for point in scores.sweep})
+            axes.plot(betas, [score["validation"]] * len(betas), **styles[base].look)
     _log_axis(axes, sorted({point["beta"] for point in scores.sweep}))
     title = f"DenseNet-40, {SEARCH_SIZE} training images, seed 0"
     label_axes(axes, title=title, x="Beta (log scale)", y="Validation AUROC (points)")

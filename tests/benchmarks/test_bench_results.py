@@ -142,8 +142,7 @@ def test_a_missed_ratio_has_its_reason_or_says_that_none_is_known(tmp_path: Path
     assert "not shown" not in text
     steps = {"data_wait_share": 0.02, "overhead_share": 0.02, "validation": 1.7}
     assert missed({"ratios": steps}, {}) == [
-        "Missed, and what is in the way:\n\n- data_wait_share: no reason is known yet\n"
-        "- validation: no reason is known yet"
+        "Missed, and what is in the way:\n\n- data_wait_share, validation: no reason is known yet"
     ]
 
 
