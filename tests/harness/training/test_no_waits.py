@@ -79,7 +79,7 @@ def test_on_the_cpu_no_step_reads_a_value(
 
 
 def test_the_options_of_training_read_nothing(tiny_beton: Path, tmp_path: Path) -> None:
-    """All but the moving average, whose count of steps is read, but lies on the host."""
+    """All but the moving average, whose count of steps is read, but lies on the host: see test_averaging.py."""
     accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path))
     config = all_options(tiny_config(schedule=tiny_schedule(1, batch_size=4)))
     config = dataclasses.replace(
@@ -123,7 +123,7 @@ def test_on_a_gpu_no_step_waits_for_it(
 ) -> None:
     where = {"device": "cuda", "precision": precision}
     accelerator = make_accelerator(tiny_runtime(tiny_beton, tmp_path, **where))
-    schedule = tiny_schedule(1, batch_size=1, clip_value=clip_value)
+    schedule = tiny_schedule(1, batch_size=1, clip_value=clip_value, ema_decay=0.5)
     components = plain_components(accelerator, tiny_beton, schedule=schedule, cuda_graphs=cuda_graphs, **where)
     set_mode = torch.cuda.set_sync_debug_mode
     try:
