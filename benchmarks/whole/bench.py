@@ -90,7 +90,10 @@ class BenchAll:
         print(f"== {name}: about {MINUTES[name]} minutes on two cores", file=sys.stderr, flush=True)
         started = time.monotonic()
         with subprocess.Popen(self._command(name, out), stdout=subprocess.DEVNULL) as process:
-            status = process.wait()  # after Ctrl-C, too
+            try:
+                status = process.wait()
+            finally:
+                process.wait()  # after Ctrl-C it ends by itself, and not behind our back
         if status in (130, -2):
             raise KeyboardInterrupt
         minutes = (time.monotonic() - started) / 60

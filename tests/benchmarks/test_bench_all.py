@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,17 @@ def test_ctrl_c_in_a_benchmark_ends_all(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(BenchAll, "_command", lambda *_: interrupted)
     with pytest.raises(KeyboardInterrupt):
         BenchAll(out=tmp_path, only=("loader", "grid")).run()
+
+
+def test_ctrl_c_waits_for_the_benchmark_that_ends_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = tmp_path / "ended"
+    script = (
+        f"import os, signal, time; os.kill({os.getpid()}, signal.SIGINT); time.sleep(0.6); open({str(ended)!r}, 'w')"
+    )
+    monkeypatch.setattr(BenchAll, "_command", lambda *_: [sys.executable, "-c", script])
+    with pytest.raises(KeyboardInterrupt):
+        BenchAll(out=tmp_path, only=("grid",)).run()
+    assert ended.exists()
 
 
 @pytest.mark.parametrize(
