@@ -74,9 +74,7 @@ def complete_run(
     Raises:
         InputError: when the run is not finished, or weights or beton are not those of its result.
     """
-    result = folder.result()
-    if result is None:
-        raise InputError(f"{folder.path}: the run is not finished; 'cxr train' writes these files at its end")
+    result = folder.finished_result()
     config = folder.config()
     tensors, metadata = load_weights(folder.best_dir)
     hashes = {"content_hash": str(result.get("content_hash")), "weights_hash": weights_hash(tensors)}
@@ -100,7 +98,7 @@ def complete_run(
             if accelerator.is_main_process:
                 write_predictions(path, beton, predictions)
         if accelerator.is_main_process:
-            for path in (folder.predictions_file, folder.validation_file):
+            for path in folder.predictions().values():
                 written += [path] if add_attributes(path, beton) else []
             if write_calibration(folder, **hashes, sensitivity=sensitivity, specificity=specificity):
                 written.append(folder.calibration_file)
@@ -112,9 +110,8 @@ def _lacking(folder: RunFolder, hashes: dict[str, str]) -> dict[str, Path]:
     """Splits to predict, each with its file. That of validation counts when the calibration says it is of these."""
     stored = _stored(folder)
     of_these = stored is not None and {key: getattr(stored, key) for key in hashes} == hashes
-    known = {"test": folder.predictions_file.exists(), "validation": of_these and folder.validation_file.exists()}
-    files = {"test": folder.predictions_file, "validation": folder.validation_file}
-    return {split: path for split, path in files.items() if not known[split]}
+    known = {"test": True, "validation": of_these}
+    return {split: path for split, path in folder.predictions().items() if not (known[split] and path.exists())}
 
 
 def _stored(folder: RunFolder) -> Calibration | None:

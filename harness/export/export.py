@@ -73,10 +73,7 @@ def export_run(
         check_installed()
     folder = RunFolder(path)
     model = open_model(path, beton=beton)
-    result = folder.result()
-    if result is None:
-        raise InputError(f"{path}: the run is not finished (no {folder.result_file.name}); train it to its end")
-    provenance = folder.provenance()
+    result, provenance = folder.finished_result(), folder.provenance()
     calibration = open_calibration(model)
     opened = _beton(model)
     intervals, mean_interval, patients = _intervals(folder)

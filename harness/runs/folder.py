@@ -99,6 +99,23 @@ class RunFolder:
         """The run's result, or None while it is not done."""
         return _checked(self.result_file) if self.result_file.exists() else None
 
+    def finished_result(self) -> dict[str, Any]:
+        """The result of a finished run.
+
+        Raises:
+            InputError: while it is not done.
+        """
+        result = self.result()
+        if result is None:
+            raise InputError(
+                f"{self.path}: the run is not finished (no {self.result_file.name}); train it to its end"
+            )
+        return result
+
+    def predictions(self) -> dict[str, Path]:
+        """The files of predictions by split."""
+        return {"test": self.predictions_file, "validation": self.validation_file}
+
     def status(self) -> dict[str, Any]:
         """What status.json says; empty before the run's first start."""
         return _checked(self.status_file)

@@ -37,7 +37,7 @@ def run_scores(folder: RunFolder, split: Literal["validation", "test"], options:
     Raises:
         InputError: when there are no predictions, or the files of the run cannot be used.
     """
-    path = folder.predictions_file if split == "test" else folder.validation_file
+    path = folder.predictions()[split]
     if not path.exists():
         mend = "train it to its end" if split == "test" else HOW_TO_WRITE
         raise InputError(f"{folder.path}: no {path.name}; {mend}")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ class RecordedRun:
         Raises:
             InputError: when the file is damaged.
         """
-        path = predictions_files(self.folder)[split]
+        path = self.folder.predictions()[split]
         return read_predictions(path) if path.exists() else None
 
 
@@ -66,7 +65,7 @@ def check_files(run: RecordedRun) -> Iterator[Check]:
     yield guarded("weights", partial(_weights, run))
     yield guarded("beton", partial(_beton, run))
     yield guarded("beton pages", partial(_pages, run))
-    for split in predictions_files(run.folder):
+    for split in run.folder.predictions():
         yield guarded(f"{split} images", partial(_images, run, split))
         yield guarded(f"{split} scores", partial(_scores, run, split))
     yield guarded("calibration", partial(_calibration, run))
@@ -234,10 +233,5 @@ def _without_beton(name: str) -> Check:
 
 def without_file(run: RecordedRun, split: str, name: str) -> Check:
     """The check of predictions that the run did not write."""
-    file = predictions_files(run.folder)[split].name
+    file = run.folder.predictions()[split].name
     return not_checked(name, f"the run has no {file}", WRITE_ADVICE.format(folder=run.folder.path))
-
-
-def predictions_files(folder: RunFolder) -> dict[str, Path]:
-    """The files of predictions by split."""
-    return {"test": folder.predictions_file, "validation": folder.validation_file}

@@ -21,7 +21,7 @@ from harness.runs.folder import RunFolder, folders_by_id
 from harness.runs.runtime import RuntimeConfig
 from harness.verification.check import Check, certificate, guarded, not_checked
 from harness.verification.predictions import check_predictions
-from harness.verification.recorded import RecordedRun, check_files, predictions_files
+from harness.verification.recorded import RecordedRun, check_files
 from harness.verification.retraining import (
     STEPS,
     compare_retraining,
@@ -74,9 +74,7 @@ def open_recorded(folder: RunFolder, runtime: RuntimeConfig) -> RecordedRun:
     Raises:
         InputError: when the run is not finished, or one of these files cannot be read.
     """
-    result = folder.result()
-    if result is None:
-        raise InputError(f"{folder.path}: not a finished run (no {folder.result_file.name}); train it to its end")
+    result = folder.finished_result()
     config, provenance = folder.config(), folder.provenance()
     path = runtime.beton_for(config.data.dataset)
     if not all(file.exists() for file in beton_files(path)) and runtime.beton is None:
@@ -90,7 +88,7 @@ def _checks(
 ) -> Iterator[Check]:
     """All checks, quick ones first."""
     yield from check_files(run)
-    for split in predictions_files(run.folder):
+    for split in run.folder.predictions():
         yield guarded(f"{split} predictions", partial(check_predictions, run, split, accelerator, runtime))
     if steps == 0:
         yield not_checked(STEPS, "not asked for", "give --steps N")

@@ -68,11 +68,7 @@ def read_run(run: RunConfig, folder: RunFolder) -> SourceWeights:
         raise InputError(
             f"{folder.path}: no such run; train it first, or point --runs-dir at the folder that holds it"
         )
-    result = folder.result()
-    if result is None:
-        raise InputError(
-            f"{folder.path}: the run is not finished (no {folder.result_file.name}); train it to its end"
-        )
+    result = folder.finished_result()
     path = folder.best_dir / WEIGHTS_NAME
     tensors, metadata = load_weights(folder.best_dir)
     for key, value in {"run_id": run.run_id, "network": run.network.name, "scope": run.network.scope}.items():

@@ -226,7 +226,7 @@ def test_without_a_beton_what_needs_one_is_not_checked(folder: RunFolder, tmp_pa
 def test_a_run_that_is_not_finished_is_refused(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.result_file.unlink()
     assert run_cli("verify", str(folder.path)) == 2
-    assert "not a finished run (no result.json)" in capsys.readouterr().err
+    assert "the run is not finished (no result.json)" in capsys.readouterr().err
     assert not folder.certificate_file.exists()
 
 
