@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +44,9 @@ def make_accelerator(runtime: RuntimeConfig, before: Precision | None = None) ->
     mixed = "no" if precision in ("fp32", "tf32") else precision
     # Batch norm statistics are the first process's; ``predict`` gives them to the others.
     parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed, kwargs_handlers=[parallel])
+    with warnings.catch_warnings():  # of threads, which are set below
+        warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")
+        accelerator = Accelerator(cpu=not use_cuda, mixed_precision=mixed, kwargs_handlers=[parallel])
     if accelerator.num_processes != started:
         raise RuntimeError(
             f"the launcher started {started} processes (WORLD_SIZE) but {accelerator.num_processes} found each other"

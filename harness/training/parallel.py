@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -56,7 +57,9 @@ def prepared(
         logger.info(f"steps are not recorded as CUDA graphs: {why_not}")
     if objective.module is not None:
         average_gradients(objective.module, accelerator.num_processes)
-    student, optimizer = accelerator.prepare(student, optimizer)
+    with warnings.catch_warnings():  # Accelerate has no handler for the argument that takes its place
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+        student, optimizer = accelerator.prepare(student, optimizer)
     return student, optimizer, None
 
 

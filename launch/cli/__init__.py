@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -70,11 +71,9 @@ def _run(arguments: list[str]) -> None:
         print(help_page(command_class, name))
         return
     _refuse_unknown_option(command_class, name, rest)
-    import tyro
-
     from launch.ranges import refuse_out_of_range
 
-    command = tyro.cli(command_class, prog=f"cxr {name}", args=rest)
+    command = _parsed(command_class, name, rest)
     refuse_out_of_range(command)
     command.run()
 
@@ -94,6 +93,34 @@ def _refuse_unknown_option(command_class: type[Any], name: str, words: Sequence[
         if option.startswith("--") and option not in known:
             hint = did_you_mean(option, known)
             raise InputError(f"cxr {name}: no such option {option}; {hint}see 'cxr {name} --help'")
+
+
+def _parsed(command_class: type[Any], name: str, words: list[str]) -> Any:
+    """Parse the arguments of a command.
+
+    Raises:
+        InputError: with what tyro says in the box in which it refuses an argument.
+    """
+    import tyro
+
+    from datasets.errors import InputError
+
+    told, page = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # for which tyro draws boxes
+    try:
+        with contextlib.redirect_stdout(page), contextlib.redirect_stderr(told):
+            return tyro.cli(command_class, prog=f"cxr {name}", args=words)
+    except SystemExit:
+        raise InputError(f"cxr {name}: {_in_one_line(told.getvalue())}; see 'cxr {name} --help'") from None
+
+
+def _in_one_line(box: str) -> str:
+    """What a box of tyro's says above its rule, without help texts and the names of Python's types."""
+    rows = [line.rstrip("│ ") for line in box.partition("│ ──")[0].splitlines() if line.startswith("│")]
+    if rows[0].startswith("│ Missing from "):
+        return "missing " + ", ".join(row[6:] for row in rows if re.match(r"│ {5}\S", row)).replace(",, ", ",")
+    text = " ".join(row.strip("│ ") for row in rows)
+    text = re.sub(r"no type matching (\S+) could be instantiated from \[(.*?)\].*", r"expected \1, found \2", text)
+    return text.replace("'None', ", "").rstrip(". ")
 
 
 def help_page(command_class: type[Any], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from datasets.files import disk_full_as_input_error
 from launch.ranges import Positive
 from launch.report.options import Options
 
@@ -40,7 +41,8 @@ class Report(Options):
         if self.watch:
             follow(self.directory, out, self, every_s=self.every)
             return
-        built = build_report(self.directory, out, self)
+        with disk_full_as_input_error(out, "some of its files are not written"):
+            built = build_report(self.directory, out, self)
         for item in built.data.collection.passed_over:
             logger.warning("%s", item)
         for note in built.notes:

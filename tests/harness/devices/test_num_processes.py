@@ -38,6 +38,7 @@ def shared(tiny_beton: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFol
     folder = RunFolder(runs_dir / CONFIG.run_id)
     assert ended.stdout.count("test mean AUROC") == 1
     assert ended.stderr.count("random weights") == 1
+    assert "OMP_NUM_THREADS" not in ended.stderr and "broadcast_buffers" not in ended.stderr
     return folder
 
 

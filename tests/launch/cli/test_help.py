@@ -75,6 +75,23 @@ def test_boxes_stay_whole() -> None:
     assert re.search(r"│ {5,}torchvision's cache or a download, and of other +│\n", page)
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("train a.toml --data-dir", "train: Missing value for argument '--data-dir'. Expected 1 values"),
+        ("convert chexpert", "convert: missing --root PATH, --out PATH"),
+        ("train a.toml extra", "train: Unrecognized options: extra"),
+        ("train a.toml --num-workers x", "train: Error parsing --num-workers: expected INT, found 'x'"),
+        ("evaluate a --split all", "evaluate: invalid choice 'all' for argument '--split'. Expected one of ("),
+    ],
+)
+def test_refused_arguments_are_one_line(command: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(*command.split()) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.count("\n") == 1 and error.startswith(f"error: cxr {told}")
+    assert error.endswith(f"; see 'cxr {told.partition(':')[0]} --help'\n")
+
+
 def test_each_example_is_a_command_that_parses(name: str) -> None:
     assert examples(name)
     for example in examples(name):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import time
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from in_process_cli import run_cli
 from parsed_page import NASTY, Page
 from report_fixtures import mimic_teacher, pretraining, student, write_run
 
@@ -134,6 +136,20 @@ def test_no_run_folder_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.C
     write_run(tmp_path, student(), 0.5)
     (tmp_path / "file").write_text("")
     assert report(tmp_path, "--out", tmp_path / "file") == 2
+
+
+def test_a_full_disk_is_named_with_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "runs", student(), {"Edema": 0.8})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("launch.report.build.build_report", full)
+    assert run_cli("report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")) == 2
+    expected = f"error: {tmp_path / 'report'}: the disk is full; some of its files are not written: make room and "
+    assert capsys.readouterr().err == f"{expected}run the same command again\n"
 
 
 def test_two_hundred_folders_take_seconds(tmp_path: Path) -> None:
