@@ -192,7 +192,8 @@ def beton_of(dataset: str, data_dir: Path) -> Path:
     if dataset not in DATASETS and not path.exists() and not path.with_name(f"{path.name}.json").exists():
         own = (found.name.removesuffix(".beton.json") for found in sorted(data_dir.glob("*.beton.json")))
         raise InputError(
-            f"data.dataset = {dataset!r} is unknown: it is not registered, and {data_dir} holds no {path.name}; "
+            f"data.dataset = {dataset!r} is unknown: it is not registered, and {data_dir} (--data-dir) holds no "
+            f"{path.name}; "
             f"{known_words(dataset, dict.fromkeys([*DATASETS, *own]))}"
         )
     return path

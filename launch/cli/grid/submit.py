@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from datasets.errors import InputError
+from datasets.errors import InputError, did_you_mean
 from datasets.sources.registry import parts_of
 from harness.runs.beta_search import drop_decided
 from harness.runs.folder import RunFolder
@@ -405,7 +405,10 @@ def find_one(runs: Sequence[GridRun], name: str) -> GridRun:
     """
     exact = [run for run in runs if name in (run.name, run.run_id)]
     found = exact or [run for run in runs if name in run.name]
-    if len(found) != 1:
+    if not found:
+        near = did_you_mean(name, [run.name for run in runs])
+        raise InputError(f"run {name!r}: no run of the grid has this in its name; {near}see cxr grid plan")
+    if len(found) > 1:
         listed = ", ".join(run.name for run in found[:3]) + (" ..." if len(found) > 3 else "")
-        raise InputError(f"run {name!r}: " + (f"several have this in their name: {listed}" if found else "unknown"))
+        raise InputError(f"run {name!r}: several have this in their name: {listed}")
     return found[0]

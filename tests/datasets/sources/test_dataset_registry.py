@@ -79,8 +79,8 @@ def test_a_config_may_name_any_dataset_and_the_data_folder_decides(tmp_path: Pat
     config = RunConfig(data=DataConfig(dataset="hospitl"))
     (tmp_path / "hospital.beton.json").touch()
     message = (
-        f"data.dataset = 'hospitl' is unknown: it is not registered, and {tmp_path} holds no hospitl.beton; "
-        f"did you mean hospital? known: {', '.join(DATASETS)}, hospital"
+        f"data.dataset = 'hospitl' is unknown: it is not registered, and {tmp_path} (--data-dir) holds no "
+        f"hospitl.beton; did you mean hospital? known: {', '.join(DATASETS)}, hospital"
     )
     for look in (RuntimeConfig(data_dir=tmp_path).beton_for, lambda name: dataset_facts(tmp_path, [name])):
         with pytest.raises(InputError) as caught:

@@ -14,12 +14,15 @@ import pytest
 from grid_stand_in import small_runs
 from in_process_cli import rendered, run_cli, run_json
 
+from datasets.errors import InputError
 from datasets.files import write_json
 from datasets.logging_setup import set_up_logging
+from harness.config import DataConfig, RunConfig
 from harness.runs.folder import RunFolder
-from launch.cli.grid.submit import conclude
+from launch.cli.grid.submit import conclude, find_one
 from launch.executors.base import Outcome
 from launch.executors.prepare import TrainCommand
+from launch.grids.grid import GridRun
 from launch.grids.registry import load_grid
 from launch.plan.cost import estimate
 from launch.plan.decide import decide
@@ -312,3 +315,22 @@ def test_a_fifo_in_a_run_folder_flags_that_run_alone(
     states = {run["name"]: run["state"] for run in document["runs"]}
     assert states.pop(first.name) == "damaged"
     assert set(states.values()) == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("small_1k", "several have this in their name: small_1k_r0, small_1k_r1"),
+        ("small_1k_r2", "no run of the grid has this in its name; did you mean small_1k_r"),
+        ("x", "no run of the grid has this in its name; see cxr grid plan"),
+    ],
+)
+def test_a_name_that_is_not_one_run_is_refused(name: str, told: str) -> None:
+    data = DataConfig(dataset="chexpert", subset="1k")
+    runs = [
+        GridRun(name=f"small_1k_r{seed}", kind="repetition", config=RunConfig(data=data, seed=seed))
+        for seed in range(2)
+    ]
+    assert find_one(runs, "small_1k_r1") is find_one(runs, runs[1].run_id) is runs[1]
+    with pytest.raises(InputError, match=f"^run '{name}': {told}"):
+        find_one(runs, name)
