@@ -120,7 +120,7 @@ def test_lists_of_commands_fit_a_narrow_terminal(
     assert called(*page.split(), "--help") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if len(line) > 40] == []
-    assert "  grid submit    run a grid's missing" in lines
+    assert any(line.startswith("  grid submit  ") for line in lines)
 
 
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
