@@ -7,7 +7,10 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # read as numpy is loaded
 
-from datasets.convert.worker import warm_up
+from datasets.loading.threads import gc_paused
 
-warm_up()
+with gc_paused():
+    from datasets.convert.worker import warm_up
+
+    warm_up()
 gc.freeze()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 
 import kornia_rs
 import numpy as np
 from PIL import Image
+from zlib_ng import zlib_ng
 
 from datasets.images import ImageError, ImageWarning
 
@@ -54,7 +54,7 @@ def read_header(data: bytes) -> PngHeader:
         name = kind.decode("ascii", "replace")
         if end > len(data):
             raise ImageError(f"truncated PNG: chunk {name} ends beyond the file")
-        if zlib.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+        if zlib_ng.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise ImageError(f"damaged PNG: chunk {name} fails its checksum")
         if kind == b"eXIf":
             exif = data[position + 8 : end - 4]
