@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -90,17 +91,24 @@ def as_json(value: Any) -> str:
 
 def read_file(path: Path) -> bytes:
     """Read a file's bytes; one clear error when it is absent or cannot be read."""
+    return _read(regular(path))
+
+
+def _read(path: Path) -> bytes:
     try:
-        return regular(path).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def read_json(path: Path, *, unique_keys: bool = False) -> Any:
     """Read a JSON file; one clear error when it is absent, not JSON or, with ``unique_keys``, gives a key twice."""
-    data, hook = read_file(path), _unique if unique_keys else None
+    return _parsed(path, read_file(path), _WITH_UNIQUE_KEYS if unique_keys else _DECODER)
+
+
+def _parsed(path: Path, data: bytes, decoder: json.JSONDecoder) -> Any:
     try:
-        return json.loads(data, object_pairs_hook=hook, parse_int=_whole)
+        return decoder.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except RecursionError:
         raise InputError(f"{path}: not a JSON file (nested too deep)") from None
     except ValueError as error:
@@ -121,6 +129,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+_DECODER = json.JSONDecoder(parse_int=_whole)
+_WITH_UNIQUE_KEYS = json.JSONDecoder(parse_int=_whole, object_pairs_hook=_unique)
+
+
 def read_toml(path: Path, what: str = "") -> dict[str, Any]:
     """Read a TOML file, with or without a byte order mark; ``what`` names it in messages.
 
@@ -139,9 +151,13 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON object, or one clear error; empty when there is no such file."""
-    if not path.exists():
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    value = read_json(path)
+    except OSError:
+        is_regular = False
+    value = _parsed(path, _read(path), _DECODER) if is_regular else read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

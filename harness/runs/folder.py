@@ -97,7 +97,9 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None while it is not done."""
-        return _checked(self.result_file) if self.result_file.exists() else None
+        file = self.result_file
+        values = _checked(file)
+        return values if values or file.exists() else None
 
     def finished_result(self) -> dict[str, Any]:
         """The result of a finished run.
