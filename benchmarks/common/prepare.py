@@ -26,8 +26,8 @@ LABELS = tuple(f"label {number}" for number in range(14))
 PNG_COMPRESSION = 1
 
 
-def source_pngs(images: Path | None, folder: Path, *, limit: int) -> list[Path]:
-    """The first ``limit`` PNG files below ``images``, or made-up ones written below ``folder``.
+def source_pngs(images: Path | None, folder: Path, *, limit: int, size: int = PHANTOM_SIZE) -> list[Path]:
+    """The first ``limit`` PNG files below ``images``, or made-up ones of ``size`` px written below ``folder``.
 
     Raises:
         InputError: if there is no PNG.
@@ -36,7 +36,7 @@ def source_pngs(images: Path | None, folder: Path, *, limit: int) -> list[Path]:
         from datasets.phantom.write import write_phantom
 
         patients = max(5, min(PHANTOM_PATIENTS, limit))
-        write_phantom(folder / "phantom", ["chestxray14"], patients=patients, seed=0, size=PHANTOM_SIZE, workers=None)
+        write_phantom(folder / "phantom", ["chestxray14"], patients=patients, seed=0, size=size, workers=None)
         images = folder / "phantom"
     found = sorted(path.resolve() for path in images.rglob("*") if path.suffix.lower() == ".png")
     if not found:

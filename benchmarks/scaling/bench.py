@@ -81,7 +81,8 @@ class BenchScaling(PicturesBench):
         points = self.points(usable_cores())
         cores = max(point.workers for point in points)
         with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
-            source_pngs(self.images, Path(name), limit=self.samples)
+            # Pages alone are read here, so that made-up radiographs need not be larger.
+            source_pngs(self.images, Path(name), limit=self.samples, size=max(point.size for point in points))
             images = self.images or Path(name) / "phantom"
             made: dict[int, Pictures] = {}
             for size in sorted({point.size for point in points}):
