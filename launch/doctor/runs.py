@@ -31,7 +31,8 @@ def check_runs(runs_dir: Path, data_dir: Path) -> Iterator[Finding]:
         folder = RunFolder(path)
         try:
             config = folder.config()
-            hashes[config.run_id] = folder.provenance().get("content_hash")
+            # Of two folders of a run, one may not have begun.
+            hashes[config.run_id] = folder.provenance().get("content_hash") or hashes.get(config.run_id)
             status = folder.status()
         except InputError as error:
             yield warn("runs", str(error), f"move {path} away, or copy it again whole")
@@ -43,7 +44,8 @@ def check_runs(runs_dir: Path, data_dir: Path) -> Iterator[Finding]:
             what = f"{path.name} failed: {status.get('error')}"
             yield warn("runs", what, "mend what it says; the same cxr train, or cxr grid retry, goes on")
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    yield ok("runs", f"{len(configs):,} runs in {runs_dir}: {states}")
+    twice = f", {counts.total():,} folders" if counts.total() > len(configs) else ""
+    yield ok("runs", f"{len(configs):,} runs in {runs_dir}{twice}: {states}")
     yield from _check_leaks(configs, hashes, data_dir)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,9 @@ def test_runs_that_failed_or_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert troubles(found)[0][1].startswith(f"{tmp_path / 'broken' / 'config.json'}: not a JSON file")
     assert troubles(found)[1][1] == f"{tiny_config().run_id} failed: the disk is full"
     assert f"2 runs in {tmp_path}: 1 done, 1 failed" in [finding.what for finding in found]
+    shutil.copytree(tmp_path / tiny_config().run_id, tmp_path / "again")
+    found = list(check_runs(tmp_path, tmp_path))
+    assert f"2 runs in {tmp_path}, 3 folders: 1 done, 2 failed" in [finding.what for finding in found]
 
 
 def test_a_root_names_missing_and_damaged_files(tmp_path: Path) -> None:
