@@ -535,13 +535,13 @@ class RunConfig(KnownKeysOnly):
         check(network.image_size in (None, size), words)
         return dataclasses.replace(network, image_size=size)
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """SHA-256 of the whole config and the schema version."""
         text = f'{{"config": {as_json_text(self, sort_keys=True)}, "schema": {SCHEMA_VERSION}}}'
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @cached_property
+    @property
     def name(self) -> str:
         """Readable name: dataset, subset, init, method, network, seed."""
         net = NETWORKS[self.network.name].short_name

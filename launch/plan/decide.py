@@ -14,7 +14,7 @@ Action = Literal["skip", "run", "wait", "blocked"]
 NAMES_SHOWN = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """What is to be done about one run, and why."""
 
