@@ -33,6 +33,8 @@ SCALED = ("raw_float32", "raw_uint8", "jpeg_uint8", "opencv_pages")
 COLD = ("raw_pages", "raw_float32", "opencv_pages")
 """What reads files that are not in the cache."""
 START_S, EPOCH_S = 300.0, 900.0
+DRAWN_SIZE = 256
+"""Shorter side of made-up radiographs in pixels, where no page is larger."""
 
 
 class Point(NamedTuple):
@@ -74,15 +76,16 @@ class BenchScaling(PicturesBench):
         for name in ("sizes", "batch_sizes", "workers"):
             if min(getattr(self, name), default=1) <= 0:
                 raise InputError(f"--{name.replace('_', '-')}: every number must be above 0")
-        from benchmarks.common.prepare import prepare, source_pngs
+        from benchmarks.common.prepare import PHANTOM_SIZE, prepare, source_pngs
 
         about = {"kind": "scaling", "note": NOTE, **describe(), "made_up": self.images is None}
         about |= chosen(self, "size", "batch_size", "samples", "seconds", "rounds")
         points = self.points(usable_cores())
         cores = max(point.workers for point in points)
         with tempfile.TemporaryDirectory(prefix="cxr-bench-") as name:
-            # Pages alone are read here, so that made-up radiographs need not be larger.
-            source_pngs(self.images, Path(name), limit=self.samples, size=max(point.size for point in points))
+            # Pages alone are read here, so that made-up radiographs need not be much larger.
+            drawn = min(max(DRAWN_SIZE, *(point.size for point in points)), PHANTOM_SIZE)
+            source_pngs(self.images, Path(name), limit=self.samples, size=drawn)
             images = self.images or Path(name) / "phantom"
             made: dict[int, Pictures] = {}
             for size in sorted({point.size for point in points}):
