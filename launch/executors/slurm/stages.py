@@ -59,7 +59,7 @@ def make_stages(
     groups: dict[tuple[ProfilePlace, int, tuple[str, ...], frozenset[str]], list[GridRun]] = defaultdict(list)
     for run in sorted(ordered, key=lambda run: -priority.get(run.run_id, 0.0)):
         run_id = run.run_id
-        groups[places[run_id], levels[run_id], open_needs[run_id], frozenset(dependants[run_id])].append(run)
+        groups[places[run_id], levels[run_id], open_needs[run_id], frozenset(dependants.get(run_id, ()))].append(run)
     for (place, level, needs, _), members in groups.items():
         parts = chunks(members, place.cluster.runs_in_job)
         stages[level] += [Task(runs=tuple(part), place=place, needs=needs) for part in parts]
