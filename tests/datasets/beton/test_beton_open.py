@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,19 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as handle:
         handle.seek(offset)
         handle.write(data)
+
+
+def test_reading_the_samples_starts_no_thread(original: Path) -> None:
+    code = f"""
+import os, pathlib
+import pyarrow.parquet
+from datasets.beton.reader import Beton
+beton = Beton.open(pathlib.Path({str(original)!r}))
+before = len(os.listdir("/proc/self/task"))
+print(beton.count_patients(list(range(10))), len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split()[1:] == ["0"], "a thread of Arrow's may abort a process that ends; " + done.stderr
 
 
 def test_gather_and_page_are_the_same_pixels(original: Path) -> None:
