@@ -23,18 +23,11 @@ def fit(gray: np.ndarray, size: int, resize: Resize = "shorter") -> np.ndarray:
 
     The result equals torchvision's ``Resize(size)`` and ``CenterCrop(size)`` on a PIL image bit for bit, which is
     what the paper's reference code runs. Enlarging uses the same filter.
-
-    Enlarging is left to Pillow, and so are images that lose over twice as many rows as columns: Pillow 13 filters
-    their columns before their rows.
     """
     if resize not in get_args(Resize):
         raise ValueError(f"resize = {resize!r} is unknown; known: {', '.join(get_args(Resize))}")
     height, width = gray.shape
     scaled_height, scaled_width, top, left = _placement(height, width, size, resize)
-    if 0 <= height - scaled_height <= 2 * (width - scaled_width):
-        from datasets.images.shrink import shrink  # numba, which those that only name a way to resize do not need
-
-        return shrink(np.ascontiguousarray(gray), (scaled_height, scaled_width), (top, left), size)
     scaled = np.asarray(Image.fromarray(gray).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(scaled[top : top + size, left : left + size])
 
