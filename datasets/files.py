@@ -55,7 +55,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path``; on success flush it to disk and rename it to ``path``, else remove it."""
     path = output_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not by the process's number: two containers on two nodes may have the same.
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     try:
         yield partial
         sync(partial)
