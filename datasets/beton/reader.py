@@ -128,8 +128,8 @@ class Beton:
         # Checked before it is parsed: what the parser makes of altered bytes is anyone's guess.
         if hashlib.sha256(table).hexdigest() != self.sidecar.file.samples_sha256:
             raise InputError(f"{path}: does not belong to {self.path.name} or was altered; {AGAIN}")
-        # Not pq.read_table, which imports datasets and with them pandas. Not with Arrow's threads: one of them may let
-        # go of ``table`` as the interpreter ends, and the process is then aborted.
+        # Not pq.read_table, which imports datasets and with them pandas. Not with Arrow's threads: one of them may
+        # let go of ``table`` as the interpreter ends, and the process is then aborted.
         encoded = ["split"] if columns else None
         with pq.ParquetFile(pa.BufferReader(table), read_dictionary=encoded) as parquet:
             return parquet.read(columns=columns, use_threads=False)

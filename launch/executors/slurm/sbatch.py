@@ -83,8 +83,8 @@ def render(num_jobs: int, cluster: ClusterConfig, folder: Path, name: str) -> st
 def _executor(num_jobs: int, cluster: ClusterConfig, folder: Path, parameters: Mapping[str, Any]) -> tuple[Any, str]:
     """Return submitit's executor for one array, and what each of its tasks starts.
 
-    Its public ``submit`` writes a file for each job, which takes most of the time of queuing thousands; so its methods
-    that write and submit the batch file are called by themselves.
+    Its public ``submit`` writes a file for each job, which takes most of the time of queuing thousands; so its
+    methods that write and submit the batch file are called by themselves.
     """
     import submitit
 
