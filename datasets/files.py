@@ -75,9 +75,12 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees either the old file or the new one whole."""
+    """Write ``text`` to ``path`` so that a reader sees either the old file or the new one whole.
+
+    What is no character, such as a part of a file name that is not UTF-8, is written as ``\\udc80``.
+    """
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_subset_of_each_part_is_that_of_the_part_alone(mix: MixedBeton) -> Non
     for subset, said in (
         ("7", r"subset 7 of split train; expected one of train as 1k\+full"),
         ("7+13", "a_clinic.beton: subset 13 of split train, which has 12 images"),
-        ("x+full", "subset 'x' is unknown"),
+        ("x+full", "subset = 'x' is unknown"),
     ):
         with pytest.raises(InputError, match=said):
             mix.indices("train", subset)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fuzzed_child import Feed, changed, damaged, fuzzed
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from in_process_cli import rendered
 from report_fixtures import student, write_run
@@ -79,6 +79,11 @@ FILES = (*JSON_FILES, "metrics.jsonl", "predictions.parquet")
 CONTENTS = {name: (TEMPLATE / BAD.run_id / name).read_bytes() for name in FILES}
 
 
+NO_CHARACTER = json.dumps(
+    json.loads(CONTENTS["provenance.json"]) | {"git": {"commit": "\ud800", "dirty": False}}
+).encode()
+
+
 def damaged_file(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, bytes]]:
     return st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), damaged([CONTENTS[name]])))
 
@@ -117,5 +122,6 @@ def test_odd_values_are_read(reader: Feed, given: tuple[str, bytes]) -> None:
 
 @settings(EXAMPLES, max_examples=8)
 @given(given=damaged_file(FILES) | odd_file())
+@example(given=("provenance.json", NO_CHARACTER))
 def test_a_report_of_the_other_runs_is_written(reporter: Feed, given: tuple[str, bytes]) -> None:
     reporter(given)
