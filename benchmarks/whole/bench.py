@@ -16,7 +16,7 @@ from datasets.errors import InputError
 from datasets.files import read_json
 from datasets.loading.threads import usable_cores
 
-MINUTES = {"loader": 6, "convert": 8, "scaling": 6, "result": 6, "first_batch": 2, "step": 20, "node": 30, "grid": 10}
+MINUTES = {"loader": 12, "convert": 8, "scaling": 6, "result": 6, "first_batch": 2, "step": 20, "node": 30, "grid": 2}
 """About how long each takes on two cores; its name is that of its JSON file."""
 WITHOUT_IMAGES = ("node", "grid")
 GPU_ONLY = ("node",)
