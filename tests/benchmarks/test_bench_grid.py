@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.grids import made_up
 from benchmarks.grids.bench import BenchGrid, grid_ratios
 from benchmarks.grids.fake_slurm import num_calls, write_commands
 from benchmarks.grids.made_up import made_up_grid, write_run_folders
@@ -27,7 +28,8 @@ def test_a_made_up_grid_begins_as_the_papers_and_has_the_asked_size() -> None:
     assert Counter(run.kind for run in grid.runs) == {"prerequisite": 3, "search": 128, "repetition": 369}
 
 
-def test_the_folders_are_what_they_are_said_to_be(tmp_path: Path) -> None:
+def test_the_folders_are_what_they_are_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up, "MOST_NAMES", 100)
     grid = made_up_grid(331)  # 131 prerequisites and searches, ten times the twenty parts
     write_run_folders(grid, tmp_path / "runs")
     found = read_states(grid.runs, tmp_path / "runs", {})
@@ -38,6 +40,7 @@ def test_the_folders_are_what_they_are_said_to_be(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / grid.runs[0].run_id
     assert {path.name for path in folder.iterdir()} == {"config.json", "metrics.jsonl", "result.json", "status.json"}
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 128
+    assert max(path.stat().st_nlink for path in (tmp_path / "runs").glob("metrics_*.jsonl")) <= 101
 
 
 def test_the_recorded_slurm_gives_numbers_and_keeps_the_queue(tmp_path: Path) -> None:
