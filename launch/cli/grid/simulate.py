@@ -11,7 +11,7 @@ from typing import Any
 from datasets.errors import InputError
 from launch.cli.grid.plan import GridOptions, print_json
 from launch.plan.tables import hours_of, make_table, plural, print_tables
-from launch.ranges import Count, Positive
+from launch.ranges import Amount, Count, Positive
 from launch.simulation.engine import Spread, Summary, summarise
 from launch.simulation.model import Allocation, SimulatedRun, runs_left
 
@@ -35,32 +35,32 @@ class Simulate(GridOptions):
 
     gpus: tuple[int, ...] = (1, 2, 4, 8, 16)
     """Sizes of the allocation, a row for each."""
-    gpus_per_node: int = 1
+    gpus_per_node: Count = 1
     """A failure ends all runs of its node."""
     images_per_s: Positive | None = None
     """As grid plan takes it."""
     from_scratch: bool = False
     """Count no run as done."""
-    runs_per_gpu: int = 1
+    runs_per_gpu: Count = 1
     """Runs that share a GPU."""
     sharing_gain: float = 0.0
     """What each further run on a GPU adds to the work of one: 0 where one fills it, 1 where they share without
     loss."""
-    failures_per_gpu_hour: float = 0.0
+    failures_per_gpu_hour: Amount = 0.0
     """Of GPU or node, without notice: back to the last checkpoint."""
-    preemptions_per_gpu_hour: float = 0.0
+    preemptions_per_gpu_hour: Amount = 0.0
     """With notice, on which runs save."""
     no_notice: bool = False
     """Preemptions come without notice too."""
     checkpoint_min: float = 10.0
     """Minutes between checkpoints; cxr train saves every 10."""
-    time_limit_h: float | None = None
+    time_limit_h: Positive | None = None
     """Time limit of a job in hours; at it a run saves and is queued again."""
-    queue_wait_min: float = 0.0
+    queue_wait_min: Amount = 0.0
     """Minutes in the queue before each start."""
-    start_min: float = 0.0
+    start_min: Amount = 0.0
     """Minutes from a start to the first step."""
-    away_min: float = 0.0
+    away_min: Amount = 0.0
     """Minutes for which a GPU is gone after a failure or a preemption."""
     seeds: Count = 21
     """Replays of each size."""
