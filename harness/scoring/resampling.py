@@ -7,6 +7,7 @@ gives the same values with how often each image was drawn as ``sample_weight``, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,18 @@ present bin the difference of targets and probabilities, with its square over al
 Array = Any
 
 
+@lru_cache(maxsize=1)
 def draw_patients(num_patients: int, resamples: int, seed: int) -> np.ndarray:
-    """(P, B) uint16: how often each patient stands in each resample."""
+    """(P, B) uint16: how often each patient stands in each resample; not to be written to, since it is kept.
+
+    Hundreds of runs of one test split are scored one after another, all on the same draws.
+    """
     generator = np.random.default_rng((seed, num_patients))
     counts = np.empty((num_patients, resamples), np.uint16)
     for draw in range(resamples):
         chosen = generator.integers(0, num_patients, num_patients)
         counts[:, draw] = np.bincount(chosen, minlength=num_patients)
+    counts.flags.writeable = False
     return counts
 
 

@@ -1,7 +1,7 @@
 """Run loaders of the benchmark one after another, as ``benchmarks.common.worker`` does each in its own process.
 
 ``peer_batches.py PICTURES.json OUT.npz NAME...`` keeps an image of a batch of each, and prints by name the images/s
-of a short measurement, or why there is none.
+of a second, or why there is none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,25 @@ import numpy as np
 
 from benchmarks.common.contenders import LOADERS
 from benchmarks.common.pictures import Pictures
-from benchmarks.common.timing import EPOCH_STARTS, measure
+from benchmarks.common.timing import EPOCH_STARTS
 
-SECONDS = 0.05
+SECONDS = 1.0
 
 
 def image_and_rate(name: str, pictures: Pictures) -> tuple[np.ndarray, float]:
-    """The first image of a batch that comes after a measurement."""
+    """An image of the last batch of a second that begins with the first one; epochs begin and end in it."""
     contender = next(one for one in LOADERS if one.name == name)
     if contender.centred:
         pictures = replace(pictures, angles=(0.0, 0.0))
     module = importlib.import_module(f"benchmarks.peers.{contender.peer}")
     batches: Any = module.batches(pictures, **contender.options)
-    images, seconds = measure(batches, seconds=SECONDS, workers=pictures.workers)
-    batch = next(batches)
-    while batch is EPOCH_STARTS:
+    next(batches)
+    images, started = 0, time.perf_counter()
+    while images == 0 or time.perf_counter() < started + SECONDS:
         batch = next(batches)
-    return np.asarray(batch)[-1].copy(), images / seconds
+        if batch is not EPOCH_STARTS:
+            images, image = images + len(batch), batch
+    return np.asarray(image)[-1].copy(), images / (time.perf_counter() - started)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from harness.runs.lock import LOCK_NAME, RunLock, is_locked, sole_writer
 from harness.runs.metrics_log import MetricsLog
 from launch.executors.process import RunProcess
 
-CONFIG = tiny_config(epochs=2)
+CONFIG, SHORT = tiny_config(epochs=2), tiny_config(epochs=1)
 
 
 @contextmanager
@@ -82,10 +82,10 @@ def test_a_grids_training_takes_over_the_lock_that_the_grid_holds(
 ) -> None:
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    folder = RunFolder(tmp_path / CONFIG.run_id)
+    folder = RunFolder(tmp_path / SHORT.run_id)
     lock = RunLock.acquire(folder.path)
     assert lock is not None
-    process = RunProcess.start(command(CONFIG, tiny_beton, tmp_path, *options), folder, lock)
+    process = RunProcess.start(command(SHORT, tiny_beton, tmp_path, *options), folder, lock)
     lock.release()
     assert is_locked(folder.path)
     while (status := process.poll()) is None:
