@@ -26,10 +26,11 @@ from harness.evaluation.predictions_file import (
     write_predictions,
 )
 from harness.networks import network_with
-from harness.runs.checkpoint import load_weights, weights_hash
+from harness.runs.checkpoint import WEIGHTS_NAME, load_weights, weights_hash
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer_of_all
 from harness.runs.runtime import RuntimeConfig
+from harness.weights.weight_files import check_owner
 
 
 def write_calibration(
@@ -77,6 +78,7 @@ def complete_run(
     result = folder.finished_result()
     config = folder.config()
     tensors, metadata = load_weights(folder.best_dir)
+    check_owner(config, metadata, folder.best_dir / WEIGHTS_NAME)
     hashes = {"content_hash": str(result.get("content_hash")), "weights_hash": weights_hash(tensors)}
     if result.get("weights_hash") not in (None, hashes["weights_hash"]):
         raise InputError(f"{folder.best_dir}: these weights are not those of {folder.result_file.name}")

@@ -71,14 +71,23 @@ def read_run(run: RunConfig, folder: RunFolder) -> SourceWeights:
     result = folder.finished_result()
     path = folder.best_dir / WEIGHTS_NAME
     tensors, metadata = load_weights(folder.best_dir)
-    for key, value in {"run_id": run.run_id, "network": run.network.name, "scope": run.network.scope}.items():
-        if metadata.get(key) != value:
-            raise InputError(f"{path}: metadata {key} = {metadata.get(key)!r}, but the run's config says {value!r}")
+    check_owner(run, metadata, path)
     check_tensors(tensors, run.network, path, expected=f"the weights of a {run.network.name}")
     labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
     if result.get("weights_hash") not in (None, weights_hash(tensors)):
         raise InputError(f"{path}: not the weights that {folder.result_file} was computed with; train the run anew")
     return SourceWeights(run.network, tensors, f"run {run.run_id}", labels)
+
+
+def check_owner(run: RunConfig, metadata: Mapping[str, str], path: Path) -> None:
+    """Refuse a file of weights that another run wrote, or this one before its config was changed.
+
+    Raises:
+        InputError: naming what its metadata says otherwise.
+    """
+    for key, value in {"run_id": run.run_id, "network": run.network.name, "scope": run.network.scope}.items():
+        if metadata.get(key) != value:
+            raise InputError(f"{path}: metadata {key} = {metadata.get(key)!r}, but the run's config says {value!r}")
 
 
 def check_tensors(tensors: Tensors, network: NetworkConfig, path: Path, *, expected: str) -> None:

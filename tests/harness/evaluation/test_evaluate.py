@@ -18,8 +18,10 @@ from datasets.beton.reader import Beton
 from datasets.beton.sidecar import read_sidecar, write_sidecar
 from datasets.errors import InputError
 from datasets.files import read_json, write_json
+from harness.evaluation.complete import complete_run
 from harness.evaluation.evaluate import evaluate_run, shared_labels
 from harness.evaluation.metrics import score
+from harness.export.saved_model import open_model
 from harness.runs.folder import RunFolder
 from harness.training.preflight import check_labels
 from launch.cli import main
@@ -76,6 +78,21 @@ def test_a_run_without_a_checkpoint_is_refused(finished_run: FinishedRun, tmp_pa
     (tmp_path / "config.json").write_bytes(finished_run.folder.config_file.read_bytes())
     with pytest.raises(InputError, match="no checkpoint there; train the run first"):
         evaluate_run(RunFolder(tmp_path), "test", finished_run.runtime)
+
+
+def test_a_run_whose_config_was_changed_afterwards_is_refused(finished_run: FinishedRun, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(finished_run.folder.path, tmp_path / "copy"))
+    document = json.loads(folder.config_file.read_text())
+    document["config"]["data"]["subset"] = "full"
+    folder.config_file.write_text(json.dumps(document))
+    said = rf"metadata run_id = '{finished_run.config.run_id}', but the run's config says 'chestxray14_full_"
+    for read in (
+        lambda: evaluate_run(folder, "test", finished_run.runtime),
+        lambda: complete_run(folder, finished_run.runtime),
+        lambda: open_model(folder.path),
+    ):
+        with pytest.raises(InputError, match=said):
+            read()
 
 
 def test_the_command_prints_a_table_or_json_alone(
