@@ -38,7 +38,7 @@ NOTE = (
 class BenchConvert(PicturesBench):
     """Measure the conversion of PNG and of large JPEG files beside the usual decoders, in turns.
 
-    Also the time and memory to open tables of MIMIC-CXR's size. About four minutes a round on two cores.
+    Also the time and memory to open tables of MIMIC-CXR's size. About five minutes a round on two cores.
 
     For example:
         cxr bench convert --images data/pngs --out benchmarks

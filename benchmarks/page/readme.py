@@ -37,7 +37,7 @@ def speed(folder: Path) -> str:
         f"{_beside(convert, 'ours_png_all')}; of 2544 x 3056 JPEGs with all workers: "
         f"{_beside(convert, 'ours_reduced_all')}",
         _first_batch(folder / "first_batch.json"),
-        *(_steps(path) for path in sorted(folder.glob("step-*.json"))[:1]),
+        *map(_steps, _newest_on_a_gpu(folder)),
     ]
     about = read_json(folder / "loader.json")["environment"]
     head = (
@@ -85,10 +85,16 @@ def _first_batch(path: Path) -> str:
     return "first batch of a second start: " + ("not measured" if found is None else f"after {found:.1f} s")
 
 
+def _newest_on_a_gpu(folder: Path) -> list[Path]:
+    """The newest measurement of steps on a GPU, if there is one."""
+    abouts = {path: read_json(path)["environment"] for path in folder.glob("step*.json")}
+    found = [(about["date"], path) for path, about in abouts.items() if about["gpu"]]
+    return [max(found)[1]] if found else []
+
+
 def _steps(path: Path) -> str:
     """Whole steps of attention transfer of DenseNet-121 on a GPU."""
-    measured = read_json(path)
-    about, rows = measured["environment"], _rows(path)
+    about, rows = read_json(path)["environment"], _rows(path)
     names = {loop: f"attention_transfer_121 {loop} whole step" for loop in STEPS}
     rates = ", ".join(
         f"{title} {rows[names[loop]]['images_per_s']:,.0f}" for loop, title in STEPS.items() if names[loop] in rows

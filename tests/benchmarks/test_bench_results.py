@@ -213,3 +213,14 @@ def test_readme_names_the_fastest_peer_of_the_same_work(tmp_path: Path) -> None:
         in text
     )
     assert "conversion" in text.lower() and "on one core: not measured" in text and "old" not in text
+
+
+def test_readme_names_the_steps_of_the_newest_gpu_and_of_no_cpu(tmp_path: Path) -> None:
+    write_results(measured("loader", [row("raw_float32", 9.0, ours=True)], {}), tmp_path)
+    assert "whole steps" not in speed(tmp_path).lower()
+    for name, gpu, date in (("", None, "2026-12-03"), ("-new", "H200", "2026-12-02"), ("-old", "old", "2026-12-01")):
+        about = {"date": date, "gpu": gpu, "precision": "bf16", "versions": {"torch": "2.14.1"}}
+        rows = [{"name": "attention_transfer_121 ours whole step", "images_per_s": 1234.0, "title": "ours"}]
+        write_json(tmp_path / f"step{name}.json", {"environment": about, "rows": rows})
+    said = "Whole steps of attention transfer, DenseNet-121, bf16, on an H200 with torch 2.14.1: ours 1,234.\n"
+    assert said in speed(tmp_path)
