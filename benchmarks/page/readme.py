@@ -87,8 +87,8 @@ def _first_batch(path: Path) -> str:
 
 def _newest_on_a_gpu(folder: Path) -> list[Path]:
     """The newest measurement of steps on a GPU, if there is one."""
-    abouts = {path: read_json(path)["environment"] for path in folder.glob("step*.json")}
-    found = [(about["date"], path) for path, about in abouts.items() if about["gpu"]]
+    environments = {path: read_json(path)["environment"] for path in folder.glob("step*.json")}
+    found = [(about["date"], path) for path, about in environments.items() if about["gpu"]]
     return [max(found)[1]] if found else []
 
 

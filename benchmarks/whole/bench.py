@@ -16,8 +16,16 @@ from datasets.errors import InputError
 from datasets.files import read_json
 from datasets.loading.threads import usable_cores
 
-MINUTES = {"loader": 14, "convert": 16, "scaling": 5, "result": 4, "first_batch": 2}
-MINUTES |= {"step": 18, "node": 30, "grid": 2}
+MINUTES = {
+    "loader": 14,
+    "convert": 16,
+    "scaling": 5,
+    "result": 4,
+    "first_batch": 2,
+    "step": 18,
+    "node": 30,
+    "grid": 2,
+}
 """About how long each takes on two cores; its name is that of its JSON file."""
 WITHOUT_IMAGES = ("node", "grid")
 GPU_ONLY = ("node",)

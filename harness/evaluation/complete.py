@@ -26,11 +26,11 @@ from harness.evaluation.predictions_file import (
     write_predictions,
 )
 from harness.networks import network_with
-from harness.runs.checkpoint import WEIGHTS_NAME, load_weights, weights_hash
+from harness.runs.checkpoint import weights_hash
 from harness.runs.folder import RunFolder
 from harness.runs.lock import sole_writer_of_all
 from harness.runs.runtime import RuntimeConfig
-from harness.weights.weight_files import check_owner
+from harness.weights.weight_files import read_best
 
 
 def write_calibration(
@@ -77,8 +77,7 @@ def complete_run(
     """
     result = folder.finished_result()
     config = folder.config()
-    tensors, metadata = load_weights(folder.best_dir)
-    check_owner(config, metadata, folder.best_dir / WEIGHTS_NAME)
+    tensors, metadata = read_best(config, folder)
     hashes = {"content_hash": str(result.get("content_hash")), "weights_hash": weights_hash(tensors)}
     if result.get("weights_hash") not in (None, hashes["weights_hash"]):
         raise InputError(f"{folder.best_dir}: these weights are not those of {folder.result_file.name}")

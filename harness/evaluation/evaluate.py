@@ -19,10 +19,10 @@ from harness.devices.accelerator import Accelerator, loader_threads, make_accele
 from harness.evaluation.inference import Predictions, predict
 from harness.evaluation.metrics import score
 from harness.networks import Network, network_with
-from harness.runs.checkpoint import WEIGHTS_NAME, best_epoch, load_weights
+from harness.runs.checkpoint import best_epoch
 from harness.runs.folder import RunFolder
 from harness.runs.runtime import RuntimeConfig
-from harness.weights.weight_files import check_owner
+from harness.weights.weight_files import read_best
 
 EVAL_BATCH_SIZES = {"cpu": 64, "cuda": 256}
 """Images per process in one forward pass without gradients, by the device's type; they change no score. A GPU is not
@@ -59,8 +59,7 @@ def evaluate_run(
             network's.
     """
     config = folder.config()
-    tensors, metadata = load_weights(folder.best_dir)
-    check_owner(config, metadata, folder.best_dir / WEIGHTS_NAME)
+    tensors, metadata = read_best(config, folder)
     outputs = tuple(json.loads(metadata["labels"]))
     beton = open_beton(runtime.beton_for(dataset or config.data.dataset))
     if dataset is None:

@@ -14,9 +14,9 @@ from datasets.sources.registry import beton_files
 from harness.config import RunConfig
 from harness.evaluation.calibration import Calibration
 from harness.networks import Network
-from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, load_weights, read_weights, weights_hash
+from harness.runs.checkpoint import WEIGHTS_NAME, Tensors, read_weights, weights_hash
 from harness.runs.folder import RunFolder
-from harness.weights.weight_files import SourceWeights, check_owner, check_tensors, read_labels
+from harness.weights.weight_files import SourceWeights, check_tensors, read_best, read_labels
 
 PREPROCESSING_NAME = "preprocessing.json"
 """Its presence tells an exported folder from a run folder."""
@@ -62,8 +62,7 @@ def open_model(path: Path, *, beton: Path | None = None) -> SavedModel:
         preprocessing = parse_as(Preprocessing, settings, where=f"{path / PREPROCESSING_NAME}: settings")
         precision, found = str(metadata.get("precision", "fp32")), None
     else:
-        tensors, metadata = load_weights(RunFolder(path).best_dir)
-        check_owner(config, metadata, RunFolder(path).best_dir / WEIGHTS_NAME)
+        tensors, metadata = read_best(config, RunFolder(path))
         preprocessing, found = _preprocessing_of_run(path, beton)
         precision = str(RunFolder(path).provenance().get("precision", "fp32"))
     check_tensors(tensors, config.network, path, expected=f"the weights of a {config.network.name}")

@@ -70,8 +70,7 @@ def read_run(run: RunConfig, folder: RunFolder) -> SourceWeights:
         )
     result = folder.finished_result()
     path = folder.best_dir / WEIGHTS_NAME
-    tensors, metadata = load_weights(folder.best_dir)
-    check_owner(run, metadata, path)
+    tensors, metadata = read_best(run, folder)
     check_tensors(tensors, run.network, path, expected=f"the weights of a {run.network.name}")
     labels = read_labels(metadata.get("labels"), len(tensors["classifier.weight"]), path)
     if result.get("weights_hash") not in (None, weights_hash(tensors)):
@@ -79,15 +78,18 @@ def read_run(run: RunConfig, folder: RunFolder) -> SourceWeights:
     return SourceWeights(run.network, tensors, f"run {run.run_id}", labels)
 
 
-def check_owner(run: RunConfig, metadata: Mapping[str, str], path: Path) -> None:
-    """Refuse a file of weights that another run wrote, or this one before its config was changed.
+def read_best(run: RunConfig, folder: RunFolder) -> tuple[Tensors, dict[str, str]]:
+    """Tensors and metadata of the best checkpoint of a run, finished or not.
 
     Raises:
-        InputError: naming what its metadata says otherwise.
+        InputError: when there is none, or another run wrote it, or this one before its config was changed.
     """
+    tensors, metadata = load_weights(folder.best_dir)
     for key, value in {"run_id": run.run_id, "network": run.network.name, "scope": run.network.scope}.items():
         if metadata.get(key) != value:
-            raise InputError(f"{path}: metadata {key} = {metadata.get(key)!r}, but the run's config says {value!r}")
+            path, found = folder.best_dir / WEIGHTS_NAME, metadata.get(key)
+            raise InputError(f"{path}: metadata {key} = {found!r}, but the run's config says {value!r}")
+    return tensors, metadata
 
 
 def check_tensors(tensors: Tensors, network: NetworkConfig, path: Path, *, expected: str) -> None:

@@ -31,13 +31,12 @@ def image_and_rate(name: str, pictures: Pictures) -> tuple[np.ndarray, float]:
         pictures = replace(pictures, angles=(0.0, 0.0))
     module = importlib.import_module(f"benchmarks.peers.{contender.peer}")
     batches: Any = module.batches(pictures, **contender.options)
-    next(batches)
+    batch = next(batches)
     images, started = 0, time.perf_counter()
-    while images == 0 or time.perf_counter() < started + SECONDS:
+    while images == 0 or batch is EPOCH_STARTS or time.perf_counter() < started + SECONDS:
         batch = next(batches)
-        if batch is not EPOCH_STARTS:
-            images, image = images + len(batch), batch
-    return np.asarray(image)[-1].copy(), images / (time.perf_counter() - started)
+        images += 0 if batch is EPOCH_STARTS else len(batch)
+    return np.asarray(batch)[-1].copy(), images / (time.perf_counter() - started)
 
 
 def main() -> None:
