@@ -88,7 +88,10 @@ def read_best(run: RunConfig, folder: RunFolder) -> tuple[Tensors, dict[str, str
     for key, value in {"run_id": run.run_id, "network": run.network.name, "scope": run.network.scope}.items():
         if metadata.get(key) != value:
             path, found = folder.best_dir / WEIGHTS_NAME, metadata.get(key)
-            raise InputError(f"{path}: metadata {key} = {found!r}, but the run's config says {value!r}")
+            raise InputError(
+                f"{path}: metadata {key} = {found!r}, but the run's config says {value!r}; put config.json back as "
+                "it was, or train the run anew"
+            )
     return tensors, metadata
 
 
