@@ -23,6 +23,9 @@ STDERR = Path("/proc/self/fd/2")
 SETUP_FAILED = "error: a setup line of the profile failed"
 NEVER_BEGAN = re.compile(rf"^.*(?:{SETUP_FAILED}|execve\(\)).*$", re.MULTILINE)
 """What a job's log says when nothing of the harness was started, for want of Python as an example."""
+HOLDS_US = ("RUNNING", "SIGNALING")
+"""States of a job that the controller has not begun to end: SIGNALING is said while a signal, such as that of a
+preemption with a grace time, is on its way to the job's nodes."""
 CANCELLED = re.compile(r"\*\*\* (?:JOB|STEP) \S+ ON \S+ (?:CANCELLED|FAILED).*")
 
 
@@ -54,7 +57,7 @@ def ending_of(
     left_s = _seconds_left(record)
     if left_s is None:
         left_s = 60 * time_min - elapsed_s
-    if number == signal.SIGUSR2 or (preempted and record.get("JobState") == "RUNNING"):
+    if number == signal.SIGUSR2 or (preempted and record.get("JobState") in HOLDS_US):
         near_limit = left_s <= signal_delay_s + EARLY_S
         return Ending(name="preempted" if preempted else "time limit" if near_limit else "requeued", goes_back=True)
     causes = [cause for words, cause in SAID.items() if words in log]

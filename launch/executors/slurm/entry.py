@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from datasets.errors import InputError
 from datasets.logging_setup import set_up_logging
-from launch.executors.base import UnreachableError
+from launch.executors.base import QueueError, UnreachableError
 from launch.executors.commands import ask
 from launch.executors.mps import mps_daemon, uuids
 from launch.executors.placement import Placement, cores_near, neighbours_together, share_out, visible_gpus
@@ -31,6 +31,9 @@ from launch.executors.slurm.queue import job_record
 from launch.executors.slurm.worker import POLL_S, Job, RunWorker
 
 ASK_S = 10.0
+REQUEUE_TRIES = 3
+REQUEUE_PAUSE_S = 5.0
+"""Time between two of them. scontrol itself waits 11 s for a controller that is down, so they outlast a restart."""
 REQUEUE_WAIT_S = 90.0
 RANK_WAIT_S = 15.0
 """Time that the first process gets to fail by itself and say why, before a failed one pulls it down."""
@@ -185,17 +188,35 @@ def _end_stopped_job(job: Job, workers: Sequence[RunWorker], ending: Ending, sig
 
 def _go_back(job: Job, signals: StopSignals, *, as_first: bool) -> NoReturn:
     """Let the first process queue the job again, and wait until SLURM ends this one: leaving would end the job."""
+    before = signals.count  # SLURM may end the job before it answers
     if as_first:
         try:
             if not job.requeues:
                 raise UnreachableError(NO_REQUEUE)
-            ask("scontrol", "requeue", JobStart.here().job, timeout_s=60.0)
+            _requeue(JobStart.here().job)
         except UnreachableError as error:
             raise JobFailedError(f"{NOT_QUEUED_AGAIN} ({error}); cxr grid submit goes on with it") from None
-    before, deadline = signals.count, time.monotonic() + REQUEUE_WAIT_S
+    deadline = time.monotonic() + REQUEUE_WAIT_S
     while signals.count == before and time.monotonic() < deadline:
         time.sleep(POLL_S)
     sys.exit(TERMINATED)
+
+
+def _requeue(job: str) -> None:
+    """Put the job back into the queue; a controller that is busy or restarts is asked again.
+
+    Raises:
+        UnreachableError: with the last refusal.
+    """
+    for left in reversed(range(REQUEUE_TRIES)):
+        try:
+            ask("scontrol", "requeue", job, timeout_s=60.0)
+            return
+        except QueueError as error:
+            if left == 0:
+                raise
+            logger.warning("%s; asking again in %.0f s", error, REQUEUE_PAUSE_S)
+            time.sleep(REQUEUE_PAUSE_S)
 
 
 def _refuse_endless_restarts(job: Job, stopped: Sequence[RunWorker], ending: str) -> None:

@@ -210,6 +210,23 @@ def test_a_job_that_may_not_be_queued_again_leaves_the_queue_once_its_runs_have_
     assert not (runs_dir.parent / "scontrol.txt").exists()
 
 
+@pytest.mark.parametrize("failures", [entry.REQUEUE_TRIES - 1, entry.REQUEUE_TRIES])
+def test_a_controller_that_does_not_answer_is_asked_again(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    scontrol, orders = runs_dir.parent / "bin" / "scontrol", runs_dir.parent / "scontrol.txt"
+    down = f'[ "$(wc -l < {orders})" -le {failures} ] && {{ echo "Unable to contact slurm controller" >&2; exit 1; }}'
+    scontrol.write_text(f"{scontrol.read_text()}{down}\nexit 0\n")
+    monkeypatch.setattr(entry, "REQUEUE_PAUSE_S", 0.0)
+    send_when_started(runs_dir, 1, signal.SIGUSR2)
+    reason = r"^could not be queued again \(scontrol: Unable to contact slurm controller\)"
+    gives_up = failures == entry.REQUEUE_TRIES
+    with pytest.raises(JobFailedError, match=reason) if gives_up else pytest.raises(SystemExit):
+        run_job(job(runs_dir, {"pretrain": "ok:30"}))
+    assert orders.read_text() == "requeue 12_3\n" * entry.REQUEUE_TRIES
+    assert endings(runs_dir, "pretrain") == ["requeued"]
+
+
 def test_a_warning_near_the_time_limit_is_told_apart(runs_dir: Path) -> None:
     send_when_started(runs_dir, 1, signal.SIGUSR2)
     with pytest.raises(SystemExit):
@@ -225,10 +242,11 @@ def test_a_job_that_is_being_ended_does_not_go_back(runs_dir: Path) -> None:
     assert endings(runs_dir, "pretrain") == ["terminated"]
 
 
-def test_a_preemption_with_a_grace_time_puts_the_job_back(runs_dir: Path) -> None:
+@pytest.mark.parametrize("state", ["RUNNING", "SIGNALING"])
+def test_a_preemption_with_a_grace_time_puts_the_job_back(runs_dir: Path, state: str) -> None:
     """SLURM sends SIGTERM and leaves the job running: it would end as failed, were it not queued again."""
     (runs_dir.parent / "record.txt").write_text(
-        "JobId=15 JobState=RUNNING PreemptTime=2026-01-02T03:04:05 Restarts=0"
+        f"JobId=15 JobState={state} PreemptTime=2026-01-02T03:04:05 Restarts=0"
     )
     send_when_started(runs_dir, 1, signal.SIGTERM)
     with pytest.raises(SystemExit):

@@ -64,7 +64,8 @@ def test_a_preempted_run_goes_on_at_the_step_where_it_was(shell: Shell, cluster:
     shell.drain()
     assert shell.endings("long") == ["preempted", "done"]
     first, second = shell.starts("long")
-    assert (first["job"] == second["job"]) == (partition != "cancelled")
+    said = [path.read_text() for path in shell.runs_dir.glob(f"slurm/*/{first_job}_0_log.out")]
+    assert (first["job"] == second["job"]) == (partition != "cancelled"), said
     assert images_announced(folder)[-1] == EPOCHS * IMAGES - trained  # no step is done twice
     result = json.loads((folder / "result.json").read_text())
     assert (result["restarts"], result["epochs"]) == (1, EPOCHS)
