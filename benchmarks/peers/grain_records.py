@@ -31,4 +31,6 @@ def batches(pictures: Pictures, *, by: Literal["threads", "processes"]) -> Itera
     if by == "threads":
         waiting = pictures.workers * PREFETCH
         return iter(made.to_iter_dataset(grain.ReadOptions(pictures.workers, waiting)))
-    return iter(made.to_iter_dataset().mp_prefetch(grain.MultiprocessingOptions(pictures.workers, PREFETCH)))
+    # Left to itself each process makes 500 batches ahead, 25 GB of them.
+    each = made.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH))
+    return iter(each.mp_prefetch(grain.MultiprocessingOptions(pictures.workers, PREFETCH)))
