@@ -14,7 +14,7 @@ def missed(measured: Measured, reasons: Mapping[str, str]) -> list[str]:
 
     Args:
         measured: a benchmark's JSON.
-        reasons: by ratio's name, from ``reasons.json``, which people write: it holds no figure that is measured.
+        reasons: by ratio's name, from ``reasons.json``, which people write from what a profile shows.
     """
     least = {name: ratio.least for name, ratio in (LOADER_RATIOS | CONVERT_RATIOS).items()}
     least |= {name: bound for name, (bound, _) in STEP_AIMS.items()}

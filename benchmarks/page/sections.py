@@ -139,7 +139,7 @@ STEP_COLUMNS = {
     "step_ms": ("whole step, ms", 1.0),
     "validation_ms": ("validation batch, ms", 1.0),
     "peak_bytes": ("peak memory, GiB", 2.0**-30),
-    "matmul_share": ("of bf16 rate, %", 100.0),
+    "matmul_share": ("of products' rate, %", 100.0),
     "memory_share": ("of bandwidth, %", 100.0),
 }
 """Titles and factors of the columns of a step's parts."""
@@ -151,7 +151,7 @@ def _where_time_goes(measured: Measured) -> list[str]:
     said = "Not measured: the device's rates, for want of our own loop."
     if rates:
         said = (
-            f"Measured rates of the device: {rates['matmul_per_s'] / 1e12:,.2f} TFLOP/s of bfloat16 products, "
+            f"Measured rates of the device: {rates['matmul_per_s'] / 1e12:,.2f} TFLOP/s of matrix products, "
             f"{rates['bytes_per_s'] / 1e9:,.0f} GB/s of its memory."
         )
     rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,15 +24,16 @@ def device_rates(device: torch.device) -> dict[str, float]:
     """Rates of this device by measurement, each the best of ``ROUNDS``.
 
     Returns:
-        ``matmul_per_s``: floating-point operations of a large product of bfloat16 matrices; ``bytes_per_s``: bytes
-        that a large copy within the device's memory reads and writes.
+        ``matmul_per_s``: floating-point operations of a large product of matrices, in bfloat16 or float32, whichever
+        is faster: processors without bfloat16 of their own compute in it more slowly; ``bytes_per_s``: bytes that a
+        large copy within the device's memory reads and writes.
     """
     side, size = MATMUL_SIDE[device.type], COPIED_BYTES[device.type]
-    a, b = (torch.ones((side, side), dtype=torch.bfloat16, device=device) for _ in range(2))
+    matrices = [torch.ones((side, side), dtype=dtype, device=device) for dtype in (torch.bfloat16, torch.float32)]
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return {
-        "matmul_per_s": 2.0 * side**3 / _seconds(lambda: torch.mm(a, b), device),
+        "matmul_per_s": 2.0 * side**3 / min(_seconds(partial(torch.mm, one, one), device) for one in matrices),
         "bytes_per_s": 2.0 * size / _seconds(lambda: target.copy_(source), device),
     }
 
