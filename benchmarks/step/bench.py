@@ -58,9 +58,9 @@ GPU_NOTE = (
 PARTS_NOTE = (
     "Parts of a step are called alone, the same number of times in a row, while in a whole step a GPU overlaps them. "
     "Shares are of the device's rates as they were measured beforehand: of a large product of matrices, in bfloat16 "
-    "or float32, whichever is faster, and of a large copy in its memory. Operations and bytes are counted on one step "
-    "without compiling, whose operations read their operands from memory and write their results to it; a compiled "
-    "step moves fewer."
+    "or float32, whichever is faster, and of a large copy in its memory. Operations and bytes are counted on one "
+    "step without compiling, whose operations read their operands from memory and write their results to it; a "
+    "compiled step moves fewer."
 )
 LIMIT_S = 1800.0
 """Longest time for one measurement."""

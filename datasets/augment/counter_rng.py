@@ -8,6 +8,7 @@ generators", 2014).
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -38,6 +39,7 @@ def mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
+@lru_cache(maxsize=64)
 def stream_key(seed: int, epoch: int, purpose: Purpose) -> int:
     """Key of all draws of one purpose in one epoch, in 0..2**64-1.
 

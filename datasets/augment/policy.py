@@ -70,8 +70,10 @@ def draw(seed: int, epoch: int, indices: npt.NDArray[np.integer], augment: Augme
     angles = (2.0 * uniform(words) - 1.0) * angle
     words = mix(words)
     flips = uniform(words) < flip
-    frames, tones = np.tile([1.0, 0.0, 0.0], (len(indices), 1)), np.tile([1 << TONE_BITS, 0], (len(indices), 1))
-    if others:
+    if not others:
+        frames, tones = np.zeros((len(indices), 3)), np.zeros((len(indices), 2), np.int64)
+        frames[:, 0], tones[:, 0] = 1.0, 1 << TONE_BITS
+    else:
         drawn = []
         for _ in range(6):
             words = mix(words)
