@@ -11,8 +11,9 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from datasets.errors import InputError
 
@@ -173,16 +174,25 @@ class KnownKeysOnly:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
+@cache
+def _adapter(kind: Any) -> Any:
+    """Return pydantic's checker of a dataclass, which takes 10 ms to make."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
 def parse_as(kind: type[T], values: Any, *, where: str, advice: str = "") -> T:
     """Check plain values against a dataclass and build it; ``where`` names their file in the error.
 
     Raises:
         InputError: for a key that is unknown or missing, or a value of another kind.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(values)
+        checked: T = _adapter(cast(Any, kind)).validate_python(values)
+        return checked
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "document"
