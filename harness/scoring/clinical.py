@@ -1,10 +1,10 @@
 """Score predictions as a clinic asks for it: by label and in the mean, by group, with intervals over patients.
 
-scikit-learn computes the scores of all images, ``harness.scoring.resampling`` those of resamples and of groups, to
-the same values. A decision is made on the logit, at
-the threshold that a rule chose on validation; probabilities are judged as they are and with the temperature that was
-fitted there (``harness.evaluation.calibration``). In a group of few images a score says little: a label is scored
-where it has ``min_count`` positive and as many negative images.
+``harness.scoring.resampling`` computes all scores, to scikit-learn's values; those of the images themselves are of a
+resample that holds each patient once. A decision is made on the logit, at the threshold that a rule chose on
+validation; probabilities are judged as they are and with the temperature that was fitted there
+(``harness.evaluation.calibration``). In a group of few images a score says little: a label is scored where it has
+``min_count`` positive and as many negative images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.evaluation.calibration import RULES, Calibration
 from harness.evaluation.predictions_file import labels_of, logits_of, targets_of
 from harness.scoring.bootstrap import mean_of_defined
 from harness.scoring.groups import Partition, partitions
-from harness.scoring.resampling import NUM_BINS, SCORES, Ranked, draw_patients, resample
+from harness.scoring.resampling import SCORES, Ranked, draw_patients, resample
 
 MEAN = "mean"
 """Stands for the unweighted mean of the labels among them."""
@@ -148,48 +148,7 @@ def _score_label(
     if math.isnan(fitted.threshold):
         for values in (point, drawn):
             values[..., [SCORES.index(name) for name in ("sensitivity", "specificity", "f1")]] = np.nan
-    if not part.by:
-        known = targets <= 1
-        raw, calibrated = (values[known] for values in probabilities)
-        point[0] = point_scores(targets[known], logits[known], raw, calibrated, fitted.threshold)
     return point, drawn.astype(np.float32)
-
-
-def point_scores(
-    targets: np.ndarray, logits: np.ndarray, probability: np.ndarray, calibrated: np.ndarray, threshold: float
-) -> list[float]:
-    """The scores of ``SCORES`` on one label's images with a known target, by scikit-learn; NaN where undefined."""
-    from sklearn.metrics import (
-        average_precision_score,
-        brier_score_loss,
-        precision_recall_fscore_support,
-        roc_auc_score,
-    )
-
-    prevalence = float(np.mean(targets)) if len(targets) else math.nan
-    if not 0 < prevalence < 1:
-        return [*[math.nan] * (len(SCORES) - 1), prevalence]
-    decided = [math.nan] * 3
-    if not math.isnan(threshold):
-        _, recall, f1, _ = precision_recall_fscore_support(
-            targets, logits >= threshold, labels=[0, 1], zero_division=0
-        )
-        decided = [recall[1], recall[0], f1[1]]
-    judged = list[float]()
-    for values in (probability, calibrated):
-        known = not np.isnan(values).any()
-        judged += [brier_score_loss(targets, values), calibration_error(targets, values)] if known else [math.nan] * 2
-    ranked = [roc_auc_score(targets, logits), average_precision_score(targets, logits)]
-    return [*map(float, (*ranked, *decided, *judged)), prevalence]
-
-
-def calibration_error(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Expected calibration error: the mean over images of how far their bin's prevalence and mean probability differ.
-
-    Bins are ``NUM_BINS`` of equal width (Guo et al., 2017).
-    """
-    bins = np.minimum(np.floor(probabilities * NUM_BINS), NUM_BINS - 1).astype(np.int64)
-    return float(np.abs(np.bincount(bins, targets - probabilities)).sum() / len(targets))
 
 
 def _join(

@@ -20,10 +20,8 @@ from harness.evaluation.predictions_file import logits_of, targets_of
 from harness.scoring.clinical import (
     MEAN,
     ScoreOptions,
-    calibration_error,
     comparable,
     gap,
-    point_scores,
     score_predictions,
 )
 from harness.scoring.groups import partitions
@@ -162,9 +160,11 @@ def test_without_a_calibration_there_are_no_decisions() -> None:
 
 def test_the_calibration_error_of_a_worked_example() -> None:
     """Two images at 0.1 with one positive, two at 0.9 with both: |0.5 - 0.1| and |1 - 0.9| by halves."""
-    targets, probabilities = np.array([0, 1, 1, 1]), np.array([0.1, 0.1, 0.9, 0.9])
-    assert calibration_error(targets, probabilities) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
-    assert len(point_scores(targets, probabilities, probabilities, probabilities, 0.5)) == len(SCORES)
+    targets, probabilities = np.array([0, 1, 1, 1], np.uint8), np.array([0.1, 0.1, 0.9, 0.9])
+    none = np.zeros(4, np.int64)
+    ranked = Ranked.of(targets, probabilities, (probabilities, probabilities), 0.5, none, none)
+    ((found,),) = resample(ranked, np.ones((1, 1), np.uint16), 1)
+    assert found[SCORES.index("ece")] == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
 
 
 def test_groups_by_attribute_and_by_pairs() -> None:

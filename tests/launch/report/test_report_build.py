@@ -153,7 +153,7 @@ def test_a_full_disk_is_named_with_the_report(
 
 
 def test_two_hundred_folders_take_seconds(tmp_path: Path) -> None:
-    """And not minutes, on slow cores that others use as well; and what their page may weigh."""
+    """Far below what 200 folders may take on a quiet machine: 30 s, again 5 s; and what their page may weigh."""
     curve = [(0.5 + epoch / 500, 0.5 + epoch / 600) for epoch in range(128)]
     labels = {f"label {i}": 0.7 for i in range(14)}
     configs = [config for config, _ in demo_students()[::2]]
@@ -162,11 +162,11 @@ def test_two_hundred_folders_take_seconds(tmp_path: Path) -> None:
         write_run(tmp_path, config, labels, curve=curve)
     started = time.process_time()
     built = build_report(tmp_path, tmp_path / "report")
-    assert time.process_time() - started < 90.0
+    assert time.process_time() - started < 30.0
     assert len(built.data.collection.runs) == 200
     started = time.process_time()
     build_report(tmp_path, tmp_path / "report")
-    assert time.process_time() - started < 12.0
+    assert time.process_time() - started < 5.0
     assert (tmp_path / "report" / "index.html").stat().st_size < 6_000_000
 
 
