@@ -1,4 +1,4 @@
-"""The folder of a drill: images made up, a beton, the grid, and the profiles that differ from the user's in times."""
+"""The folder of a drill: images made up, a beton, the grid, and the profile that differs from the user's in times."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ NUM_PATIENTS, SIZE = 40, 32
 DATASET = "chestxray14"
 MARK = "drill.toml"
 """The copy of the grid in the folder, by which a drill's folder is known."""
-LONGEST_MIN = 10
-"""Time limit of a drill's jobs, so that a queue lets them in between others."""
-SHORT_MIN, SHORT_DELAY_S = 2, 45
-"""Time limit of the run that shall meet it; SLURM, which looks now and then, warns it 15 to 75 s after its start."""
+LONGEST_MIN, LONGEST_DELAY_S = 10, 60
+"""Time limit of a drill's jobs, so that a queue lets them in between others, and the warning before it."""
 LEFT_OUT = ("on_end", "place", "runs_per_gpu", "runs_per_job", "mps")
 """Keys without which a drill's jobs are asked for: nobody is told of its failures, and each run has its own job."""
 
@@ -40,7 +38,7 @@ class DrillFolder:
         self.path = path.resolve()
         self.grid_file = self.path / MARK
         self.data_dir, self.runs_dir = self.path / "data", self.path / "runs"
-        self.profile, self.short_profile = self.path / "profile.toml", self.path / "short.toml"
+        self.profile = self.path / "profile.toml"
 
     @property
     def runs(self) -> tuple[GridRun, ...]:
@@ -60,17 +58,14 @@ class DrillFolder:
             yield
 
     def make(self, profile: Path | None, cluster: ClusterConfig | None) -> None:
-        """Write the folder anew, with profiles of a short and a very short time limit where there is one."""
+        """Write the folder anew, with the profile of a short time limit where there is one."""
         self.remove()
         write_text(self.grid_file, GRID.read_text(encoding="utf-8"))
         if profile is not None and cluster is not None:
             values = {key: value for key, value in read_toml(profile).items() if key not in LEFT_OUT}
             limit_min = min(cluster.time_min, LONGEST_MIN)
-            times = {"time_min": limit_min, "signal_delay_s": min(cluster.signal_delay_s, 30 * limit_min)}
-            write_text(self.profile, as_toml({**values, **times}))
-            write_text(
-                self.short_profile, as_toml({**values, "time_min": SHORT_MIN, "signal_delay_s": SHORT_DELAY_S})
-            )
+            delay_s = min(cluster.signal_delay_s, LONGEST_DELAY_S, 30 * limit_min)
+            write_text(self.profile, as_toml({**values, "time_min": limit_min, "signal_delay_s": delay_s}))
         self._make_beton()
 
     def _make_beton(self) -> None:

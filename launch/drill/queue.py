@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -12,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from launch.doctor.finding import Finding
-from launch.drill.folder import DrillFolder, drill_request
+from launch.doctor.slurm import limit_minutes
+from launch.drill.folder import LONGEST_DELAY_S, LONGEST_MIN, DrillFolder, drill_request
 from launch.drill.guard import Strike
 from launch.drill.report import CaseReport, DrillReport
 from launch.drill.settings import check_site, merged, no_requeue, no_warning, symptom_of
@@ -33,8 +35,8 @@ STRIKES: dict[str, Strike] = {
     "killed": "kill",
     "disk_full": "disk",
 }
-SHORT = "timed_out"
-"""The run with a time limit that it meets."""
+NEAR_MIN = 1 + math.ceil(LONGEST_DELAY_S / 60)
+"""Minutes before its time limit at which a job may be warned: SLURM does it up to one early."""
 
 Waiting = Generator[None, None, None]
 """Yields until the next look at the queue."""
@@ -45,9 +47,13 @@ class NotSurvivedError(Exception):
     """A run never began, was never struck, or did not go on; the message says why."""
 
 
+class NotTriedError(Exception):
+    """The queue refused what a case needs; the message says why."""
+
+
 @dataclass
 class QueueDrill:
-    """A drill in a queue; ``profile`` is the user's, of which the folder has copies with other time limits."""
+    """A drill in a queue; ``profile`` is the user's, of which the folder has a copy with another time limit."""
 
     folder: DrillFolder
     executor: Executor
@@ -72,8 +78,7 @@ class QueueDrill:
         """
         self.findings += check_site(self.cluster, self.profile)
         try:
-            self._submit([name for name in self.victims if name != SHORT])
-            self._submit([SHORT])
+            self._submit(list(self.victims))
             reports = self._follow()
         finally:
             self._cancel_what_is_left()
@@ -82,10 +87,9 @@ class QueueDrill:
         return DrillReport(cases=cases, findings=merged(self.findings))
 
     def _submit(self, names: Sequence[str]) -> None:
-        """Queue the runs of these names, which have the same profile."""
+        """Queue the runs of these names."""
         request = drill_request(self.folder, [self.victims[name].run for name in names], STRIKES)
-        profile = self.folder.short_profile if SHORT in names else self.folder.profile
-        self.executor.submit(replace(request, profile=profile, allow_dirty=True))
+        self.executor.submit(replace(request, profile=self.folder.profile, allow_dirty=True))
         for name in names:
             self.victims[name].looks_outside = 0
 
@@ -142,7 +146,11 @@ class QueueDrill:
                 yield from self._requeue(victim)
             elif victim.name == "cancelled":
                 yield from self._cancel_and_retry(victim)
+            elif victim.name == "timed_out":
+                self._bring_time_limit_near(victim)
             yield from self._until_done(victim)
+        except NotTriedError as error:
+            return CaseReport(case=victim.name, outcome="not tried", what=str(error))
         except NotSurvivedError as error:
             finding = symptom_of(str(error), victim.name, self.profile)
             self.findings += [] if finding is None else [finding]
@@ -183,6 +191,24 @@ class QueueDrill:
             victim.prevented = f"{error}; cancelled and submitted again"
             yield from self._cancel_and_retry(victim)
 
+    def _bring_time_limit_near(self, victim: Victim) -> None:
+        """Shorten the time limit of a running job, so that it is warned within a minute or two.
+
+        Queued again it has at least the time that its first start took to be struck, in which it gets to a new
+        checkpoint: under a limit as short from the beginning, nodes that start slowly would never get there.
+
+        Raises:
+            NotTriedError: when the queue does not let it.
+        """
+        job = str(victim.state.job)
+        try:
+            elapsed = ask("squeue", "--noheader", f"--job={job}", "--format=%M")
+            limit_min = (limit_minutes(elapsed) or 0) + 1 + NEAR_MIN
+            if limit_min < min(self.cluster.time_min, LONGEST_MIN):  # users may shorten limits, not lengthen them
+                ask("scontrol", "update", f"JobId={job}", f"TimeLimit={limit_min}")
+        except QueueError as error:
+            raise NotTriedError(f"its time limit could not be shortened: {error}") from None
+
     def _cancel_and_retry(self, victim: Victim) -> Waiting:
         self.executor.cancel([victim.run])
         yield from self._until(victim, lambda: victim.state.state == "cancelled")
@@ -196,7 +222,7 @@ class QueueDrill:
         refused = re.search(rf"{NOT_QUEUED_AGAIN} \((.*?)\);", text)
         if refused is not None:
             return [no_requeue(refused[1], self.cluster, self.profile)]
-        return [no_warning(self.profile)] if victim.name == SHORT else []
+        return [no_warning(self.profile)] if victim.name == "timed_out" else []
 
     def _until_done(self, victim: Victim) -> Waiting:
         """Wait for the run's result; submit it again when it left the queue, or failed over the full disk.

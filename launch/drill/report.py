@@ -21,7 +21,8 @@ class CaseReport:
     case: str
     """Name of its run."""
     outcome: Outcome
-    """``prevented`` by a setting that a finding names; ``lost`` for no such reason; ``not tried`` without a queue."""
+    """``prevented`` by a setting that a finding names; ``lost`` for no such reason; ``not tried`` without a queue, or
+    where the queue refuses what it needs."""
     same_weights: bool | None = None
     """Whether all recorded weights are those of the undisturbed run, bit for bit; None while either has none."""
     lost_s: float | None = None

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Drill:
-    """Try in your own queue, with your profile, what survives: two minutes of tiny runs on made-up images.
+    """Try in your own queue, with your profile, what survives: two or three minutes of tiny runs on made-up images.
 
     One run is queued again, one cancelled and retried, one meets its time limit, one is killed, one finds its disk
     full. Weights are compared bit for bit with those of a run that nothing is done to. A second table says what the

@@ -38,6 +38,9 @@ class StandInQueue(Executor):
         self.weights: dict[str, tuple[str, str]] = {}
         """Hash and device of the runs that end with others."""
         self.job_log: Path | None = None
+        self.refused: tuple[str, ...] = ()
+        """Command that is refused."""
+        self.updates: list[tuple[str, ...]] = []
         self.stop: BaseException | None = None
 
     def submit(self, request: SubmitRequest) -> list[Outcome]:
@@ -71,6 +74,16 @@ class StandInQueue(Executor):
     def logs(self, run: GridRun) -> Path | None:
         return self.job_log
 
+    def ask(self, *command: str) -> str:
+        """Stand for SLURM's commands, but for those that it refuses."""
+        if command[:2] == self.refused:
+            raise QueueError(f"{command[0]}: Requested operation is presently disabled for job 7")
+        if command[:2] == ("scontrol", "requeue"):
+            self.taken_back.append("requeued")
+        if command[:2] == ("scontrol", "update"):
+            self.updates.append(command[2:])
+        return "5:59" if command[0] == "squeue" else ""
+
 
 def strike(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +107,7 @@ def drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QueueDrill:
     made = QueueDrill(folder, StandInQueue("slurm", folder.runs_dir), profile, ClusterConfig(), wait_min=5.0)
     monkeypatch.setattr(queue, "POLL_S", 0.0)
     monkeypatch.setattr(queue, "check_site", lambda *_: ())
-    monkeypatch.setattr(queue, "ask", lambda *_: queue_of(made).taken_back.append("requeued"))
+    monkeypatch.setattr(queue, "ask", queue_of(made).ask)
     return made
 
 
@@ -115,7 +128,7 @@ def test_what_survives_is_compared_with_the_undisturbed_run(drill: QueueDrill) -
     report = drill.run()
     assert (report.ok, report.findings, outcomes(report, "prevented", "lost", "not tried")) == (True, [], {})
     submitted = queue_of(drill).submitted
-    assert submitted[:6] == ["undisturbed", "requeued", "cancelled", "killed", "disk_full", "timed_out"]
+    assert submitted[:6] == ["undisturbed", "requeued", "cancelled", "timed_out", "killed", "disk_full"]
     assert sorted(submitted[6:]) == ["cancelled", "disk_full"]
     assert report.document(None)["cases"][4] == {
         "case": "killed",
@@ -135,11 +148,29 @@ def test_other_weights_are_a_loss_unless_the_device_was_another(drill: QueueDril
     assert not case(report, "cancelled").same_weights
 
 
-def test_a_job_that_is_not_taken_back_is_submitted_again(drill: QueueDrill, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*command: str) -> str:
-        raise QueueError(f"{command[0]}: Requested operation is presently disabled for job 7")
+def test_the_time_limit_leaves_another_start_the_time_that_the_first_one_took(drill: QueueDrill) -> None:
+    queue_of(drill).first["timed_out"] = RUNNING
+    drill.wait_min = 0.002
+    drill.run()
+    assert queue_of(drill).updates == [("JobId=7", "TimeLimit=8")]  # less 2 minutes, in which it may be warned
 
-    monkeypatch.setattr(queue, "ask", refuse)
+
+def test_a_time_limit_that_is_nearer_already_stays(drill: QueueDrill) -> None:
+    drill.cluster = ClusterConfig(time_min=8)
+    drill.run()
+    assert queue_of(drill).updates == []
+
+
+def test_a_queue_that_lets_no_time_limit_be_shortened(drill: QueueDrill) -> None:
+    queue_of(drill).refused = ("scontrol", "update")
+    report = drill.run()
+    assert (report.ok, outcomes(report, "prevented", "lost", "not tried")) == (True, {"timed_out": "not tried"})
+    refusal = "scontrol: Requested operation is presently disabled for job 7"
+    assert case(report, "timed_out").what == f"its time limit could not be shortened: {refusal}"
+
+
+def test_a_job_that_is_not_taken_back_is_submitted_again(drill: QueueDrill) -> None:
+    queue_of(drill).refused = ("scontrol", "requeue")
     report = drill.run()
     assert (report.ok, outcomes(report, "prevented", "lost")) == (True, {"requeued": "prevented"})
     (finding,) = report.findings

@@ -14,7 +14,7 @@ from drill_stand_in import guarded
 from in_process_cli import run_cli
 from shell import PROFILE
 
-from launch.drill import folder
+from launch.drill import folder, queue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -37,9 +37,9 @@ def profile(cluster: Cluster, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings are replaced by stand-ins, which begin at once and may therefore be told of their limit at once."""
+    """Trainings are replaced by stand-ins, which begin at once and are told of their limit at once."""
     monkeypatch.setattr(folder, "GuardedCommand", guarded())
-    monkeypatch.setattr(folder, "SHORT_DELAY_S", 100)
+    monkeypatch.setattr(queue, "NEAR_MIN", 0)
 
 
 def test_all_survives_with_the_same_weights(
@@ -50,14 +50,13 @@ def test_all_survives_with_the_same_weights(
     assert {case["outcome"] for case in cases.values()} == {"survived"}
     assert [case["same_weights"] for case in cases.values()] == [None, True, True, True, True, True]
     ended = {name: case["what"].partition("ended by: ")[2].split(", ") for name, case in cases.items()}
-    limited = ended.pop("timed_out")
-    assert set(limited[:-1]) == {"time limit"} and limited[-1] == "done"  # on a busy machine it meets the limit twice
     assert ended == {
         "undisturbed": [""],
         "requeued": ["requeued", "done"],
         "cancelled": ["cancelled", "done"],
         "killed": ["failed", "done"],
         "disk_full": ["failed", "done"],
+        "timed_out": ["time limit", "done"],
     }
     assert [finding["area"] for finding in document["findings"]] == ["preemption"]
     assert not profile.with_name("drill").exists()
