@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 from datasets.errors import InputError
@@ -178,9 +179,21 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[tuple[Rows, int]]]
     if workers == 1:
         yield map
         return
-    ignore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=ignore) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
         try:
             yield functools.partial(pool.map, chunksize=_CHUNK)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it: a worker whose parent is killed would wait for work forever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_dataset import session_members, wait_until
 
 from datasets.errors import InputError
 from datasets.phantom.write import NOTICE, write_phantom
@@ -128,14 +129,15 @@ def test_two_writers_do_not_share_a_folder(tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     root = tmp_path / "p"
-    command = [sys.executable, "-m", "launch.cli", "phantom", str(root), "--patients", "9000", "--workers", "1"]
-    writer = subprocess.Popen([*command, "--datasets", "chexpert"], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "launch.cli", "phantom", str(root), "--patients", "9000", "--workers", "2"]
+    writer = subprocess.Popen([*command, "--datasets", "chexpert"], stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
     while not any(root.glob(".CheXpert*/train/patient*")):
         assert writer.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     writer.send_signal(signal.SIGKILL)
     writer.wait()
+    wait_until(lambda: not session_members(writer.pid), 30)
     assert not (root / "CheXpert-v1.0-small").exists()
     write_phantom(root, ["chexpert"], patients=5, seed=0, size=32, workers=1)
     assert sorted(path.name for path in root.iterdir()) == ["CheXpert-v1.0-small", "README.txt"]
