@@ -11,10 +11,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from benchmarks.common.contenders import Contender
 from benchmarks.common.process import ContenderError, Process
+from launch.executors.signals import handled_signals
 
 START_S = 300.0
 ROUND_S = 600.0
@@ -47,10 +49,14 @@ class Running(Process):
 def started(
     contenders: Sequence[Contender], pictures: Path, folder: Path
 ) -> Iterator[tuple[list[Running], dict[str, str]]]:
-    """Start contenders one after another; yields those that run and, by name, why the others do not."""
+    """Start contenders one after another; yields those that run and, by name, why the others do not.
+
+    SIGTERM ends them all before this process: those that stand still would do so for ever.
+    """
     running: list[Running] = []
     failed: dict[str, str] = {}
     with ExitStack() as stack:
+        stack.enter_context(handled_signals((signal.SIGTERM,), _exit))
         for contender in contenders:
             print(f"starting {contender.name}", file=sys.stderr, flush=True)
             one = Running(contender, pictures, folder / f"{contender.name}.log")
@@ -63,6 +69,10 @@ def started(
                 failed[contender.name] = str(error)
                 print(f"  {contender.name}: {error}", file=sys.stderr, flush=True)
         yield running, failed
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def measure_rounds(

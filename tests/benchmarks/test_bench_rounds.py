@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -94,6 +95,20 @@ def test_a_contender_that_fails_in_a_round_is_named_and_the_others_go_on(tmp_pat
     assert rates == {"good": [200.0, 200.0]}
     assert failed == {"late": "ended: ValueError: broken picture"}
     assert [processes_of(group) for group in groups] == [[], []]
+
+
+def test_sigterm_ends_contenders_that_stand_still(tmp_path: Path) -> None:
+    before, groups = signal.getsignal(signal.SIGTERM), []
+    with (
+        pytest.raises(SystemExit) as stopped,
+        started([scripted("a")], tmp_path / "pictures", tmp_path) as (running, _),
+    ):
+        groups += [one._process.pid for one in running]
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert stopped.value.code == 143
+    assert [processes_of(group) for group in groups] == [[]]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_ending_twice_does_no_harm(tmp_path: Path) -> None:
