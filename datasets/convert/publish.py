@@ -27,7 +27,7 @@ from datasets.beton.sidecar import (
 from datasets.beton.writer import BetonWriter, journal_path, work_path
 from datasets.convert.request import Request
 from datasets.errors import InputError
-from datasets.files import replacing, sync
+from datasets.files import remove_partials, replacing, sync
 from datasets.sources.labels import IGNORED, POSITIVE
 from datasets.sources.records import Records
 from datasets.sources.rows import REJECT_COLUMNS
@@ -59,6 +59,8 @@ def publish(request: Request, writer: BetonWriter) -> Sidecar:
     sidecar = _describe(request, writer, samples, targets, content, facts)
     path = writer.path
     sidecar_path(path).unlink(missing_ok=True)
+    for companion in (samples_path(path), sidecar_path(path)):
+        remove_partials(companion)
     with replacing(samples_path(path)) as partial:
         partial.write_bytes(table)
     work_path(path).replace(path)
